@@ -1,0 +1,245 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// minimal is the text of the smallest valid file.
+func minimal(t testing.TB) string { return readFile(t, "testdata/good/minimal.toml") }
+
+func readFile(t testing.TB, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func glob(t testing.TB, pattern string, atLeast int) []string {
+	t.Helper()
+	files, err := filepath.Glob(pattern)
+	if err != nil || len(files) < atLeast {
+		t.Fatalf("%s: %d files, want at least %d (%v)", pattern, len(files), atLeast, err)
+	}
+	return files
+}
+
+// Each bad config is a directory with the file and exactly what must be said of it.
+func TestBad(t *testing.T) {
+	for _, file := range glob(t, "testdata/bad/*/anymx.toml", 20) {
+		dir := filepath.Dir(file)
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			c, err := Parse("anymx.toml", []byte(readFile(t, file)))
+			if err == nil || c != nil {
+				t.Fatalf("accepted (%v, %v)", c, err)
+			}
+			want := strings.TrimSuffix(readFile(t, filepath.Join(dir, "want.txt")), "\n")
+			if got := err.Error(); got != want {
+				t.Errorf("got:\n%s\nwant:\n%s", got, want)
+			}
+		})
+	}
+}
+
+func TestGood(t *testing.T) {
+	for _, file := range glob(t, "testdata/good/*.toml", 4) {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			c, err := Load(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Validate(); err != nil {
+				t.Errorf("valid when parsed, and not when validated again: %v", err)
+			}
+			text := "\xef\xbb\xbf" + strings.ReplaceAll(readFile(t, file), "\n", "\r\n")
+			if other, err := Parse(file, []byte(text)); err != nil || !reflect.DeepEqual(c, other) {
+				t.Errorf("differs with a byte order mark and lines that end in CRLF (%v)", err)
+			}
+		})
+	}
+}
+
+// The complete file of the design, value by value.
+func TestDesign(t *testing.T) {
+	c, err := Load("testdata/good/design.toml", "tunnel", "anycast", "bgp", "shield")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Default()
+	want.Node = Node{
+		Name: "ams1", Region: "eu-west", Hostname: "mx.example.net",
+		StateDir: "/var/lib/anymx", Control: "/run/anymx/edge.sock", Metrics: "127.0.0.1:9925",
+		ShutdownGrace: Duration(20 * time.Second),
+	}
+	want.Ingress.TLSCert, want.Ingress.TLSKey = "/etc/anymx/tls/cert.pem", "/etc/anymx/tls/key.pem"
+	want.Domains = []Domain{{Name: "example.net", Recipients: "any"}}
+	want.Core.Addresses = []string{"10.77.0.1:2525"}
+	want.Tunnel = &Tunnel{
+		Interface: "wg-core", Address: prefixes("10.77.0.2/24"), ListenPort: 51820, PrivateKeyFile: "/etc/anymx/wg.key",
+		Peers: []TunnelPeer{{
+			PublicKey: c.Tunnel.Peers[0].PublicKey, Endpoint: "203.0.113.9:51820",
+			AllowedIPs: prefixes("10.77.0.0/24"), Keepalive: Duration(25 * time.Second),
+		}},
+	}
+	want.Anycast = Anycast{
+		Addresses: prefixes("192.0.2.25/32", "2001:db8:25::25/128"),
+		Prefixes:  prefixes("192.0.2.0/24", "2001:db8:25::/48"),
+	}
+	want.BGP = &BGP{
+		ASN: 64512, RouterID: netip.MustParseAddr("198.51.100.2"), Control: "/run/anymx/bgp.sock",
+		Peers: []BGPPeer{{Address: netip.MustParseAddr("198.51.100.1"), ASN: 64500, HoldTime: Duration(9 * time.Second)}},
+	}
+	want.Shield = &Shield{Interfaces: []string{"eth0"}, Mode: "auto"}
+	if !reflect.DeepEqual(*c, want) {
+		t.Errorf("got:\n%+v\nwant:\n%+v", *c, want)
+	}
+	if got := c.Tunnel.Peers[0].PublicKey.String(); got != "4o27ZQHi0OLYyPDzeP4hSG28XAN5jUDLw0v3Q0XbZkE=" {
+		t.Errorf("public key %s", got)
+	}
+}
+
+func prefixes(texts ...string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, text := range texts {
+		out = append(out, netip.MustParsePrefix(text))
+	}
+	return out
+}
+
+// The forms that differ from the plain ones, and 0 where it means something.
+func TestForms(t *testing.T) {
+	c, err := Load("testdata/good/forms.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []struct{ what, got, want any }{
+		{"domains", c.Domains, []Domain{{"example.net", "any"}, {"*.example.net", "file:/etc/anymx/recipients"}}},
+		{"jitter", c.Queue.Jitter, 0.0},
+		{"retry", c.Queue.Retry, []Duration{Duration(90 * time.Second)}},
+		{"metrics", c.Node.Metrics, ""},
+		{"max_message_size", c.Ingress.MaxMessageSize, Size(10e6)},
+		{"min_rate", c.Ingress.MinRate, 2 * KiB},
+		{"idle_timeout", c.Core.IdleTimeout, Duration(0)},
+		{"connect_timeout", c.Core.ConnectTimeout, Duration(10 * time.Second)},
+		{"proxy_protocol_from", c.Ingress.ProxyProtocolFrom, prefixes("10.1.2.3/32", "2001:db8::/32")},
+		{"disk_reserve", c.Spool.DiskReserve, GiB},
+		{"asn", c.BGP.ASN, uint32(4200000000)},
+		{"peer 0 hold_time", c.BGP.Peers[0].HoldTime, Duration(9 * time.Second)},
+		{"peer 1 hold_time", c.BGP.Peers[1].HoldTime, Duration(90 * time.Second)},
+		{"anycast", c.Anycast.Addresses, prefixes("192.0.2.25/32")},
+		{"tunnel", c.Tunnel, (*Tunnel)(nil)},
+	} {
+		if !reflect.DeepEqual(x.got, x.want) {
+			t.Errorf("%s: got %v, want %v", x.what, x.got, x.want)
+		}
+	}
+}
+
+// An empty list, an absent key and the default are the same value, so that no reload sees a change.
+func TestEmptyListIsNil(t *testing.T) {
+	c, err := Parse("f", []byte(minimal(t)+"[ingress]\nproxy_protocol_from = []\n[anycast]\naddresses = []\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Ingress.ProxyProtocolFrom != nil || c.Anycast.Addresses != nil {
+		t.Error("an empty list is not nil")
+	}
+}
+
+func TestNeed(t *testing.T) {
+	_, err := Parse("f", []byte(minimal(t)), "node", "bgp", "tunnel")
+	want := "f:1:bgp: missing: this program needs a [bgp] section\nf:1:tunnel: missing: this program needs a [tunnel] section"
+	if fmt.Sprint(err) != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+func TestLoad(t *testing.T) {
+	if _, err := Load(filepath.Join(t.TempDir(), "absent.toml")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("absent file: %v", err)
+	}
+	if _, err := Load(t.TempDir()); err == nil {
+		t.Error("a directory was read")
+	}
+	if _, err := Load("/dev/zero"); err == nil || !strings.Contains(err.Error(), "larger than 16MiB") {
+		t.Errorf("endless file: %v", err)
+	}
+	file := filepath.Join(t.TempDir(), "a.toml")
+	if err := os.WriteFile(file, []byte("[node]\nname = 5\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var errs *Errors
+	if _, err := Load(file); !errors.As(err, &errs) {
+		t.Errorf("not an *Errors: %v", err)
+	} else if p := errs.Problems[1]; p.File != file || p.Line != 1 || p.Key != "node.hostname" {
+		t.Errorf("problem %+v", p)
+	}
+	var first Problem
+	if _, err := Load(file); !errors.As(err, &first) {
+		t.Errorf("no Problem inside: %v", err)
+	}
+}
+
+func TestColumn(t *testing.T) {
+	_, err := Parse("f", []byte("node = { name = \"A\" }\ncore.addresses = [\n  \"10.0.0.1:25\",\n\t\"x\" ]\n"))
+	var errs *Errors
+	if !errors.As(err, &errs) {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, p := range errs.Problems {
+		got = append(got, fmt.Sprintf("%s %d:%d", p.Key, p.Line, p.Column))
+	}
+	want := []string{"node.hostname 1:1", "node.name 1:10", "core.addresses[1] 4:2"}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// A config made in code has no file to name.
+func TestValidateInCode(t *testing.T) {
+	c := Default()
+	c.Node.Name, c.Node.Hostname = "ams1", "mx.example.net"
+	c.Core.Addresses = []string{"127.0.0.1:2525"}
+	if err := c.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	c.Core.MaxConnections = 0
+	if err := c.Validate(); fmt.Sprint(err) != "core.max_connections: must be greater than 0" {
+		t.Errorf("got %v", err)
+	}
+}
+
+// What stands in the place of a secret is never repeated.
+func TestNoSecretInErrors(t *testing.T) {
+	const secret = "4o27ZQHi0OLYyPDzeP4hSG28XAN5jUDLw0v3Q0XbZk"
+	text := minimal(t) + `
+[ingress]
+tls_cert = "` + secret + `"
+tls_key = "` + secret + `"
+[tunnel]
+private_key_file = "` + secret + `"
+[[tunnel.peer]]
+public_key = "` + secret + `"
+[bgp]
+[[bgp.peer]]
+password_file = "` + secret + `"
+`
+	_, err := Parse("f", []byte(text))
+	if err == nil || strings.Contains(err.Error(), secret) {
+		t.Errorf("got %v", err)
+	}
+	if n := strings.Count(fmt.Sprint(err), "absolute path"); n != 4 {
+		t.Errorf("%d of 4 paths refused: %v", n, err)
+	}
+}

@@ -1,0 +1,136 @@
+package mail
+
+import (
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// foldAt is the column behind which a header line is not continued when it can
+// be folded (RFC 5322 section 2.1.1: 78 preferred, 998 allowed).
+const foldAt = 78
+
+// AppendReceived appends the trace field of RFC 5321 section 4.4, to be written
+// before the message:
+//
+//	Received: from helo.example (name.example [192.0.2.1])
+//		(TLS1.3 TLS_AES_128_GCM_SHA256)
+//		by mx.example.net (anymx ams1) with ESMTPS id 06fwjm7e0r002pzg
+//		for <b@example.net>; Sat, 21 Nov 2026 22:58:52 +0000
+//
+// It needs env.ID, Arrived, Client and Recipients. "for" is there only when
+// there is one recipient, so that nobody is shown to another. What the client
+// said of itself is brought into the grammar: it can't end its token, its
+// comment or its line. Beyond ASCII only the UTF8 protocols go (RFC 6531
+// section 4.3).
+func AppendReceived(b []byte, env *Envelope, hostname, node string) []byte {
+	c := &env.Client
+	utf8ok := strings.HasPrefix(c.Proto, "UTF8")
+
+	b = append(b, "Received: from "...)
+	mark := len(b)
+	b = appendHelo(b, c.Helo, utf8ok)
+	if c.Addr.IsValid() {
+		name := c.Name
+		if !isDomain(name) || !utf8ok && !isASCII(name) {
+			name = ""
+		}
+		if len(b)-mark+len(name) > foldAt-len("Received: from  ( [192.0.2.100])") {
+			b = append(b, "\r\n\t("...)
+		} else {
+			b = append(b, " ("...)
+		}
+		if name != "" {
+			b = append(append(b, name...), ' ')
+		}
+		b = append(appendLiteral(b, c.Addr.Addr()), ')')
+	}
+	if c.TLS != "" {
+		b = append(b, "\r\n\t("...)
+		b = appendToken(b, cut(c.TLS, 64), " ._-", false)
+		b = append(b, ')')
+	}
+	b = append(b, "\r\n\tby "...)
+	b = append(b, hostname...)
+	b = append(b, " (anymx "...)
+	b = appendToken(b, node, " ._-", false)
+	b = append(b, ") with "...)
+	if c.Proto == "" {
+		b = append(b, "SMTP"...)
+	}
+	b = appendToken(b, c.Proto, "", false)
+	b = append(b, " id "...)
+	b = env.ID.AppendTo(b)
+	if p, ok := soleRecipient(env); ok && (utf8ok || p.IsASCII()) {
+		b = append(b, "\r\n\tfor <"...)
+		b = p.AppendTo(b)
+		b = append(b, '>')
+		if len(p.Local)+len(p.Domain) <= foldAt-len("\tfor <@>; Sat, 21 Nov 2026 22:58:52 +0000")-8 {
+			return appendDate(append(b, "; "...), env.Arrived)
+		}
+	}
+	return appendDate(append(b, ";\r\n\t"...), env.Arrived)
+}
+
+func soleRecipient(env *Envelope) (Path, bool) {
+	if len(env.Recipients) != 1 {
+		return Path{}, false
+	}
+	return env.Recipients[0].Path, true
+}
+
+// appendDate writes t and ends the line.
+func appendDate(b []byte, t time.Time) []byte {
+	b = t.UTC().AppendFormat(b, dateFormat)
+	return append(b, "\r\n"...)
+}
+
+// dateFormat is RFC 5322's date-time.
+const dateFormat = "Mon, 2 Jan 2006 15:04:05 -0700"
+
+// AppendReturnPath appends the field that a message gets on final delivery
+// (RFC 5321 section 4.4).
+func AppendReturnPath(b []byte, sender Path) []byte {
+	b = append(b, "Return-Path: <"...)
+	b = sender.AppendTo(b)
+	return append(b, ">\r\n"...)
+}
+
+// appendHelo writes what a client called itself as a domain or an address
+// literal, or else as an atom with "?" for each octet that doesn't belong there.
+func appendHelo(b []byte, helo string, utf8ok bool) []byte {
+	if helo == "" {
+		return append(b, "unknown"...)
+	}
+	if isLiteral(helo) {
+		return append(b, helo...)
+	}
+	return appendToken(b, cut(helo, MaxDomain), "._-", utf8ok && isPlain(helo))
+}
+
+// appendToken writes s with "?" for what is neither a letter nor a digit nor in
+// extra nor, if utf8ok, above ASCII.
+func appendToken(b []byte, s, extra string, utf8ok bool) []byte {
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' ||
+			utf8ok && c >= 0x80 || strings.IndexByte(extra, c) >= 0) {
+			c = '?'
+		}
+		b = append(b, c)
+	}
+	return b
+}
+
+// appendLiteral writes addr as RFC 5321 section 4.1.3 does: [192.0.2.1],
+// [IPv6:2001:db8::1]. An IPv4 address that came over an IPv6 socket is IPv4.
+func appendLiteral(b []byte, addr netip.Addr) []byte {
+	addr = addr.Unmap().WithZone("")
+	if addr.Is6() {
+		b = append(b, "[IPv6:"...)
+	} else {
+		b = append(b, '[')
+	}
+	b = addr.AppendTo(b)
+	return append(b, ']')
+}
