@@ -1,0 +1,122 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"anymx/edge/control"
+)
+
+// changeOutput prints the parts of a change as they come. As JSON it is one
+// object, {"messages": [...], "later": [...], "refused": [...]}.
+type changeOutput struct {
+	*program
+	action  control.Action
+	rows    array
+	done    int
+	asleep  int // flushed, but held
+	later   []control.QueueItem
+	refused []control.Refusal
+}
+
+// past says what was done.
+var past = map[control.Action]string{
+	control.Flush: "due now", control.Hold: "held", control.Release: "released", control.Delete: "deleted",
+}
+
+func (o *changeOutput) add(part control.Changed) error {
+	o.later = append(o.later, part.Later...)
+	o.refused = append(o.refused, part.Refused...)
+	if err := o.begin(); err != nil {
+		return err
+	}
+	for _, m := range part.Messages {
+		o.done++
+		if o.action == control.Flush && m.State == control.Held {
+			o.asleep++
+		}
+		if o.json || o.action == control.Delete { // what is gone can't be looked up any more
+			if err := o.listItem(&o.rows, m); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// begin opens the JSON object.
+func (o *changeOutput) begin() error {
+	if o.rows.w != nil || !o.json {
+		return nil
+	}
+	o.rows.w = o.out
+	_, err := io.WriteString(o.out, `{"messages":`)
+	return err
+}
+
+// failed says how far it came before err.
+func (o *changeOutput) failed(err error) error {
+	if o.done > 0 {
+		fmt.Fprintf(o.errOut, "anymx: %s %s before this error\n", control.Messages(int64(o.done)), past[o.action])
+	}
+	return err
+}
+
+// end prints the rest, and what could not be done.
+func (o *changeOutput) end() error {
+	summary := o.text
+	if o.json {
+		summary = o.object
+	}
+	if err := summary(); err != nil {
+		return err
+	}
+	code := exitOK
+	for _, r := range o.refused {
+		if r.Code == control.NotFound {
+			code = exitNotFound
+		} else if code == exitOK {
+			code = exitNo
+		}
+	}
+	if code != exitOK {
+		return &answered{code}
+	}
+	return nil
+}
+
+func (o *changeOutput) text() error {
+	text := control.Messages(int64(o.done-o.asleep)) + " " + past[o.action]
+	if o.asleep > 0 {
+		text += fmt.Sprintf("; %s held until released", control.Messages(int64(o.asleep)))
+	}
+	_, err := fmt.Fprintln(o.out, text)
+	for _, m := range o.later {
+		fmt.Fprintf(o.errOut, "anymx: %s is being tried: %s when the try has ended, if the message is still there then\n", m.ID, past[o.action])
+	}
+	for _, r := range o.refused {
+		fmt.Fprintf(o.errOut, "anymx: %s: %s\n", r.ID, control.Clean(r.Reason))
+	}
+	return err
+}
+
+// object closes what begin opened.
+func (o *changeOutput) object() error {
+	if err := errors.Join(o.begin(), o.rows.close()); err != nil {
+		return err
+	}
+	later, err := encode(orEmpty(o.later), "")
+	if err != nil {
+		return err
+	}
+	refused, err := encode(orEmpty(o.refused), "")
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(o.out, `,"later":%s,"refused":%s}`+"\n", later, refused)
+	return err
+}
+
+// orEmpty makes the list [] in JSON, not null.
+func orEmpty[T any](list []T) []T { return append([]T{}, list...) }

@@ -1,0 +1,322 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"anymx/edge/config"
+	"anymx/edge/control"
+	"anymx/edge/control/controltest"
+)
+
+var update = flag.Bool("update", false, "write what the commands print into testdata")
+
+// story is one run of the command line against a node. What it prints and its
+// exit code stand in testdata/NAME.txt.
+type story struct {
+	name string
+	args string // split at spaces
+	node func(*controltest.Node)
+	// typed is what a person types; nil: there is no terminal.
+	typed *string
+	// down: no node answers.
+	down bool
+}
+
+func typed(s string) *string { return &s }
+
+var (
+	troubled = func(n *controltest.Node) {
+		s := &n.State
+		s.Phase, s.Since = control.Draining, controltest.Now.Add(-90*time.Second)
+		s.Spool.Accepting, s.Spool.Reason = false, "disk reserve"
+		s.Queue.Paused = &control.PauseStatus{Cause: "no address of core answers", Until: controltest.Now.Add(9 * time.Second)}
+		s.Core[0].Health, s.Core[0].RetryAt = control.Probing, controltest.Now.Add(-time.Second)
+		s.Core[0].LastError = "MAIL: 421 4.3.2 going down\x1b[0m"
+		s.TLS.NotAfter, s.TLS.Problem = controltest.Now.Add(-48*time.Hour), "key.pem is not the key of cert.pem"
+		s.Config.Problem, s.Config.Restart = "/etc/anymx/anymx.toml:7:core.adresses: unknown key\n/etc/anymx/anymx.toml:9:core.protocol: \"smpt\" is unknown", []string{"node.metrics"}
+		n.ReadyErr = errors.New("spool: disk reserve")
+	}
+	fresh = func(n *controltest.Node) {
+		n.Clear()
+		n.State.Spool = control.SpoolStatus{Accepting: true, DiskFree: 1 << 30}
+		n.State.Sessions, n.State.TLS, n.State.Config, n.State.Core = control.SessionsStatus{}, nil, nil, nil
+	}
+	broken  = func(n *controltest.Node) { n.Broken = errors.New("spool: read: input/output error") }
+	badFile = func(n *controltest.Node) {
+		n.ReloadErr = &config.Errors{Problems: []config.Problem{
+			{File: "/etc/anymx/anymx.toml", Line: 7, Column: 1, Key: "core.adresses", Reason: "unknown key"},
+			{File: "/etc/anymx/anymx.toml", Line: 9, Column: 1, Key: "core.protocol", Reason: `"smpt": want "smtp" or "lmtp"`},
+		}}
+	}
+	id = func(n int) string { return controltest.ID(n).String() }
+)
+
+var stories = []story{
+	{name: "help", args: "--help"},
+	{name: "no-arguments", args: ""},
+	{name: "help-queue", args: "queue"},
+	{name: "help-queue-delete", args: "help queue delete"},
+	{name: "unknown-command", args: "stauts"},
+	{name: "unknown-queue-command", args: "queue relase"},
+	{name: "unknown-flag", args: "status --redy"},
+
+	{name: "status", args: "status"},
+	{name: "status-json", args: "status --json"},
+	{name: "status-troubled", args: "status", node: troubled},
+	{name: "status-fresh", args: "status", node: fresh},
+	{name: "status-ready", args: "status --ready"},
+	{name: "status-not-ready", args: "status --ready", node: troubled},
+	{name: "status-not-ready-json", args: "status --ready --wait 150ms --json", node: troubled},
+	{name: "status-wait-alone", args: "status --wait 3s"},
+	{name: "status-argument", args: "status ams1"},
+	{name: "status-down", args: "status", down: true},
+
+	{name: "list", args: "queue list"},
+	{name: "list-json", args: "queue list --json"},
+	{name: "list-empty", args: "queue list", node: fresh},
+	{name: "list-empty-json", args: "queue list --json", node: fresh},
+	{name: "list-limit", args: "queue list --limit 2"},
+	{name: "list-limit-json", args: "queue list --limit 2 --json"},
+	{name: "list-after", args: "queue list --limit 2 --after " + id(3)},
+	{name: "list-state", args: "queue list --state held"},
+	{name: "list-null-sender", args: "queue list --sender <>"},
+	{name: "list-recipient", args: "queue list --recipient carol@EXAMPLE.net"},
+	{name: "list-older", args: "queue list --older-than 1h"},
+	{name: "list-bad-state", args: "queue list --state frozen"},
+	{name: "list-bad-sender", args: "queue list --sender nobody"},
+	{name: "list-bad-age", args: "queue list --older-than soon"},
+	{name: "list-bad-limit", args: "queue list --limit -3"},
+	{name: "list-bad-after", args: "queue list --after me"},
+	{name: "list-broken", args: "queue list", node: broken},
+	{name: "list-broken-json", args: "queue list --json", node: broken},
+
+	{name: "show", args: "queue show " + id(1)},
+	{name: "show-json", args: "queue show --json " + id(1)},
+	{name: "show-notification", args: "queue show " + id(2)},
+	{name: "show-held", args: "queue show " + id(3)},
+	{name: "show-active", args: "queue show " + id(4)},
+	{name: "show-hostile", args: "queue show " + id(5)},
+	{name: "show-unknown", args: "queue show " + id(9)},
+	{name: "show-bad-id", args: "queue show ILOU"},
+	{name: "show-nothing", args: "queue show"},
+
+	{name: "flush", args: "queue flush " + id(1) + " " + id(2)},
+	{name: "flush-all", args: "queue flush --all"},
+	{name: "flush-json", args: "queue flush --json --all --state waiting --recipient bob@example.net"},
+	{name: "flush-nothing", args: "queue flush"},
+	{name: "flush-both", args: "queue flush --all " + id(1)},
+	{name: "flush-filter-alone", args: "queue flush --state held"},
+	{name: "flush-partly-unknown", args: "queue flush " + id(9) + " " + id(1)},
+	{name: "hold", args: "queue hold --reason abuse " + id(1)},
+	{name: "release", args: "queue release --all --state held"},
+	{name: "delete", args: "queue delete " + id(3)},
+	{name: "delete-json", args: "queue delete --json " + id(3) + " " + id(4) + " " + id(9)},
+	{name: "delete-later", args: "queue delete " + id(3) + " " + id(4)},
+	{name: "delete-all-without-terminal", args: "queue delete --all"},
+	{name: "delete-all-yes", args: "queue delete --all --yes --sender @lists.example.org"},
+	{name: "delete-all-asked-yes", args: "queue delete --all --state held", typed: typed("Yes\n")},
+	{name: "delete-all-asked-no", args: "queue delete --all", typed: typed("y\n")},
+	{name: "delete-all-asked-end", args: "queue delete --all", typed: typed("")},
+	{name: "delete-all-of-nothing", args: "queue delete --all --sender nobody@example.org", typed: typed("")},
+	{name: "delete-all-of-nothing-json", args: "queue delete --json --all --yes --sender nobody@example.org"},
+	{name: "delete-sick", args: "queue delete " + id(3) + " " + id(1), node: func(n *controltest.Node) { n.Sick = controltest.ID(1) }},
+	{name: "delete-broken", args: "queue delete " + id(1), node: broken},
+
+	{name: "reload", args: "reload"},
+	{name: "reload-json", args: "reload --json"},
+	{name: "reload-nothing", args: "reload", node: func(n *controltest.Node) { n.Reloads = control.Reloaded{} }},
+	{name: "reload-restart", args: "reload", node: func(n *controltest.Node) { n.Reloads.Restart = []string{"node.metrics", "tunnel.interface"} }},
+	{name: "reload-bad", args: "reload", node: badFile},
+	{name: "reload-bad-json", args: "reload --json", node: badFile},
+
+	{name: "check-good", args: "check testdata/good.toml"},
+	{name: "check-good-json", args: "check --json testdata/good.toml"},
+	{name: "check-config-flag", args: "check --config testdata/good.toml"},
+	{name: "check-missing", args: "check testdata/missing.toml"},
+
+	{name: "version", args: "version"},
+	{name: "version-json", args: "version --json"},
+	{name: "version-down", args: "version", down: true},
+
+	{name: "complete-commands", args: "__complete queue "},
+	{name: "complete-ids", args: "__complete queue show "},
+	{name: "complete-ids-typed", args: "__complete queue delete " + id(1) + " " + id(2)[:15]},
+	{name: "complete-one-id", args: "__complete queue show " + id(1) + " "},
+	{name: "complete-states", args: "__complete queue list --state "},
+	{name: "complete-check", args: "__complete check "},
+	{name: "complete-down", args: "__complete queue show ", down: true},
+}
+
+func TestStories(t *testing.T) {
+	seen := map[string]bool{}
+	for _, s := range stories {
+		if seen[s.name] {
+			t.Fatalf("two stories are called %s", s.name)
+		}
+		seen[s.name+".txt"] = true
+		t.Run(s.name, s.run)
+	}
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if !seen[filepath.Base(f)] {
+			t.Errorf("%s belongs to no story", f)
+		}
+	}
+}
+
+func (s story) run(t *testing.T) {
+	n := controltest.New()
+	if s.node != nil {
+		s.node(n)
+	}
+	socket := filepath.Join(t.TempDir(), "none.sock")
+	if !s.down {
+		socket, _ = controltest.Start(t, n, false)
+	}
+	out, errOut, code := runProgram(t, s, socket)
+	got := fmt.Sprintf("$ anymx %s\n%s--- stderr\n%s--- exit %d\n", s.args, out, errOut, code)
+	got = settle(got, socket)
+	golden := filepath.Join("testdata", s.name+".txt")
+	if *update {
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+	if whole := strings.Contains(s.args, "--json") && code != exitUsage && !strings.Contains(s.name, "broken"); whole && !json.Valid([]byte(out)) {
+		t.Errorf("not JSON:\n%s", out)
+	}
+	if strings.ContainsAny(out+errOut, "\x1b\x07\u009b") {
+		t.Error("a control character reached the terminal")
+	}
+}
+
+// settle replaces what differs from run to run.
+func settle(text, socket string) string {
+	text = strings.ReplaceAll(text, socket, "SOCKET")
+	v := control.ThisVersion()
+	text = strings.ReplaceAll(text, v.String(), "VERSION")
+	text = regexp.MustCompile(`(?s)\{\s*"version": "[^}]*\}`).ReplaceAllString(text, "{VERSION}")
+	return text
+}
+
+func runProgram(t *testing.T, s story, socket string) (out, errOut string, code int) {
+	t.Helper()
+	var o, e bytes.Buffer
+	p := &program{
+		in: strings.NewReader(""), out: &o, errOut: &e,
+		getenv: func(key string) string {
+			if key == "ANYMX_CONTROL" {
+				return socket
+			}
+			return ""
+		},
+		now:      func() time.Time { return controltest.Now },
+		terminal: func() bool { return s.typed != nil },
+	}
+	if s.typed != nil {
+		p.in = strings.NewReader(*s.typed)
+	}
+	args := strings.Split(s.args, " ")
+	if s.args == "" {
+		args = []string{}
+	}
+	code = p.run(context.Background(), args)
+	return o.String(), e.String(), code
+}
+
+// Check prints what package config says, each problem in a line of its own.
+func TestCheckOfBadConfig(t *testing.T) {
+	const file = "testdata/bad.toml"
+	_, err := config.Load(file)
+	var bad *config.Errors
+	if !errors.As(err, &bad) || len(bad.Problems) < 4 {
+		t.Fatalf("%s is not as bad as it should be: %v", file, err)
+	}
+	out, errOut, code := runProgram(t, story{args: "check " + file}, "")
+	if code != exitNo || out != bad.Error()+"\n" || errOut != "" {
+		t.Errorf("exit %d\n%s%s", code, out, errOut)
+	}
+	if want := file + ":5:node.colour: "; !strings.HasPrefix(out, want) {
+		t.Errorf("%s does not begin with %s", out, want)
+	}
+	out, errOut, code = runProgram(t, story{args: "check --json " + file}, "")
+	var got checked
+	if err := json.Unmarshal([]byte(out), &got); err != nil {
+		t.Fatal(err)
+	}
+	if code != exitNo || errOut != "" || got.OK || got.File != file || !slices.Equal(got.Problems, bad.Problems) {
+		t.Errorf("exit %d: %+v %s", code, got, errOut)
+	}
+}
+
+// The socket is the one of --control, else of ANYMX_CONTROL, else of the config.
+func TestFindsItsNode(t *testing.T) {
+	socket, _ := controltest.Start(t, controltest.New(), false)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "anymx.toml")
+	if err := os.WriteFile(file, fmt.Appendf(nil, "[node]\ncontrol = %q\n", socket), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	none := filepath.Join(dir, "none")
+	for _, tt := range []struct {
+		env  string
+		args []string
+		want int
+	}{
+		{"", []string{"--control", socket}, exitOK},
+		{none, []string{"--control", socket}, exitOK},
+		{socket, []string{"--control", none}, exitUnreachable},
+		{socket, []string{"--config", none}, exitOK},
+		{none, []string{"--config", file}, exitUnreachable},
+		{"", []string{"--config", file}, exitOK},
+		{"", []string{"--config", none}, exitUsage},
+	} {
+		var out, errOut bytes.Buffer
+		p := &program{
+			in: strings.NewReader(""), out: &out, errOut: &errOut, now: time.Now,
+			getenv:   func(string) string { return tt.env },
+			terminal: func() bool { return false },
+		}
+		if code := p.run(t.Context(), append(tt.args, "status")); code != tt.want {
+			t.Errorf("%q %v: exit %d, want %d: %s", tt.env, tt.args, code, tt.want, errOut.String())
+		}
+	}
+}
+
+func TestWaitsUntilReady(t *testing.T) {
+	n := controltest.New()
+	asked := 0
+	n.ReadyHook = func(context.Context) error {
+		if asked++; asked < 3 {
+			return errors.New("starting")
+		}
+		return nil
+	}
+	socket, _ := controltest.Start(t, n, false)
+	out, errOut, code := runProgram(t, story{args: "status --ready --wait 20s"}, socket)
+	if code != exitOK || out != "ready\n" || asked != 3 {
+		t.Errorf("exit %d after %d checks: %s%s", code, asked, out, errOut)
+	}
+}

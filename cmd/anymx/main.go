@@ -1,0 +1,115 @@
+// Command anymx is the operator's hand on a running node. It holds nothing and
+// decides nothing: it asks the node over its control socket, prints the answer
+// for people or, with --json, for programs, and says by its exit code what it
+// was.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"anymx/edge/control"
+)
+
+// Exit codes. They are told in the help of the root command and in
+// docs/operations.md, because scripts use them.
+const (
+	exitOK          = 0
+	exitNo          = 1 // the answer is no, or the node could not do it
+	exitUsage       = 2
+	exitUnreachable = 3
+	exitNotFound    = 4
+	exitInterrupted = 130
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	p := &program{
+		in: os.Stdin, out: os.Stdout, errOut: os.Stderr,
+		getenv: os.Getenv, now: time.Now, terminal: func() bool { return isTerminal(os.Stdin) },
+	}
+	code := p.run(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+// run runs the command that args name and returns the exit code.
+func (p *program) run(ctx context.Context, args []string) int {
+	root := p.root()
+	root.SetArgs(args)
+	root.SetIn(p.in)
+	root.SetOut(p.out)
+	root.SetErr(p.errOut)
+	cmd, err := root.ExecuteContextC(ctx)
+	code := p.exitCode(err)
+	if ctx.Err() != nil && err != nil {
+		code, err = exitInterrupted, errors.New("interrupted")
+	}
+	var said *answered
+	if err != nil && !errors.As(err, &said) {
+		fmt.Fprintf(p.errOut, "anymx: %s\n", control.Clean(strings.TrimSpace(err.Error())))
+	}
+	if code == exitUsage {
+		fmt.Fprintf(p.errOut, "See '%s --help'.\n", cmd.CommandPath())
+	}
+	return code
+}
+
+// exitCode is what err means to a script. Whatever stops cobra before a command
+// runs is wrong usage.
+func (p *program) exitCode(err error) int {
+	var said *answered
+	var usage *usageError
+	var nobody *control.Unreachable
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &said):
+		return said.code
+	case errors.As(err, &usage) || !p.running:
+		return exitUsage
+	case errors.As(err, &nobody):
+		return exitUnreachable
+	case errors.Is(err, control.ErrNotFound):
+		return exitNotFound
+	}
+	return exitNo
+}
+
+// answered is a command that has printed its answer, which is not "yes".
+type answered struct{ code int }
+
+func (a *answered) Error() string { return fmt.Sprintf("exit code %d", a.code) }
+
+// usageError is a mistake on the command line that a command found itself.
+type usageError struct{ err error }
+
+func (u *usageError) Error() string { return u.err.Error() }
+func (u *usageError) Unwrap() error { return u.err }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
+
+// root is the whole tree of commands.
+func (p *program) root() *cobra.Command {
+	root := &cobra.Command{
+		Use: "anymx", Short: "Look after a node of the anymx edge mail server", Long: rootHelp,
+		Args: unknownCommand, RunE: p.local(func(cmd *cobra.Command, _ []string) error { return cmd.Help() }),
+		SilenceErrors: true, SilenceUsage: true,
+		Example: "  anymx status\n  anymx queue list --state waiting\n  anymx check /etc/anymx/anymx.toml && anymx reload",
+	}
+	flags := root.PersistentFlags()
+	flags.StringVar(&p.socket, "control", "", "control `SOCKET` of the node")
+	flags.StringVar(&p.config, "config", defaultConfig, "config `FILE` of the node")
+	flags.BoolVar(&p.json, "json", false, "print JSON, for programs")
+	p.configGiven = func() bool { return flags.Changed("config") }
+	root.AddCommand(p.statusCommand(), p.queueCommand(), p.reloadCommand(), p.checkCommand(), p.versionCommand())
+	return root
+}

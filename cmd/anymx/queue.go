@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"anymx/edge/config"
+	"anymx/edge/control"
+	"anymx/edge/mail"
+)
+
+func (p *program) queueCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "queue", Short: "List, show and change the messages that wait for delivery",
+		Long: `Queue lists, shows and changes the messages that the node has accepted and not
+yet delivered. A message is active (a try is being made), waiting (for its next
+try) or held (until it is released or deleted).`,
+		Args: unknownCommand,
+		RunE: p.local(func(cmd *cobra.Command, _ []string) error { return cmd.Help() }),
+	}
+	cmd.AddCommand(p.listCommand(), p.showCommand())
+	cmd.AddCommand(p.changeCommands()...)
+	return cmd
+}
+
+// unknownCommand refuses the arguments of a group.
+func unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("unknown command %q for %q", args[0], cmd.CommandPath())
+	cmd.SuggestionsMinimumDistance = 2
+	if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
+		text += "; did you mean " + strings.Join(like, " or ") + "?"
+	}
+	return usagef("%s", text)
+}
+
+// filter is the flags that say which messages are meant.
+type filter struct{ state, sender, recipient, olderThan string }
+
+func (f *filter) addTo(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.state, "state", "", "only messages in this `STATE`: active, waiting or held")
+	flags.StringVar(&f.sender, "sender", "", "only messages from this `ADDRESS`, @domain or <>")
+	flags.StringVar(&f.recipient, "recipient", "", "only messages to this `ADDRESS` or @domain")
+	flags.StringVar(&f.olderThan, "older-than", "", "only messages that arrived this `LONG` ago or earlier, such as 4h or 5d")
+	complete := cobra.FixedCompletions([]string{"active", "waiting", "held"}, cobra.ShellCompDirectiveNoFileComp)
+	cmd.RegisterFlagCompletionFunc("state", complete) // the flag is there
+}
+
+// query reads the flags.
+func (f *filter) query(now time.Time) (q control.QueueQuery, err error) {
+	if q.State, err = control.ParseState(f.state); err != nil {
+		return q, usagef("--state: %w", err)
+	}
+	if q.Sender, err = control.ParsePattern(f.sender); err != nil {
+		return q, usagef("--sender: %w", err)
+	}
+	if q.Recipient, err = control.ParsePattern(f.recipient); err != nil {
+		return q, usagef("--recipient: %w", err)
+	}
+	if f.olderThan != "" {
+		var age config.Duration
+		if err := age.UnmarshalText([]byte(f.olderThan)); err != nil {
+			return q, usagef("--older-than: %w", err)
+		}
+		q.Before = now.Add(-time.Duration(age))
+	}
+	return q, nil
+}
+
+func (p *program) showCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "show ID", Short: "Show all that the node knows of one message",
+		Long: `Show prints the envelope of a message, who handed it over, and how far each of
+its recipients has come. The text of the message is not shown.`,
+		Example: "  anymx queue show 06d3p5r01qg0f16n",
+		Args:    cobra.ExactArgs(1), ValidArgsFunction: p.completeID(1),
+		RunE: p.remote(func(cmd *cobra.Command, args []string, c *control.Client) error {
+			id, err := mail.ParseID(args[0])
+			if err != nil {
+				return &usageError{err}
+			}
+			d, err := c.Message(cmd.Context(), id)
+			if err != nil {
+				return fmt.Errorf("%s: %w", id, err)
+			}
+			return p.print(d, func(w io.Writer) error { return d.WriteText(w, p.now()) })
+		}),
+	}
+}
+
+// completeID completes the ids of messages from the node that runs, for up to
+// most arguments (0: any number).
+func (p *program) completeID(most int) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+		c, err := p.client()
+		if err != nil || most > 0 && len(args) >= most {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		defer c.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		page, _ := c.Page(ctx, control.QueueQuery{Limit: control.MaxPage})
+		return control.CompleteIDs(page.Items, args, typed), cobra.ShellCompDirectiveNoFileComp
+	}
+}

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"anymx/edge/control"
+)
+
+// versions is the answer of version as JSON.
+type versions struct {
+	Anymx control.Version  `json:"anymx"`
+	Node  *control.Version `json:"node,omitempty"` // absent: none answers
+}
+
+func (p *program) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Show the version of this program and of the node",
+		Long:    "Version shows what this program was built from and, if a node answers, what the node was.",
+		Example: "  anymx version\n  anymx version --json | jq -r .node.version",
+		Args:    cobra.NoArgs,
+		RunE: p.local(func(cmd *cobra.Command, _ []string) error {
+			v := versions{Anymx: control.ThisVersion()}
+			if c, err := p.client(); err == nil {
+				defer c.Close()
+				ctx, cancel := context.WithTimeout(cmd.Context(), time.Second)
+				defer cancel()
+				if node, err := c.Version(ctx); err == nil {
+					v.Node = &node
+				}
+			}
+			return p.print(v, func(w io.Writer) error {
+				text := fmt.Sprintf("anymx  %s\n", v.Anymx)
+				if v.Node != nil {
+					text += fmt.Sprintf("node   %s\n", control.Clean(v.Node.String()))
+				}
+				_, err := io.WriteString(w, text)
+				return err
+			})
+		}),
+	}
+}

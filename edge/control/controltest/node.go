@@ -1,0 +1,234 @@
+// Package controltest is a node for the tests of what speaks over the control
+// socket: a queue of a few real-looking messages in memory, which can be
+// listed, shown and changed like a real one, and a start that puts it behind a
+// real socket. It stores nothing and sends nothing.
+package controltest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"anymx/edge/control"
+	"anymx/edge/mail"
+)
+
+// Now is the moment that the sample messages and the sample status belong to.
+var Now = time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC)
+
+// ID is the id of the nth sample message, by arrival.
+func ID(n int) mail.ID { return mail.ID{1, 0x9c, 0xeb, 0, 0, byte(n >> 8), byte(n), 7, 0x5a, 0xa5} }
+
+// Node is a node in memory. Its fields are set before it is used.
+type Node struct {
+	State    control.Status
+	ReadyErr error
+	// ReadyHook, if set, is called by Ready in place of returning ReadyErr.
+	ReadyHook func(context.Context) error
+	ReloadErr error
+	Reloads   control.Reloaded
+	// Scan bounds how many messages one List looks at; 0: no bound.
+	Scan int
+	// Broken is what List and Show return, if set; Change fails too.
+	Broken error
+	// Sick is a message that can't be changed.
+	Sick mail.ID
+
+	mu       sync.Mutex
+	messages []control.QueueDetail // by ID
+}
+
+// New makes a running node with the sample messages.
+func New() *Node {
+	n := &Node{State: sampleStatus(), Reloads: control.Reloaded{Changed: []string{"ingress.max_connections"}}}
+	for _, d := range sampleMessages() {
+		n.Add(d)
+	}
+	return n
+}
+
+// Add puts a message into the queue.
+func (n *Node) Add(d control.QueueDetail) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.messages = append(n.messages, d)
+	slices.SortFunc(n.messages, func(a, b control.QueueDetail) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+}
+
+// Clear empties the queue.
+func (n *Node) Clear() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.messages = nil
+}
+
+// Len is the number of messages in the queue.
+func (n *Node) Len() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.messages)
+}
+
+// Status implements control.Node.
+func (n *Node) Status(context.Context) control.Status {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s := n.State
+	s.Queue.Active, s.Queue.Waiting, s.Queue.Held, s.Queue.Oldest = 0, 0, 0, time.Time{}
+	for _, m := range n.messages {
+		switch m.State {
+		case control.Active:
+			s.Queue.Active++
+		case control.Waiting:
+			s.Queue.Waiting++
+		case control.Held:
+			s.Queue.Held++
+		}
+		if s.Queue.Oldest.IsZero() || m.Arrived.Before(s.Queue.Oldest) {
+			s.Queue.Oldest = m.Arrived
+		}
+	}
+	return s
+}
+
+// Ready implements control.Node.
+func (n *Node) Ready(ctx context.Context) error {
+	if n.ReadyHook != nil {
+		return n.ReadyHook(ctx)
+	}
+	return n.ReadyErr
+}
+
+// Reload implements control.Node.
+func (n *Node) Reload(context.Context) (control.Reloaded, error) { return n.Reloads, n.ReloadErr }
+
+// List implements control.Node.
+func (n *Node) List(_ context.Context, q control.QueueQuery) (control.QueuePage, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.Broken != nil {
+		return control.QueuePage{}, n.Broken
+	}
+	if q.Limit < 1 || q.Limit > control.MaxPage {
+		return control.QueuePage{}, fmt.Errorf("limit %d reached the node", q.Limit)
+	}
+	var page control.QueuePage
+	var last mail.ID
+	scanned := 0
+	for i := range n.messages {
+		m := &n.messages[i]
+		if bytes.Compare(m.ID[:], q.After[:]) <= 0 {
+			continue
+		}
+		if len(page.Items) == q.Limit || n.Scan > 0 && scanned == n.Scan {
+			page.Next = last
+			break
+		}
+		scanned++
+		last = m.ID
+		if q.Match(&m.QueueItem, func() []mail.Path { return paths(m) }) {
+			page.Items = append(page.Items, m.QueueItem)
+		}
+	}
+	return page, nil
+}
+
+func paths(m *control.QueueDetail) []mail.Path {
+	var to []mail.Path
+	for _, r := range m.To {
+		to = append(to, r.Address)
+	}
+	return to
+}
+
+// Show implements control.Node.
+func (n *Node) Show(_ context.Context, id mail.ID) (control.QueueDetail, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.Broken != nil {
+		return control.QueueDetail{}, n.Broken
+	}
+	if i := n.find(id); i >= 0 {
+		return n.messages[i], nil
+	}
+	return control.QueueDetail{}, control.ErrNotFound
+}
+
+func (n *Node) find(id mail.ID) int {
+	return slices.IndexFunc(n.messages, func(m control.QueueDetail) bool { return m.ID == id })
+}
+
+// Change implements control.Node. An active message is deleted later, which
+// here is never.
+func (n *Node) Change(_ context.Context, a control.Action, ids []mail.ID, reason string) (o control.Outcome, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(ids) < 1 || len(ids) > control.MaxPage {
+		return o, fmt.Errorf("%d ids reached the node", len(ids))
+	}
+	for _, id := range ids {
+		i := n.find(id)
+		switch {
+		case n.Broken != nil || id == n.Sick:
+			err = errors.Join(err, fmt.Errorf("spool: write %s: input/output error", id))
+		case i < 0:
+			o.Missing = append(o.Missing, id)
+		case a == control.Delete && n.messages[i].State == control.Active:
+			o.Later = append(o.Later, id)
+		case a == control.Delete:
+			n.messages = slices.Delete(n.messages, i, i+1)
+			o.Done = append(o.Done, id)
+		default:
+			n.apply(&n.messages[i], a, reason)
+			o.Done = append(o.Done, id)
+		}
+	}
+	return o, err
+}
+
+func (n *Node) apply(m *control.QueueDetail, a control.Action, reason string) {
+	switch {
+	case a == control.Hold:
+		m.State, m.HoldReason, m.NextTry = control.Held, reason, time.Time{}
+	case a == control.Release && m.State == control.Held, a == control.Flush && m.State == control.Waiting:
+		m.State, m.HoldReason, m.NextTry = control.Waiting, "", Now
+	}
+}
+
+// Start puts n behind a real control socket and, if page is set, a metrics
+// listener on loopback, until the test ends. It returns the socket's path and
+// the base URL of the metrics listener.
+func Start(t testing.TB, n control.Node, page bool) (socket, url string) {
+	t.Helper()
+	socket = filepath.Join(t.TempDir(), "edge.sock")
+	registry := prometheus.NewRegistry()
+	s, err := control.New(control.Options{
+		Node: n, Gather: registry, Metrics: registry, Now: func() time.Time { return Now },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := control.Listen(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tcp, url := listenTCP(t, page)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(ctx, l, tcp) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the server ended with: %v", err)
+		}
+	})
+	return socket, url
+}

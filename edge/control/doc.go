@@ -1,0 +1,31 @@
+// Package control is how people and programs talk to a node that runs: HTTP
+// and JSON over a unix socket, and a TCP listener for metrics, health and a
+// status page. Server and client live here together, so that both sides of the
+// socket are compiled from one set of types.
+//
+// What happens to the data:
+//
+//  1. Listen makes the unix socket, mode 0660: whoever may open it may do
+//     everything that the socket offers, nobody else can do anything.
+//  2. A Server answers on it. It holds no state of the node: each request asks
+//     the Node that it was given, and what comes back is written as JSON. Two
+//     things are its own: the readiness check, which is made once for all that
+//     ask within the same moment, and the walk over the queue for requests that
+//     mean all messages, a page at a time.
+//  3. A Client asks, and gives back the same types, or an *Error as the server
+//     sent it, or an *Unreachable if nobody answered.
+//  4. WriteText methods turn those types into what people read: relative times,
+//     units, and nothing that a terminal would obey, for senders, HELO names
+//     and replies come from strangers.
+//
+// The TCP listener serves /metrics, /healthz, /readyz and the page at /, all of
+// them for reading and none with a mail address in it.
+//
+//	GET  /v1/status          Status
+//	GET  /v1/version         Version
+//	GET  /v1/queue           QueuePage; parameters of QueueQuery
+//	GET  /v1/queue/{id}      QueueDetail
+//	POST /v1/queue/{action}  Change in, Changed out; flush, hold, release, delete
+//	POST /v1/reload          Reloaded
+//	GET  /metrics /healthz /readyz
+package control

@@ -1,0 +1,132 @@
+package control_test
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/net/html"
+
+	"anymx/edge/control"
+	"anymx/edge/control/controltest"
+)
+
+// troubled is a node with everything wrong, and with mail addresses in every
+// text that others wrote.
+func troubled() *controltest.Node {
+	n := controltest.New()
+	s := &n.State
+	s.Name, s.Phase = `<b>"ams1"</b>`, control.Draining
+	s.Ready = control.Readiness{}
+	s.Spool.Accepting, s.Spool.Reason = false, "disk reserve; last was user1@example.net"
+	s.Spool.Bytes = s.Spool.HighWater * 95 / 100
+	s.Queue.Paused = &control.PauseStatus{Cause: "550 5.7.1 <user2@example.net> is not welcome", Until: controltest.Now.Add(9e9)}
+	s.Core[1].LastError = `550 no "john doe"@example.net here`
+	s.TLS.NotAfter, s.TLS.Problem = controltest.Now.Add(-1), "key.pem is not the key of cert.pem"
+	s.Config.Problem = "/etc/anymx/recipients:3: bad address user3@example.net"
+	n.ReadyErr = &control.Error{Text: "probe of user4@example.net failed"}
+	return n
+}
+
+func getPage(t *testing.T, n control.Node) (string, map[string][]string) {
+	t.Helper()
+	socket, url := controltest.Start(t, n, true)
+	c := overUnix(t, socket)
+	c.Transport = nil
+	status, h, body := ask(t, c, "GET", url+"/", "")
+	if status != 200 {
+		t.Fatalf("%d %s", status, body)
+	}
+	t.Cleanup(c.CloseIdleConnections)
+	return body, h
+}
+
+func TestPage(t *testing.T) {
+	body, h := getPage(t, controltest.New())
+	wellFormed(t, body)
+	for _, want := range []string{
+		"<title>ams1: running</title>", "running for 3d 4h", ">ready<", "<b>3</b> waiting", "1,234", "of 20,000", "The oldest message came 1d ago",
+		"10.77.0.1:2525", "1,843,022", "connection refused (next try in 8s)", "mx.example.net, *.mx.example.net", "expires in 62d", "anymx v0.1.0, up 3d 4h",
+		`http-equiv="refresh" content="5"`,
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	policy := h["Content-Security-Policy"][0]
+	_, style, _ := strings.Cut(body, "<style>")
+	style, _, _ = strings.Cut(style, "</style>")
+	sum := sha256.Sum256([]byte(style))
+	if want := "style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"; !strings.Contains(policy, want) {
+		t.Errorf("the policy %q does not allow the style as it was sent: %s", policy, want)
+	}
+	if !strings.HasPrefix(policy, "default-src 'none';") || strings.Contains(body, "<script") || strings.Contains(body, "style=") {
+		t.Error("the page must do without scripts and style attributes")
+	}
+}
+
+func TestPageOfTroubledNode(t *testing.T) {
+	body, _ := getPage(t, troubled())
+	wellFormed(t, body)
+	for _, want := range []string{
+		"&lt;b&gt;", "draining", "not ready", "The spool takes no more mail", "Delivery is paused", "next probe in 9s",
+		"The last reload changed nothing", "EXPIRED", "key.pem is not the key", `class="full"`, "(names a mail address; see anymx status)",
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	for _, never := range []string{"user1", "user2", "user3", "user4", "john", "alice", "bob", "@example", "<b>&#34;"} {
+		if strings.Contains(body, never) {
+			t.Errorf("the page says %q", never)
+		}
+	}
+}
+
+// No figure of an empty node may break the page.
+func TestPageOfEmptyNode(t *testing.T) {
+	n := &controltest.Node{State: control.Status{Name: "x", Phase: control.Starting}}
+	body, _ := getPage(t, n)
+	wellFormed(t, body)
+	for _, want := range []string{"No message waits.", "None: STARTTLS is not offered.", "no address"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+}
+
+// wellFormed checks that every element is closed in order, and asks tidy for
+// the rest where it is installed.
+func wellFormed(t *testing.T, body string) {
+	t.Helper()
+	void := []string{"meta", "link", "br", "hr", "img", "input"}
+	var open []string
+	z := html.NewTokenizer(strings.NewReader(body))
+	for kind := z.Next(); kind != html.ErrorToken; kind = z.Next() {
+		name, _ := z.TagName()
+		switch tag := string(name); {
+		case kind == html.StartTagToken && !slices.Contains(void, tag):
+			open = append(open, tag)
+		case kind == html.EndTagToken && (len(open) == 0 || open[len(open)-1] != tag):
+			t.Fatalf("</%s> closes %v", tag, open)
+		case kind == html.EndTagToken:
+			open = open[:len(open)-1]
+		}
+	}
+	if len(open) > 0 {
+		t.Fatalf("never closed: %v", open)
+	}
+	tidy, err := exec.LookPath("tidy")
+	if err != nil {
+		t.Log("tidy is not installed: checked only that elements are closed")
+		return
+	}
+	cmd := exec.Command(tidy, "-quiet", "-errors", "-utf8")
+	cmd.Stdin = strings.NewReader(body)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("tidy: %v\n%s", err, out)
+	}
+}

@@ -1,0 +1,349 @@
+package control
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"anymx/edge/mail"
+)
+
+// hooked is a node of which a test says one thing.
+type hooked struct {
+	Node
+	list   func(context.Context) (QueuePage, error)
+	reload func() error
+}
+
+func (hooked) Status(context.Context) Status { return Status{} }
+func (hooked) Ready(context.Context) error   { return nil }
+func (h hooked) List(ctx context.Context, _ QueueQuery) (QueuePage, error) {
+	return h.list(ctx)
+}
+func (h hooked) Reload(context.Context) (Reloaded, error) { return Reloaded{}, h.reload() }
+func (hooked) Change(_ context.Context, _ Action, ids []mail.ID, _ string) (Outcome, error) {
+	return Outcome{Done: ids}, nil
+}
+
+func (hooked) Show(context.Context, mail.ID) (QueueDetail, error) { return QueueDetail{}, nil }
+
+// serve runs a Server on a unix socket until the test ends or stop is called,
+// which returns what Serve did.
+func serve(t *testing.T, o Options, limits timeouts) (socket string, stop func() error) {
+	t.Helper()
+	s, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.timeouts = limits
+	socket = filepath.Join(t.TempDir(), "s")
+	l, err := Listen(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(ctx, l, nil) }()
+	var result error
+	stopped := false
+	stop = func() error {
+		if !stopped {
+			cancel()
+			result, stopped = <-ended, true
+		}
+		return result
+	}
+	t.Cleanup(func() { stop() }) // tests that mind ask for it
+	return socket, stop
+}
+
+func TestConnectionsAreCapped(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	socket, _ := serve(t, Options{Node: hooked{}, Metrics: registry, MaxConnections: 3}, standardTimeouts)
+	var open []net.Conn
+	for range 3 {
+		c, err := net.Dial("unix", socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n") // read below
+		if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || !strings.Contains(line, "200") {
+			t.Fatalf("%q, %v", line, err)
+		}
+		open = append(open, c)
+	}
+	c, err := net.Dial("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(10 * time.Second)) // a test's
+	if n, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("a connection above the limit was kept: %d, %v", n, err)
+	}
+	wantMetric(t, registry, "anymx_control_connections_refused_total", 1)
+	wantMetric(t, registry, "anymx_control_connections", 3)
+	wantMetric(t, registry, "anymx_control_connections_limit", 3)
+
+	open[0].Close() // its place is free again
+	eventually(t, func() bool {
+		client := NewClient(socket)
+		defer client.Close()
+		_, err := client.Version(t.Context())
+		return err == nil
+	})
+}
+
+// wantMetric looks at the control listener's value.
+func wantMetric(t *testing.T, g prometheus.Gatherer, name string, want float64) {
+	t.Helper()
+	families, err := g.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name && len(m.GetLabel()) == 1 && m.GetLabel()[0].GetValue() == "control" {
+				if got := m.GetGauge().GetValue() + m.GetCounter().GetValue(); got != want {
+					t.Errorf("%s: %v, want %v", name, got, want)
+				}
+				return
+			}
+		}
+	}
+	t.Errorf("no metric %s", name)
+}
+
+func eventually(t *testing.T, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it did not happen within 10 s")
+		}
+	}
+}
+
+func TestMetricNames(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	if _, err := New(Options{Node: hooked{}, Metrics: registry}); err != nil {
+		t.Fatal(err)
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if problems, err := promlint.NewWithMetricFamilies(families).Lint(); err != nil || len(problems) > 0 {
+		t.Errorf("%v, %v", problems, err)
+	}
+	if _, err := New(Options{Node: hooked{}, Metrics: registry}); err == nil {
+		t.Error("a second server on the same registry is no error")
+	}
+}
+
+func TestSlowClientIsCut(t *testing.T) {
+	limits := standardTimeouts
+	limits.read = 50 * time.Millisecond
+	socket, _ := serve(t, Options{Node: hooked{}}, limits)
+	for name, start := range map[string]string{
+		"nothing": "",
+		"header":  "GET /healthz HTTP/1.1\r\nHost:",
+		"body":    "POST /v1/queue/flush HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{",
+	} {
+		c, err := net.Dial("unix", socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(10 * time.Second)) // a test's
+		io.WriteString(c, start)                        // read below
+		if text, err := io.ReadAll(c); err != nil {
+			t.Errorf("%s: the connection was kept: %q, %v", name, text, err)
+		}
+	}
+}
+
+func TestLongHeaderIsRefused(t *testing.T) {
+	socket, _ := serve(t, Options{Node: hooked{}}, standardTimeouts)
+	c, err := net.Dial("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	go io.WriteString(c, "GET /healthz HTTP/1.1\r\nX: "+strings.Repeat("x", 1<<20)) // it is cut
+	line, err := bufio.NewReader(c).ReadString('\n')
+	if err != nil || !strings.Contains(line, "431") {
+		t.Errorf("%q, %v", line, err)
+	}
+}
+
+func TestSlowNodeIsATimeout(t *testing.T) {
+	limits := standardTimeouts
+	limits.request = 20 * time.Millisecond
+	socket, _ := serve(t, Options{Node: hooked{list: func(ctx context.Context) (QueuePage, error) {
+		<-ctx.Done()
+		return QueuePage{}, ctx.Err()
+	}}}, limits)
+	c := NewClient(socket)
+	defer c.Close()
+	_, err := c.Page(t.Context(), QueueQuery{})
+	var e *Error
+	if !errors.As(err, &e) || e.Code != Unavailable {
+		t.Errorf("%v", err)
+	}
+}
+
+// A request in flight when the server stops is answered.
+func TestStopLetsRequestsEnd(t *testing.T) {
+	began, goOn := make(chan struct{}), make(chan struct{})
+	socket, stop := serve(t, Options{Node: hooked{list: func(context.Context) (QueuePage, error) {
+		close(began)
+		<-goOn
+		return QueuePage{Items: []QueueItem{{Size: 7}}}, nil
+	}}}, standardTimeouts)
+	c := NewClient(socket)
+	defer c.Close()
+	type answer struct {
+		page QueuePage
+		err  error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		page, err := c.Page(context.Background(), QueueQuery{})
+		answered <- answer{page, err}
+	}()
+	<-began
+	stopped := make(chan error, 1)
+	go func() { stopped <- stop() }()
+	eventually(t, func() bool { _, err := net.Dial("unix", socket); return err != nil })
+	close(goOn)
+	if a := <-answered; a.err != nil || len(a.page.Items) != 1 {
+		t.Errorf("%+v", a)
+	}
+	if err := <-stopped; err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+}
+
+// One that does not end by itself is cancelled, and Serve waits for it.
+func TestStopCancelsRequests(t *testing.T) {
+	limits := standardTimeouts
+	limits.grace = 20 * time.Millisecond
+	began, ended := make(chan struct{}), make(chan struct{})
+	socket, stop := serve(t, Options{Node: hooked{list: func(ctx context.Context) (QueuePage, error) {
+		close(began)
+		<-ctx.Done()
+		close(ended)
+		return QueuePage{}, ctx.Err()
+	}}}, limits)
+	c := NewClient(socket)
+	defer c.Close()
+	go c.Page(context.Background(), QueueQuery{}) // it can't succeed
+	<-began
+	if err := stop(); err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+	select {
+	case <-ended:
+	default:
+		t.Error("Serve returned while a request was in flight")
+	}
+}
+
+func TestServeFailsWithItsListener(t *testing.T) {
+	s, err := New(Options{Node: hooked{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := Listen(filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tcp.Close()
+	if err := s.Serve(t.Context(), l, tcp); err == nil || !strings.Contains(err.Error(), "metrics listener: ") {
+		t.Errorf("Serve: %v", err)
+	}
+	if _, err := net.Dial("unix", l.Addr().String()); err == nil {
+		t.Error("the other listener is still open")
+	}
+}
+
+// A panic ends one request, not the node.
+func TestPanicEndsOneRequest(t *testing.T) {
+	var log bytes.Buffer
+	socket, stop := serve(t, Options{
+		Node: hooked{list: func(context.Context) (QueuePage, error) { panic("a bug") }},
+		Log:  slog.New(slog.NewTextHandler(&log, nil)),
+	}, standardTimeouts)
+	c := NewClient(socket)
+	defer c.Close()
+	if _, err := c.Page(t.Context(), QueueQuery{}); err == nil {
+		t.Error("no error")
+	}
+	if _, err := c.Version(t.Context()); err != nil {
+		t.Errorf("the next request: %v", err)
+	}
+	stop() // the log is complete after it
+	if !strings.Contains(log.String(), "a bug") {
+		t.Errorf("the log does not tell: %s", log.String())
+	}
+}
+
+// Whoever changes something stands in the log.
+func TestAudit(t *testing.T) {
+	var log bytes.Buffer
+	socket, stop := serve(t, Options{
+		Node: hooked{reload: func() error { return errors.New("no such file") }},
+		Log:  slog.New(slog.NewTextHandler(&log, nil)),
+	}, standardTimeouts)
+	c := NewClient(socket)
+	defer c.Close()
+	for _, err := range c.Change(t.Context(), Delete, Change{IDs: []mail.ID{{1}, {2}}}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Reload(t.Context()) // it can't succeed
+	stop()                // the log is complete after it
+	who := " uid=" + strconv.Itoa(os.Getuid()) + " pid=" + strconv.Itoa(os.Getpid())
+	for _, want := range []string{
+		`level=INFO msg="control request" action=delete all=false messages=2 later=0 refused=0` + who,
+		`level=WARN msg="control request refused" action=reload` + who + ` err="no such file"`,
+	} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log does not hold %s:\n%s", want, log.String())
+		}
+	}
+}
+
+func TestCodes(t *testing.T) {
+	seen := map[int]bool{}
+	for _, c := range []Code{BadRequest, NotFound, TooLarge, BadConfig, Internal, Unavailable} {
+		status := c.httpStatus()
+		if status < 400 || seen[status] || http.StatusText(status) == "" {
+			t.Errorf("%s: %d", c, status)
+		}
+		seen[status] = true
+	}
+	if errors.Is(&Error{Code: NoRoute}, ErrNotFound) || !errors.Is(&Error{Code: NotFound}, ErrNotFound) {
+		t.Error("errors.Is does not go by the code")
+	}
+}

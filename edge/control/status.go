@@ -1,0 +1,127 @@
+package control
+
+import "time"
+
+// Phase is where a node stands between its start and its end.
+type Phase string
+
+// Phases, in the order in which a node walks through them. A drained node can
+// go back to Running.
+const (
+	Starting Phase = "starting" // recovering its spool, not accepting yet
+	Running  Phase = "running"
+	Draining Phase = "draining" // leaving service: routes, sessions, then the spool
+	Drained  Phase = "drained"  // out of service; what is left in the spool waits for core
+	Stopping Phase = "stopping" // the process is about to end
+)
+
+// Status is a node at one moment. Times are absolute, sizes in octets; a zero
+// time is left out of the JSON.
+type Status struct {
+	Name     string    `json:"name"`
+	Region   string    `json:"region"`
+	Hostname string    `json:"hostname"` // as in banner and EHLO
+	Version  string    `json:"version"`  // of the node's program; "": the Server fills in its own
+	PID      int       `json:"pid"`
+	Phase    Phase     `json:"phase"`
+	Since    time.Time `json:"since,omitzero"`   // when the phase began
+	Started  time.Time `json:"started,omitzero"` // when the process did
+	// Ready is what /readyz says. The Server fills it in; a Node leaves it zero.
+	Ready    Readiness      `json:"ready"`
+	Sessions SessionsStatus `json:"sessions"`
+	Spool    SpoolStatus    `json:"spool"`
+	Queue    QueueStatus    `json:"queue"`
+	// Core holds the addresses in the order in which they are tried.
+	Core   []CoreStatus  `json:"core"`
+	TLS    *TLSStatus    `json:"tls,omitempty"`    // nil: STARTTLS is not offered
+	Config *ConfigStatus `json:"config,omitempty"` // nil: not known
+}
+
+// Readiness says whether the node can accept and store mail now.
+type Readiness struct {
+	OK     bool   `json:"ok"`
+	Reason string `json:"reason,omitempty"` // why not; "" when OK
+}
+
+// SessionsStatus counts SMTP sessions of ingress.
+type SessionsStatus struct {
+	Open  int `json:"open"`
+	Limit int `json:"limit"` // 0: no limit
+}
+
+// SpoolStatus is what is stored and what may be.
+type SpoolStatus struct {
+	Messages    int64  `json:"messages"`
+	Bytes       int64  `json:"bytes"`
+	MaxMessages int64  `json:"max_messages"` // 0: no limit
+	HighWater   int64  `json:"high_water"`   // octets; 0: no limit
+	DiskFree    int64  `json:"disk_free"`    // octets
+	DiskReserve int64  `json:"disk_reserve"` // octets that stay free; 0: none
+	Accepting   bool   `json:"accepting"`
+	Reason      string `json:"reason,omitempty"` // why it is not accepting
+}
+
+// QueueStatus counts messages by State.
+type QueueStatus struct {
+	Active  int64     `json:"active"`
+	Waiting int64     `json:"waiting"`
+	Held    int64     `json:"held"`
+	Oldest  time.Time `json:"oldest,omitzero"` // arrival of the oldest message; zero: the queue is empty
+	// Paused is set while no message can be delivered at all.
+	Paused *PauseStatus `json:"paused,omitempty"`
+}
+
+// Total is the number of messages in the queue.
+func (q QueueStatus) Total() int64 { return q.Active + q.Waiting + q.Held }
+
+// PauseStatus is a queue whose destination can't be reached.
+type PauseStatus struct {
+	Until time.Time `json:"until,omitzero"` // when one message is tried as a probe
+	Cause string    `json:"cause"`
+}
+
+// Health is the state of one core address.
+type Health string
+
+// Health of a core address.
+const (
+	Up      Health = "up"
+	Down    Health = "down"    // failed; left alone until CoreStatus.RetryAt
+	Probing Health = "probing" // failed; one connection finds out whether it is back
+	Unused  Health = "unused"  // not tried yet, because one before it serves
+)
+
+// CoreStatus is one address of core.
+type CoreStatus struct {
+	Address     string    `json:"address"`
+	Health      Health    `json:"health"`
+	Connections int       `json:"connections"` // open now
+	Limit       int       `json:"limit"`       // as many as may be open now; 0: not known
+	RetryAt     time.Time `json:"retry_at,omitzero"`
+	LastError   string    `json:"last_error,omitempty"`
+	Delivered   int64     `json:"delivered"` // messages since the process began
+}
+
+// TLSStatus is the certificate that STARTTLS shows.
+type TLSStatus struct {
+	Names    []string  `json:"names"`
+	NotAfter time.Time `json:"not_after"`
+	// Problem is why the last reload kept the certificate before it; "" if none.
+	Problem string `json:"problem,omitempty"`
+}
+
+// ConfigStatus is the config that is in force.
+type ConfigStatus struct {
+	File   string    `json:"file"`
+	Loaded time.Time `json:"loaded,omitzero"`
+	// Problem is why the last reload changed nothing; "" if it was good.
+	Problem string `json:"problem,omitempty"`
+	// Restart names keys that were changed and wait for a restart of the program.
+	Restart []string `json:"restart,omitempty"`
+}
+
+// Reloaded is the answer to a reload that was good.
+type Reloaded struct {
+	Changed []string `json:"changed"` // keys that are in force with their new value
+	Restart []string `json:"restart"` // keys whose new value waits for a restart
+}

@@ -1,0 +1,260 @@
+// Package maillog writes one line for each thing that happens to a message and
+// for each session, with the spool id through all of a message's life.
+//
+// What happens to the data: a call makes its line in a buffer and returns; a
+// goroutine of the Log writes the buffer out, at once when it has grown, else
+// within a tenth of a second. Mail never waits for a log: when the reader of
+// the log is too slow and the buffer is full, lines are dropped, counted, and
+// the count is logged when there is room again.
+//
+// The lines are the postmaster's. The daemon's own log is slog's, and figures
+// are metrics; see docs/operations.md.
+package maillog
+
+import (
+	"io"
+	"sync"
+	"time"
+
+	"anymx/edge/mail"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const (
+	flushSize  = 32 << 10
+	flushAfter = 100 * time.Millisecond
+	maxBuffer  = 4 << 20
+)
+
+// Log writes lines to one writer. A nil Log writes nothing. It is safe for use
+// by many goroutines.
+type Log struct {
+	w       io.Writer
+	json    bool
+	now     func() time.Time
+	dropped prometheus.Counter
+
+	mu    sync.Mutex
+	buf   []byte
+	spare []byte
+	lost  int // lines dropped since the last that was not
+	poke  chan struct{}
+	stop  chan struct{}
+	done  chan struct{}
+}
+
+// Options of New.
+type Options struct {
+	JSON    bool                  // one JSON object a line, else logfmt
+	Now     func() time.Time      // nil: time.Now
+	Metrics prometheus.Registerer // nil: not registered
+}
+
+// New starts a Log on w. Close ends it.
+func New(w io.Writer, o Options) *Log {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	l := &Log{
+		w: w, json: o.JSON, now: o.Now,
+		dropped: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "anymx", Subsystem: "maillog", Name: "lines_dropped_total",
+			Help: "Mail log lines dropped because the log's reader was too slow.",
+		}),
+		poke: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
+	}
+	if o.Metrics != nil {
+		o.Metrics.MustRegister(l.dropped)
+	}
+	go l.run()
+	return l
+}
+
+// Close writes what is left and ends the Log. Lines after it are lost.
+func (l *Log) Close() {
+	if l == nil {
+		return
+	}
+	close(l.stop)
+	<-l.done
+}
+
+func (l *Log) run() {
+	defer close(l.done)
+	timer := time.NewTicker(flushAfter)
+	defer timer.Stop()
+	for {
+		select {
+		case <-l.poke:
+		case <-timer.C:
+		case <-l.stop:
+			l.flush()
+			return
+		}
+		l.flush()
+	}
+}
+
+func (l *Log) flush() {
+	l.mu.Lock()
+	out := l.buf
+	l.buf, l.spare = l.spare[:0], nil
+	l.mu.Unlock()
+	if len(out) > 0 {
+		_, _ = l.w.Write(out) // there is nowhere to complain
+	}
+	l.mu.Lock()
+	l.spare = out[:0]
+	l.mu.Unlock()
+}
+
+// write makes a line by fill. The line is made under the lock, in the buffer
+// itself: it is shorter than a copy of it would take.
+func (l *Log) write(event string, fill func(*line)) {
+	if l == nil {
+		return
+	}
+	now := l.now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.buf) > maxBuffer {
+		l.lost++
+		l.dropped.Inc()
+		return
+	}
+	ln := line{b: l.buf, json: l.json}
+	if l.lost > 0 {
+		ln.begin(now, "dropped")
+		ln.number("lines", int64(l.lost))
+		ln.end()
+		l.lost = 0
+	}
+	ln.begin(now, event)
+	fill(&ln)
+	ln.end()
+	l.buf = ln.b
+	if len(l.buf) > flushSize {
+		select {
+		case l.poke <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Accepted is a message that is committed, before its 250.
+func (l *Log) Accepted(env *mail.Envelope) {
+	l.write("accepted", func(ln *line) {
+		ln.id("id", env.ID)
+		ln.address("from", env.Sender)
+		if len(env.Recipients) > 0 {
+			ln.address("to", env.Recipients[0].Path)
+		}
+		ln.number("recipients", int64(len(env.Recipients)))
+		ln.number("size", env.Size)
+		ln.client(&env.Client)
+	})
+}
+
+// Refused is a command of a transaction that was answered 4xx or 5xx. stage is
+// "mail", "rcpt" or "data".
+func (l *Log) Refused(c *mail.Client, stage string, sender, rcpt mail.Path, r mail.Reply) {
+	l.write("refused", func(ln *line) {
+		ln.text("stage", stage)
+		ln.address("from", sender)
+		if !rcpt.IsNull() {
+			ln.address("to", rcpt)
+		}
+		ln.text("reply", r.String())
+		ln.client(c)
+	})
+}
+
+// Delivered is a recipient that another server took responsibility for.
+func (l *Log) Delivered(env *mail.Envelope, rcpt, attempt int, r mail.Result, took time.Duration) {
+	l.write("delivered", func(ln *line) {
+		ln.recipient(env, rcpt, attempt)
+		ln.text("remote", r.Remote)
+		ln.text("reply", r.Reply.String())
+		ln.duration("took", took)
+	})
+}
+
+// Deferred is a recipient that is tried again at next.
+func (l *Log) Deferred(env *mail.Envelope, rcpt, attempt int, f *mail.Failure, next time.Time) {
+	l.write("deferred", func(ln *line) {
+		ln.recipient(env, rcpt, attempt)
+		ln.text("why", f.Error())
+		ln.time("next", next)
+	})
+}
+
+// Bounced is a recipient that failed for good; dsn is the notification, zero
+// where none was written.
+func (l *Log) Bounced(env *mail.Envelope, rcpt, attempt int, f *mail.Failure, dsn mail.ID) {
+	l.ended("bounced", env, rcpt, attempt, f, dsn)
+}
+
+// Expired is a recipient that was tried for as long as the queue keeps mail.
+func (l *Log) Expired(env *mail.Envelope, rcpt, attempts int, f *mail.Failure, dsn mail.ID) {
+	l.ended("expired", env, rcpt, attempts, f, dsn)
+}
+
+func (l *Log) ended(event string, env *mail.Envelope, rcpt, attempt int, f *mail.Failure, dsn mail.ID) {
+	l.write(event, func(ln *line) {
+		ln.recipient(env, rcpt, attempt)
+		ln.address("from", env.Sender)
+		if f != nil {
+			ln.text("why", f.Error())
+		}
+		if !dsn.IsZero() {
+			ln.id("dsn", dsn)
+		}
+	})
+}
+
+// Notified is a notification that does not end the message: kind is "delay" or
+// "relayed".
+func (l *Log) Notified(env *mail.Envelope, kind string, dsn mail.ID) {
+	l.write("notified", func(ln *line) {
+		ln.id("id", env.ID)
+		ln.address("from", env.Sender)
+		ln.text("kind", kind)
+		ln.id("dsn", dsn)
+	})
+}
+
+// Removed is a message that was taken out of the queue by hand, or that had
+// nobody left to be told of its failure.
+func (l *Log) Removed(env *mail.Envelope, why string) {
+	l.write("removed", func(ln *line) {
+		ln.id("id", env.ID)
+		ln.address("from", env.Sender)
+		ln.text("why", why)
+	})
+}
+
+// Session is what a connection did, once it has ended.
+type Session struct {
+	Client            mail.Client
+	Duration          time.Duration
+	Commands, Errors  int
+	Messages, Refused int // transactions committed; recipients and messages refused
+	In, Out           int64
+	Reason            string
+}
+
+// Session is the line of a connection.
+func (l *Log) Session(s *Session) {
+	l.write("session", func(ln *line) {
+		ln.client(&s.Client)
+		ln.text("end", s.Reason)
+		ln.number("messages", int64(s.Messages))
+		ln.number("refused", int64(s.Refused))
+		ln.number("commands", int64(s.Commands))
+		ln.number("errors", int64(s.Errors))
+		ln.number("in", s.In)
+		ln.number("out", s.Out)
+		ln.duration("took", s.Duration)
+	})
+}

@@ -1,0 +1,113 @@
+// Package policy decides. A session brings the facts of a command, and gets the
+// reply that refuses it, or nothing: then it is accepted.
+//
+// What happens to the data: nothing. The package is pure; whatever has to be
+// looked up stands in the facts, and lists such as Domains are read whole
+// before they are used and never change afterwards.
+package policy
+
+import (
+	"fmt"
+
+	"anymx/edge/mail"
+)
+
+// Rules are what an operator may set. The zero value of a limit is no limit.
+type Rules struct {
+	Hostname      string
+	Domains       *Domains // nil: no mail is accepted
+	MaxMessage    int64    // octets as transferred
+	MaxRecipients int      // of one message
+	MaxRefused    int      // refused recipients of one connection
+	MaxMessages   int      // of one connection
+	MaxReceived   int      // Received fields; more is a loop
+	RequireTLS    bool     // refuse MAIL without TLS
+}
+
+// Mail is what is known at MAIL.
+type Mail struct {
+	Sender     mail.Path
+	Size       int64 // as declared; 0: not
+	TLS        bool
+	RequireTLS bool // the REQUIRETLS parameter
+	SMTPUTF8   bool
+	Open       bool  // a transaction is open already
+	Messages   int   // accepted on this connection
+	Full       error // why the spool takes nothing; nil: it does
+}
+
+// Mail is asked at MAIL. The zero reply accepts.
+func (r *Rules) Mail(f Mail) mail.Reply {
+	switch {
+	case f.Open:
+		return reply(503, 5, 5, 1, "a transaction is open, RSET ends it")
+	case r.RequireTLS && !f.TLS:
+		return reply(530, 5, 7, 0, "STARTTLS first")
+	case f.RequireTLS && !f.TLS:
+		return reply(530, 5, 7, 0, "REQUIRETLS needs TLS (RFC 8689)")
+	case r.MaxMessages > 0 && f.Messages >= r.MaxMessages:
+		return reply(421, 4, 7, 0, r.Hostname+" enough messages for one connection, come again")
+	case f.Full != nil:
+		return reply(452, 4, 3, 1, "no room for mail, try later")
+	case r.MaxMessage > 0 && f.Size > r.MaxMessage:
+		return reply(552, 5, 3, 4, fmt.Sprintf("larger than the %d octets that are taken", r.MaxMessage))
+	case !f.SMTPUTF8 && !f.Sender.IsASCII():
+		return reply(553, 5, 6, 7, "sender needs SMTPUTF8")
+	}
+	return mail.Reply{}
+}
+
+// Rcpt is what is known at RCPT.
+type Rcpt struct {
+	Path       mail.Path
+	SMTPUTF8   bool // the transaction's
+	Recipients int  // accepted in this transaction
+	Refused    int  // refused on this connection
+}
+
+// Rcpt is asked at RCPT. It returns the path to deliver to; the zero reply
+// accepts.
+func (r *Rules) Rcpt(f Rcpt) (mail.Path, mail.Reply) {
+	if r.MaxRefused > 0 && f.Refused >= r.MaxRefused {
+		return mail.Path{}, reply(421, 4, 7, 0, r.Hostname+" too many refused recipients")
+	}
+	if r.MaxRecipients > 0 && f.Recipients >= r.MaxRecipients {
+		return mail.Path{}, reply(452, 4, 5, 3, "too many recipients, send the rest in another transaction")
+	}
+	if !f.SMTPUTF8 && !f.Path.IsASCII() {
+		return mail.Path{}, reply(553, 5, 6, 7, "recipient needs SMTPUTF8")
+	}
+	to := f.Path
+	if to.IsPostmaster() && (to.Domain == "" || asciiDomain(to.Domain) == asciiDomain(r.Hostname)) {
+		// RFC 5321 section 4.5.1: postmaster, with or without our name, exists.
+		if to.Domain == "" {
+			to.Domain = r.Domains.home(r.Hostname)
+		}
+		return to, mail.Reply{}
+	}
+	recipients, ours := r.Domains.Lookup(to.Domain)
+	switch {
+	case !ours:
+		return mail.Path{}, reply(550, 5, 7, 1, "not a domain of ours, and no relay")
+	case to.IsPostmaster() || recipients.Has(to.Local):
+		return to, mail.Reply{}
+	}
+	return mail.Path{}, reply(550, 5, 1, 1, "no such mailbox")
+}
+
+// Data is what is known when a message was read to its end.
+type Data struct {
+	Received int // Received fields that it came with
+}
+
+// Data is asked before a message is committed. The zero reply accepts.
+func (r *Rules) Data(f Data) mail.Reply {
+	if r.MaxReceived > 0 && f.Received > r.MaxReceived {
+		return reply(554, 5, 4, 6, "too many hops, this message is in a loop")
+	}
+	return mail.Reply{}
+}
+
+func reply(code, class, subject, detail int, text string) mail.Reply {
+	return mail.Reply{Code: code, Enhanced: mail.Enhanced{class, subject, detail}, Text: text}
+}
