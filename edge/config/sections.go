@@ -251,6 +251,9 @@ type Queue struct {
 	// DelayNotice is when a sender who asked for it (NOTIFY=DELAY, RFC 3461) is told that the
 	// message still waits. Default 4h; 0: never.
 	DelayNotice Duration `toml:"delay_notice" restart:"true"`
+	// ReturnFull is the largest message that a failure notice returns whole to a sender who asked for
+	// that (RET=FULL, RFC 3461). Default 64KiB; larger ones, and with 0 all, are returned as headers.
+	ReturnFull Size `toml:"return_full" restart:"true"`
 }
 
 func (q *Queue) setDefaults() {
@@ -262,6 +265,7 @@ func (q *Queue) setDefaults() {
 		Jitter:      0.2,
 		Expire:      5 * Day,
 		DelayNotice: minutes(4 * 60),
+		ReturnFull:  64 * KiB,
 	}
 }
 

@@ -43,6 +43,7 @@ type DSN struct {
 	ID       ID        // of the notification itself
 	Date     time.Time // when it is written
 	Hostname string    // ours: Reporting-MTA, and the domain of From and Message-ID
+	Node     string    // which of the nodes of that name, for people; "": not told
 	// Random makes the MIME boundary one that the original's author can't have
 	// guessed. It must be drawn anew for each DSN, and not be zero.
 	Random     [12]byte

@@ -26,7 +26,7 @@ func testDSN() *DSN {
 	env.Return, env.Size = ReturnHeaders, 1000
 	date := env.Arrived.Add(time.Hour)
 	return &DSN{
-		ID: NewIDs(0x1234).Next(date), Date: date, Hostname: "mx.example.net", Random: [12]byte{1, 2, 3},
+		ID: NewIDs(0x1234).Next(date), Date: date, Hostname: "mx.example.net", Node: "ams1", Random: [12]byte{1, 2, 3},
 		Original: env, MaxFull: 1 << 20,
 		Message: strings.NewReader("Received: from a\r\n\tby b\r\nSubject: hello\r\nFrom: a@example.com\r\n\r\nThe body.\r\n"),
 		Recipients: []DSNRecipient{{

@@ -25,7 +25,11 @@ var openings = map[Action]string{
 func (b *dsnWriter) people(d *DSN, boundary string) {
 	b.part(boundary, "text/plain; charset=us-ascii", "text/plain; charset=utf-8", b.utf8ok)
 	worst := d.worst()
-	b.wrap("", "This is the mail system at "+d.Hostname+".")
+	us := "This is the mail system at " + d.Hostname
+	if d.Node != "" {
+		us += ", node " + d.Node
+	}
+	b.wrap("", us+".")
 	b.line()
 	b.wrap("", openings[worst])
 	for i := range d.Recipients {

@@ -1,27 +1,31 @@
 package maillog
 
 import (
-	"encoding/json"
+	"net/netip"
 	"strconv"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"anymx/edge/mail"
 )
 
-// line is one line in the making, as logfmt or as JSON.
+// line is one line in the making, as logfmt or as JSON. Keys and events are
+// ours; every value that is not is written by text, reply or address.
 type line struct {
-	b    []byte
-	json bool
+	b     []byte
+	json  bool
+	first bool // the next key is the first of its line
 }
 
-// maxText bounds a value that came from outside.
+// maxText bounds a value that came from outside, in octets.
 const maxText = 512
 
 func (ln *line) begin(now time.Time, event string) {
 	if ln.json {
 		ln.b = append(ln.b, '{')
 	}
+	ln.first = true
 	ln.time("time", now)
 	ln.text("event", event)
 }
@@ -34,13 +38,14 @@ func (ln *line) end() {
 }
 
 func (ln *line) key(key string) {
-	if n := len(ln.b); n > 0 && ln.b[n-1] != '\n' && ln.b[n-1] != '{' {
+	if !ln.first {
 		if ln.json {
 			ln.b = append(ln.b, ',')
 		} else {
 			ln.b = append(ln.b, ' ')
 		}
 	}
+	ln.first = false
 	if ln.json {
 		ln.b = append(append(append(ln.b, '"'), key...), '"', ':')
 		return
@@ -48,33 +53,84 @@ func (ln *line) key(key string) {
 	ln.b = append(append(ln.b, key...), '=')
 }
 
-func (ln *line) text(key, value string) {
-	ln.key(key)
-	if len(value) > maxText {
-		value = value[:maxText]
-	}
-	switch {
-	case plain(value) && ln.json:
-		ln.b = append(append(append(ln.b, '"'), value...), '"')
-	case plain(value) && value != "":
-		ln.b = append(ln.b, value...)
-	case ln.json:
-		quoted, _ := json.Marshal(value) // a string always marshals
-		ln.b = append(ln.b, quoted...)
-	default:
-		ln.b = strconv.AppendQuote(ln.b, value)
+// quotes are around what JSON takes for a string and logfmt for a word.
+func (ln *line) quotes() {
+	if ln.json {
+		ln.b = append(ln.b, '"')
 	}
 }
 
-// plain says whether value can stand without quotes and escapes.
-func plain(value string) bool {
+func (ln *line) text(key, value string) {
+	ln.key(key)
+	value = cut(value)
+	if !ln.json && value != "" && isWord(value) {
+		ln.b = append(ln.b, value...)
+		return
+	}
+	ln.b = append(appendEscaped(append(ln.b, '"'), value), '"')
+}
+
+// cut is value without what goes beyond maxText.
+func cut(value string) string {
+	if len(value) <= maxText {
+		return value
+	}
+	n := maxText
+	for n > maxText-utf8.UTFMax && !utf8.RuneStart(value[n]) {
+		n--
+	}
+	return value[:n]
+}
+
+// isWord says whether value can stand in logfmt without quotes, and in JSON
+// without escapes.
+func isWord[T string | []byte](value T) bool {
 	for i := 0; i < len(value); i++ {
-		switch c := value[i]; {
-		case c <= ' ', c == '"', c == '\\', c == '=', c >= 0x7f, c == '<', c == '>', c == '&':
+		if c := value[i]; c <= ' ' || c == '"' || c == '\\' || c == '=' || c >= 0x7f {
 			return false
 		}
 	}
-	return utf8.ValidString(value)
+	return true
+}
+
+// appendEscaped writes value as it stands between the quotes of a JSON string,
+// which logfmt takes too. What could end a line somewhere, or turn its
+// direction, is escaped, and what is not UTF-8 is replaced.
+func appendEscaped(b []byte, value string) []byte {
+	for i := 0; i < len(value); {
+		c := value[i]
+		switch {
+		case c == '"' || c == '\\':
+			b = append(b, '\\', c)
+			i++
+		case c == '\n': // of a reply
+			b = append(b, '\\', 'n')
+			i++
+		case c >= ' ' && c < 0x7f:
+			b = append(b, c)
+			i++
+		default:
+			r, n := utf8.DecodeRuneInString(value[i:])
+			if !unicode.IsPrint(r) || r == utf8.RuneError {
+				b = appendRune(b, r)
+			} else {
+				b = append(b, value[i:i+n]...)
+			}
+			i += n
+		}
+	}
+	return b
+}
+
+// appendRune writes r as \u and four digits, two of them where it needs that.
+func appendRune(b []byte, r rune) []byte {
+	const hex = "0123456789abcdef"
+	if r > 0xffff {
+		r -= 0x10000
+		b = appendRune(b, 0xd800+r>>10)
+		r = 0xdc00 + r&0x3ff
+	}
+	return append(b, '\\', 'u', hex[r>>12&15], hex[r>>8&15], hex[r>>4&15], hex[r&15])
 }
 
 func (ln *line) number(key string, n int64) {
@@ -84,13 +140,9 @@ func (ln *line) number(key string, n int64) {
 
 func (ln *line) time(key string, t time.Time) {
 	ln.key(key)
-	if ln.json {
-		ln.b = append(ln.b, '"')
-	}
+	ln.quotes()
 	ln.b = t.UTC().AppendFormat(ln.b, "2006-01-02T15:04:05.000Z")
-	if ln.json {
-		ln.b = append(ln.b, '"')
-	}
+	ln.quotes()
 }
 
 // duration is in seconds, to the microsecond.
@@ -101,15 +153,52 @@ func (ln *line) duration(key string, d time.Duration) {
 
 func (ln *line) id(key string, id mail.ID) {
 	ln.key(key)
-	if ln.json {
-		ln.b = append(id.AppendTo(append(ln.b, '"')), '"')
-		return
-	}
+	ln.quotes()
 	ln.b = id.AppendTo(ln.b)
+	ln.quotes()
 }
 
-// address is empty for the null reverse-path.
-func (ln *line) address(key string, p mail.Path) { ln.text(key, p.String()) }
+func (ln *line) addr(key string, addr netip.Addr) {
+	ln.key(key)
+	ln.quotes()
+	ln.b = addr.WithZone("").AppendTo(ln.b)
+	ln.quotes()
+}
+
+// address is empty for the null reverse-path. Most stand as they are, and are
+// written in place.
+func (ln *line) address(key string, p mail.Path) {
+	whole := len(ln.b)
+	first := ln.first
+	ln.key(key)
+	ln.quotes()
+	start := len(ln.b)
+	ln.b = p.AppendTo(ln.b)
+	if written := ln.b[start:]; len(written) == 0 || len(written) > maxText || !isWord(written) {
+		ln.b, ln.first = ln.b[:whole], first
+		ln.text(key, p.String())
+		return
+	}
+	ln.quotes()
+}
+
+// reply is what a server said, on one line.
+func (ln *line) reply(key string, r mail.Reply) {
+	if r.Code == 0 {
+		ln.text(key, "")
+		return
+	}
+	ln.key(key)
+	ln.b = append(ln.b, '"')
+	ln.b = strconv.AppendInt(ln.b, int64(r.Code), 10)
+	if r.Enhanced != (mail.Enhanced{}) {
+		ln.b = r.Enhanced.AppendTo(append(ln.b, ' '))
+	}
+	if r.Text != "" {
+		ln.b = appendEscaped(append(ln.b, ' '), cut(r.Text))
+	}
+	ln.b = append(ln.b, '"')
+}
 
 func (ln *line) recipient(env *mail.Envelope, rcpt, attempt int) {
 	ln.id("id", env.ID)
@@ -119,18 +208,17 @@ func (ln *line) recipient(env *mail.Envelope, rcpt, attempt int) {
 	ln.number("attempt", int64(attempt))
 }
 
+func (ln *line) why(f *mail.Failure) {
+	if f != nil {
+		ln.text("why", f.Error())
+	}
+}
+
 func (ln *line) client(c *mail.Client) {
 	if !c.Addr.IsValid() {
 		return
 	}
-	ln.key("client")
-	if ln.json {
-		ln.b = append(ln.b, '"')
-	}
-	ln.b = c.Addr.Addr().AppendTo(ln.b)
-	if ln.json {
-		ln.b = append(ln.b, '"')
-	}
+	ln.addr("client", c.Addr.Addr())
 	if c.Helo != "" {
 		ln.text("helo", c.Helo)
 	}

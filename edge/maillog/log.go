@@ -7,11 +7,15 @@
 // the log is too slow and the buffer is full, lines are dropped, counted, and
 // the count is logged when there is room again.
 //
+// Values that came from outside are bounded and quoted, so that nobody can
+// forge a line, or a field of one.
+//
 // The lines are the postmaster's. The daemon's own log is slog's, and figures
 // are metrics; see docs/operations.md.
 package maillog
 
 import (
+	"bytes"
 	"io"
 	"sync"
 	"time"
@@ -25,23 +29,26 @@ const (
 	flushSize  = 32 << 10
 	flushAfter = 100 * time.Millisecond
 	maxBuffer  = 4 << 20
+	maxSpare   = 512 << 10 // a larger buffer is not kept for the next lines
 )
 
 // Log writes lines to one writer. A nil Log writes nothing. It is safe for use
 // by many goroutines.
 type Log struct {
 	w       io.Writer
-	json    bool
 	now     func() time.Time
 	dropped prometheus.Counter
 
-	mu    sync.Mutex
-	buf   []byte
-	spare []byte
-	lost  int // lines dropped since the last that was not
-	poke  chan struct{}
-	stop  chan struct{}
-	done  chan struct{}
+	mu     sync.Mutex
+	lines  line   // not written yet
+	spare  []byte // the buffer that was written last
+	lost   int    // lines dropped since the last that was not
+	closed bool
+
+	some chan struct{} // there are lines
+	many chan struct{} // there are so many that they don't wait for more
+	stop chan struct{}
+	done chan struct{}
 }
 
 // Options of New.
@@ -57,12 +64,13 @@ func New(w io.Writer, o Options) *Log {
 		o.Now = time.Now
 	}
 	l := &Log{
-		w: w, json: o.JSON, now: o.Now,
+		w: w, now: o.Now, lines: line{json: o.JSON},
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: "anymx", Subsystem: "maillog", Name: "lines_dropped_total",
-			Help: "Mail log lines dropped because the log's reader was too slow.",
+			Help: "Mail log lines dropped because the log's reader was too slow, or gone.",
 		}),
-		poke: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
+		some: make(chan struct{}, 1), many: make(chan struct{}, 1),
+		stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	if o.Metrics != nil {
 		o.Metrics.MustRegister(l.dropped)
@@ -71,26 +79,37 @@ func New(w io.Writer, o Options) *Log {
 	return l
 }
 
-// Close writes what is left and ends the Log. Lines after it are lost.
+// Close writes what is left and ends the Log. Lines after it are lost. It waits
+// for the writer, however long that takes.
 func (l *Log) Close() {
 	if l == nil {
 		return
 	}
-	close(l.stop)
+	l.mu.Lock()
+	if !l.closed {
+		l.closed = true
+		close(l.stop)
+	}
+	l.mu.Unlock()
 	<-l.done
 }
 
 func (l *Log) run() {
 	defer close(l.done)
-	timer := time.NewTicker(flushAfter)
-	defer timer.Stop()
+	gather := time.NewTimer(0)
+	defer gather.Stop()
 	for {
 		select {
-		case <-l.poke:
-		case <-timer.C:
+		case <-l.some:
 		case <-l.stop:
 			l.flush()
 			return
+		}
+		gather.Reset(flushAfter)
+		select {
+		case <-gather.C:
+		case <-l.many:
+		case <-l.stop:
 		}
 		l.flush()
 	}
@@ -98,15 +117,23 @@ func (l *Log) run() {
 
 func (l *Log) flush() {
 	l.mu.Lock()
-	out := l.buf
-	l.buf, l.spare = l.spare[:0], nil
+	out := l.lines.b
+	l.lines.b, l.spare = l.spare[:0], nil
 	l.mu.Unlock()
+	var err error
 	if len(out) > 0 {
-		_, _ = l.w.Write(out) // there is nowhere to complain
+		_, err = l.w.Write(out)
 	}
 	l.mu.Lock()
-	l.spare = out[:0]
-	l.mu.Unlock()
+	defer l.mu.Unlock()
+	if err != nil { // there is nowhere else to complain
+		n := bytes.Count(out, []byte{'\n'})
+		l.lost += n
+		l.dropped.Add(float64(n))
+	}
+	if cap(out) <= maxSpare {
+		l.spare = out[:0]
+	}
 }
 
 // write makes a line by fill. The line is made under the lock, in the buffer
@@ -118,12 +145,15 @@ func (l *Log) write(event string, fill func(*line)) {
 	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.buf) > maxBuffer {
+	ln := &l.lines
+	if l.closed || len(ln.b) > maxBuffer {
 		l.lost++
 		l.dropped.Inc()
 		return
 	}
-	ln := line{b: l.buf, json: l.json}
+	if len(ln.b) == 0 {
+		poke(l.some)
+	}
 	if l.lost > 0 {
 		ln.begin(now, "dropped")
 		ln.number("lines", int64(l.lost))
@@ -131,14 +161,17 @@ func (l *Log) write(event string, fill func(*line)) {
 		l.lost = 0
 	}
 	ln.begin(now, event)
-	fill(&ln)
+	fill(ln)
 	ln.end()
-	l.buf = ln.b
-	if len(l.buf) > flushSize {
-		select {
-		case l.poke <- struct{}{}:
-		default:
-		}
+	if len(ln.b) > flushSize {
+		poke(l.many)
+	}
+}
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 
@@ -165,7 +198,7 @@ func (l *Log) Refused(c *mail.Client, stage string, sender, rcpt mail.Path, r ma
 		if !rcpt.IsNull() {
 			ln.address("to", rcpt)
 		}
-		ln.text("reply", r.String())
+		ln.reply("reply", r)
 		ln.client(c)
 	})
 }
@@ -175,7 +208,7 @@ func (l *Log) Delivered(env *mail.Envelope, rcpt, attempt int, r mail.Result, to
 	l.write("delivered", func(ln *line) {
 		ln.recipient(env, rcpt, attempt)
 		ln.text("remote", r.Remote)
-		ln.text("reply", r.Reply.String())
+		ln.reply("reply", r.Reply)
 		ln.duration("took", took)
 	})
 }
@@ -184,7 +217,7 @@ func (l *Log) Delivered(env *mail.Envelope, rcpt, attempt int, r mail.Result, to
 func (l *Log) Deferred(env *mail.Envelope, rcpt, attempt int, f *mail.Failure, next time.Time) {
 	l.write("deferred", func(ln *line) {
 		ln.recipient(env, rcpt, attempt)
-		ln.text("why", f.Error())
+		ln.why(f)
 		ln.time("next", next)
 	})
 }
@@ -204,9 +237,7 @@ func (l *Log) ended(event string, env *mail.Envelope, rcpt, attempt int, f *mail
 	l.write(event, func(ln *line) {
 		ln.recipient(env, rcpt, attempt)
 		ln.address("from", env.Sender)
-		if f != nil {
-			ln.text("why", f.Error())
-		}
+		ln.why(f)
 		if !dsn.IsZero() {
 			ln.id("dsn", dsn)
 		}

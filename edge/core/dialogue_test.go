@@ -1,0 +1,241 @@
+package core
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// TestDialogues plays the stories in testdata/dialogues. A line of a story is
+//
+//	# a comment
+//	server KEY=VALUE ...   before the first connection: max (octets), recipients
+//	smtp NAME, lmtp NAME   connects, or switches to that connection
+//	C: BYTES               sent as they stand, with \r \n \t \0 \xHH \\ and {x*N} for
+//	                       N times x; C lines in a row go out in one write
+//	S: LINE                the server's next line, where * stands for anything
+//	reply CODE             a whole reply, of any number of lines
+//	expect-close           the server closes, and says nothing more
+//	close                  by the client
+//	restart                of the server; connections end
+//	name BOX PATTERN       the only message in new/ of a mailbox has this name
+//	trace BOX PATTERN      its Return-Path and Received, unfolded
+//	M: BOX BYTES           it is this, behind its trace
+//	count BOX N            so many messages are in new/ of a mailbox
+//	move BOX               to cur/, as a mail reader does
+//	delete BOX             what is in new/ and cur/
+//	box BOX                a mailbox that exists; all must be told
+//	log PATTERN            a line of the server's log
+//
+// At its end no file may be left in .incoming.
+func TestDialogues(t *testing.T) {
+	files, err := filepath.Glob("testdata/dialogues/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no dialogues", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			t.Parallel()
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := &story{t: t, file: filepath.Base(file), clients: map[string]*client{}}
+			s.play(string(text))
+		})
+	}
+}
+
+type story struct {
+	t       *testing.T
+	file    string
+	line    int
+	o       Options
+	node    *node
+	clients map[string]*client
+	now     *client
+	pending []byte // C lines not sent yet
+	told    []string
+}
+
+func (s *story) fatal(format string, args ...any) {
+	s.t.Helper()
+	s.t.Fatalf("%s:%d: %s", s.file, s.line, fmt.Sprintf(format, args...))
+}
+
+func (s *story) play(text string) {
+	for line := range strings.Lines(text) {
+		s.line++
+		line = strings.TrimRight(line, "\n")
+		if line != "" && line[0] != '#' {
+			s.step(line)
+		}
+	}
+	s.send()
+	for _, c := range s.clients {
+		_ = c.conn.Close()
+	}
+	if s.node == nil {
+		s.fatal("nothing happens")
+	}
+	eventually(s.t, func() bool { return s.node.onWay() == 0 })
+	if got, want := fmt.Sprintf("%q", s.node.boxes()), fmt.Sprintf("%q", s.told); s.told != nil && got != want {
+		s.fatal("mailboxes %s, want %s", got, want)
+	}
+}
+
+func (s *story) step(line string) {
+	word, rest, _ := strings.Cut(line, " ")
+	if word == "C:" {
+		s.pending = append(s.pending, s.unescape(rest)...)
+		return
+	}
+	if word == "server" {
+		s.configure(rest)
+		return
+	}
+	if s.node == nil {
+		s.node = start(s.t, s.o)
+	}
+	s.send()
+	arg, more, _ := strings.Cut(rest, " ")
+	switch word {
+	case "smtp":
+		s.connect(arg, s.node.smtp)
+	case "lmtp":
+		s.connect(arg, s.node.lmtp)
+	case "S:":
+		got, err := s.now.r.ReadString('\n')
+		if err != nil {
+			s.fatal("%q, %v; want %q", got, err, rest)
+		}
+		s.expect(strings.TrimSuffix(got, "\r\n"), rest)
+	case "reply":
+		if got, err := s.now.reply(); err != nil || !strings.HasPrefix(got, rest) {
+			s.fatal("%q, %v; want %s", got, err, rest)
+		}
+	case "expect-close":
+		s.now.closed()
+	case "close":
+		_ = s.now.conn.Close()
+	case "restart":
+		s.node = s.node.restart()
+		clear(s.clients)
+	case "log":
+		for logged := range strings.Lines(s.node.log.String()) {
+			if pattern(rest).MatchString(strings.TrimSuffix(logged, "\n")) {
+				return
+			}
+		}
+		s.fatal("not in the log:\n%s", s.node.log)
+	case "box":
+		s.told = append(s.told, s.unescape(rest))
+	default:
+		s.mailbox(word, s.unescape(arg), more)
+	}
+}
+
+// mailbox are the steps that look into one.
+func (s *story) mailbox(word, box, rest string) {
+	files := s.node.files(box, "new")
+	if (word == "name" || word == "trace" || word == "M:") && len(files) != 1 {
+		s.fatal("%d messages in %s", len(files), box)
+	}
+	switch word {
+	case "name":
+		s.expect(filepath.Base(files[0]), rest)
+	case "trace":
+		data, err := os.ReadFile(files[0])
+		if err != nil {
+			s.fatal("%v", err)
+		}
+		unfolded := strings.NewReplacer("\r\n\t", " ", "\r\n", "|").Replace(string(trace.Find(data)))
+		s.expect(unfolded, rest)
+	case "M:":
+		if got, want := content(s.t, files[0]), s.unescape(rest); got != want {
+			s.fatal("stored %q, want %q", got, want)
+		}
+	case "count":
+		if strconv.Itoa(len(files)) != rest {
+			s.fatal("%d messages, want %s", len(files), rest)
+		}
+	case "move":
+		for _, file := range files {
+			to := filepath.Join(filepath.Dir(filepath.Dir(file)), "cur", filepath.Base(file)+":2,S")
+			if err := os.Rename(file, to); err != nil {
+				s.fatal("%v", err)
+			}
+		}
+	case "delete":
+		for _, file := range append(files, s.node.files(box, "cur")...) {
+			if err := os.Remove(file); err != nil {
+				s.fatal("%v", err)
+			}
+		}
+	default:
+		s.fatal("what is %q?", word)
+	}
+}
+
+func (s *story) configure(text string) {
+	for _, word := range strings.Fields(text) {
+		key, value, _ := strings.Cut(word, "=")
+		n, err := strconv.Atoi(value)
+		if err != nil {
+			s.fatal("%v", err)
+		}
+		switch key {
+		case "max":
+			s.o.MaxMessage = int64(n)
+		case "recipients":
+			s.o.MaxRecipients = n
+		default:
+			s.fatal("what is %q?", key)
+		}
+	}
+}
+
+func (s *story) connect(name, addr string) {
+	if s.clients[name] == nil {
+		s.clients[name] = dial(s.t, addr)
+	}
+	s.now = s.clients[name]
+}
+
+func (s *story) send() {
+	if len(s.pending) > 0 {
+		s.now.send(string(s.pending))
+		s.pending = nil
+	}
+}
+
+func (s *story) expect(got, want string) {
+	if !pattern(want).MatchString(got) {
+		s.fatal("got %q, want %q", got, want)
+	}
+}
+
+// pattern is text where * stands for anything.
+func pattern(text string) *regexp.Regexp {
+	return regexp.MustCompile("^(?s:" + strings.ReplaceAll(regexp.QuoteMeta(text), `\*`, ".*") + ")$")
+}
+
+var times = regexp.MustCompile(`\{([^*}]+)\*(\d+)\}`)
+
+func (s *story) unescape(text string) string {
+	text = times.ReplaceAllStringFunc(text, func(m string) string {
+		parts := times.FindStringSubmatch(m)
+		n, _ := strconv.Atoi(parts[2])
+		return strings.Repeat(parts[1], n)
+	})
+	text = strings.NewReplacer(`"`, `\"`, `\0`, `\x00`).Replace(text)
+	out, err := strconv.Unquote(`"` + text + `"`)
+	if err != nil {
+		s.fatal("%q: %v", text, err)
+	}
+	return out
+}

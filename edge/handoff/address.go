@@ -1,0 +1,81 @@
+package handoff
+
+import (
+	"slices"
+	"time"
+
+	"anymx/edge/smtpc"
+)
+
+// address is one address of core. Handoff.mu is held for all of it.
+type address struct {
+	name   string
+	label  string // its place in the list, for metrics
+	health health
+	limit  throttle
+
+	busy      int     // messages under way, or connections being opened for them
+	dialling  int     // of busy: connections being opened
+	open      int     // sessions that stand, busy or idle
+	doubt     bool    // one could not be opened, while others were being opened
+	idle      []*kept // the one used last at the end
+	delivered int64   // messages of which a recipient was delivered
+	cause     error   // of the last failure to reach it; nil since it works
+}
+
+// kept is a session, idle or under way.
+type kept struct {
+	conn     *smtpc.Conn
+	settings *settings // that it was opened with
+	messages int       // carried
+	since    time.Time // idle since
+}
+
+// take pops the idle session used last, or nil. Sessions opened with other
+// settings are put into stale.
+func (a *address) take(s *settings, stale *[]*kept) *kept {
+	for n := len(a.idle); n > 0; n = len(a.idle) {
+		k := a.idle[n-1]
+		a.idle[n-1] = nil
+		a.idle = a.idle[:n-1]
+		if k.settings == s {
+			return k
+		}
+		a.open--
+		*stale = append(*stale, k)
+	}
+	return nil
+}
+
+// drop takes all idle sessions out.
+func (a *address) drop() []*kept {
+	all := a.idle
+	a.idle = nil
+	a.open -= len(all)
+	return all
+}
+
+// prune takes the idle sessions out that core has closed.
+func (a *address) prune() (dead []*kept) {
+	a.idle = slices.DeleteFunc(a.idle, func(k *kept) bool {
+		if k.conn.Quiet() {
+			return false
+		}
+		dead = append(dead, k)
+		return true
+	})
+	a.open -= len(dead)
+	return dead
+}
+
+// expired takes the idle sessions that are older than since out.
+func (a *address) expired(since time.Time) (old []*kept) {
+	n := 0
+	for n < len(a.idle) && !a.idle[n].since.After(since) {
+		n++
+	}
+	old = slices.Clone(a.idle[:n])
+	a.idle = slices.Delete(a.idle, 0, n)
+	a.open -= n
+	return old
+}

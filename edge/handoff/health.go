@@ -1,0 +1,110 @@
+package handoff
+
+import (
+	"time"
+
+	"anymx/edge/mail"
+)
+
+// This file is pure: whether an address may be used.
+
+// Health is how an address of core does.
+type Health string
+
+// The states of an address.
+const (
+	Unused  Health = "unused"  // nothing was tried there yet
+	Up      Health = "up"      // the last session could be opened
+	Down    Health = "down"    // it is left alone until RetryAt
+	Probing Health = "probing" // one connection finds out
+)
+
+const (
+	backoffMin = time.Second
+	// maxBreaks is after how many different messages in a row that met a
+	// broken connection an address counts as down.
+	maxBreaks = 3
+)
+
+// health is the state of one address.
+type health struct {
+	state   Health
+	changed time.Time // to state
+	retryAt time.Time // while Down
+	fails   int       // in a row, for the backoff
+	breaks  int       // messages in a row that met a broken connection
+	broke   mail.ID   // the last of them
+}
+
+// usable says whether a message may go there at now. One that finds the pause
+// over makes it a probe.
+func (h *health) usable(now time.Time) bool {
+	switch h.state {
+	case Down:
+		if now.Before(h.retryAt) {
+			return false
+		}
+		h.to(Probing, now)
+		return true
+	case Probing:
+		return false
+	}
+	return true
+}
+
+func (h *health) to(state Health, now time.Time) {
+	h.state, h.changed = state, now
+}
+
+// opened takes a session that was opened. It tells whether the address was
+// down.
+func (h *health) opened(now time.Time) (back bool) {
+	back = h.state == Probing || h.state == Down
+	if h.state != Up {
+		h.to(Up, now)
+	}
+	return back
+}
+
+// failed takes a session, begun at began, that could not be opened. dice is of
+// [0, 1). A failure of what began before the last change says nothing new; it
+// tells whether this one did.
+func (h *health) failed(began, now time.Time, most time.Duration, dice float64) (down bool) {
+	if h.state == Down || h.state == Up && began.Before(h.changed) {
+		return false
+	}
+	wait := min(backoffMin<<min(h.fails, 20), most)
+	h.fails++
+	h.retryAt = now.Add(time.Duration(float64(wait) * (0.75 + dice/2)))
+	h.breaks = 0
+	h.to(Down, now)
+	return true
+}
+
+// forgo gives a probe up without an answer, as when its time was cancelled.
+func (h *health) forgo(now time.Time) {
+	if h.state == Probing {
+		h.to(Down, now) // with its time already come
+	}
+}
+
+// broken takes a message on whose way the connection broke or fell silent, and
+// tells whether it is one too many: the third, or the first since the address
+// came back.
+func (h *health) broken(id mail.ID) bool {
+	if h.breaks > 0 && h.broke == id {
+		return false // it may be the message's own doing
+	}
+	h.broke = id
+	h.breaks++
+	return h.breaks >= maxBreaks || h.fails > 0
+}
+
+// worked takes a message that was answered, the best proof that an address is
+// not down.
+func (h *health) worked(now time.Time) {
+	h.fails, h.breaks = 0, 0
+	if h.state == Down {
+		h.to(Up, now)
+	}
+}

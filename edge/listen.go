@@ -1,0 +1,44 @@
+package edge
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+
+	"anymx/edge/config"
+)
+
+// Version is set when the programs are built.
+var Version = "unreleased"
+
+// ListenTCP listens on plain TCP. Go's listeners are MPTCP where the kernel has
+// it, and the shield can't hand connections to those.
+func ListenTCP(ctx context.Context, address string) (net.Listener, error) {
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false)
+	l, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	return l, nil
+}
+
+// NewLog is a program's own log, as the config asks. A reload changes level.
+func NewLog(w io.Writer, c *config.Config, level *slog.LevelVar) *slog.Logger {
+	setLevel(level, c)
+	options := &slog.HandlerOptions{Level: level}
+	if c.Log.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// setLevel takes a level that config has checked.
+func setLevel(level *slog.LevelVar, c *config.Config) {
+	var l slog.Level
+	if l.UnmarshalText([]byte(c.Log.Level)) == nil {
+		level.Set(l)
+	}
+}

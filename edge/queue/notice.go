@@ -1,0 +1,102 @@
+package queue
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+
+	"anymx/edge/mail"
+	"anymx/edge/spool"
+)
+
+// Kinds of notification, as they stand in logs and metrics.
+const (
+	kindFailure = "failure"
+	kindDelay   = "delay"
+	kindRelayed = "relayed"
+)
+
+// notify stores the notices of a verdict, each together with the original's new
+// state or its removal, and returns those that it could store, in their order.
+func (q *Queue) notify(m *spool.Message, v *verdict) (stored []*spool.Message, err error) {
+	for i := range v.notices {
+		n := &v.notices[i]
+		dsn, err := q.write(m, n, true)
+		var original *originalError
+		if errors.As(err, &original) {
+			// The sender has to hear of it even if the original can't be read.
+			q.o.Log.Error("queue: original could not be returned", "id", m.Envelope.ID, "err", err)
+			dsn, err = q.write(m, n, false)
+		}
+		if err != nil {
+			return stored, fmt.Errorf("%s: %w", n.kind, err)
+		}
+		q.metrics.notified[n.kind].Inc()
+		stored = append(stored, dsn)
+	}
+	return stored, nil
+}
+
+// originalError says that the original's body could not be read.
+type originalError struct{ error }
+
+func (e *originalError) Unwrap() error { return e.error }
+
+// write stores one notice; original says whether it returns the original.
+func (q *Queue) write(m *spool.Message, n *notice, original bool) (*spool.Message, error) {
+	d, err := q.o.Spool.Begin()
+	if err != nil {
+		return nil, err
+	}
+	defer d.Discard()
+	dsn := &mail.DSN{
+		ID: d.ID(), Date: q.o.Now(), Hostname: q.o.Hostname, Node: q.o.Node,
+		Original: m.Envelope, Recipients: n.about, MaxFull: q.o.ReturnFull,
+		HideRemote: m.Envelope.Origin == mail.Inbound,
+	}
+	if _, err := rand.Read(dsn.Random[:]); err != nil {
+		return nil, err
+	}
+	var body *spool.Body
+	if original {
+		if body, err = m.Body(); err != nil {
+			return nil, &originalError{err}
+		}
+		defer body.Close()
+		dsn.Message = &watched{r: body}
+	}
+	if err := mail.WriteDSN(d, dsn); err != nil {
+		if w, ok := dsn.Message.(*watched); ok && w.err != nil {
+			return nil, &originalError{err}
+		}
+		return nil, fmt.Errorf("notification about %s: %w", m.Envelope.ID, err)
+	}
+	return q.o.Spool.Replace(m.Envelope.ID, n.state, d, dsn.Envelope())
+}
+
+// watched remembers whether it was the reading that failed.
+type watched struct {
+	r   io.Reader
+	err error
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.r.Read(p)
+	if err != nil && err != io.EOF {
+		w.err = err
+	}
+	return n, err
+}
+
+// told says whether recipient n stands in the notice of failures.
+func (v *verdict) told(n int) bool {
+	for i := range v.notices {
+		for _, r := range v.notices[i].about {
+			if v.notices[i].kind == kindFailure && r.Result.Recipient == n {
+				return true
+			}
+		}
+	}
+	return false
+}

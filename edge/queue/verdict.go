@@ -1,0 +1,225 @@
+package queue
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"anymx/edge/mail"
+	"anymx/edge/spool"
+)
+
+// This file is pure: it turns what is known of a message and the results of a
+// try into what has to be written, and whom to tell.
+
+// facts are what a verdict is made from.
+type facts struct {
+	env     *mail.Envelope
+	before  spool.State // as it was when the try began
+	attempt int
+	pending []int // whom it was made for
+	results []mail.Result
+	started time.Time // of the try; zero: none was made, the message grew too old
+	now     time.Time
+	dice    float64
+}
+
+// verdict is what a try means for its message.
+type verdict struct {
+	attempt int
+	ends    []end        // one for each recipient that was pending
+	after   *spool.State // what is known after the try; nil: nobody is left, the message goes
+	// notices are to be stored in their order, each with the state of the
+	// original that it brings; the last one brings after.
+	notices []notice
+	// plain takes the place of after where a notice can't be stored: what was
+	// delivered is recorded, and whoever should have been told of a failure
+	// stays pending, so that nothing is forgotten. nil: the message goes.
+	plain *spool.State
+}
+
+// end is what became of one recipient.
+type end struct {
+	result mail.Result
+	kind   kind
+}
+
+// kind is how a try ends for a recipient.
+type kind uint8
+
+const (
+	delivered kind = iota
+	deferred
+	failed
+	expired
+)
+
+func (k kind) String() string { return [...]string{"delivered", "deferred", "failed", "expired"}[k] }
+
+// notice is a notification to the sender.
+type notice struct {
+	kind  string
+	about []mail.DSNRecipient
+	state *spool.State // of the original; nil: it goes
+}
+
+// errNoResult is the cause of a failure that a courier did not name.
+var errNoResult = errors.New("no result for this recipient")
+
+// judge decides.
+func judge(f *facts, s Schedule) *verdict {
+	v := &verdict{attempt: f.attempt}
+	next, again := s.Next(f.attempt, f.env.Arrived, f.now, f.dice)
+	if f.started.IsZero() {
+		again = false
+	}
+	v.ends = ends(f, again)
+
+	after := f.before
+	after.Attempts, after.Due = f.attempt, time.Time{}
+	after.Recipients = recipients(f)
+	middle := after // with only those marked who are delivered, or told
+	middle.Recipients = slices.Clone(after.Recipients)
+
+	var relay, delay, fail []mail.DSNRecipient
+	left := 0
+	for i := range v.ends {
+		e := &v.ends[i]
+		n := e.result.Recipient
+		about := mail.DSNRecipient{Result: e.result, LastAttempt: f.lastTry()}
+		st := spool.RecipientState{At: f.now}
+		switch e.kind {
+		case delivered:
+			st.Status, st.Last = spool.Delivered, e.result.Reply.String()
+			middle.Recipients[n] = st
+			if e.result.Relayed && f.tell(n, mail.NotifySuccess) {
+				about.Action = mail.ActionRelayed
+				relay = append(relay, about)
+			}
+		case deferred:
+			left++
+			st.Status, st.Last = spool.Pending, e.result.Failure.Error()
+			middle.Recipients[n] = st
+			if !f.before.DelayNoticed && s.Late(f.env.Arrived, f.now) && f.tell(n, mail.NotifyDelay) {
+				about.Action, about.RetryUntil = mail.ActionDelayed, s.Expires(f.env.Arrived)
+				delay = append(delay, about)
+				after.DelayNoticed = true
+			}
+		default:
+			st.Status, st.Last = spool.Failed, e.result.Failure.Error()
+			middle.Recipients[n] = spool.RecipientState{Last: st.Last, At: st.At}
+			if f.tell(n, mail.NotifyFailure) {
+				about.Action = mail.ActionFailed
+				if e.kind == expired {
+					about.Action = mail.ActionExpired
+				}
+				fail = append(fail, about)
+			} else {
+				middle.Recipients[n] = st
+			}
+		}
+		after.Recipients[n] = st
+	}
+	if left > 0 {
+		after.Due = next
+	}
+	if left > 0 {
+		v.after = &after
+	}
+	if left > 0 || len(fail) > 0 {
+		v.plain = &middle
+	}
+	v.notify(kindRelayed, relay, &middle, f.before.DelayNoticed)
+	v.notify(kindDelay, delay, &middle, after.DelayNoticed)
+	v.notify(kindFailure, fail, &middle, after.DelayNoticed) // the last, for it may end the message
+	if n := len(v.notices); n > 0 {
+		v.notices[n-1].state = v.after
+	}
+	return v
+}
+
+// notify adds a notice, if there is anybody to tell of. Its state marks those
+// as delivered who are, and leaves the others pending.
+func (v *verdict) notify(kind string, about []mail.DSNRecipient, middle *spool.State, delayNoticed bool) {
+	if len(about) == 0 {
+		return
+	}
+	st := *middle
+	st.DelayNoticed = delayNoticed
+	v.notices = append(v.notices, notice{kind: kind, about: about, state: &st})
+}
+
+// notified is the notice of a kind, or nil.
+func (v *verdict) notified(kind string) *notice {
+	for i := range v.notices {
+		if v.notices[i].kind == kind {
+			return &v.notices[i]
+		}
+	}
+	return nil
+}
+
+// ends gives each pending recipient the result that the courier gave for it,
+// the first if there are several.
+func ends(f *facts, again bool) []end {
+	all := make([]end, len(f.pending))
+	at := make(map[int]int, len(f.pending))
+	for i, n := range f.pending {
+		at[n] = i
+		all[i] = end{result: mail.Result{Recipient: n, Failure: &mail.Failure{Enhanced: mail.Enhanced{4, 3, 0}, Cause: errNoResult}}}
+	}
+	for _, r := range f.results {
+		if i, ok := at[r.Recipient]; ok {
+			all[i].result = r
+			delete(at, r.Recipient)
+		}
+	}
+	for i := range all {
+		switch failure := all[i].result.Failure; {
+		case failure == nil:
+			all[i].kind = delivered
+		case failure.Permanent:
+			all[i].kind = failed
+		case again:
+			all[i].kind = deferred
+		default:
+			all[i].kind = expired
+		}
+	}
+	return all
+}
+
+// recipients is a copy of the recipients' states, with one for each.
+func recipients(f *facts) []spool.RecipientState {
+	all := make([]spool.RecipientState, len(f.env.Recipients))
+	copy(all, f.before.Recipients)
+	return all
+}
+
+// pending lists the recipients that are still to be tried.
+func pending(env *mail.Envelope, st *spool.State) []int {
+	var all []int
+	for i := range env.Recipients {
+		if i >= len(st.Recipients) || st.Recipients[i].Status == spool.Pending {
+			all = append(all, i)
+		}
+	}
+	return all
+}
+
+// lastTry is when the last try began.
+func (f *facts) lastTry() time.Time {
+	switch {
+	case !f.started.IsZero():
+		return f.started
+	case !f.before.LastTry.IsZero():
+		return f.before.LastTry
+	}
+	return f.env.Arrived // the first try counts as begun then
+}
+
+// tell says whether the sender is to hear what about recipient n (RFC 3461
+// sections 4.1 and 5.2; RFC 5321 section 6.1 for the null sender).
+func (f *facts) tell(n int, what mail.Notify) bool {
+	return !f.env.Sender.IsNull() && !f.env.NoDSN && f.env.Recipients[n].Notify.Has(what)
+}

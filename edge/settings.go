@@ -1,0 +1,99 @@
+package edge
+
+import (
+	"crypto/tls"
+	"net/netip"
+	"time"
+
+	"anymx/edge/config"
+	"anymx/edge/handoff"
+	"anymx/edge/policy"
+	"anymx/edge/queue"
+	"anymx/edge/smtpc"
+	"anymx/edge/smtpd"
+	"anymx/edge/wire"
+)
+
+// Here the words of the config file become those of the parts.
+
+// smtpdSettings are what a reload changes for connections to come.
+func smtpdSettings(c *config.Config, domains *policy.Domains, tlsConfig *tls.Config) smtpd.Settings {
+	in := &c.Ingress
+	return smtpd.Settings{
+		Wire: wire.Settings{TLS: tlsConfig, Limits: wireLimits(in)},
+		Rules: &policy.Rules{
+			Hostname:      c.Node.Hostname,
+			Domains:       domains,
+			MaxMessage:    int64(in.MaxMessageSize),
+			MaxRecipients: in.MaxRecipients,
+			MaxRefused:    in.MaxRefusedRecipients,
+			MaxMessages:   in.MaxMessagesPerConnection,
+			MaxReceived:   in.MaxReceived,
+			RequireTLS:    in.StartTLSRequired,
+		},
+		RefusedDelay: time.Duration(in.RefusedDelay),
+		LogSessions:  c.Log.Sessions,
+	}
+}
+
+func wireLimits(in *config.Ingress) wire.Limits {
+	return wire.Limits{
+		MaxConnections:   in.MaxConnections,
+		MaxPerPrefix:     in.MaxConnectionsPerPrefix,
+		MaxCommands:      in.MaxCommands,
+		MaxErrors:        in.MaxErrors,
+		MaxLine:          in.MaxLine,
+		MaxTextLine:      in.MaxTextLine,
+		CommandTimeout:   time.Duration(in.CommandTimeout),
+		DataTimeout:      time.Duration(in.DataTimeout),
+		HandshakeTimeout: time.Duration(in.HandshakeTimeout),
+		SessionTimeout:   time.Duration(in.SessionTimeout),
+		ProxyTimeout:     time.Duration(in.ProxyTimeout),
+		BannerDelay:      time.Duration(in.BannerDelay),
+		MinRate:          int64(in.MinRate),
+		MinRateGrace:     time.Duration(in.MinRateGrace),
+		ProxyFrom:        in.ProxyProtocolFrom,
+	}
+}
+
+func schedule(q *config.Queue) queue.Schedule {
+	s := queue.Schedule{
+		Jitter: q.Jitter, Expire: time.Duration(q.Expire), DelayNotice: time.Duration(q.DelayNotice),
+	}
+	for _, wait := range q.Retry {
+		s.Retry = append(s.Retry, time.Duration(wait))
+	}
+	return s
+}
+
+func handoffOptions(c *config.Config) handoff.Options {
+	core := &c.Core
+	return handoff.Options{
+		Addresses: core.Addresses,
+		LMTP:      core.Protocol == "lmtp",
+		Hello:     c.Node.Hostname,
+		Node:      c.Node.Name,
+		TLSMode:   map[string]smtpc.TLSMode{"auto": smtpc.TLSAuto, "require": smtpc.TLSRequire, "never": smtpc.TLSNever}[core.StartTLS],
+		// With a tunnel the hand-off dials through it alone.
+		PrivateLink:           c.Tunnel != nil || loopback(core.Addresses),
+		Anonymous:             core.XClient == "never",
+		MaxConnections:        core.MaxConnections,
+		MessagesPerConnection: core.MessagesPerConnection,
+		IdleTimeout:           time.Duration(core.IdleTimeout),
+		ConnectTimeout:        time.Duration(core.ConnectTimeout),
+		CommandTimeout:        time.Duration(core.CommandTimeout),
+		DataTimeout:           time.Duration(core.DataTimeout),
+		BackoffMax:            time.Duration(core.BackoffMax),
+	}
+}
+
+// loopback says whether all addresses are on this host.
+func loopback(addresses []string) bool {
+	for _, a := range addresses {
+		ap, err := netip.ParseAddrPort(a)
+		if err != nil || !ap.Addr().IsLoopback() {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,200 @@
+package smtpc
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"anymx/edge/mail"
+)
+
+// Message is a message to send, to some of its recipients.
+type Message struct {
+	Envelope *mail.Envelope
+	Pending  []int // the recipients to serve, as indexes into Envelope.Recipients
+	Body     Content
+}
+
+// Recipients in one transaction: what every server must take (RFC 5321 section
+// 4.5.3.1.8), and what is believed of one that says it takes more.
+const (
+	rcptDefault = 100
+	rcptMost    = 1000
+)
+
+// untried is the result of everybody to whom nothing happened yet, so that a
+// recipient who was forgotten is one who failed.
+var untried = &mail.Failure{Enhanced: mail.Enhanced{4, 3, 0}, Cause: errors.New("not tried")}
+
+// Send sends m and returns one result for each pending recipient, in their
+// order. The error is the *mail.Failure that made the connection dead, if
+// something did; the results are complete all the same. The end of ctx makes
+// the connection dead too.
+func (c *Conn) Send(ctx context.Context, m Message) ([]mail.Result, error) {
+	results := make([]mail.Result, len(m.Pending))
+	todo := make([]int, 0, len(m.Pending))
+	for place, rcpt := range m.Pending {
+		results[place] = mail.Result{Recipient: rcpt, Failure: untried, Remote: c.remote}
+		todo = append(todo, place)
+	}
+	switch {
+	case c.err != nil:
+		assign(results, todo, c.err)
+	case ctx.Err() != nil:
+		assign(results, todo, c.local("", mail.Enhanced{4, 4, 2}, context.Cause(ctx)))
+	default:
+		c.borrow(ctx)
+		stop := c.watch(ctx)
+		c.send(&m, results, todo)
+		stop()
+		c.giveBack()
+	}
+	return results, c.Err()
+}
+
+// send is Send between borrow and giveBack.
+func (c *Conn) send(m *Message, results []mail.Result, todo []int) {
+	if c.listen(); c.err == nil && c.wantsIdentity(m.Envelope) {
+		c.identify(&m.Envelope.Client)
+	}
+	if c.err == nil {
+		if f := c.unfitMessage(m); f != nil {
+			assign(results, todo, f)
+			return
+		}
+		todo = slices.DeleteFunc(todo, func(place int) bool {
+			f := c.unfitRecipient(&m.Envelope.Recipients[results[place].Recipient])
+			if f != nil {
+				results[place].Failure = f
+			}
+			return f != nil
+		})
+	}
+	for len(todo) > 0 {
+		switch {
+		case c.err != nil:
+			assign(results, todo, c.err)
+			return
+		case c.UsedUp():
+			assign(results, todo, c.local(cmdMAIL, mail.Enhanced{4, 4, 5}, ErrUsedUp))
+			return
+		}
+		batch, rest := c.batch(m, results, todo)
+		t := &c.tx
+		t.begin(c, m, results, batch)
+		t.run()
+		todo = rest
+		for _, place := range t.later {
+			results[place].Failure = untried
+			todo = append(todo, place)
+		}
+		t.forget()
+	}
+}
+
+// assign gives everybody who was not tried the same failure.
+func assign(results []mail.Result, places []int, f *mail.Failure) {
+	for _, place := range places {
+		if results[place].Failure == untried {
+			results[place].Failure = f
+		}
+	}
+}
+
+// batch is the part of todo for one transaction, and the rest.
+func (c *Conn) batch(m *Message, results []mail.Result, todo []int) (now, rest []int) {
+	limit := rcptDefault
+	if c.ext.rcptMax > 0 {
+		limit = min(c.ext.rcptMax, rcptMost)
+	}
+	if c.ext.domainsMax == 0 {
+		n := min(limit, len(todo))
+		return todo[:n], todo[n:]
+	}
+	// RFC 9422 section 3.3: no more than so many domains in a transaction.
+	domains := make([]string, 0, c.ext.domainsMax)
+	for _, place := range todo {
+		domain := strings.ToLower(m.Envelope.Recipients[results[place].Recipient].Path.Domain)
+		known := slices.Contains(domains, domain)
+		if len(now) == limit || !known && len(domains) == c.ext.domainsMax {
+			rest = append(rest, place)
+			continue
+		}
+		if !known {
+			domains = append(domains, domain)
+		}
+		now = append(now, place)
+	}
+	return now, rest
+}
+
+// unfitMessage is why the server can't be given m, known before a byte is
+// sent. A message is never rewritten to fit.
+func (c *Conn) unfitMessage(m *Message) *mail.Failure {
+	env := m.Envelope
+	switch {
+	case !speakable(env.Sender):
+		return c.local(cmdMAIL, mail.Enhanced{5, 1, 7}, errors.New("sender's address has a line end or NUL in it"))
+	case env.RequireTLS && !c.verified():
+		if c.tlsFailed { // it may work again
+			return c.local(cmdMAIL, mail.Enhanced{4, 7, 5}, errors.New("message requires TLS, which failed"))
+		}
+		return c.local(cmdMAIL, mail.Enhanced{5, 7, 30}, errors.New("message requires verified TLS (REQUIRETLS)"))
+	case c.ext.sizeLimit > 0 && m.Body.Size() > c.ext.sizeLimit:
+		return c.local(cmdMAIL, mail.Enhanced{5, 3, 4}, errors.New("message is longer than the server's SIZE limit"))
+	case env.Body == mail.Body8Bit && !c.ext.eightBit:
+		return c.local(cmdMAIL, mail.Enhanced{5, 6, 3}, errors.New("message has 8-bit text, server has no 8BITMIME"))
+	case needsUTF8(env) && !c.ext.utf8:
+		return c.local(cmdMAIL, mail.Enhanced{5, 6, 7}, errors.New("message needs SMTPUTF8, server has none"))
+	}
+	return nil
+}
+
+// unfitRecipient is why the server can't be told r.
+func (c *Conn) unfitRecipient(r *mail.Recipient) *mail.Failure {
+	switch {
+	case r.Path.IsNull() || !speakable(r.Path):
+		return c.local(cmdRCPT, mail.Enhanced{5, 1, 3}, errors.New("address can't stand in a command"))
+	case !r.Path.IsASCII() && !c.ext.utf8:
+		return c.local(cmdRCPT, mail.Enhanced{5, 6, 7}, errors.New("address needs SMTPUTF8, server has none"))
+	}
+	return nil
+}
+
+// listen looks whether the server closed the connection, or said something,
+// since the last message.
+func (c *Conn) listen() {
+	waiting, err := c.pulse.check()
+	switch {
+	case err != nil:
+		c.die(c.lost("", err))
+	case waiting && c.tls == nil:
+		c.await(lastWords)
+		if _, f := c.read("", nil); f == nil {
+			c.die(c.lost("", errUnasked))
+		}
+	}
+}
+
+// wantsIdentity says whether XCLIENT has to come before env.
+func (c *Conn) wantsIdentity(env *mail.Envelope) bool {
+	return c.o.XClient && !c.noXCli && c.ext.xclient != 0 && (c.ext.xforward == 0 || !c.o.XForward) &&
+		env.Client != c.identity
+}
+
+// identify says XCLIENT. The server then starts the session anew, with a
+// greeting for the client that it now takes us for.
+func (c *Conn) identify(client *mail.Client) {
+	r, f := c.say(cmdXCLIENT, string(appendXClient(nil, client, c.ext.xclient)), nil)
+	switch {
+	case f != nil:
+	case r.negative():
+		c.noXCli = true
+	case r.code != 220:
+		c.die(c.unfit(cmdXCLIENT, &r))
+	default:
+		c.identity, c.reset = *client, false
+		c.hello()
+	}
+}

@@ -1,0 +1,43 @@
+package smtptest
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/pprof"
+	"testing"
+	"time"
+)
+
+// Run runs the tests of a package and returns the exit code: 1 also where they
+// left a goroutine or a file descriptor behind.
+func Run(m *testing.M) int {
+	flag.Parse()
+	goroutines, files := runtime.NumGoroutine(), openFiles()
+	code := m.Run()
+	if f := flag.Lookup("test.fuzz"); code != 0 || f != nil && f.Value.String() != "" {
+		return code
+	}
+	for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > goroutines || openFiles() > files+spare; {
+		if time.Now().After(end) {
+			fmt.Fprintf(os.Stderr, "left behind: goroutines %d, were %d; files %d, were %d\n",
+				runtime.NumGoroutine(), goroutines, openFiles(), files)
+			_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
+			return 1
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return code
+}
+
+// spare is what the runtime keeps open for itself once it has used the network.
+const spare = 3
+
+func openFiles() int {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return 0
+	}
+	return len(entries)
+}

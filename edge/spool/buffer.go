@@ -1,0 +1,44 @@
+package spool
+
+import "sync"
+
+// Bodies are gathered in buffers of a few sizes, each with a pool, so that a
+// steady stream of messages allocates nothing and a small message does not
+// hold a big buffer.
+var bufferSizes = [...]int{1 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, MaxInline}
+
+var bufferPools [len(bufferSizes)]sync.Pool
+
+// buffer is memory from a pool.
+type buffer struct {
+	b     []byte // cap is one of bufferSizes
+	class int
+}
+
+// newBuffer gives an empty buffer with room for size octets, at most MaxInline.
+func newBuffer(size int) *buffer {
+	class := 0
+	for class < len(bufferSizes)-1 && bufferSizes[class] < size {
+		class++
+	}
+	if b, ok := bufferPools[class].Get().(*buffer); ok {
+		b.b = b.b[:0]
+		return b
+	}
+	return &buffer{b: make([]byte, 0, bufferSizes[class]), class: class}
+}
+
+// free gives the memory back. Nobody may hold a slice of it any more.
+func (b *buffer) free() { bufferPools[b.class].Put(b) }
+
+// grown is b with room for size octets more: b itself, or a greater buffer
+// with the same content, b being freed.
+func (b *buffer) grown(size int) *buffer {
+	if len(b.b)+size <= cap(b.b) {
+		return b
+	}
+	g := newBuffer(len(b.b) + size)
+	g.b = append(g.b, b.b...)
+	b.free()
+	return g
+}

@@ -1,0 +1,443 @@
+package spool
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"anymx/edge/mail"
+)
+
+// history is what callers were told, to be compared with what a crash leaves.
+type history struct {
+	mu       sync.Mutex
+	messages map[mail.ID]*record
+}
+
+// record is the history of one message.
+type record struct {
+	sum      uint32
+	acked    bool // its commit has returned
+	removing bool // its removal was asked for
+	// Attempts of the last state that was acknowledged, and of the last that
+	// was asked for.
+	attempts, asked int
+	about           mail.ID // a notification: the message that it replaces
+}
+
+// began notes that a commit is under way.
+func (h *history) began(id mail.ID, body []byte, about mail.ID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.messages[id] = &record{sum: crc32.ChecksumIEEE(body), about: about}
+}
+
+// with changes the record of a message.
+func (h *history) with(id mail.ID, f func(*record)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f(h.messages[id])
+}
+
+// copy is the history as it stands.
+func (h *history) copy() map[mail.ID]record {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := make(map[mail.ID]record, len(h.messages))
+	for id, r := range h.messages {
+		all[id] = *r
+	}
+	return all
+}
+
+// compare checks a recovered store against what was known just before the
+// crash and just after it: whatever was acknowledged before must be there,
+// and nothing that nobody asked for until after.
+func compare(s *Spool, before, after map[mail.ID]record) error {
+	var errs []error
+	bad := func(id mail.ID, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s: %s", id, fmt.Sprintf(format, args...)))
+	}
+	found := map[mail.ID]bool{}
+	err := s.Each(func(e Entry) error {
+		found[e.ID] = true
+		r, ok := after[e.ID]
+		if !ok {
+			bad(e.ID, "nobody has stored this")
+			return nil
+		}
+		sum, st, err := loaded(s, e.ID)
+		if err != nil || sum != r.sum {
+			bad(e.ID, "not whole: sum %08x, want %08x, %v", sum, r.sum, err)
+		}
+		if st.Attempts != e.State.Attempts {
+			bad(e.ID, "Load says %d attempts, Each %d", st.Attempts, e.State.Attempts)
+		}
+		if st.Attempts < before[e.ID].attempts || st.Attempts > r.asked {
+			bad(e.ID, "%d attempts, want %d to %d", st.Attempts, before[e.ID].attempts, r.asked)
+		}
+		return nil
+	})
+	errs = append(errs, err)
+	for id, r := range before {
+		if r.acked && !after[id].removing && !found[id] {
+			bad(id, "acknowledged and lost")
+		}
+	}
+	for id, r := range after {
+		// A notification and the end of what it is about are one piece.
+		if r.about.IsZero() || r.removing || !before[r.about].acked {
+			continue
+		}
+		if found[id] == found[r.about] {
+			bad(id, "notification stored: %v; original %s stored: %v", found[id], r.about, found[r.about])
+		}
+	}
+	return errors.Join(append(errs, compareFiles(s, found))...)
+}
+
+// compareFiles checks that there is a file for each message that has one, and
+// no other.
+func compareFiles(s *Spool, found map[mail.ID]bool) error {
+	ids, others, err := s.bodies.list()
+	if err != nil || len(others) > 0 {
+		return fmt.Errorf("strange files %v, %w", others, err)
+	}
+	var want []mail.ID
+	for id := range found {
+		h, _, err := s.header(id)
+		if err != nil {
+			return err
+		}
+		if h.inFile {
+			want = append(want, id)
+		}
+	}
+	order := func(a, b mail.ID) int { return bytes.Compare(a[:], b[:]) }
+	slices.SortFunc(want, order)
+	slices.SortFunc(ids, order)
+	if !slices.Equal(ids, want) {
+		return fmt.Errorf("body files %v, want %v", ids, want)
+	}
+	return nil
+}
+
+// work is a session, a courier and an operator in one: it stores, updates,
+// replaces and removes its own messages at random until stopped. It returns
+// the first error.
+func work(s *Spool, h *history, rng *rand.Rand, stop <-chan struct{}) error {
+	var own []mail.ID // messages that it may still do something with
+	commit := func(about mail.ID) (mail.ID, error) {
+		d, err := s.Begin()
+		if err != nil {
+			return mail.ID{}, err
+		}
+		body := randomOf(rng, []int{0, 50, 500, 3000, 5000, 20_000}[rng.IntN(6)])
+		h.began(d.ID(), body, about)
+		if err := writePieces(d, body); err != nil {
+			d.Discard()
+			return mail.ID{}, err
+		}
+		if rng.IntN(10) == 0 && about.IsZero() {
+			d.Discard()
+			return mail.ID{}, nil
+		}
+		if about.IsZero() {
+			_, err = d.Commit(message())
+		} else {
+			_, err = s.Replace(about, nil, d, message())
+		}
+		if err != nil {
+			return mail.ID{}, err
+		}
+		h.with(d.ID(), func(r *record) { r.acked = true })
+		return d.ID(), nil
+	}
+	for {
+		select {
+		case <-stop:
+			return nil
+		default:
+		}
+		if len(own) == 0 || rng.IntN(2) == 0 {
+			id, err := commit(mail.ID{})
+			if err != nil {
+				return err
+			}
+			if !id.IsZero() {
+				own = append(own, id)
+			}
+			continue
+		}
+		i := rng.IntN(len(own))
+		id := own[i]
+		switch rng.IntN(5) {
+		case 0, 1:
+			own = slices.Delete(own, i, i+1)
+			h.with(id, func(r *record) { r.removing = true })
+			if err := s.Remove(id); err != nil {
+				return err
+			}
+		case 2:
+			own = slices.Delete(own, i, i+1)
+			h.with(id, func(r *record) { r.removing = true })
+			if _, err := commit(id); err != nil {
+				return err
+			}
+		default:
+			attempts := 0
+			h.with(id, func(r *record) { r.asked++; attempts = r.asked })
+			if err := s.Update(id, State{Attempts: attempts, Recipients: make([]RecipientState, 1)}); err != nil {
+				return err
+			}
+			h.with(id, func(r *record) { r.attempts = attempts })
+		}
+	}
+}
+
+// A crash at any moment, with any part of what was not synced surviving,
+// loses nothing that was acknowledged and shows nothing that is not whole.
+// The store that it leaves goes on working and can crash again.
+func TestCrash(t *testing.T) {
+	rounds := 12
+	if testing.Short() {
+		rounds = 3
+	}
+	for round := range rounds {
+		t.Run(fmt.Sprint(round), func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(uint64(round), 42))
+			fs, mem := crashable()
+			o := testOptions(fs)
+			o.Log = testLog(t)
+			o.tune.memtable = 256 << 10 // so that logs rotate and memtables are written out
+			h := &history{messages: map[mail.ID]*record{}}
+			for range 3 { // crashes, one after another
+				mem = crash(t, o, mem, h, rng)
+				o.FS = &faultFS{FS: mem}
+				h.crashed(t, o)
+			}
+		})
+	}
+}
+
+// crash works on a store, clones its file system several times as a crash at
+// that moment would leave it, and checks each clone. It returns the last one.
+func crash(t *testing.T, o Options, mem *vfs.MemFS, h *history, rng *rand.Rand) *vfs.MemFS {
+	t.Helper()
+	s := openTest(t, o)
+	stop := make(chan struct{})
+	errs := make(chan error, 8)
+	var wg sync.WaitGroup
+	for range cap(errs) {
+		own := rand.New(rand.NewPCG(rng.Uint64(), rng.Uint64()))
+		wg.Go(func() { errs <- work(s, h, own, stop) })
+	}
+	var clone *vfs.MemFS
+	for i := range 4 {
+		committed := s.Stats().Messages + s.metrics.syncs.Load() + 20 + rng.Int64N(60)
+		eventually(time.Second, func() bool { return s.Stats().Messages+s.metrics.syncs.Load() >= committed })
+		before := h.copy()
+		clone = mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: []int{0, 10, 50, 90}[rng.IntN(4)], RNG: rng})
+		after := h.copy()
+		co := o
+		co.FS = &faultFS{FS: clone}
+		co.Log = nil
+		c, err := Open(co)
+		if err != nil {
+			t.Fatalf("clone %d: %v", i, err)
+		}
+		if err := compare(c, before, after); err != nil {
+			t.Errorf("clone %d: %v", i, err)
+		}
+		if n := c.metrics.misused(); n != 0 {
+			t.Errorf("clone %d: %v times the engine was misused", i, n)
+		}
+		if err := c.Close(); err != nil {
+			t.Errorf("clone %d: %v", i, err)
+		}
+	}
+	close(stop)
+	wg.Wait()
+	close(errs)
+	for err := range errs {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if n := s.metrics.misused(); n != 0 {
+		t.Errorf("%v times the engine was misused", n)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	return clone
+}
+
+// crashed makes what the store holds now the whole history.
+func (h *history) crashed(t *testing.T, o Options) {
+	t.Helper()
+	s, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	messages := map[mail.ID]*record{}
+	for _, e := range entries(t, s) {
+		sum, st, err := loaded(s, e.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		messages[e.ID] = &record{sum: sum, acked: true, attempts: st.Attempts, asked: st.Attempts}
+	}
+	h.messages = messages
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A removal is on stable storage soon, though nobody waits for it and nothing
+// else is written.
+func TestRemovalIsSynced(t *testing.T) {
+	fs, mem := crashable()
+	o := testOptions(fs)
+	s := openTest(t, o)
+	id := store(t, s, []byte("x")).Envelope.ID
+	start := time.Now()
+	if err := s.Remove(id); err != nil {
+		t.Fatal(err)
+	}
+	gone := eventually(5*time.Second, func() bool {
+		co := o
+		co.FS = &faultFS{FS: mem.CrashClone(vfs.CrashCloneCfg{})}
+		c, err := Open(co)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, err = c.Load(id)
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		return errors.Is(err, ErrNotFound)
+	})
+	if !gone {
+		t.Error("a crash still brings the message back")
+	}
+	t.Logf("gone for good after %v", time.Since(start))
+}
+
+// Files and states without a message are removed when the store is opened.
+func TestOrphans(t *testing.T) {
+	o := testOptions(memory())
+	s := openTest(t, o)
+	kept := store(t, s, make([]byte, 10_000)).Envelope.ID
+	orphan := s.nextID()
+	f, err := s.bodies.create(orphan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.write([]byte("x")), f.seal()); err != nil {
+		t.Fatal(err)
+	}
+	st := State{Attempts: 3}
+	if err := s.committer.commit(&change{stateOf: orphan, state: appendState(nil, &st)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openTest(t, o)
+	if ids, _, err := s.bodies.list(); err != nil || !slices.Equal(ids, []mail.ID{kept}) {
+		t.Errorf("body files %v, %v", ids, err)
+	}
+	if _, found, err := s.stateRecord(orphan); found || err != nil {
+		t.Errorf("state without message: %v, %v", found, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A body file that is not as it was written is never handed out.
+func TestDamagedFile(t *testing.T) {
+	body := make([]byte, 10_000)
+	for name, damage := range map[string]func(fs *faultFS, path string) error{
+		"missing": func(fs *faultFS, path string) error { return fs.Remove(path) },
+		"short":   func(fs *faultFS, path string) error { return rewrite(fs, path, body[1:]) },
+		"altered": func(fs *faultFS, path string) error {
+			other := bytes.Clone(body)
+			other[5000]++
+			return rewrite(fs, path, other)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fs := memory()
+			o := testOptions(fs)
+			s := openTest(t, o)
+			id := store(t, s, body).Envelope.ID
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := damage(fs, s.bodies.path(id)); err != nil {
+				t.Fatal(err)
+			}
+			s = openTest(t, o)
+			m, _, err := s.Load(id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := ErrDamaged
+			if _, err := m.Body(); !errors.Is(err, want) {
+				t.Errorf("Body: %v, want ErrDamaged", err)
+			}
+			if err := s.Remove(id); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func rewrite(fs *faultFS, path string, body []byte) error {
+	f, err := fs.Create(path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(body)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// The file of a removed message stays until the removal is on stable storage.
+func TestFileOutlivesRemoval(t *testing.T) {
+	fs := memory()
+	var block atomic.Bool
+	reached, release := make(chan struct{}), make(chan struct{})
+	fs.fail = func(op, path string) error {
+		if op == "sync" && strings.HasSuffix(path, ".log") && block.CompareAndSwap(true, false) {
+			close(reached)
+			<-release
+		}
+		return nil
+	}
+	s := openTest(t, testOptions(fs))
+	id := store(t, s, make([]byte, 10_000)).Envelope.ID
+	block.Store(true)
+	if err := s.Remove(id); err != nil {
+		t.Fatal(err)
+	}
+	<-reached
+	if _, err := s.bodies.size(id); err != nil {
+		t.Errorf("while the removal is being synced: %v", err)
+	}
+	close(release)
+	if !eventually(5*time.Second, func() bool { _, err := s.bodies.size(id); return err != nil }) {
+		t.Error("the file stays")
+	}
+}

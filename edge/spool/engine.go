@@ -1,0 +1,412 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/atomicfs"
+
+	"anymx/edge/mail"
+)
+
+// engineFormat is the format of the engine's files. It is pinned, so that a
+// newer library does not make stores that this one can't read back.
+const engineFormat = pebble.FormatValueSeparation
+
+// Sizes of the engine, in octets.
+const (
+	// A message is removed some ten milliseconds after it was committed. With
+	// memtables this big nearly all of them are gone before theirs is written
+	// out, so that a body is written once, to the log.
+	memtableSize = 32 << 20
+	// stopWrites is how many memtables may wait to be written out before
+	// commits have to wait.
+	stopWrites = 4
+	// The cache's budget covers the memtables too; blocks get what is left.
+	cacheSize = 2*memtableSize + 32<<20
+)
+
+// engine is Pebble, with what we have to know about its failures.
+//
+// The first write that fails, anywhere in the engine's directory, is the end of
+// the engine: see guard. From then on nothing is acknowledged and nothing is
+// read. The store is as after a crash, and the process has to be started again
+// to recover it; what of the engine was running stays where it is until then.
+type engine struct {
+	db      *pebble.DB
+	log     *slog.Logger
+	metrics *metrics
+	monitor io.Closer // of slow disk operations; nil on a file system that we were given
+
+	failed  chan struct{} // closed at the first failure that can't be survived
+	once    sync.Once
+	failure error // set before failed is closed
+
+	background atomic.Pointer[error] // last flush or compaction that failed; nil after one that did not
+	corrupt    atomic.Pointer[error] // first corruption found; stays
+}
+
+// openEngine opens or makes the store in dir.
+func openEngine(dir string, fs vfs.FS, memtable uint64, log *slog.Logger, m *metrics) (*engine, error) {
+	e := &engine{log: log, metrics: m, failed: make(chan struct{})}
+	if fs == vfs.Default {
+		fs, e.monitor = vfs.WithDiskHealthChecks(fs, 5*time.Second, nil, e.diskSlow)
+	}
+	opts := e.options(&guard{FS: fs, fail: e.fail}, memtable)
+	defer opts.Cache.Unref()
+	err := e.run(func() (err error) {
+		e.db, err = pebble.Open(dir, opts)
+		return err
+	})
+	if err != nil {
+		if e.monitor != nil {
+			_ = e.monitor.Close()
+		}
+		return nil, fmt.Errorf("engine in %s: %w", dir, err)
+	}
+	return e, nil
+}
+
+// run runs f, which may end its goroutine, or never return, when the engine
+// fails.
+func (e *engine) run(f func() error) error {
+	result := make(chan error, 1)
+	go func() {
+		defer e.recovered()
+		result <- f()
+	}()
+	select {
+	case err := <-result:
+		return err
+	case <-e.failed:
+		return e.err()
+	}
+}
+
+func (e *engine) options(fs vfs.FS, memtable uint64) *pebble.Options {
+	o := &pebble.Options{
+		FS:                          fs,
+		Cache:                       pebble.NewCache(cacheSize),
+		Logger:                      engineLog{e},
+		EventListener:               e.listener(),
+		FormatMajorVersion:          engineFormat,
+		MemTableSize:                memtable,
+		MemTableStopWritesThreshold: stopWrites,
+		L0CompactionThreshold:       2,
+		L0StopWritesThreshold:       64,
+		MaxOpenFiles:                1000,
+		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
+	}
+	// Bodies are what they are: base64 does not shrink, and while core is down
+	// the processor is wanted for taking mail.
+	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
+	for i := range o.Levels {
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	// Bodies of a backlog go to blob files when their memtable is written out,
+	// and compactions move only their keys. Blob files that are mostly garbage
+	// are rewritten, so that one message that stays for days does not keep the
+	// thousands that came with it.
+	o.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy {
+		return pebble.ValueSeparationPolicy{
+			Enabled:               true,
+			MinimumSize:           512,
+			MaxBlobReferenceDepth: 16,
+			RewriteMinimumAge:     time.Minute,
+			TargetGarbageRatio:    0.5,
+		}
+	}
+	// Each kind of key gets tables of its own. As keys sort by time, tables of
+	// one kind hardly overlap, and are moved between levels, not rewritten.
+	o.Experimental.SpanPolicyFunc = spanPolicy
+	return o
+}
+
+// spanPolicy ends each table where a kind of key ends. Envelopes and states
+// stay inside their tables, where recovery walks through them.
+func spanPolicy(start []byte) (pebble.SpanPolicy, []byte, error) {
+	if len(start) == 0 {
+		return pebble.SpanPolicy{}, nil, nil
+	}
+	policy := pebble.SpanPolicy{}
+	if start[0] != keyBody {
+		policy.ValueStoragePolicy = pebble.ValueStorageLowReadLatency
+	}
+	return policy, []byte{start[0] + 1}, nil
+}
+
+// listener turns the engine's events into log lines, metrics and health.
+func (e *engine) listener() *pebble.EventListener {
+	worked := func(err error) {
+		if err == nil {
+			e.background.Store(nil)
+		}
+	}
+	return &pebble.EventListener{
+		BackgroundError: func(err error) {
+			e.metrics.errors.background.Inc()
+			// The engine tries again at once: say it once, not in a torrent.
+			if e.background.Swap(&err) == nil {
+				e.log.Error("spool engine: background work failed", "err", err)
+			}
+		},
+		DataCorruption: func(info pebble.DataCorruptionInfo) {
+			e.metrics.errors.corruption.Inc()
+			err := fmt.Errorf("%s is damaged: %w", info.Path, info.Details)
+			if e.corrupt.CompareAndSwap(nil, &err) {
+				e.log.Error("spool engine: corruption", "err", err)
+			}
+		},
+		FlushEnd:          func(i pebble.FlushInfo) { worked(i.Err) },
+		CompactionEnd:     func(i pebble.CompactionInfo) { worked(i.Err) },
+		DiskSlow:          e.diskSlow,
+		WriteStallBegin:   func(i pebble.WriteStallBeginInfo) { e.stalled(i.Reason) },
+		PossibleAPIMisuse: func(i pebble.PossibleAPIMisuseInfo) { e.misused(i.String()) },
+	}
+}
+
+func (e *engine) diskSlow(info vfs.DiskSlowInfo) {
+	e.metrics.diskSlow.Inc()
+	e.log.Warn("spool: slow disk", "path", info.Path, "operation", info.OpType.String(), "seconds", info.Duration.Seconds())
+}
+
+func (e *engine) stalled(reason string) {
+	e.metrics.stalls.Inc()
+	e.log.Warn("spool engine: commits wait", "reason", reason)
+}
+
+func (e *engine) misused(what string) {
+	e.metrics.errors.misuse.Inc()
+	e.log.Error("spool engine: misuse", "what", what)
+}
+
+// fail records a failure that only a restart can mend.
+func (e *engine) fail(err error) {
+	e.once.Do(func() {
+		e.failure = err
+		e.metrics.errors.engine.Inc()
+		e.log.Error("spool engine: failed; nothing more is stored or read until the program is started again", "err", err)
+		close(e.failed)
+	})
+}
+
+// err is the failure, wrapped in ErrEngine, or nil.
+func (e *engine) err() error {
+	select {
+	case <-e.failed:
+		return fmt.Errorf("%w: %w", ErrEngine, e.failure)
+	default:
+		return nil
+	}
+}
+
+// trouble is why the engine can't be relied on now, or nil.
+func (e *engine) trouble() error {
+	if err := e.err(); err != nil {
+		return err
+	}
+	if p := e.corrupt.Load(); p != nil {
+		return *p
+	}
+	if p := e.background.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// recovered, when deferred, turns a panic of the engine into its failure: it
+// panics where a log file can't be made or closed.
+func (e *engine) recovered() {
+	if r := recover(); r != nil {
+		e.log.Error("spool engine: panic", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+		e.fail(fmt.Errorf("panic: %v", r))
+	}
+}
+
+// apply commits b and returns when it is on stable storage. When that fails,
+// the engine has failed, and apply does not return.
+func (e *engine) apply(b *pebble.Batch) {
+	err := e.db.Apply(b, pebble.Sync)
+	if err == nil {
+		err = e.err() // of another goroutine's making: promise nothing more
+	}
+	if err != nil {
+		e.fail(err)
+		runtime.Goexit()
+	}
+}
+
+// get reads the value of a key into what read makes of it. It returns
+// ErrNotFound, and ErrDamaged for a value that fails its checksum.
+func (e *engine) get(key []byte, read func([]byte) error) error {
+	if err := e.err(); err != nil {
+		return err
+	}
+	v, closer, err := e.db.Get(key)
+	switch {
+	case errors.Is(err, pebble.ErrNotFound):
+		return ErrNotFound
+	case pebble.IsCorruptionError(err):
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	case err != nil:
+		e.metrics.errors.read.Inc()
+		return fmt.Errorf("engine: %w", err)
+	}
+	err = read(v)
+	if e2 := closer.Close(); err == nil && e2 != nil {
+		err = fmt.Errorf("engine: %w", e2)
+	}
+	return err
+}
+
+// find is get for a key that may well be missing.
+func (e *engine) find(key []byte, read func([]byte) error) (found bool, err error) {
+	err = e.get(key, read)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// scan gives all keys of one kind, in order, with their values, which are only
+// good until next.
+func (e *engine) scan(kind byte) (*pebble.Iterator, error) {
+	if err := e.err(); err != nil {
+		return nil, err
+	}
+	it, err := e.db.NewIter(&pebble.IterOptions{LowerBound: []byte{kind}, UpperBound: []byte{kind + 1}})
+	if err != nil {
+		return nil, fmt.Errorf("engine: %w", err)
+	}
+	return it, nil
+}
+
+// usage is what the engine's tables and blob files take on the disk.
+func (e *engine) usage() int64 {
+	m := e.db.Metrics()
+	return m.Total().TablesSize + int64(m.BlobFiles.LiveSize)
+}
+
+// reclaim rewrites what has to be rewritten to give the space of removed
+// messages back to the disk. It ends early when ctx does.
+func (e *engine) reclaim(ctx context.Context) error {
+	flushed, err := e.db.AsyncFlush()
+	if err != nil {
+		return fmt.Errorf("flush: %w", err)
+	}
+	select {
+	case <-flushed:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := e.db.Compact(ctx, []byte{0}, []byte{0xff}, false); err != nil {
+		return fmt.Errorf("compaction: %w", err)
+	}
+	return nil
+}
+
+// close ends the engine and its goroutines. After a failure that can't be
+// done: they are left as they are until the process ends.
+func (e *engine) close() error {
+	if err := e.err(); err != nil {
+		return err
+	}
+	err := e.run(e.db.Close)
+	if e.monitor != nil {
+		err = errors.Join(err, e.monitor.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("engine: %w", err)
+	}
+	return nil
+}
+
+// engineLog is the engine's own log.
+type engineLog struct{ e *engine }
+
+// Infof is the engine's chatter.
+func (l engineLog) Infof(format string, args ...any) {
+	if l.e.log.Enabled(context.Background(), slog.LevelDebug) {
+		l.e.log.Debug("spool engine: " + fmt.Sprintf(format, args...))
+	}
+}
+
+// Errorf is for what the engine survives.
+func (l engineLog) Errorf(format string, args ...any) {
+	l.e.log.Error("spool engine: " + fmt.Sprintf(format, args...))
+}
+
+// Fatalf is for what it does not survive. The engine takes for granted that it
+// does not return: a commit that had failed would look as if it had not.
+func (l engineLog) Fatalf(format string, args ...any) {
+	l.e.fail(fmt.Errorf(format, args...))
+	runtime.Goexit()
+}
+
+// checkFormat refuses a store whose format this engine does not know, before
+// anything is touched.
+func checkFormat(fs vfs.FS, dir string) error {
+	v, err := atomicfs.ReadMarker(fs, dir, "format-version")
+	if err != nil {
+		return fmt.Errorf("engine's format: %w", err)
+	}
+	if v == "" {
+		return nil // being made
+	}
+	n, err := strconv.ParseUint(v, 10, 64)
+	if err != nil {
+		return fmt.Errorf("engine's format: %w", err)
+	}
+	if n > uint64(pebble.FormatNewest) {
+		return fmt.Errorf("engine's format %d: %w", n, ErrNewer)
+	}
+	return nil
+}
+
+// Kinds of keys. After the kind comes the message's ID.
+const (
+	keyBody     = 'b'
+	keyEnvelope = 'e'
+	keyProbe    = 'p'
+	keyState    = 's'
+)
+
+// keySize is the size of all keys.
+const keySize = 1 + len(mail.ID{})
+
+// key is the key of one kind for one message.
+func key(kind byte, id mail.ID) (k [keySize]byte) {
+	k[0] = kind
+	copy(k[1:], id[:])
+	return k
+}
+
+// idOf is the message that a key belongs to.
+func idOf(k []byte) (id mail.ID, ok bool) {
+	if len(k) != keySize {
+		return id, false
+	}
+	copy(id[:], k[1:])
+	return id, true
+}
+
+// set adds a key and its value to b without a copy in between.
+func set(b *pebble.Batch, kind byte, id mail.ID, value []byte) {
+	d := b.SetDeferred(keySize, len(value))
+	d.Key[0] = kind
+	copy(d.Key[1:], id[:])
+	copy(d.Value, value)
+	_ = d.Finish() // never fails on a batch without an index
+}

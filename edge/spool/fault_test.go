@@ -1,0 +1,375 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"anymx/edge/mail"
+)
+
+var errInjected = errors.New("injected")
+
+// nth fails the n-th writing operation from when it is armed, and all after it
+// if it stays failed.
+type nth struct {
+	armed  atomic.Bool
+	seen   atomic.Int64
+	n      int64
+	stays  bool
+	err    error
+	mu     sync.Mutex
+	struck string // the operation that failed first
+}
+
+func (f *nth) fail(op, path string) error {
+	if !f.armed.Load() {
+		return nil
+	}
+	seen := f.seen.Add(1)
+	if seen != f.n && (!f.stays || seen < f.n) {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.struck == "" {
+		f.struck = op + " " + path
+	}
+	return fmt.Errorf("%s %s: %w", op, path, f.err)
+}
+
+func (f *nth) what() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.struck
+}
+
+// script is a life of a spool in one goroutine: small and big messages, a
+// notification, updates and removals, enough of them to rotate logs and write
+// memtables out. It stops at the first error after which nothing can work.
+func script(s *Spool, h *history) (err error) {
+	rng := rand.New(rand.NewPCG(5, 5))
+	var ids []mail.ID
+	commit := func(size int, about mail.ID) error {
+		d, err := s.Begin()
+		if err != nil {
+			return err
+		}
+		body := randomOf(rng, size)
+		h.began(d.ID(), body, about)
+		if err := writePieces(d, body); err != nil {
+			d.Discard()
+			return err
+		}
+		if about.IsZero() {
+			_, err = d.Commit(message())
+		} else {
+			_, err = s.Replace(about, nil, d, message())
+		}
+		if err == nil {
+			h.with(d.ID(), func(r *record) { r.acked = true })
+			ids = append(ids, d.ID())
+		}
+		return err
+	}
+	for i := range 150 {
+		if e := commit([]int{100, 3000, 20_000, 4000, 4000}[i%5], mail.ID{}); e != nil {
+			err = errors.Join(err, e)
+			continue
+		}
+		id := ids[0]
+		switch i % 7 {
+		case 1:
+			h.with(id, func(r *record) { r.asked++ })
+			e := s.Update(id, State{Attempts: 1})
+			if e == nil {
+				h.with(id, func(r *record) { r.attempts = 1 })
+			}
+			err = errors.Join(err, e)
+		case 2, 3:
+			ids = ids[1:]
+			h.with(id, func(r *record) { r.removing = true })
+			err = errors.Join(err, s.Remove(id))
+		case 4:
+			ids = ids[1:]
+			h.with(id, func(r *record) { r.removing = true })
+			err = errors.Join(err, commit(200, id))
+		}
+	}
+	return err
+}
+
+// Each writing operation in the life of a spool fails once, and in a second
+// pass it and all after it fail: what was acknowledged is there after the
+// crash that follows, whole, and nothing else. An engine that has failed says
+// so.
+func TestFaults(t *testing.T) {
+	for _, stays := range []bool{false, true} {
+		t.Run(fmt.Sprintf("stays=%v", stays), func(t *testing.T) {
+			if !inChild(t) {
+				return
+			}
+			n, kinds := int64(1), map[string]int{}
+			for ; ; n++ {
+				f := &nth{n: n, stays: stays, err: errInjected}
+				if !faultAt(t, f, script) {
+					break
+				}
+				kinds[kindOf(f.what())]++
+				if n > 5000 {
+					t.Fatal("no end of operations")
+				}
+			}
+			t.Logf("%d operations failed: %v", n-1, kinds)
+			for _, k := range []string{"write log", "sync log", "create log", "reuse log", "write body", "sync body", "create body", "sync bodies", "write table", "write manifest"} {
+				if kinds[k] == 0 {
+					t.Errorf("never failed: %s", k)
+				}
+			}
+		})
+	}
+}
+
+// kindOf names an operation by what it does to which sort of file.
+func kindOf(struck string) string {
+	op, path, _ := strings.Cut(struck, " /")
+	sort := "other"
+	for _, c := range []struct{ part, sort string }{
+		{".log", "log"}, {".sst", "table"}, {".blob", "blob"}, {"MANIFEST", "manifest"}, {"marker", "marker"},
+		{"/bodies/", "body"}, {"/bodies", "bodies"}, {"/engine", "engine"},
+	} {
+		if strings.Contains(path, c.part) {
+			sort = c.sort
+			break
+		}
+	}
+	return op + " " + sort
+}
+
+// faultAt runs work on a fresh spool with the fault f, crashes it, and checks
+// what is recovered. It is false if the fault did not strike.
+func faultAt(t *testing.T, f *nth, work func(*Spool, *history) error) bool {
+	fs, mem := crashable()
+	fs.fail = f.fail
+	o := testOptions(fs)
+	o.tune.memtable = 64 << 10
+	s, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &history{messages: map[mail.ID]*record{}}
+	f.armed.Store(true)
+	err = work(s, h)
+	struck := f.what()
+	if struck == "" && err != nil {
+		t.Errorf("no fault, but %v", err)
+	}
+	checkFailed(t, s, struck)
+	before := h.copy()
+	clone := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: int(f.n%3) * 50, RNG: rand.New(rand.NewPCG(uint64(f.n), 1))})
+	after := h.copy()
+	f.armed.Store(false)
+	if s.engine.err() == nil {
+		err := s.Close()
+		if err != nil && s.engine.err() == nil && !errors.Is(err, errInjected) {
+			t.Errorf("%s: Close: %v", struck, err)
+		}
+	} else if err := s.Close(); !errors.Is(err, ErrEngine) {
+		t.Errorf("%s: Close of a failed spool: %v", struck, err)
+	}
+	o.FS = &faultFS{FS: clone}
+	c, err := Open(o)
+	if err != nil {
+		t.Errorf("%s: not recovered: %v", struck, err)
+		return struck != ""
+	}
+	if err := compare(c, before, after); err != nil {
+		t.Errorf("%s: %v", struck, err)
+	}
+	if err := c.Close(); err != nil {
+		t.Errorf("%s: Close after recovery: %v", struck, err)
+	}
+	return struck != ""
+}
+
+// checkFailed: an engine that has failed answers so, to everybody and at once.
+func checkFailed(t *testing.T, s *Spool, struck string) {
+	t.Helper()
+	if s.engine.err() == nil {
+		return
+	}
+	select {
+	case <-s.Failed():
+	default:
+		t.Errorf("%s: Failed is not closed", struck)
+	}
+	var full *Full
+	if err := s.Accepting(); !errors.As(err, &full) || full.Reason != ReasonEngine || !errors.Is(err, ErrEngine) {
+		t.Errorf("%s: Accepting: %v", struck, err)
+	}
+	if err := s.Probe(t.Context()); !errors.Is(err, ErrEngine) {
+		t.Errorf("%s: Probe: %v", struck, err)
+	}
+	if _, _, err := s.Load(mail.ID{1}); !errors.Is(err, ErrEngine) {
+		t.Errorf("%s: Load: %v", struck, err)
+	}
+	if s.Stats().Refusing == "" {
+		t.Errorf("%s: stats refuse nothing", struck)
+	}
+}
+
+// A fault while many are committing: each of them gets an answer, and none a
+// promise that is not kept.
+func TestFaultsAmongMany(t *testing.T) {
+	if !inChild(t) {
+		return
+	}
+	many := func(s *Spool, h *history) error {
+		stop := make(chan struct{})
+		errs := make(chan error, 8)
+		for i := range cap(errs) {
+			go func() { errs <- work(s, h, rand.New(rand.NewPCG(uint64(i), 9)), stop) }()
+		}
+		eventually(2*time.Second, func() bool { return s.engine.err() != nil || s.metrics.syncs.Load() > 100 })
+		close(stop)
+		var err error
+		for range cap(errs) {
+			select {
+			case e := <-errs:
+				err = errors.Join(err, e)
+			case <-time.After(20 * time.Second):
+				t.Fatalf("%s", stacks())
+			}
+		}
+		return err
+	}
+	struck, failed := 0, 0
+	for n := int64(1); n < 400; n += 7 {
+		f := &nth{n: n, stays: n%2 == 0, err: errInjected}
+		if faultAt(t, f, many) {
+			struck++
+		}
+		if t.Failed() {
+			failed++
+			if failed > 3 {
+				break
+			}
+		}
+	}
+	if struck < 20 {
+		t.Errorf("only %d faults struck", struck)
+	}
+}
+
+func stacks() []byte {
+	b := make([]byte, 1<<20)
+	return b[:runtime.Stack(b, true)]
+}
+
+// Each writing operation of opening a store fails: Open says so or works, and
+// nothing of what was stored is lost.
+func TestFaultsOfOpen(t *testing.T) {
+	for _, fresh := range []bool{true, false} {
+		t.Run(fmt.Sprintf("fresh=%v", fresh), func(t *testing.T) {
+			if !inChild(t) {
+				return
+			}
+			n := int64(1)
+			for ; faultOfOpen(t, n, fresh); n++ {
+				if n > 1000 {
+					t.Fatal("no end of operations")
+				}
+			}
+			t.Logf("%d operations failed", n-1)
+			if n < 10 {
+				t.Errorf("only %d operations", n-1)
+			}
+		})
+	}
+}
+
+func faultOfOpen(t *testing.T, n int64, fresh bool) bool {
+	fs, mem := crashable()
+	o := testOptions(fs)
+	h := &history{messages: map[mail.ID]*record{}}
+	if !fresh {
+		s, err := Open(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := script(s, h); err != nil {
+			t.Fatal(err)
+		}
+		// Not closed: a crash leaves more to recover.
+		mem = mem.CrashClone(vfs.CrashCloneCfg{})
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := &nth{n: n, err: errInjected}
+	f.armed.Store(true)
+	o.FS = &faultFS{FS: mem, fail: f.fail}
+	s, err := Open(o)
+	if err == nil {
+		err = s.Close()
+	}
+	struck := f.what()
+	if err != nil && struck == "" {
+		t.Errorf("no fault, but %v", err)
+	}
+	known := h.copy()
+	o.FS = &faultFS{FS: mem.CrashClone(vfs.CrashCloneCfg{})}
+	c, err := Open(o)
+	if err != nil {
+		t.Errorf("%s: not recovered: %v", struck, err)
+		return struck != ""
+	}
+	if err := compare(c, known, known); err != nil {
+		t.Errorf("%s: %v", struck, err)
+	}
+	if err := c.Close(); err != nil {
+		t.Errorf("%s: Close after recovery: %v", struck, err)
+	}
+	return struck != ""
+}
+
+// A body file that can't be written costs that message only.
+func TestBodyFault(t *testing.T) {
+	for _, op := range []string{"create", "write", "sync"} {
+		t.Run(op, func(t *testing.T) {
+			fs := memory()
+			var on atomic.Bool
+			fs.fail = func(o, path string) error {
+				if on.Load() && o == op && strings.Contains(path, "/bodies") {
+					return syscall.ENOSPC
+				}
+				return nil
+			}
+			s := openTest(t, testOptions(fs))
+			on.Store(true)
+			if _, err := tryStore(s, make([]byte, 50_000)); !errors.Is(err, syscall.ENOSPC) {
+				t.Errorf("error %v", err)
+			}
+			on.Store(false)
+			if ids, _, err := s.bodies.list(); err != nil || len(ids) != 0 {
+				t.Errorf("left %v, %v", ids, err)
+			}
+			if st := s.Stats(); st.Drafts != 0 || st.Messages != 0 || s.ledger.inFlight.Load() != 0 {
+				t.Errorf("stats %+v", st)
+			}
+			if err := s.Accepting(); err != nil {
+				t.Error(err)
+			}
+			store(t, s, make([]byte, 50_000))
+		})
+	}
+}

@@ -1,0 +1,207 @@
+package spool
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	dto "github.com/prometheus/client_model/go"
+
+	"anymx/edge/mail"
+)
+
+// noLeaks fails the test if goroutines that it started outlive it.
+func noLeaks(t testing.TB) {
+	t.Helper()
+	before := runtime.NumGoroutine()
+	t.Cleanup(func() {
+		if !eventually(5*time.Second, func() bool { return runtime.NumGoroutine() <= before }) {
+			stacks := make([]byte, 1<<20)
+			t.Errorf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, stacks[:runtime.Stack(stacks, true)])
+		}
+	})
+}
+
+// eventually polls until ok or the deadline.
+func eventually(within time.Duration, ok func() bool) bool {
+	for end := time.Now().Add(within); ; time.Sleep(time.Millisecond) {
+		if ok() {
+			return true
+		}
+		if time.Now().After(end) {
+			return false
+		}
+	}
+}
+
+// testOptions is a small spool in memory.
+func testOptions(fs vfs.FS) Options {
+	return Options{Dir: "/node/spool", FS: fs, InlineMax: 4 << 10, Memory: 1 << 20, tune: tuning{memtable: 1 << 20}}
+}
+
+// openTest opens a spool that the test closes, if it has not done so.
+func openTest(t testing.TB, o Options) *Spool {
+	t.Helper()
+	noLeaks(t)
+	s, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil && !errors.Is(err, ErrClosed) {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// eachShape runs f on a spool in memory and on one on the disk.
+func eachShape(t *testing.T, f func(t *testing.T, o Options)) {
+	t.Run("memory", func(t *testing.T) { f(t, testOptions(memory())) })
+	t.Run("disk", func(t *testing.T) {
+		o := testOptions(nil)
+		o.Dir = t.TempDir() + "/spool"
+		f(t, o)
+	})
+}
+
+// store commits a message.
+func store(t testing.TB, s *Spool, body []byte) *Message {
+	t.Helper()
+	m, err := tryStore(s, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func tryStore(s *Spool, body []byte) (*Message, error) {
+	d, err := s.Begin()
+	if err != nil {
+		return nil, err
+	}
+	if err := writePieces(d, body); err != nil {
+		d.Discard()
+		return nil, err
+	}
+	return d.Commit(message())
+}
+
+// writePieces writes body in pieces that are not all alike.
+func writePieces(d *Draft, body []byte) error {
+	for size := 100; len(body) > 0; size = size*3 + 1 {
+		n := min(size, len(body))
+		if _, err := d.Write(body[:n]); err != nil {
+			return err
+		}
+		body = body[n:]
+	}
+	return nil
+}
+
+// bodyOf reads a message's body.
+func bodyOf(m *Message) ([]byte, error) {
+	b, err := m.Body()
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	_, err = b.WriteTo(&out)
+	return out.Bytes(), errors.Join(err, b.Close())
+}
+
+// loaded is what the store says of a message: the sum of its body, and its
+// state.
+func loaded(s *Spool, id mail.ID) (sum uint32, st State, err error) {
+	m, st, err := s.Load(id)
+	if err != nil {
+		return 0, st, err
+	}
+	body, err := bodyOf(m)
+	if err == nil && m.Envelope.Size != int64(len(body)) {
+		err = fmt.Errorf("body of %d octets, envelope says %d", len(body), m.Envelope.Size)
+	}
+	return crc32.ChecksumIEEE(body), st, err
+}
+
+// entries lists the whole store.
+func entries(t testing.TB, s *Spool) []Entry {
+	t.Helper()
+	var all []Entry
+	if err := s.Each(func(e Entry) error { all = append(all, e); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// wantGone fails the test if the store still has a message.
+func wantGone(t testing.TB, s *Spool, id mail.ID) {
+	t.Helper()
+	if _, _, err := s.Load(id); !errors.Is(err, ErrNotFound) {
+		t.Errorf("Load(%s): %v, want ErrNotFound", id, err)
+	}
+	for _, e := range entries(t, s) {
+		if e.ID == id {
+			t.Errorf("Each gives %s", id)
+		}
+	}
+}
+
+func randomOf(rng *rand.Rand, size int) []byte {
+	b := make([]byte, size)
+	for i := range b {
+		b[i] = byte(rng.Uint32())
+	}
+	return b
+}
+
+// testLog writes to the test's log.
+func testLog(t testing.TB) *slog.Logger {
+	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
+}
+
+const childOf = "SPOOL_TEST_CHILD"
+
+// inChild says whether this is a process of the test's own; if it is not, it
+// runs the test in one and reports how it went. An engine that has failed
+// leaves goroutines behind, which only the end of a process ends.
+func inChild(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(childOf) == t.Name() {
+		return true
+	}
+	if testing.Short() {
+		t.Skip("-short: starts a process of its own")
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^"+strings.ReplaceAll(t.Name(), "/", "$/^")+"$", "-test.v", "-test.timeout", "5m")
+	cmd.Env = append(os.Environ(), childOf+"="+t.Name())
+	out, err := cmd.CombinedOutput()
+	if err != nil || testing.Verbose() {
+		t.Logf("%s", out)
+	}
+	if err != nil {
+		t.Errorf("in a process of its own: %v", err)
+	} else if !bytes.Contains(out, []byte("--- PASS: "+t.Name())) {
+		t.Errorf("in a process of its own it did not pass:\n%s", out)
+	}
+	return false
+}
+
+// misused counts what the engine thinks wrong in our use of it.
+func (m *metrics) misused() float64 {
+	var out dto.Metric
+	if err := m.errors.misuse.Write(&out); err != nil {
+		return -1
+	}
+	return out.GetCounter().GetValue()
+}

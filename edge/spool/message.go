@@ -1,0 +1,237 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"anymx/edge/mail"
+)
+
+// Message is a committed message as the queue holds it for a try: the
+// envelope, and a body that may still be in memory. It is safe for use by many
+// goroutines.
+type Message struct {
+	Envelope *mail.Envelope // not to be changed
+
+	s       *Spool
+	header  header
+	checked atomic.Bool // a body file that this process did not write has passed its checksum
+
+	mu   sync.Mutex
+	body *held // nil: to be read from the disk
+	old  bool  // read from the disk, not just committed
+}
+
+// held is a body in memory, shared by a Message and the Bodies read from it.
+type held struct {
+	buf    *buffer
+	ledger *ledger // nil: not counted
+	refs   atomic.Int32
+}
+
+func (h *held) release() {
+	if h.refs.Add(-1) > 0 {
+		return
+	}
+	if h.ledger != nil {
+		h.ledger.memory.Add(-int64(cap(h.buf.b)))
+	}
+	h.buf.free()
+}
+
+// Release gives the memory of the body back. Body still works, from the disk.
+// A second call does nothing.
+func (m *Message) Release() {
+	m.mu.Lock()
+	h := m.body
+	m.body = nil
+	m.mu.Unlock()
+	if h != nil {
+		h.release()
+	}
+}
+
+// Body opens the body for reading, from its start. It may be called many
+// times, and each Body must be closed. It returns ErrNotFound for a message
+// that has been removed, and ErrDamaged for a body that is not as it was
+// stored.
+func (m *Message) Body() (*Body, error) {
+	m.mu.Lock()
+	if h := m.body; h != nil {
+		h.refs.Add(1)
+		m.mu.Unlock()
+		return &Body{mem: h, size: m.header.size}, nil
+	}
+	m.mu.Unlock()
+	open := m.fromEngine
+	if m.header.inFile {
+		open = m.fromFile
+	}
+	b, err := open()
+	if err != nil {
+		return nil, fmt.Errorf("body of %s: %w", m.Envelope.ID, err)
+	}
+	return b, nil
+}
+
+// fromEngine copies the body out of the engine, so that a slow reader does not
+// pin a table or a memtable.
+func (m *Message) fromEngine() (*Body, error) {
+	done, err := m.s.reading()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	h := &held{}
+	h.refs.Store(1)
+	k := key(keyBody, m.Envelope.ID)
+	err = m.s.engine.get(k[:], func(v []byte) error {
+		if int64(len(v)) != m.header.size {
+			return fmt.Errorf("%d of %d octets: %w", len(v), m.header.size, ErrDamaged)
+		}
+		h.buf = newBuffer(len(v))
+		h.buf.b = append(h.buf.b, v...)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Body{mem: h, size: m.header.size}, nil
+}
+
+// fromFile opens the body's file. The first time after a start it is read
+// through once, to compare its checksum: file systems keep none of their own.
+func (m *Message) fromFile() (*Body, error) {
+	if err := m.s.engine.err(); err != nil {
+		return nil, err
+	}
+	f, err := m.s.bodies.fs.Open(m.s.bodies.path(m.Envelope.ID), vfs.SequentialReadsOption)
+	if errors.Is(err, fs.ErrNotExist) {
+		// Gone with its message, or before it?
+		if _, _, e := m.s.header(m.Envelope.ID); e != nil {
+			return nil, e
+		}
+		err = fmt.Errorf("file is missing: %w", ErrDamaged)
+	}
+	if err != nil {
+		m.s.metrics.errors.read.Inc()
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && info.Size() != m.header.size {
+		err = fmt.Errorf("%d of %d octets: %w", info.Size(), m.header.size, ErrDamaged)
+	}
+	if err == nil && m.old && !m.checked.Load() {
+		if err = check(f, m.header); err == nil {
+			m.checked.Store(true)
+		}
+	}
+	if err != nil {
+		m.s.metrics.errors.read.Inc()
+		return nil, errors.Join(err, f.Close())
+	}
+	return &Body{file: f, size: m.header.size}, nil
+}
+
+// Sizes of the buffers that a file is read with.
+const (
+	checkPiece = 256 << 10
+	copyPiece  = 64 << 10
+)
+
+// check compares a file with the checksum that its envelope has.
+func check(f vfs.File, h header) error {
+	buf := newBuffer(checkPiece)
+	defer buf.free()
+	p := buf.b[:cap(buf.b)]
+	var sum uint32
+	for off := int64(0); off < h.size; {
+		n, err := f.ReadAt(p[:min(int64(len(p)), h.size-off)], off)
+		sum = crc32.Update(sum, castagnoli, p[:n])
+		off += int64(n)
+		if err != nil && (err != io.EOF || off < h.size) {
+			return err
+		}
+	}
+	if sum != h.sum {
+		return fmt.Errorf("checksum %08x, want %08x: %w", sum, h.sum, ErrDamaged)
+	}
+	return nil
+}
+
+// Body is one reading of a message's body, by one goroutine.
+type Body struct {
+	mem  *held
+	file vfs.File
+	size int64
+	off  int64 // read so far, in memory
+}
+
+// Size is the number of octets of the whole body.
+func (b *Body) Size() int64 { return b.size }
+
+// Bytes is the whole body, if it is in memory. It must not be changed, and
+// must not be used after Close.
+func (b *Body) Bytes() ([]byte, bool) {
+	if b.mem == nil {
+		return nil, false
+	}
+	return b.mem.buf.b, true
+}
+
+// Read reads on from where the last Read ended.
+func (b *Body) Read(p []byte) (int, error) {
+	if b.file != nil {
+		return b.file.Read(p)
+	}
+	if b.mem == nil {
+		return 0, fs.ErrClosed
+	}
+	rest := b.mem.buf.b[b.off:]
+	if len(rest) == 0 && len(p) > 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, rest)
+	b.off += int64(n)
+	return n, nil
+}
+
+// WriteTo writes what was not read yet. A body in a file goes to a
+// *net.TCPConn by sendfile(2), without passing through this program.
+func (b *Body) WriteTo(w io.Writer) (int64, error) {
+	switch {
+	case b.file == nil && b.mem == nil:
+		return 0, fs.ErrClosed
+	case b.file == nil:
+		n, err := w.Write(b.mem.buf.b[b.off:])
+		b.off += int64(n)
+		return int64(n), err
+	}
+	if f, ok := b.file.(io.WriterTo); ok {
+		return f.WriteTo(w)
+	}
+	buf := newBuffer(copyPiece)
+	defer buf.free()
+	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{b.file}, buf.b[:cap(buf.b)])
+}
+
+// Close ends the reading. A second call does nothing.
+func (b *Body) Close() error {
+	switch {
+	case b.mem != nil:
+		b.mem.release()
+		b.mem = nil
+	case b.file != nil:
+		f := b.file
+		b.file = nil
+		return f.Close()
+	}
+	return nil
+}

@@ -1,0 +1,330 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"anymx/edge/mail"
+)
+
+// Schema is the version of what DIR holds: names of files, kinds of keys. It
+// changes when an older program would go wrong on it.
+const Schema = 1
+
+// versionText is what DIR/VERSION starts with; the number follows.
+const versionText = "anymx spool "
+
+// prepare checks the version of the store in dir, or marks a new one, and
+// locks it. A store of a newer version is not touched.
+func prepare(fsys vfs.FS, dir string) (io.Closer, error) {
+	made, err := checkStore(fsys, dir)
+	if err != nil {
+		return nil, err
+	}
+	if !made {
+		if err := makeDir(fsys, dir); err != nil {
+			return nil, err
+		}
+	}
+	lock, err := fsys.Lock(fsys.PathJoin(dir, "LOCK"))
+	if err != nil {
+		if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
+			return nil, fmt.Errorf("lock: %w", err)
+		}
+		return nil, fmt.Errorf("%w: %w", ErrLocked, err)
+	}
+	if !made {
+		if err := writeVersion(fsys, dir); err != nil {
+			return nil, errors.Join(err, lock.Close())
+		}
+	}
+	return lock, nil
+}
+
+// checkStore says whether there is a store in dir that we may open.
+func checkStore(fsys vfs.FS, dir string) (made bool, err error) {
+	f, err := fsys.Open(fsys.PathJoin(dir, "VERSION"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	} else if err != nil {
+		return false, fmt.Errorf("version: %w", err)
+	}
+	text, err := io.ReadAll(io.LimitReader(f, 64))
+	if err = errors.Join(err, f.Close()); err != nil {
+		return false, fmt.Errorf("version: %w", err)
+	}
+	number, ok := strings.CutPrefix(strings.TrimSpace(string(text)), versionText)
+	n, err := strconv.Atoi(number)
+	switch {
+	case !ok || err != nil || n < 1:
+		return false, fmt.Errorf("version: %q is none of ours", text)
+	case n > Schema:
+		return false, fmt.Errorf("schema %d: %w", n, ErrNewer)
+	}
+	err = checkFormat(fsys, fsys.PathJoin(dir, "engine"))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil // the first start was cut short
+	}
+	return true, err
+}
+
+// makeDir makes dir and what leads to it, and their names durable.
+func makeDir(fsys vfs.FS, dir string) error {
+	var parents []string // of what is missing
+	if _, err := fsys.Stat(dir); err == nil {
+		// An earlier start may have been cut short before this.
+		parents = append(parents, fsys.PathDir(dir))
+	}
+	for d := dir; ; d = fsys.PathDir(d) {
+		if _, err := fsys.Stat(d); !errors.Is(err, fs.ErrNotExist) || fsys.PathDir(d) == d {
+			break
+		}
+		parents = append(parents, fsys.PathDir(d))
+	}
+	if err := fsys.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("directory: %w", err)
+	}
+	for _, d := range parents {
+		if err := syncDir(fsys, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeVersion marks a new store.
+func writeVersion(fsys vfs.FS, dir string) error {
+	path := fsys.PathJoin(dir, "VERSION")
+	f, err := fsys.Create(path+".new", vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return fmt.Errorf("version: %w", err)
+	}
+	_, err = io.WriteString(f, versionText+strconv.Itoa(Schema)+"\n")
+	if err == nil {
+		err = f.Sync()
+	}
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = fsys.Rename(path+".new", path)
+	}
+	if err == nil {
+		err = syncDir(fsys, dir)
+	}
+	if err != nil {
+		return fmt.Errorf("version: %w", err)
+	}
+	return nil
+}
+
+func syncDir(fsys vfs.FS, dir string) error {
+	f, err := fsys.OpenDir(dir)
+	if err == nil {
+		err = errors.Join(f.Sync(), f.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("directory %s: %w", dir, err)
+	}
+	return nil
+}
+
+// recover counts what the store holds, removes orphans, and makes sure that
+// new IDs are greater than those that are in use.
+func (s *Spool) recover() error {
+	if err := syncDir(s.fs, s.o.Dir); err != nil { // the names of bodies and engine
+		return err
+	}
+	var newest mail.ID
+	inFile := make(map[mail.ID]int64)
+	err := s.eachHeader(func(id mail.ID, h header) error {
+		newest = id
+		s.ledger.messages.Add(1)
+		s.ledger.bytes.Add(h.size)
+		if h.inFile {
+			s.ledger.inFiles.Add(h.size)
+			inFile[id] = h.size
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.recoverBodies(inFile); err != nil {
+		return err
+	}
+	if err := s.recoverStates(); err != nil {
+		return err
+	}
+	s.since = s.o.Now()
+	s.start = s.since
+	if t := newest.Time(); !t.Before(s.start) {
+		s.start = t.Add(time.Millisecond)
+	}
+	return nil
+}
+
+// eachHeader walks through all messages, oldest first.
+func (s *Spool) eachHeader(yield func(mail.ID, header) error) (err error) {
+	it, err := s.engine.scan(keyEnvelope)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for ok := it.First(); ok; ok = it.Next() {
+		id, h, err := envelopeAt(it)
+		if err != nil {
+			return err
+		}
+		if err := yield(id, h); err != nil {
+			return err
+		}
+	}
+	return it.Error()
+}
+
+func envelopeAt(it *pebble.Iterator) (mail.ID, header, error) {
+	id, ok := idOf(it.Key())
+	if !ok {
+		return id, header{}, fmt.Errorf("key %q: %w", it.Key(), errRecord)
+	}
+	v, err := it.ValueAndErr()
+	if err != nil {
+		return id, header{}, fmt.Errorf("envelope %s: %w", id, err)
+	}
+	h, err := decodeHeader(v)
+	if err != nil {
+		return id, header{}, fmt.Errorf("envelope %s: %w", id, err)
+	}
+	return id, h, nil
+}
+
+// recoverBodies removes files without envelope, and complains of envelopes
+// without file. want has the size of each file that must be there.
+func (s *Spool) recoverBodies(want map[mail.ID]int64) error {
+	ids, others, err := s.bodies.list()
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		size, ok := want[id]
+		if !ok {
+			if err := s.bodies.remove(id); err != nil {
+				return err
+			}
+			s.metrics.orphans.Inc()
+			continue
+		}
+		delete(want, id)
+		if got, err := s.bodies.size(id); err != nil || got != size {
+			s.damaged(id, "size", got, "want", size, "err", err)
+		}
+	}
+	for id := range want {
+		s.damaged(id, "err", "file is missing")
+	}
+	if len(others) > 0 {
+		s.o.Log.Warn("spool: strange files among the bodies, left alone", "count", len(others), "first", others[0])
+	}
+	return nil
+}
+
+// damaged reports a body that is not as it was stored. The message stays, for
+// people to decide.
+func (s *Spool) damaged(id mail.ID, what ...any) {
+	s.metrics.errors.corruption.Inc()
+	s.o.Log.Error("spool: body file is damaged", append([]any{"id", id.String()}, what...)...)
+}
+
+// recoverStates counts state records, and removes those without message.
+func (s *Spool) recoverStates() (err error) {
+	it, err := s.engine.scan(keyState)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	var orphans []mail.ID
+	for ok := it.First(); ok; ok = it.Next() {
+		id, ok := idOf(it.Key())
+		if !ok {
+			return fmt.Errorf("key %q: %w", it.Key(), errRecord)
+		}
+		k := key(keyEnvelope, id)
+		found, err := s.engine.find(k[:], func([]byte) error { return nil })
+		if err != nil {
+			return err
+		}
+		if found {
+			s.states.Add(1)
+		} else {
+			orphans = append(orphans, id)
+		}
+	}
+	for _, id := range orphans {
+		k := key(keyState, id)
+		if err := s.engine.db.Delete(k[:], pebble.NoSync); err != nil {
+			return fmt.Errorf("engine: %w", err)
+		}
+		s.metrics.orphans.Inc()
+	}
+	return it.Error()
+}
+
+// Entry is what the queue has to know of a message that it does not hold.
+type Entry struct {
+	ID         mail.ID
+	Size       int64     // octets of the body
+	Arrived    time.Time // by the clock of the node
+	Origin     mail.Origin
+	Recipients int // how many
+	State      State
+}
+
+// Each gives all messages in order of arrival, without their bodies and in
+// little memory however many there are. It ends at the first error of yield,
+// and returns it. Messages that are committed or removed meanwhile may be
+// among them or not. The spool can't be closed while it runs.
+func (s *Spool) Each(yield func(Entry) error) (err error) {
+	done, err := s.reading()
+	if err != nil {
+		return err
+	}
+	defer done()
+	states, err := s.engine.scan(keyState)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, states.Close()) }()
+	more := states.First()
+	err = s.eachHeader(func(id mail.ID, h header) error {
+		if s.endings.has(id) {
+			return nil
+		}
+		e := Entry{ID: id, Size: h.size, Arrived: h.arrived, Origin: h.origin, Recipients: h.recipients}
+		for more && compareKey(states.Key(), id) < 0 {
+			more = states.Next()
+		}
+		if more && compareKey(states.Key(), id) == 0 {
+			v, err := states.ValueAndErr()
+			if err == nil {
+				e.State, err = decodeState(v)
+			}
+			if err != nil {
+				return fmt.Errorf("state of %s: %w", id, err)
+			}
+		}
+		return yield(e)
+	})
+	return errors.Join(err, states.Error())
+}
+
+// compareKey compares the ID in a key with id.
+func compareKey(k []byte, id mail.ID) int {
+	return strings.Compare(string(k[1:]), string(id[:]))
+}

@@ -1,0 +1,334 @@
+// Package spool keeps accepted messages on stable storage until all their
+// recipients have ended.
+//
+// What happens to the data:
+//
+//  1. Begin draws an ID. What is written to the Draft gathers in a pooled
+//     buffer; a body longer than Options.InlineMax goes on to a file of its
+//     own under DIR/bodies.
+//  2. Commit brings a body file and its directory entry to stable storage, if
+//     there is one. Then it hands envelope and short body to the committer.
+//  3. The committer gathers what all sessions hand over while the last sync is
+//     under way into one batch, writes it to the engine (Pebble) and syncs its
+//     log. Only then does Commit return, and only then may anybody say 250.
+//  4. The short body stays in memory for the first try, within
+//     Options.Memory; later tries Load it from the engine or the file.
+//  5. Remove takes envelope and body out in the next group, within 100 ms; the
+//     body file goes after that is on stable storage. A message that lives for
+//     less than a memtable is written once, to the log.
+//
+// A body file is complete before its envelope exists and goes after its
+// envelope is gone, so after a crash at any moment each envelope has its body,
+// and files without envelope are orphans that Open removes. Envelope, short
+// body, and what a Replace changes are one record of the log: all of it is
+// recovered, or none.
+//
+// When the engine's log can't be written or synced, nobody can tell what of it
+// is on the disk. The spool then acknowledges nothing more, closes Failed, and
+// answers ErrEngine until the process is started again and recovers.
+//
+//	DIR/VERSION   schema of what follows
+//	DIR/LOCK      held while the spool is open
+//	DIR/bodies    long bodies, one file each, by message ID
+//	DIR/engine    Pebble: envelopes (e), short bodies (b), states (s), each by message ID
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"anymx/edge/mail"
+)
+
+// Errors to test for with errors.Is.
+var (
+	ErrClosed   = errors.New("spool is closed")
+	ErrNotFound = errors.New("no such message in the spool")
+	ErrLocked   = errors.New("spool is in use by another process")
+	// ErrNewer says that a newer program has written the store. Nothing of it
+	// was touched.
+	ErrNewer = errors.New("spool was written by a newer version of this program")
+	// ErrDamaged says that a body or an envelope is not as it was stored.
+	ErrDamaged = errors.New("stored message is damaged")
+	// ErrEngine says that storage has failed for good; see Spool.Failed.
+	ErrEngine = errors.New("spool engine has failed")
+)
+
+// Sizes of Options.InlineMax, in octets.
+const (
+	DefaultInline = 256 << 10
+	MaxInline     = 4 << 20
+)
+
+// Options say where a spool is and what it may take.
+type Options struct {
+	Dir string // made if it is not there
+	FS  vfs.FS // nil: the system's
+
+	// InlineMax is the longest body, in octets, that is kept in the engine; it
+	// bounds the memory of a draft. 0 means DefaultInline; at most MaxInline.
+	InlineMax int64
+	// Memory is how many octets of bodies may stay in memory after their
+	// commit, for the first try. 0: none.
+	Memory int64
+
+	// New messages are refused when HighWater octets of bodies, or MaxMessages
+	// messages, are stored or on their way in. 0: no limit.
+	HighWater   int64
+	MaxMessages int64
+	// DiskReserve is how many octets must stay free on the disk. Drafts that
+	// were begun in time may use half of it; the engine needs the rest to
+	// write out its memory and to tidy up, so it should be 1 GiB or more. 0:
+	// no limit.
+	DiskReserve int64
+
+	IDs     *mail.IDs             // nil: a source of the spool's own
+	Now     func() time.Time      // nil: time.Now
+	Log     *slog.Logger          // nil: none
+	Metrics prometheus.Registerer // nil: none
+	// DiskFree tells how many octets are free for us on the disk of dir. It is
+	// asked every second. nil: the file system's own figure.
+	DiskFree func(dir string) (int64, error)
+
+	tune tuning
+}
+
+// tuning is what tests turn down.
+type tuning struct {
+	memtable uint64
+	pause    time.Duration
+}
+
+// Spool is an open store of messages. It is safe for use by many goroutines.
+type Spool struct {
+	o         Options
+	fs        vfs.FS
+	lock      io.Closer
+	engine    *engine
+	bodies    *bodies
+	committer *committer
+	ledger    ledger
+	metrics   *metrics
+	start     time.Time // what IDs count from: a clock that steps back must not repeat one
+	since     time.Time // the same moment by Options.Now
+
+	closed  atomic.Bool
+	readers readers
+	endings endings
+	states  atomic.Int64 // state records in the engine; 0 spares Remove a look
+
+	probing atomic.Bool
+	stop    context.CancelFunc
+	wait    sync.WaitGroup
+}
+
+// Open opens the store in o.Dir, or makes it. It counts what is there, removes
+// orphans, and starts the spool's goroutines, which Close waits for. It
+// returns ErrNewer and ErrLocked, wrapped, without touching anything.
+func Open(o Options) (*Spool, error) {
+	s, err := open(o)
+	if err != nil {
+		return nil, fmt.Errorf("spool %s: %w", o.Dir, err)
+	}
+	return s, nil
+}
+
+func open(o Options) (_ *Spool, err error) {
+	if err := o.fill(); err != nil {
+		return nil, err
+	}
+	s := &Spool{o: o, fs: o.FS, ledger: ledger{highWater: o.HighWater, maxMessages: o.MaxMessages, reserve: o.DiskReserve}}
+	s.metrics = newMetrics(s)
+	var undo []func() error
+	defer func() {
+		for i := len(undo) - 1; err != nil && i >= 0; i-- {
+			_ = undo[i]()
+		}
+	}()
+	if s.lock, err = prepare(s.fs, o.Dir); err != nil {
+		return nil, err
+	}
+	undo = append(undo, s.lock.Close)
+	if s.bodies, err = openBodies(s.fs, s.fs.PathJoin(o.Dir, "bodies")); err != nil {
+		return nil, err
+	}
+	undo = append(undo, s.bodies.at.Close)
+	if s.engine, err = openEngine(s.fs.PathJoin(o.Dir, "engine"), s.fs, o.tune.memtable, o.Log, s.metrics); err != nil {
+		return nil, err
+	}
+	undo = append(undo, s.engine.close)
+	if err = s.recover(); err != nil {
+		return nil, err
+	}
+	s.committer = newCommitter(s.engine, &s.ledger.drafts, o.tune.pause, s.metrics.group, s.removed)
+	s.look(time.Now())
+	if err = s.metrics.install(); err != nil {
+		return nil, err
+	}
+	s.run()
+	return s, nil
+}
+
+// fill puts defaults in place.
+func (o *Options) fill() error {
+	switch {
+	case o.InlineMax == 0:
+		o.InlineMax = DefaultInline
+	case o.InlineMax < 0 || o.InlineMax > MaxInline:
+		return fmt.Errorf("longest body in the engine: %d is not between 1 and %d octets", o.InlineMax, MaxInline)
+	}
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.IDs == nil {
+		o.IDs = mail.NewIDs(uint16(rand.Uint32()))
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.DiskFree == nil {
+		o.DiskFree = func(dir string) (int64, error) {
+			usage, err := o.FS.GetDiskUsage(dir)
+			return int64(min(usage.AvailBytes, 1<<62)), err
+		}
+	}
+	if o.tune.memtable == 0 {
+		o.tune.memtable = memtableSize
+	}
+	if o.tune.pause == 0 {
+		o.tune.pause = groupPause
+	}
+	return nil
+}
+
+// run starts the goroutines.
+func (s *Spool) run() {
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	go s.committer.run() // ends by committer.close
+	s.wait.Go(func() { s.bodies.sweep(s.sweepFailed) })
+	s.wait.Go(func() { s.watch(ctx) })
+}
+
+// Close has what is pending written, and ends the spool with its goroutines.
+// Later calls, of any method, answer ErrClosed. Drafts that are still open can
+// only be discarded. After the engine has failed Close answers ErrEngine and
+// leaves the engine's goroutines and its lock to the end of the process.
+func (s *Spool) Close() error {
+	if s.closed.Store(true); !s.readers.close() {
+		return ErrClosed
+	}
+	s.committer.close()
+	s.stop()
+	err := s.bodies.close()
+	s.wait.Wait()
+	s.metrics.unregister()
+	if e := s.engine.close(); e != nil {
+		return errors.Join(e, err)
+	}
+	return errors.Join(err, s.lock.Close())
+}
+
+// readers counts who is reading the engine, which must not be closed below
+// them. It is no RWMutex, because what Each calls may read too.
+type readers struct {
+	mu     sync.Mutex
+	n      int
+	closed bool
+	none   chan struct{} // closed when n is 0 after closed was set; nil before
+}
+
+// reading keeps the engine open until the function that it returns is called.
+func (s *Spool) reading() (done func(), err error) {
+	r := &s.readers
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil, ErrClosed
+	}
+	r.n++
+	return r.done, nil
+}
+
+func (r *readers) done() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.n--; r.n == 0 && r.closed {
+		close(r.none)
+	}
+}
+
+// close lets nobody in, and waits until all are out. It is false if it was
+// called before.
+func (r *readers) close() bool {
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return false
+	}
+	r.closed, r.none = true, make(chan struct{})
+	if r.n == 0 {
+		close(r.none)
+	}
+	r.mu.Unlock()
+	<-r.none
+	return true
+}
+
+// Accepting is nil when a message may be begun, else *Full, or ErrClosed. It
+// takes no lock and looks at no disk: ask it at each MAIL.
+func (s *Spool) Accepting() error {
+	err := s.accepting()
+	if f, ok := err.(*Full); ok {
+		s.metrics.refused(f.Reason)
+	}
+	return err
+}
+
+func (s *Spool) accepting() error {
+	if s.closed.Load() {
+		return ErrClosed
+	}
+	if err := s.engine.trouble(); err != nil {
+		return &Full{Reason: ReasonEngine, Cause: err}
+	}
+	if f := s.ledger.refusal(); f != nil {
+		return f
+	}
+	return nil
+}
+
+// Failed is closed when the engine has failed in a way that only a restart of
+// the process can mend. Nothing is acknowledged from then on.
+func (s *Spool) Failed() <-chan struct{} { return s.engine.failed }
+
+// nextID draws the ID of a message that arrives now.
+func (s *Spool) nextID() mail.ID {
+	return s.o.IDs.Next(s.start.Add(s.o.Now().Sub(s.since)))
+}
+
+// bodyFailed counts an error of a body file.
+func (s *Spool) bodyFailed(err error) error {
+	if err != nil {
+		s.metrics.errors.body.Inc()
+	}
+	return err
+}
+
+func (s *Spool) sweepFailed(err error) {
+	s.metrics.errors.body.Inc()
+	s.o.Log.Warn("spool: a body file could not be removed", "err", err)
+}

@@ -1,0 +1,72 @@
+package spool
+
+// Stats is how the spool stands. Sizes are in octets.
+type Stats struct {
+	Messages    int64  `json:"messages"`
+	Bytes       int64  `json:"bytes"`
+	Drafts      int64  `json:"drafts"`       // messages on their way in
+	MemoryBytes int64  `json:"memory_bytes"` // of bodies kept for their first try
+	DiskFree    int64  `json:"disk_free"`
+	DiskReserve int64  `json:"disk_reserve"` // limits: 0 for none
+	HighWater   int64  `json:"high_water"`
+	MaxMessages int64  `json:"max_messages"`
+	Refusing    string `json:"refusing,omitempty"` // why no message is taken; "" while they are
+
+	Engine EngineStats `json:"engine"` // zero when closed or failed
+}
+
+// EngineStats is how the engine stands. Sizes are in octets.
+type EngineStats struct {
+	Tables    int64 `json:"tables"` // on disk, of envelopes, states and keys
+	Bodies    int64 `json:"bodies"` // on disk, of short bodies that outlived their memtable
+	Memtables int64 `json:"memtables"`
+	Log       int64 `json:"log"` // on disk, files kept for reuse included
+
+	LogWritten        int64 `json:"log_written"` // since the start, as the next two
+	FlushWritten      int64 `json:"flush_written"`
+	CompactionWritten int64 `json:"compaction_written"`
+	Compactions       int64 `json:"compactions"`
+	Levels0           int64 `json:"levels0"` // overlapping tables that a read may have to look into
+}
+
+// Stats tells how the spool stands. It works after Close and after a failure.
+func (s *Spool) Stats() Stats {
+	l := &s.ledger
+	st := Stats{
+		Messages: l.messages.Load(), Bytes: l.bytes.Load(), Drafts: l.drafts.Load(), MemoryBytes: l.memory.Load(),
+		DiskFree: max(l.left(), 0), DiskReserve: l.reserve, HighWater: l.highWater, MaxMessages: l.maxMessages,
+	}
+	if err := s.accepting(); err != nil {
+		st.Refusing = err.Error()
+	}
+	st.Engine, _ = s.engineStats()
+	return st
+}
+
+func (s *Spool) engineStats() (EngineStats, bool) {
+	done, err := s.reading()
+	if err != nil {
+		return EngineStats{}, false
+	}
+	defer done()
+	if s.engine.err() != nil {
+		return EngineStats{}, false
+	}
+	m := s.engine.db.Metrics()
+	st := EngineStats{
+		Bodies:      int64(m.BlobFiles.LiveSize),
+		Memtables:   int64(m.MemTable.Size),
+		Log:         int64(m.WAL.PhysicalSize + m.WAL.ObsoletePhysicalSize),
+		LogWritten:  int64(m.WAL.BytesWritten),
+		Compactions: m.Compact.Count,
+		Levels0:     int64(m.Levels[0].Sublevels),
+	}
+	for i := range m.Levels {
+		l := &m.Levels[i]
+		st.Tables += l.TablesSize
+		st.FlushWritten += int64(l.TableBytesFlushed + l.BlobBytesFlushed)
+		// The engine counts a flush's blobs under both heads.
+		st.CompactionWritten += int64(l.TableBytesCompacted + l.BlobBytesCompacted - min(l.BlobBytesFlushed, l.BlobBytesCompacted))
+	}
+	return st, true
+}

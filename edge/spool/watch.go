@@ -1,0 +1,183 @@
+package spool
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"anymx/edge/mail"
+)
+
+// watch looks at disk and committer once a second, and gives space back when
+// the engine holds much more than its messages need.
+func (s *Spool) watch(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	var reclaimed chan struct{} // not nil while space is being given back
+	next := time.Now().Add(reclaimEvery)
+	for {
+		select {
+		case <-ctx.Done():
+			if reclaimed != nil {
+				<-reclaimed
+			}
+			return
+		case <-reclaimed:
+			reclaimed, next = nil, time.Now().Add(reclaimEvery)
+		case now := <-tick.C:
+			s.look(now)
+			if reclaimed == nil && now.After(next) && s.wasteful() {
+				reclaimed = make(chan struct{})
+				go func() {
+					defer close(reclaimed)
+					s.reclaim(ctx)
+				}()
+			}
+		}
+	}
+}
+
+// look takes stock of the disk, and of how long the committer has been at it.
+func (s *Spool) look(now time.Time) {
+	if free, err := s.o.DiskFree(s.o.Dir); err == nil {
+		s.ledger.looked(free)
+	} else if s.o.DiskReserve > 0 {
+		s.metrics.errors.disk.Inc()
+		s.o.Log.Warn("spool: free space is not known", "err", err)
+	}
+	took := s.committer.busy(now)
+	switch was := s.ledger.hangs.Load(); {
+	case took > stuckAfter && was == nil:
+		err := fmt.Errorf("a commit has taken %v so far", took.Round(time.Second))
+		s.ledger.hangs.Store(&Full{Reason: ReasonEngine, Cause: err})
+		s.o.Log.Error("spool: takes no more messages", "err", err)
+	case took <= stuckAfter && was != nil:
+		s.ledger.hangs.Store(nil)
+		s.o.Log.Info("spool: commits go on")
+	}
+}
+
+// When space is given back without the engine's own doing: removed messages
+// are only marks in its memory until new ones push them out, and on a node
+// that has just emptied its backlog no new ones may come for long.
+const (
+	reclaimEvery = 30 * time.Second
+	reclaimFrom  = 256 << 20 // octets of waste
+)
+
+// wasteful says that the engine takes much more of the disk than its messages
+// would.
+func (s *Spool) wasteful() bool {
+	if s.engine.err() != nil {
+		return false
+	}
+	live := s.ledger.bytes.Load() - s.ledger.inFiles.Load()
+	waste := s.engine.usage() - live
+	return waste > reclaimFrom && waste > live
+}
+
+func (s *Spool) reclaim(ctx context.Context) {
+	before := s.engine.usage()
+	if err := s.engine.run(func() error { return s.engine.reclaim(ctx) }); err != nil {
+		if ctx.Err() == nil {
+			s.o.Log.Warn("spool: space was not given back", "err", err)
+		}
+		return
+	}
+	s.o.Log.Info("spool: gave space back", "octets", before-s.engine.usage())
+}
+
+// Probe stores a record and a file, reads them back and removes them: nil
+// means that the spool can store, whatever its limits say. It returns ctx's
+// error when that ends first; while such a probe hangs, others fail at once.
+func (s *Spool) Probe(ctx context.Context) error {
+	done, err := s.reading()
+	if err != nil {
+		return err
+	}
+	if !s.probing.CompareAndSwap(false, true) {
+		done()
+		return errors.New("spool probe: the last one has not returned")
+	}
+	result := make(chan error, 1)
+	s.wait.Go(func() {
+		defer done()
+		defer s.probing.Store(false)
+		result <- s.probe()
+	})
+	select {
+	case err = <-result:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		return fmt.Errorf("spool probe: %w", err)
+	}
+	return nil
+}
+
+func (s *Spool) probe() error {
+	if err := s.engine.trouble(); err != nil {
+		return err
+	}
+	id := s.nextID()
+	want := id.AppendTo(nil)
+	if err := s.committer.commit(&change{probe: probeSet, id: id, envelope: want}); err != nil {
+		return err
+	}
+	k := key(keyProbe, id)
+	err := s.engine.get(k[:], func(v []byte) error { return same(v, want) })
+	err = errors.Join(err, s.committer.commit(&change{probe: probeErase, id: id}))
+	return errors.Join(err, s.probeFile(id, want))
+}
+
+// probeFile does with a body file what Commit does with one.
+func (s *Spool) probeFile(id mail.ID, want []byte) error {
+	f, err := s.bodies.create(id)
+	if err != nil {
+		return err
+	}
+	defer f.discard()
+	if err := f.write(want); err != nil {
+		return err
+	}
+	if err := f.seal(); err != nil {
+		return err
+	}
+	r, err := s.fs.Open(s.bodies.path(id))
+	if err != nil {
+		return err
+	}
+	got := make([]byte, len(want)+1)
+	n, err := r.Read(got)
+	return errors.Join(err, same(got[:n], want), r.Close())
+}
+
+func same(got, want []byte) error {
+	if !bytes.Equal(got, want) {
+		return fmt.Errorf("probe read %q, want %q: %w", got, want, ErrDamaged)
+	}
+	return nil
+}
+
+// What a change does with the probe's key.
+type probeStep uint8
+
+const (
+	noProbe probeStep = iota
+	probeSet
+	probeErase
+)
+
+// writeProbe adds a step of a probe to b.
+func writeProbe(b *pebble.Batch, c *change) {
+	if c.probe == probeSet {
+		set(b, keyProbe, c.id, c.envelope)
+	} else {
+		single(b, keyProbe, c.id)
+	}
+}

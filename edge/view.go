@@ -1,0 +1,204 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"anymx/edge/control"
+	"anymx/edge/mail"
+	"anymx/edge/queue"
+	"anymx/edge/spool"
+)
+
+// Here a Node is what the control socket asks: each of its parts, in the
+// socket's words.
+var _ control.Node = (*Node)(nil)
+
+// Status is the node at this moment.
+func (n *Node) Status(context.Context) control.Status {
+	force := n.config.Load()
+	c := force.config
+	phase, since := n.phase.get()
+	s := control.Status{
+		Name: c.Node.Name, Region: c.Node.Region, Hostname: c.Node.Hostname, Version: Version, PID: os.Getpid(),
+		Phase: phase, Since: since, Started: n.started,
+		Sessions: control.SessionsStatus{Open: n.ingress.Registry().Open(), Limit: c.Ingress.MaxConnections},
+		Spool:    n.spoolStatus(), Queue: n.queueStatus(), Core: n.coreStatus(),
+		Config: &control.ConfigStatus{File: n.o.File, Loaded: force.loaded, Problem: force.problem, Restart: force.restart},
+	}
+	if leaf := n.certificate.leaf(); leaf != nil && c.Ingress.TLSCert != "" {
+		names := leaf.DNSNames
+		if len(names) == 0 {
+			names = []string{leaf.Subject.CommonName}
+		}
+		s.TLS = &control.TLSStatus{Names: names, NotAfter: leaf.NotAfter}
+		if problem := n.certificate.problem.Load(); problem != nil {
+			s.TLS.Problem = *problem
+		}
+	}
+	return s
+}
+
+func (n *Node) spoolStatus() control.SpoolStatus {
+	s := n.spool.Stats()
+	return control.SpoolStatus{
+		Messages: s.Messages, Bytes: s.Bytes, MaxMessages: s.MaxMessages, HighWater: s.HighWater,
+		DiskFree: s.DiskFree, DiskReserve: s.DiskReserve, Accepting: s.Refusing == "", Reason: s.Refusing,
+	}
+}
+
+func (n *Node) queueStatus() control.QueueStatus {
+	s := n.queue.Stats()
+	q := control.QueueStatus{Active: int64(s.Active), Waiting: int64(s.Waiting), Held: int64(s.Held), Oldest: s.Oldest}
+	if s.Paused != nil {
+		q.Paused = &control.PauseStatus{Until: s.Paused.Until, Cause: s.Paused.Cause.Error()}
+	}
+	return q
+}
+
+func (n *Node) coreStatus() []control.CoreStatus {
+	var list []control.CoreStatus
+	for _, a := range n.courier.Status() {
+		list = append(list, control.CoreStatus{
+			Address: a.Address, Health: control.Health(a.Health), Connections: a.Connections, Limit: a.Limit,
+			RetryAt: a.RetryAt, LastError: a.LastError, Delivered: a.Delivered,
+		})
+	}
+	return list
+}
+
+// Ready is nil if a message can be accepted and stored now.
+func (n *Node) Ready(ctx context.Context) error {
+	if phase, _ := n.phase.get(); phase != control.Running {
+		return fmt.Errorf("the node is %s", phase)
+	}
+	if err := n.spool.Accepting(); err != nil {
+		return err
+	}
+	return n.spool.Probe(ctx)
+}
+
+// List gives a page of the queue.
+func (n *Node) List(ctx context.Context, q control.QueueQuery) (control.QueuePage, error) {
+	items, next, err := n.queue.List(ctx, queue.Filter{
+		Status: queue.Status(q.State), After: q.After, Limit: q.Limit,
+		Match: func(i *queue.Item) bool {
+			item := queueItem(i)
+			return q.Match(&item, func() []mail.Path { return paths(i.Envelope) })
+		},
+	})
+	page := control.QueuePage{Next: next}
+	for i := range items {
+		page.Items = append(page.Items, queueItem(&items[i]))
+	}
+	return page, err
+}
+
+func paths(env *mail.Envelope) []mail.Path {
+	var list []mail.Path
+	for _, r := range env.Recipients {
+		list = append(list, r.Path)
+	}
+	return list
+}
+
+// recipientState is the state of the i-th recipient, pending if nothing is
+// known.
+func recipientState(st *spool.State, i int) spool.RecipientState {
+	if i < len(st.Recipients) {
+		return st.Recipients[i]
+	}
+	return spool.RecipientState{}
+}
+
+func queueItem(i *queue.Item) control.QueueItem {
+	env := i.Envelope
+	item := control.QueueItem{
+		ID: env.ID, State: control.State(i.Status), Arrived: env.Arrived, Size: env.Size, Sender: env.Sender,
+		Recipients: len(env.Recipients), Attempts: max(i.State.Attempts, 1), NextTry: i.Due, HoldReason: i.State.HoldReason,
+	}
+	for at, r := range env.Recipients {
+		state := recipientState(&i.State, at)
+		if state.Status != spool.Pending {
+			continue
+		}
+		if item.Pending == 0 {
+			item.Recipient, item.LastFailure = r.Path, state.Last
+		}
+		item.Pending++
+	}
+	return item
+}
+
+// Show tells all of one message.
+func (n *Node) Show(_ context.Context, id mail.ID) (control.QueueDetail, error) {
+	i, err := n.queue.Show(id)
+	if errors.Is(err, spool.ErrNotFound) {
+		return control.QueueDetail{}, control.ErrNotFound
+	}
+	if err != nil {
+		return control.QueueDetail{}, err
+	}
+	env := i.Envelope
+	d := control.QueueDetail{
+		QueueItem: queueItem(&i), LastTry: i.State.LastTry, Expires: i.Expires,
+		Origin: origins[env.Origin], Body: bodies[env.Body], Return: returns[env.Return], EnvID: env.EnvID,
+		SMTPUTF8: env.SMTPUTF8, RequireTLS: env.RequireTLS, NoDSN: env.NoDSN,
+		Client: control.ClientDetail{Name: env.Client.Name, Helo: env.Client.Helo, Proto: env.Client.Proto, TLS: env.Client.TLS},
+	}
+	if d.LastTry.IsZero() {
+		d.LastTry = env.Arrived
+	}
+	if env.Client.Addr.IsValid() {
+		d.Client.Address, d.Client.Service = env.Client.Addr.String(), env.Client.Service.String()
+	}
+	for at, r := range env.Recipients {
+		state := recipientState(&i.State, at)
+		d.To = append(d.To, control.RecipientDetail{
+			Address: r.Path, Progress: control.Progress(state.Status.String()), Notify: notifyText(r.Notify), ORcpt: r.ORcpt,
+			Last: state.Last, At: state.At,
+		})
+	}
+	return d, nil
+}
+
+var (
+	origins = map[mail.Origin]string{mail.Inbound: "inbound", mail.Outbound: "outbound", mail.Local: "local"}
+	bodies  = map[mail.Body]string{mail.Body7Bit: "7BIT", mail.Body8Bit: "8BITMIME"}
+	returns = map[mail.Return]string{mail.ReturnUnset: "", mail.ReturnFull: "FULL", mail.ReturnHeaders: "HDRS"}
+)
+
+func notifyText(set mail.Notify) string {
+	var words []string
+	for _, n := range []struct {
+		bit  mail.Notify
+		word string
+	}{
+		{mail.NotifyNever, "NEVER"}, {mail.NotifySuccess, "SUCCESS"}, {mail.NotifyFailure, "FAILURE"}, {mail.NotifyDelay, "DELAY"},
+	} {
+		if set&n.bit != 0 {
+			words = append(words, n.word)
+		}
+	}
+	return strings.Join(words, ",")
+}
+
+// Change acts on messages of the queue.
+func (n *Node) Change(_ context.Context, a control.Action, ids []mail.ID, reason string) (control.Outcome, error) {
+	var answer queue.Answer
+	var err error
+	switch a {
+	case control.Flush:
+		answer = n.queue.Flush(ids...)
+	case control.Hold:
+		answer, err = n.queue.Hold(reason, ids...)
+	case control.Release:
+		answer, err = n.queue.Release(ids...)
+	case control.Delete:
+		answer, err = n.queue.Delete(ids...)
+	}
+	return control.Outcome(answer), err
+}

@@ -1,0 +1,211 @@
+// Package interop holds anymx against real mail software: Postfix and Dovecot,
+// each a private instance with its own configuration, folders and ports,
+// started by the test and ended by it. The packaged instances are neither
+// configured nor started.
+//
+// Tests assert at the far side: the file in the mailbox, the line in the other
+// server's log.
+package interop
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// need skips the test where it can't run: not root, or a program is missing. In
+// CI that is a failure.
+func need(t testing.TB, programs ...string) {
+	t.Helper()
+	give := t.Skipf
+	if os.Getenv("CI") == "true" {
+		give = t.Fatalf
+	}
+	if os.Geteuid() != 0 {
+		give("needs root: mail servers change to users of their own")
+	}
+	for _, program := range programs {
+		if _, err := exec.LookPath(program); err != nil {
+			give("needs %s: %v", program, err)
+		}
+	}
+}
+
+// folder is a directory that other users can reach, unlike t.TempDir.
+func folder(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, d := range []string{filepath.Dir(dir), dir} {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// freePort is a port of loopback that nobody listens on.
+func freePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// server is a mail server's process. Its log is shown when the test fails.
+type server struct {
+	addr string // of its SMTP or LMTP
+	log  string // file
+}
+
+// start starts a server in its foreground, in a session of its own, and
+// waits until it greets at addr. It is ended with the test: SIGTERM first, then
+// the whole group is killed.
+func start(t testing.TB, addr, logFile string, program string, args ...string) server {
+	t.Helper()
+	var output bytes.Buffer
+	cmd := exec.Command(program, args...)
+	cmd.Stdout, cmd.Stderr = &output, &output
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.WaitDelay = 5 * time.Second // a child may keep its output open
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-ended:
+		case <-time.After(10 * time.Second):
+			t.Errorf("%s does not end", program)
+		}
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // whoever of its group is left
+		if t.Failed() {
+			text, _ := os.ReadFile(logFile)
+			t.Logf("%s said:\n%s%s", program, output.Bytes(), text)
+		}
+	})
+	s := server{addr: addr, log: logFile}
+	var last error
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		select {
+		case err := <-ended:
+			ended <- err
+			t.Fatalf("%s ended: %v", program, err)
+		default:
+		}
+		if last = greets(addr); last == nil {
+			return s
+		}
+	}
+	t.Fatalf("%s does not greet at %s: %v", program, addr, last)
+	return s
+}
+
+func greets(addr string) error {
+	conn, err := net.DialTimeout("tcp", addr, time.Second)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	b := make([]byte, 4)
+	if _, err := conn.Read(b); err != nil {
+		return err
+	}
+	if !strings.HasPrefix(string(b), "220") {
+		return fmt.Errorf("it says %q", b)
+	}
+	_, err = conn.Write([]byte("QUIT\r\n"))
+	return err
+}
+
+// logged waits for a line of the log that holds all of parts.
+func (s server) logged(t testing.TB, parts ...string) {
+	t.Helper()
+	var text []byte
+	ok := eventually(func() bool {
+		text, _ = os.ReadFile(s.log)
+		for line := range strings.Lines(string(text)) {
+			found := true
+			for _, part := range parts {
+				found = found && strings.Contains(line, part)
+			}
+			if found {
+				return true
+			}
+		}
+		return false
+	})
+	if !ok {
+		t.Errorf("no line with %q in the log", parts)
+	}
+}
+
+// eventually waits for ok, ten seconds at most.
+func eventually(ok func() bool) bool {
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if ok() {
+			return true
+		}
+		if time.Now().After(end) {
+			return false
+		}
+	}
+}
+
+// mailbox waits for n messages in a Maildir and returns them, header and body
+// apart, their lines ended by LF as mail servers store them.
+func mailbox(t testing.TB, dir string, n int) (list []stored) {
+	t.Helper()
+	ok := eventually(func() bool {
+		files, err := os.ReadDir(filepath.Join(dir, "new"))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		return len(files) >= n
+	})
+	files, _ := os.ReadDir(filepath.Join(dir, "new"))
+	if !ok || len(files) != n {
+		t.Fatalf("%d messages in %s, want %d", len(files), dir, n)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(filepath.Join(dir, "new", file.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
+		header, body, ok := bytes.Cut(text, []byte("\n\n"))
+		if !ok {
+			t.Fatalf("%s has no body", file.Name())
+		}
+		list = append(list, stored{header, body})
+	}
+	return list
+}
+
+// stored is a message in a mailbox.
+type stored struct{ header, body []byte }
+
+// subject is the one line that a test knows a message by.
+func (s stored) subject() string {
+	for line := range strings.Lines(string(s.header)) {
+		if text, ok := strings.CutPrefix(line, "Subject: "); ok {
+			return strings.TrimSpace(text)
+		}
+	}
+	return ""
+}

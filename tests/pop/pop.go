@@ -1,0 +1,350 @@
+// Package pop runs the real programs on loopback for tests: anymx-edge, and
+// anymx-core behind it, built once, each with its own state directory.
+//
+// What happens to the data: Start writes one config file that both programs
+// read, starts them, and waits for their banners. Everything lies in a
+// temporary directory of the test, and every process ends with the test, also
+// when it fails.
+package pop
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"anymx/edge/control"
+)
+
+// PoP is an edge and, unless the test brings its own, the embedded core.
+type PoP struct {
+	SMTP   string // address of ingress
+	Core   string // address of core's SMTP
+	Socket string // of the edge's control
+	Dir    string // state of both programs
+
+	t      testing.TB
+	client *control.Client
+	bin    string
+	config string
+	edge   *Program
+	core   *Program
+}
+
+// Options of Start. The zero Options is an edge with the embedded core.
+type Options struct {
+	Core   string // address of a core of the test's own; "": anymx-core
+	Config string // more TOML, appended
+	// CoreConfig replaces the keys of [core] but the addresses.
+	CoreConfig string
+	// Ingress are more keys of [ingress].
+	Ingress string
+	// Disk puts the edge's state on a file system of its own with so many
+	// octets, which wants root. 0: it is in the test's directory.
+	Disk int64
+}
+
+// Start starts the programs and waits until they take mail.
+func Start(t testing.TB, o Options) *PoP {
+	t.Helper()
+	p := &PoP{t: t, Dir: t.TempDir(), bin: Build(t), Core: o.Core}
+	p.SMTP = FreeAddress(t)
+	mailstore := FreeAddress(t)
+	if p.Core == "" {
+		p.Core = mailstore
+	}
+	// A unix socket's path must be short, and a test's directory may not be.
+	run, err := os.MkdirTemp("", "pop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(run) })
+	p.Socket = filepath.Join(run, "edge.sock")
+	p.client = control.NewClient(p.Socket)
+	t.Cleanup(p.client.Close)
+	p.config = filepath.Join(p.Dir, "anymx.toml")
+	if o.Disk > 0 {
+		p.mount(o.Disk)
+	}
+	text := fmt.Sprintf(`[node]
+name = "test1"
+hostname = "mx.example.net"
+state_dir = %q
+control = %q
+metrics = ""
+
+[ingress]
+listen = [%q]
+max_connections_per_prefix = 5000
+max_messages_per_connection = 100000
+%s
+
+[core]
+addresses = [%q]
+%s
+
+[spool]
+disk_reserve = "64MiB"
+
+[[domain]]
+name = "example.net"
+
+[mailstore]
+listen = [%q]
+directory = %q
+
+%s
+`, filepath.Join(p.Dir, "edge"), p.Socket, p.SMTP, o.Ingress, p.Core, o.CoreConfig, mailstore, filepath.Join(p.Dir, "core"), o.Config)
+	if err := os.WriteFile(p.config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if o.Core == "" {
+		p.StartCore()
+	}
+	p.StartEdge()
+	return p
+}
+
+// mount puts a small file system in memory where the edge's state will be.
+func (p *PoP) mount(size int64) {
+	p.t.Helper()
+	dir := filepath.Join(p.Dir, "edge")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", size)); err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			p.t.Error(err)
+		}
+	})
+}
+
+// StartEdge starts the edge, which is not running, and waits for its banner.
+func (p *PoP) StartEdge() {
+	p.t.Helper()
+	p.edge = Run(p.t, filepath.Join(p.bin, "anymx-edge"), "-config", p.config)
+	p.edge.Await(p.SMTP)
+}
+
+// StartCore is StartEdge for core.
+func (p *PoP) StartCore() {
+	p.t.Helper()
+	p.core = Run(p.t, filepath.Join(p.bin, "anymx-core"), "-config", p.config)
+	p.core.Await(p.Core)
+}
+
+// Edge and EmbeddedCore are the processes.
+func (p *PoP) Edge() *Program { return p.edge }
+
+// EmbeddedCore is nil if the test brought its own.
+func (p *PoP) EmbeddedCore() *Program { return p.core }
+
+// Control talks to the edge.
+func (p *PoP) Control() *control.Client { return p.client }
+
+// Maildirs is where core keeps mail.
+func (p *PoP) Maildirs() string { return filepath.Join(p.Dir, "core", "mail") }
+
+// AwaitEmpty waits until the edge's queue is empty, at most limit.
+func (p *PoP) AwaitEmpty(limit time.Duration) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	client := p.Control()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		status, err := client.Status(ctx)
+		if err == nil && status.Spool.Messages == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			p.t.Fatalf("queue is not empty after %s: %+v (%v)\nedge's log ends:\n%s", limit, status.Queue, err, p.edge.Tail(20))
+		case <-tick.C:
+		}
+	}
+}
+
+// Program is one process of ours.
+type Program struct {
+	t    testing.TB
+	cmd  *exec.Cmd
+	log  string
+	done chan struct{}
+}
+
+// Run starts a program whose output goes to a file. It is killed at the end of
+// the test, and if the test's own process dies.
+func Run(t testing.TB, path string, args ...string) *Program {
+	t.Helper()
+	file, err := os.CreateTemp(t.TempDir(), filepath.Base(path)+"*.log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	p := &Program{t: t, log: file.Name(), cmd: exec.Command(path, args...), done: make(chan struct{})}
+	p.cmd.Stdout, p.cmd.Stderr = file, file
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_ = p.cmd.Wait() // its state is in ProcessState
+		close(p.done)
+	}()
+	t.Cleanup(func() {
+		p.Kill()
+		if t.Failed() {
+			t.Logf("%s ends:\n%s", filepath.Base(path), p.Tail(30))
+		}
+	})
+	return p
+}
+
+// PID is the process's.
+func (p *Program) PID() int { return p.cmd.Process.Pid }
+
+// Kill ends the process by SIGKILL and waits for it. It may have ended before.
+func (p *Program) Kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.done
+}
+
+// Stop ends the process by SIGTERM and returns its exit code; it fails the
+// test when that takes longer than limit.
+func (p *Program) Stop(limit time.Duration) int {
+	p.t.Helper()
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.done:
+	case <-time.After(limit):
+		p.t.Fatalf("%s has not ended %s after SIGTERM; it said:\n%s", p.cmd.Path, limit, p.Tail(30))
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// Signal sends a signal.
+func (p *Program) Signal(s syscall.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// Log is all that the program has written.
+func (p *Program) Log() string {
+	text, err := os.ReadFile(p.log)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
+// Tail is the last n lines of Log.
+func (p *Program) Tail(n int) string {
+	lines := strings.Split(strings.TrimRight(p.Log(), "\n"), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// Await waits for a banner at address, at most thirty seconds.
+func (p *Program) Await(address string) {
+	p.t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		err := greeted(address)
+		if err == nil {
+			return
+		}
+		select {
+		case <-p.done:
+			p.t.Fatalf("%s has ended; it said:\n%s", p.cmd.Path, p.Tail(30))
+		case <-time.After(20 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			p.t.Fatalf("no banner at %s: %v; the program said:\n%s", address, err, p.Tail(30))
+		}
+	}
+}
+
+func greeted(address string) error {
+	c, err := net.DialTimeout("tcp", address, time.Second)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return err
+	}
+	banner, err := bufio.NewReader(c).ReadString('\n')
+	if err == nil && !strings.HasPrefix(banner, "220") {
+		err = fmt.Errorf("banner %q", banner)
+	}
+	if err == nil {
+		_, err = c.Write([]byte("QUIT\r\n"))
+	}
+	return err
+}
+
+// FreeAddress is a loopback address that nothing listens on at the moment.
+func FreeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// built is what build has made; "" if it was not called. It is read when all
+// tests have ended.
+var built string
+
+var build = sync.OnceValues(func() (string, error) {
+	_, here, _, _ := runtime.Caller(0)
+	top := filepath.Join(filepath.Dir(here), "..", "..")
+	dir, err := os.MkdirTemp("", "anymx-bin")
+	if err != nil {
+		return "", err
+	}
+	built = dir
+	cmd := exec.Command("go", "build", "-o", dir, "./cmd/anymx", "./cmd/anymx-edge", "./cmd/anymx-core")
+	cmd.Dir = top
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return dir, nil
+})
+
+// Build builds the programs, once for a test binary, and returns the directory
+// that they are in. The package's TestMain must call Main, which removes it.
+func Build(t testing.TB) string {
+	t.Helper()
+	dir, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// Main runs a package's tests and removes what Build has built.
+func Main(m *testing.M) int {
+	code := m.Run()
+	if built != "" {
+		_ = os.RemoveAll(built)
+	}
+	return code
+}

@@ -1,0 +1,141 @@
+// Package soak kills the edge again and again while mail comes in, and counts.
+package soak
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"anymx/tests/pop"
+)
+
+func TestMain(m *testing.M) { os.Exit(pop.Main(m)) }
+
+// kills is how often anymx-edge dies by SIGKILL.
+const kills = 20
+
+// Every message that anybody got a 250 for is in core, whole, in each mailbox,
+// and exactly once, however often the edge was killed.
+func TestKilledEdgeLosesNothing(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	chance := rand.New(rand.NewPCG(seed, 1))
+	p := pop.Start(t, pop.Options{})
+	acks := &acknowledged{ids: make(map[string]int)}
+	var numbers atomic.Int64
+
+	ctx, stop := context.WithCancel(t.Context())
+	var senders sync.WaitGroup
+	for i := range 20 {
+		s := &sender{
+			address: p.SMTP, acks: acks, rand: rand.New(rand.NewPCG(seed, uint64(i)+2)),
+			number: func() int { return int(numbers.Add(1)) },
+		}
+		senders.Go(func() {
+			if err := s.run(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range kills {
+		before := acks.count()
+		time.Sleep(time.Duration(100+chance.IntN(900)) * time.Millisecond) // under load, at a random moment
+		awaitMore(t, acks, before)
+		p.Edge().Kill()
+		p.StartEdge()
+	}
+	stop()
+	senders.Wait()
+	p.AwaitEmpty(2 * time.Minute)
+
+	told := acks.count()
+	if told < kills {
+		t.Fatalf("only %d messages were acknowledged, this proves nothing", told)
+	}
+	again := 0
+	for _, box := range []string{"one", "two"} {
+		inCore := readBox(t, filepath.Join(p.Maildirs(), "example.net", box))
+		missing := 0
+		for id, number := range acks.ids {
+			switch copies := inCore[id]; {
+			case copies.number != number || copies.count == 0:
+				if missing++; missing < 10 {
+					t.Errorf("%s: message %d, acknowledged as %s, is not in core (found %+v)", box, number, id, copies)
+				}
+			case copies.count > 1:
+				t.Errorf("%s: message %s is in core %d times", box, id, copies.count)
+			}
+		}
+		again += len(inCore) - told
+	}
+	t.Logf("%d kills, %d messages acknowledged, all in core; %d copies more, of messages whose sender never saw the 250", kills, told, again)
+}
+
+// awaitMore waits until the edge acknowledges again, so that each kill hits a
+// node at work.
+func awaitMore(t *testing.T, acks *acknowledged, before int) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); acks.count() == before; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("no message was acknowledged for 20 seconds")
+		}
+	}
+}
+
+type found struct{ number, count int }
+
+// readBox reads a Maildir: whole messages by their spool id.
+func readBox(t *testing.T, box string) map[string]found {
+	t.Helper()
+	all := make(map[string]found)
+	for _, sub := range []string{"new", "cur"} {
+		files, err := os.ReadDir(filepath.Join(box, sub))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			_, ident, ok := strings.Cut(file.Name(), ".I")
+			if !ok || len(ident) < 16 {
+				t.Errorf("%s: no spool id in its name", file.Name())
+				continue
+			}
+			text, err := os.ReadFile(filepath.Join(box, sub, file.Name()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			number, err := whole(text)
+			if err != nil {
+				t.Errorf("%s: %v", file.Name(), err)
+			}
+			f := all[ident[:16]]
+			all[ident[:16]] = found{number: number, count: f.count + 1}
+		}
+	}
+	return all
+}
+
+// whole checks that a message is as it was sent and returns its number.
+func whole(text []byte) (int, error) {
+	at := bytes.Index(text, []byte("Subject: number "))
+	if at < 0 {
+		return 0, fmt.Errorf("no subject in %q", text[:min(len(text), 200)])
+	}
+	body := text[at:]
+	var number, again, size int
+	if _, err := fmt.Sscanf(string(body[:min(len(body), 200)]), "Subject: number %d\r\n\r\nbegin %d %d", &number, &again, &size); err != nil {
+		return 0, err
+	}
+	end := fmt.Appendf(nil, "end %d\r\n", number)
+	if number != again || !bytes.HasSuffix(body, end) || len(body) < size-100 {
+		return 0, fmt.Errorf("message %d is torn: %d octets", number, len(body))
+	}
+	return number, nil
+}
