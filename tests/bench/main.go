@@ -1,0 +1,184 @@
+// Bench puts anymx and Postfix side by side in one run on the same job and writes the figures, with
+// their ratios, to docs/benchmarks.md.
+//
+// What happens to the data:
+//
+//  1. The load generator (load.go, steady.go, idle.go) sends the same messages in the same way to
+//     each system in turn, on loopback.
+//  2. The system under test stores each message durably and relays it to the sink (sink.go), a
+//     process of its own that is far cheaper than either system. It ticks off every message by the
+//     number in its recipient, so a lost, doubled or shortened message fails the job.
+//  3. Every process of a system lives in a control group of its own (cgroup.go) from before its exec,
+//     so the CPU time of all its children counts.
+//  4. A job is repeated in rounds, the systems taking turns, and the median of the rounds goes into
+//     the table (table.go) with the lowest and the highest.
+//
+// The same binary is also the sink, the discarding server and the small program that enters the
+// control group before it becomes the system; see the subcommands below.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	if err := dispatch(os.Args[1:]); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			os.Exit(2)
+		}
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// dispatch runs the subcommand that the first argument names, or the benchmark.
+func dispatch(args []string) error {
+	// The generator and the sink stand beside what they measure and have to stay cheap: they make
+	// little garbage, collected less often, and keep to few processors, because idle threads of the runtime
+	// that look for work would take them from the system under test.
+	debug.SetGCPercent(400)
+	runtime.GOMAXPROCS(max(1, runtime.NumCPU()/4))
+	if len(args) > 0 {
+		switch args[0] {
+		case "sink":
+			return sinkCommand(args[1:], os.Stdin, os.Stdout)
+		case "discard":
+			runtime.GOMAXPROCS(runtime.NumCPU())
+			debug.SetGCPercent(100)
+			return discardCommand(args[1:])
+		case "enter":
+			return enterCommand(args[1:])
+		}
+	}
+	return benchCommand(args, os.Stdout, os.Stderr)
+}
+
+// options are what the command line chose.
+type options struct {
+	anymx    string         // path of the anymx-edge binary
+	dir      string         // parent of the run's folder; holds both spools
+	systems  []string       // names of the systems to measure, in column order
+	match    *regexp.Regexp // jobs to run; nil means all
+	rounds   int            // how often each job is measured
+	round    time.Duration  // how long one round should last
+	short    bool           // fewer jobs, one short round
+	pipeline bool           // group MAIL, RCPT and DATA as RFC 2920 allows
+	out      string         // Markdown file whose marked section is replaced; "" means none
+	json     string         // file for all figures of all rounds; "" means none
+	list     bool           // only list the jobs
+	keep     bool           // leave the run's folder with logs and configurations behind
+}
+
+// benchCommand is the benchmark itself: table to stdout and to the Markdown file, progress to stderr.
+func benchCommand(args []string, stdout, stderr io.Writer) error {
+	opts, err := parseOptions(args, stderr)
+	if err != nil {
+		return err
+	}
+	if opts.list {
+		for _, j := range jobs(opts) {
+			fmt.Fprintln(stdout, j.name())
+		}
+		return nil
+	}
+	if err := raiseFileLimit(); err != nil {
+		fmt.Fprintln(stderr, "bench: open files:", err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	rep, err := runBench(ctx, opts, stderr)
+	if err != nil {
+		return err
+	}
+	if opts.json != "" {
+		if err := rep.writeJSON(opts.json); err != nil {
+			return err
+		}
+	}
+	text := rep.markdown()
+	fmt.Fprint(stdout, text)
+	if opts.out == "" {
+		return nil
+	}
+	return replaceSection(opts.out, text)
+}
+
+// parseOptions reads the command line. A run of some jobs only, or a short one, does not touch the
+// document unless -out names it, because it would replace the full figures.
+func parseOptions(args []string, stderr io.Writer) (options, error) {
+	opts := options{}
+	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	fs.StringVar(&opts.anymx, "anymx", "bin/anymx-edge", "the anymx-edge `binary`")
+	fs.StringVar(&opts.dir, "dir", "bin", "`folder` on the disk to measure; spools are made below it")
+	systems := fs.String("systems", "postfix,anymx", "systems to measure, separated by commas")
+	match := fs.String("run", "", "run only the jobs whose name matches this `regexp`")
+	fs.IntVar(&opts.rounds, "rounds", 0, "rounds of each job (default 3, short 1)")
+	fs.DurationVar(&opts.round, "round", 0, "aim at this length of a round (default 5s, short 1.5s)")
+	fs.BoolVar(&opts.short, "short", false, "fewer jobs in shorter rounds")
+	fs.BoolVar(&opts.pipeline, "pipeline", true, "send MAIL, RCPT and DATA in one write")
+	fs.StringVar(&opts.out, "out", "", "Markdown `file` to write (default docs/benchmarks.md for a full run)")
+	fs.StringVar(&opts.json, "json", "", "`file` for the figures of every round")
+	fs.BoolVar(&opts.keep, "keep", false, "keep the run's folder with its logs")
+	fs.BoolVar(&opts.list, "list", false, "list the names of the jobs and exit")
+	if err := fs.Parse(args); err != nil {
+		return opts, err
+	}
+	if fs.NArg() > 0 {
+		return opts, fmt.Errorf("unknown argument %q", fs.Arg(0))
+	}
+	opts.systems = strings.Split(*systems, ",")
+	if *match != "" {
+		re, err := regexp.Compile(*match)
+		if err != nil {
+			return opts, fmt.Errorf("-run: %w", err)
+		}
+		opts.match = re
+	}
+	if opts.rounds <= 0 {
+		opts.rounds = 3
+		if opts.short {
+			opts.rounds = 1
+		}
+	}
+	if opts.round <= 0 {
+		opts.round = 5 * time.Second
+		if opts.short {
+			opts.round = 1500 * time.Millisecond
+		}
+	}
+	if opts.out == "" && opts.match == nil && !opts.short {
+		opts.out = filepath.Join("docs", "benchmarks.md")
+	}
+	return opts, nil
+}
+
+// raiseFileLimit raises the number of files that this process and its children may open. It goes
+// through package syscall, because that also stops the runtime from handing the old limit to children.
+func raiseFileLimit() error {
+	const want = 65536
+	var lim syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil {
+		return err
+	}
+	hard := lim.Max
+	lim.Cur, lim.Max = max(want, hard), max(want, hard)
+	if syscall.Setrlimit(syscall.RLIMIT_NOFILE, &lim) == nil {
+		return nil
+	}
+	lim.Cur, lim.Max = hard, hard // not root: up to the hard limit only
+	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &lim)
+}

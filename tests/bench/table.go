@@ -1,0 +1,260 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+)
+
+const (
+	limitSection    = "Limits: messages accepted/s"
+	limitCPUSection = "Limits: CPU for each message, ms"
+
+	// noisy is the percentage of the machine in other hands from which on the figures carry a warning.
+	noisy = 8
+
+	beginMark = "<!-- bench: begin, written by make bench -->"
+	endMark   = "<!-- bench: end -->"
+)
+
+// row is one line of the document.
+type row struct {
+	section string
+	label   string
+	job     string // filled in by report.add
+	metric  string
+	higher  bool // a higher figure is the better one
+	target  target
+}
+
+// target is what anymx has to reach; the zero value is no target.
+type target struct {
+	text   string
+	higher bool // the bound is the least, not the most
+	// bound works the bound out from the other system's figures; ok is false if it has none. The
+	// metric "" is that of the row.
+	bound func(other func(metric string) (float64, bool)) (bound float64, ok bool)
+}
+
+// ratioAtLeast wants n times the other system's figure.
+func ratioAtLeast(n float64) target {
+	return target{text: fmt.Sprintf("%gx", n), higher: true, bound: func(other func(string) (float64, bool)) (float64, bool) {
+		v, ok := other("")
+		return n * v, ok
+	}}
+}
+
+// ratioAtMost wants an n-th of the other system's figure.
+func ratioAtMost(n float64) target {
+	return target{text: fmt.Sprintf("1/%g", n), bound: func(other func(string) (float64, bool)) (float64, bool) {
+		v, ok := other("")
+		return v / n, ok
+	}}
+}
+
+// atMost wants a figure of its own, whatever the other system has.
+func atMost(limit float64) target {
+	return target{text: fmt.Sprintf("≤ %g", limit), bound: func(func(string) (float64, bool)) (float64, bool) {
+		return limit, true
+	}}
+}
+
+// belowOther wants less than another metric of the other system.
+func belowOther(metric string) target {
+	short := metric[strings.LastIndexByte(metric, '_')+1:]
+	return target{text: "< its " + short, bound: func(other func(string) (float64, bool)) (float64, bool) {
+		return other(metric)
+	}}
+}
+
+// markdown is the section of the document.
+func (r *report) markdown() string {
+	var out strings.Builder
+	fmt.Fprintf(&out, "Measured %s in %s.\n\n", r.Started.UTC().Format("2006-01-02 15:04 MST"), r.Elapsed.Round(time.Second))
+	for _, line := range r.Machine {
+		fmt.Fprintf(&out, "- %s\n", line)
+	}
+	for _, s := range r.Systems {
+		fmt.Fprintf(&out, "- %s: %s\n", s.Title, s.Settings)
+	}
+	load, sink := r.ownCost()
+	fmt.Fprintf(&out, "- beside the systems, for each small message: load generator %s ms CPU, sink %s ms\n", figure(load), figure(sink))
+	usual, most := r.foreign()
+	fmt.Fprintf(&out, "- other programs and the kernel's own threads took %.0f%% of the machine in the median round, at most %.0f%%", usual, most)
+	if usual > noisy {
+		out.WriteString(". **This was no quiet machine: the figures are good for a rough comparison only**")
+	}
+	out.WriteString("\n- figures are the median of the rounds, with the lowest and the highest in brackets\n")
+	var last string
+	for _, line := range r.rows {
+		if line.section == limitSection || line.section == limitCPUSection {
+			continue
+		}
+		if line.section != last {
+			r.section(&out, line.section)
+			last = line.section
+		}
+	}
+	r.limits(&out)
+	r.failures(&out)
+	return strings.TrimSpace(out.String()) + "\n"
+}
+
+// section writes the table of one section, once.
+func (r *report) section(out *strings.Builder, name string) {
+	heading := "\n### " + name + "\n\n"
+	if strings.Contains(out.String(), heading) {
+		return
+	}
+	out.WriteString(heading)
+	out.WriteString("| |")
+	for _, s := range r.Systems {
+		fmt.Fprintf(out, " %s |", s.shortTitle())
+	}
+	fmt.Fprintf(out, " ratio | to reach | reached |\n|---|%s---|---|---|\n", strings.Repeat("---:|", len(r.Systems)))
+	for _, line := range r.rows {
+		if line.section != name {
+			continue
+		}
+		fmt.Fprintf(out, "| %s |", line.label)
+		for _, s := range r.Systems {
+			fmt.Fprintf(out, " %s |", r.cell(line, s.Name))
+		}
+		ratio, reached := r.compare(line)
+		fmt.Fprintf(out, " %s | %s | %s |\n", ratio, line.target.text, reached)
+	}
+}
+
+// shortTitle is the title without what stands in brackets.
+func (s systemReport) shortTitle() string {
+	short, _, _ := strings.Cut(s.Title, " (")
+	return short
+}
+
+// cell is a median, with the lowest and the highest round behind it.
+func (r *report) cell(line row, system string) string {
+	res := r.result(line.job, system)
+	m, ok := res.middle(line.metric)
+	switch {
+	case res != nil && res.Failure != "":
+		return "failed"
+	case !ok:
+		return "-"
+	case m.rounds == 1:
+		return figure(m.median)
+	}
+	return fmt.Sprintf("%s (%s-%s)", figure(m.median), figure(m.lowest), figure(m.highest))
+}
+
+// compare returns the ratio of anymx to Postfix and whether the target is reached; "" where there is none.
+func (r *report) compare(line row) (ratio, reached string) {
+	own, ok := r.result(line.job, "anymx").middle(line.metric)
+	if !ok {
+		return "", ""
+	}
+	other := func(metric string) (float64, bool) {
+		m, ok := r.result(line.job, "postfix").middle(pick(metric == "", line.metric, metric))
+		return m.median, ok
+	}
+	if v, ok := other(""); ok && v > 0 && own.median > 0 {
+		ratio = ratioText(own.median/v, line.higher)
+	}
+	if line.target.bound == nil {
+		return ratio, ""
+	}
+	if bound, ok := line.target.bound(other); ok {
+		met := pick(line.target.higher, own.median >= bound, own.median <= bound)
+		reached = pick(met, "yes", "no")
+	}
+	return ratio, reached
+}
+
+// ratioText writes a ratio the way it is read: 12.3x, or 1/12.3 where less is better and less was found.
+func ratioText(ratio float64, higher bool) string {
+	if !higher && ratio < 1 {
+		return fmt.Sprintf("1/%.1f", 1/ratio)
+	}
+	return fmt.Sprintf("%.1fx", ratio)
+}
+
+// limits writes what could be reached at best on this machine.
+func (r *report) limits(out *strings.Builder) {
+	wrote := false
+	for _, name := range []string{limitSection, limitCPUSection} {
+		first := true
+		for _, line := range r.rows {
+			if line.section != name {
+				continue
+			}
+			if first {
+				fmt.Fprintf(out, "\n### %s\n\n| | generator straight into the sink | go-smtp that discards |\n|---|---:|---:|\n", name)
+				first, wrote = false, true
+			}
+			fmt.Fprintf(out, "| %s | %s | %s |\n", line.label, r.cell(line, sinkSystem{}.name()), r.cell(line, discardSystem{}.name()))
+		}
+	}
+	if len(r.Limits) > 0 {
+		out.WriteString("\n### Limits: parts alone\n\n| | each s | further figures |\n|---|---:|---|\n")
+		for _, l := range r.Limits {
+			fmt.Fprintf(out, "| %s | %s | %s |\n", l.Name, figure(l.PerSecond), l.Further)
+		}
+	}
+	if wrote {
+		out.WriteString("\nThe limits store and relay nothing.\n")
+	}
+}
+
+// failures lists what a system could not do, with its reason.
+func (r *report) failures(out *strings.Builder) {
+	first := true
+	for _, res := range r.Results {
+		if res.Failure == "" {
+			continue
+		}
+		if first {
+			out.WriteString("\n### Failed\n\n")
+			first = false
+		}
+		reason := strings.Join(strings.Fields(res.Failure), " ")
+		fmt.Fprintf(out, "- %s, %s: %s\n", res.Job, res.System, reason)
+	}
+}
+
+// figure writes a number with about three digits.
+func figure(v float64) string {
+	switch {
+	case v >= 100 || v == 0:
+		return fmt.Sprintf("%.0f", v)
+	case v >= 10:
+		return fmt.Sprintf("%.1f", v)
+	case v >= 1:
+		return fmt.Sprintf("%.2f", v)
+	}
+	return fmt.Sprintf("%.3f", v)
+}
+
+// replaceSection writes text between the two marks of a Markdown file and leaves everything around
+// them alone. A file without marks gets them at its end; a missing file is made.
+func replaceSection(file, text string) error {
+	old, err := os.ReadFile(file)
+	if err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("document: %w", err)
+	}
+	if os.IsNotExist(err) {
+		old = []byte("# Benchmarks\n")
+	}
+	before, rest, begun := strings.Cut(string(old), beginMark)
+	_, after, ended := strings.Cut(rest, endMark)
+	if begun != ended {
+		return fmt.Errorf("document %s: one of the two marks %q and %q is missing", file, beginMark, endMark)
+	}
+	if !begun {
+		before, after = strings.TrimRight(before, "\n")+"\n\n", "\n"
+	}
+	now := before + beginMark + "\n\n" + text + "\n" + endMark + after
+	if err := os.WriteFile(file, []byte(now), 0o644); err != nil {
+		return fmt.Errorf("document: %w", err)
+	}
+	return nil
+}
