@@ -46,6 +46,7 @@ func wireLimits(in *config.Ingress) wire.Limits {
 		MaxTextLine:      in.MaxTextLine,
 		CommandTimeout:   time.Duration(in.CommandTimeout),
 		DataTimeout:      time.Duration(in.DataTimeout),
+		WriteTimeout:     time.Duration(in.WriteTimeout),
 		HandshakeTimeout: time.Duration(in.HandshakeTimeout),
 		SessionTimeout:   time.Duration(in.SessionTimeout),
 		ProxyTimeout:     time.Duration(in.ProxyTimeout),

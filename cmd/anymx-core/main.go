@@ -9,7 +9,6 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"sync"
@@ -23,13 +22,21 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
+// grace is how long sessions have for their transaction when the program ends.
+const grace = 10 * time.Second
+
 func main() {
-	file := flag.String("config", "/etc/anymx/anymx.toml", "the config `file`; the section [mailstore] is this program's")
+	file := flag.String("config", "/etc/anymx/anymx.toml", "the config `file`; its section [mailstore] is this program's")
 	version := flag.Bool("version", false, "print the version and exit")
+	flag.Usage = usage
 	flag.Parse()
-	if *version {
+	switch {
+	case *version:
 		fmt.Println(edge.Version)
 		return
+	case flag.NArg() > 0:
+		flag.Usage()
+		os.Exit(2)
 	}
 	if err := run(*file); err != nil {
 		fmt.Fprintln(os.Stderr, "anymx-core:", err)
@@ -37,58 +44,75 @@ func main() {
 	}
 }
 
+func usage() {
+	fmt.Fprint(flag.CommandLine.Output(), `anymx-core takes mail from edges by SMTP and LMTP, into Maildirs.
+
+Usage: anymx-core [-config FILE]
+
+`)
+	flag.PrintDefaults()
+	fmt.Fprint(flag.CommandLine.Output(), `
+Example of its part of the config:
+
+  [mailstore]
+  listen = ["10.77.0.1:2525"]
+  directory = "/var/lib/anymx-core"
+
+Mail for b@example.net is then in /var/lib/anymx-core/mail/example.net/b/new.
+Signals: TERM and INT end it.
+`)
+}
+
 func run(file string) error {
 	cfg, err := config.Load(file, "mailstore")
 	if err != nil {
 		return err
 	}
-	log := edge.NewLog(os.Stderr, cfg, new(slog.LevelVar))
-	set := cfg.Mailstore
+	syscall.Umask(0o077) // mail is nobody else's business
+	log, set := edge.NewLog(os.Stderr, cfg, new(slog.LevelVar)), cfg.Mailstore
 	server, err := core.New(core.Options{
 		Hostname: cfg.Node.Hostname, Dir: set.Directory, MaxMessage: int64(set.MaxMessageSize),
+		MaxRecipients: set.MaxRecipients, MaxConnections: set.MaxConnections, DiskReserve: int64(set.DiskReserve),
 		Remember: time.Duration(set.Remember), Log: log,
 	})
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	told, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	ctx, fail := context.WithCancelCause(ctx)
+	ctx, end := context.WithCancelCause(told)
+	defer end(nil)
 	var running sync.WaitGroup
-	var listeners []net.Listener
-	serve := func(addresses []string, lmtp bool) error {
+	serve := func(addresses []string, lmtp bool) {
 		for _, address := range addresses {
 			l, err := edge.ListenTCP(ctx, address)
 			if err != nil {
-				return err
+				end(err)
+				return
 			}
-			listeners = append(listeners, l)
 			log.Info("listening", "address", l.Addr().String(), "lmtp", lmtp)
-			running.Go(func() {
-				if err := server.Serve(l, lmtp); err != nil {
-					fail(err)
-				}
-			})
+			running.Go(func() { end(server.Serve(l, lmtp)) }) // nil only when it has ended anyway
 		}
-		return nil
 	}
-	running.Go(func() { server.Run(ctx) })
-	if err := errors.Join(serve(set.Listen, false), serve(set.LMTPListen, true)); err != nil {
-		fail(err)
-	} else {
+	serve(set.Listen, false)
+	serve(set.LMTPListen, true)
+	running.Go(func() { end(server.Run(ctx)) })
+	if ctx.Err() == nil {
 		_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // nothing to do where there is no systemd
 	}
 	<-ctx.Done()
-	for _, l := range listeners {
-		_ = l.Close()
+	failure := context.Cause(ctx)
+	if told.Err() != nil {
+		failure = nil
 	}
-	grace, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	stop() // a second signal ends it at once
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
+	last, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
-	closed := server.Close(grace)
+	err = errors.Join(failure, server.Close(last))
 	running.Wait()
-	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
-		return errors.Join(cause, closed)
+	if err == nil {
+		log.Info("stopped")
 	}
-	log.Info("stopped")
-	return closed
+	return err
 }

@@ -88,6 +88,9 @@ type Ingress struct {
 	// DataTimeout is the longest silence inside a message. Default 3m (RFC 5321 4.5.3.2.5). Then the
 	// connection ends and nothing of the message is kept.
 	DataTimeout Duration `toml:"data_timeout"`
+	// WriteTimeout is how long a client may take none of its replies. Default 1m. Then the connection
+	// ends.
+	WriteTimeout Duration `toml:"write_timeout"`
 	// HandshakeTimeout is how long a TLS handshake takes at most. Default 30s.
 	HandshakeTimeout Duration `toml:"handshake_timeout"`
 	// ProxyTimeout is how long a connection from ProxyProtocolFrom may wait with its PROXY header.
@@ -137,6 +140,7 @@ func (i *Ingress) setDefaults() {
 		MaxTextLine:              10000,
 		CommandTimeout:           Duration(5 * time.Minute),
 		DataTimeout:              Duration(3 * time.Minute),
+		WriteTimeout:             Duration(time.Minute),
 		HandshakeTimeout:         Duration(30 * time.Second),
 		ProxyTimeout:             Duration(5 * time.Second),
 		SessionTimeout:           Duration(time.Hour),
@@ -297,6 +301,12 @@ type Mailstore struct {
 	Directory string `toml:"directory" restart:"true"`
 	// MaxMessageSize is the largest message stored. Default 100MiB.
 	MaxMessageSize Size `toml:"max_message_size" restart:"true"`
+	// MaxRecipients is how many recipients one message has. Default 1000. Beyond: 452.
+	MaxRecipients int `toml:"max_recipients" restart:"true"`
+	// MaxConnections is how many connections are open at once. Default 500. Beyond: 421.
+	MaxConnections int `toml:"max_connections" restart:"true"`
+	// DiskReserve is how many octets must stay free on the file system of Directory. Default 64MiB.
+	DiskReserve Size `toml:"disk_reserve" restart:"true"`
 	// Remember is how long the ledger knows which message of which node was stored, so that it is not
 	// stored twice. Default 30d; it must be longer than queue.expire of every node.
 	Remember Duration `toml:"remember" restart:"true"`
@@ -307,6 +317,9 @@ func (m *Mailstore) setDefaults() {
 		Listen:         []string{"127.0.0.1:2525"},
 		Directory:      "/var/lib/anymx-core",
 		MaxMessageSize: 100 * MiB,
+		MaxRecipients:  1000,
+		MaxConnections: 500,
+		DiskReserve:    64 * MiB,
 		Remember:       30 * Day,
 	}
 }

@@ -126,6 +126,9 @@ func (v *checker) mailstore() {
 	}
 	v.named("mailstore.directory", m.Directory, "the Maildirs need a directory", checkPath)
 	limit[Size]{"mailstore.max_message_size", m.MaxMessageSize, 1, TiB}.check(v)
+	limit[Size]{"mailstore.disk_reserve", m.DiskReserve, 1, 1024 * TiB}.check(v)
+	limit[int]{"mailstore.max_recipients", m.MaxRecipients, 1, unlimited}.check(v)
+	limit[int]{"mailstore.max_connections", m.MaxConnections, 1, unlimited}.check(v)
 	limit[Duration]{"mailstore.remember", m.Remember, Day, 3650 * Day}.check(v)
 }
 
@@ -155,6 +158,7 @@ func (v *checker) ingress() {
 	for _, l := range []limit[Duration]{
 		{"ingress.command_timeout", in.CommandTimeout, 1, Day},
 		{"ingress.data_timeout", in.DataTimeout, 1, Day},
+		{"ingress.write_timeout", in.WriteTimeout, 1, Day},
 		{"ingress.handshake_timeout", in.HandshakeTimeout, 1, Day},
 		{"ingress.proxy_timeout", in.ProxyTimeout, 1, Day},
 		{"ingress.session_timeout", in.SessionTimeout, 1, month},

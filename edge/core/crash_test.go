@@ -305,6 +305,12 @@ func TestFaultAnywhere(t *testing.T) {
 		seen[fmt.Sprint(op.Kind)] = true
 		// Once without and once with the power going.
 		if s.ledger.err() == nil {
+			for i, err := range errs {
+				// A name whose sync failed must not look as if it were stored.
+				if path, _ := mail.ParsePath(p.to[i]); err != nil && kept(t, mem, mailboxOf(path))[fileName(p.who, time.Time{})] != "" {
+					t.Errorf("%s: %s has what was refused with %v", what, path, err)
+				}
+			}
 			checkFault(t, what, mem, s, p, errs)
 			closeStore(t, s)
 		}

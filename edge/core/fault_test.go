@@ -189,6 +189,7 @@ func TestDiskFull(t *testing.T) {
 	give(smtp, 1000, false, "250 2.0.0")
 	give(smtp, 60<<20, false, "452 4.3.1")
 	give(lmtp, 60<<20, true, "452 4.3.1")
+	give(smtp, 36<<20, false, "452 4.3.1") // it would fit, but not beside the reserve
 	give(lmtp, 1000, true, "250 2.0.0")
 	smtp.say("MAIL FROM:<a@b.example> SIZE=40000000", "452 4.3.1 ")
 

@@ -237,9 +237,7 @@ func (s *Server) closed(c *wire.Conn) {
 	}
 	if sess, ok := c.Attached().(*session); ok {
 		line.Client, line.Messages, line.Refused = sess.client, sess.messages, sess.refused
-		line.Client.Helo = sess.smtp.Hostname()
-	} else {
-		line.Client.Addr = c.Client()
 	}
+	line.Client.Addr, line.Client.Helo = c.Client(), c.Helo()
 	s.o.MailLog.Session(&line)
 }

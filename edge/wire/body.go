@@ -23,7 +23,8 @@ var (
 // unstuffed, with every line end checked, straight from the read buffer.
 //
 // Every error but that of the writer ends the connection after the session's
-// reply, because what follows on the wire could be the rest of the message.
+// reply, because what follows on the wire could be the rest of the message. Only
+// a message that WriteTo has read to its end, without an error, is whole.
 type Body struct {
 	c     *Conn
 	msg   message
@@ -131,8 +132,9 @@ func (b *Body) patience() time.Duration {
 	if limits.MinRate <= 0 {
 		return silence
 	}
-	earned := time.Duration(float64(b.size) / float64(limits.MinRate) * float64(time.Second))
-	return min(silence, max(earned, limits.MinRateGrace)-b.waited)
+	const years = 1e9 // seconds, which a Duration can still hold
+	earned := min(float64(b.size)/float64(limits.MinRate), years)
+	return min(silence, max(time.Duration(earned*float64(time.Second)), limits.MinRateGrace)-b.waited)
 }
 
 // nextChunk is called when a BDAT chunk is over: the message is, or its next
@@ -224,18 +226,19 @@ func reasonOf(err error) string {
 	return "disconnect"
 }
 
-// maxDropped bounds what is read away where no size is set.
-const maxDropped = 64 << 20
+// droppable is how much is read away to come to the end of a message or of a
+// chunk that is not wanted: the size that a message may have.
+func (b *Body) droppable() int64 {
+	if max := b.c.settings.Limits.MaxMessage; max > 0 {
+		return max
+	}
+	return 64 << 20
+}
 
 // finish is called when go-smtp asks for more after the session's Data: what
-// the session left of the message, or of this chunk, is read away, up to the
-// size that a message may have.
+// the session left of the message, or of this chunk, is read away.
 func (b *Body) finish() {
-	c := b.c
-	left := c.settings.Limits.MaxMessage
-	if left <= 0 {
-		left = maxDropped
-	}
+	left := b.droppable()
 	// Behind a chunk the reply is the session's, and the next one is refused.
 	for !b.over && (b.dot || b.chunk > 0) {
 		run, err := b.run()
@@ -246,7 +249,7 @@ func (b *Body) finish() {
 			_ = b.fail(err)
 		}
 	}
-	c.want = middleBuffer
+	b.c.want = middleBuffer
 }
 
 // refuse reads away the chunk of a BDAT that did not get as far as the
@@ -257,7 +260,7 @@ func (b *Body) refuse() {
 		return
 	}
 	b.over = true
-	if max := c.settings.Limits.MaxMessage; max > 0 && b.chunk > max {
+	if b.chunk > b.droppable() {
 		c.end("message size")
 		return
 	}

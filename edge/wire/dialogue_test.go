@@ -113,6 +113,9 @@ func (s *story) play(text string) {
 	s.send()
 	for _, c := range s.clients {
 		_ = c.conn.Close()
+		if c.sent != nil {
+			<-c.sent
+		}
 	}
 	if s.server == nil {
 		s.fatal("nothing happens")
@@ -234,6 +237,8 @@ func (s *story) configure(settings string) {
 			limits.CommandTimeout = d
 		case "data-timeout":
 			limits.DataTimeout = d
+		case "write-timeout":
+			limits.WriteTimeout = d
 		case "handshake-timeout":
 			limits.HandshakeTimeout = d
 		case "session-timeout":

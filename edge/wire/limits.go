@@ -20,6 +20,7 @@ type Limits struct {
 	MaxMessage       int64         // octets; what a refused BDAT chunk may still send. 0: no limit
 	CommandTimeout   time.Duration // silence before a command; 0: five minutes
 	DataTimeout      time.Duration // silence within a message; 0: three minutes
+	WriteTimeout     time.Duration // for our replies to be taken; 0: one minute
 	HandshakeTimeout time.Duration // TLS; 0: thirty seconds
 	SessionTimeout   time.Duration // a whole connection, looked at between commands; 0: no limit
 	ProxyTimeout     time.Duration // for the PROXY header; 0: five seconds

@@ -144,7 +144,8 @@ type Listener struct {
 	faults chan error // of the inner listener, that pass
 	end    sync.Once
 	ended  chan struct{}
-	err    error // why, once ended is closed
+	err    error         // why, once ended is closed
+	gone   chan struct{} // closed when run has returned
 }
 
 // Listen puts the registry's rules in front of inner, which should be plain
@@ -152,7 +153,8 @@ type Listener struct {
 func (r *Registry) Listen(inner net.Listener) *Listener {
 	return &Listener{
 		Listener: inner, registry: r,
-		ready: make(chan *Conn), faults: make(chan error), ended: make(chan struct{}),
+		ready: make(chan *Conn), faults: make(chan error),
+		ended: make(chan struct{}), gone: make(chan struct{}),
 	}
 }
 
@@ -166,6 +168,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	case err := <-l.faults:
 		return nil, err
 	case <-l.ended:
+		<-l.gone
 		return nil, l.err
 	}
 }
@@ -187,6 +190,7 @@ func (l *Listener) stop(err error) {
 // run accepts from the inner listener until that is closed. It writes a 421 to
 // clients that are over a cap, and never waits for a client.
 func (l *Listener) run() {
+	defer close(l.gone)
 	for {
 		sock, err := l.Listener.Accept()
 		if err != nil {

@@ -171,6 +171,10 @@ func TestIdleMemory(t *testing.T) {
 		{when: "after a message", say: benchEnvelope + "BDAT 3 LAST\r\nx\r\n"},
 	} {
 		t.Run(test.when, func(t *testing.T) {
+			conns := conns
+			if test.tls {
+				conns /= 5 // handshakes take their time
+			}
 			p := startProcess(t)
 			idle := func(n int) {
 				for range n {

@@ -24,12 +24,9 @@ type outgoing struct {
 
 var outPool = sync.Pool{New: func() any { b := make([]byte, 0, smallBuffer); return &b }}
 
-// maxOut is the largest buffer that is kept for the next user. What is gathered
-// is bounded by the commands that one read buffer can hold.
+// maxOut is how much is gathered before it is sent although there is more to
+// read, and the largest buffer that is kept for the next user.
 const maxOut = 16 << 10
-
-// writeTimeout is how long a client may refuse to take our replies.
-const writeTimeout = time.Minute
 
 func (o *outgoing) bytes() []byte {
 	if o.lent == nil {
@@ -101,13 +98,13 @@ func (c *Conn) flush() error {
 	if len(b) == 0 {
 		return nil
 	}
-	if err := c.sock.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-		return err
-	}
-	var err error
-	if c.tls != nil {
+	timeout := orDefault(c.settings.Limits.WriteTimeout, time.Minute)
+	err := c.sock.SetWriteDeadline(time.Now().Add(timeout))
+	switch {
+	case err != nil: // closed
+	case c.tls != nil:
 		_, err = c.tls.Write(b)
-	} else {
+	default:
 		_, err = c.sock.Write(b)
 	}
 	c.stats.Out += int64(len(b))
@@ -123,11 +120,7 @@ func (c *Conn) flush() error {
 
 // say adds a reply of wire's own, which go-smtp does not know of.
 func (c *Conn) say(code, enhanced, text string) {
-	if enhanced == "" {
-		c.out.add(code, " ", text, "\r\n")
-	} else {
-		c.out.add(code, " ", enhanced, " ", text, "\r\n")
-	}
+	c.out.add(code, " ", enhanced, " ", text, "\r\n")
 	c.count(code)
 	c.out.mark()
 }
@@ -142,7 +135,8 @@ func (c *Conn) reject(code, enhanced, text, reason string) {
 // hand, in LMTP all replies to a message. A code of 421 ends the connection.
 func (c *Conn) Answer(r mail.Reply) { c.answer = r }
 
-// append adds r, a line for each of its own.
+// append adds r, a line for each of its own. Control characters in its text, if
+// some client's word should have got there, can't break the line.
 func (c *Conn) append(r mail.Reply) {
 	b := c.out.take()
 	for text := r.Text; ; {
@@ -154,15 +148,16 @@ func (c *Conn) append(r mail.Reply) {
 			*b = append(*b, ' ')
 		}
 		if r.Enhanced != (mail.Enhanced{}) {
-			for i, part := range r.Enhanced {
-				if i > 0 {
-					*b = append(*b, '.')
-				}
-				*b = strconv.AppendInt(*b, int64(part), 10)
-			}
-			*b = append(*b, ' ')
+			*b = append(r.Enhanced.AppendTo(*b), ' ')
 		}
-		*b = append(append(*b, line...), '\r', '\n')
+		for i := 0; i < len(line); i++ {
+			if line[i] < ' ' || line[i] == 0x7f {
+				*b = append(*b, '?')
+			} else {
+				*b = append(*b, line[i])
+			}
+		}
+		*b = append(*b, '\r', '\n')
 		if !more {
 			return
 		}

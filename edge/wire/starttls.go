@@ -27,8 +27,7 @@ func (c *Conn) startTLS() {
 		return
 	}
 	c.say("220", "2.0.0", "go ahead with TLS")
-	if err := c.flush(); err != nil {
-		c.end("disconnect")
+	if c.flush() != nil {
 		return
 	}
 	c.in.put()

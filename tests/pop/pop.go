@@ -10,7 +10,10 @@ package pop
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -32,12 +35,14 @@ type PoP struct {
 	Socket string // of the edge's control
 	Dir    string // state of both programs
 
-	t      testing.TB
-	client *control.Client
-	bin    string
-	config string
-	edge   *Program
-	core   *Program
+	t         testing.TB
+	options   Options
+	client    *control.Client
+	bin       string
+	config    string // file
+	mailstore string // where the embedded core listens
+	edge      *Program
+	core      *Program
 }
 
 // Options of Start. The zero Options is an edge with the embedded core.
@@ -56,11 +61,10 @@ type Options struct {
 // Start starts the programs and waits until they take mail.
 func Start(t testing.TB, o Options) *PoP {
 	t.Helper()
-	p := &PoP{t: t, Dir: t.TempDir(), bin: Build(t), Core: o.Core}
-	p.SMTP = FreeAddress(t)
-	mailstore := FreeAddress(t)
+	p := &PoP{t: t, options: o, Dir: t.TempDir(), bin: Build(t), Core: o.Core}
+	p.SMTP, p.mailstore = FreeAddress(t), FreeAddress(t)
 	if p.Core == "" {
-		p.Core = mailstore
+		p.Core = p.mailstore
 	}
 	// A unix socket's path must be short, and a test's directory may not be.
 	run, err := os.MkdirTemp("", "pop")
@@ -75,7 +79,35 @@ func Start(t testing.TB, o Options) *PoP {
 	if o.Disk > 0 {
 		p.mount(o.Disk)
 	}
-	text := fmt.Sprintf(`[node]
+	p.write()
+	if o.Core == "" {
+		p.StartCore()
+	}
+	p.StartEdge()
+	return p
+}
+
+// write writes the config file.
+func (p *PoP) write() {
+	p.t.Helper()
+	text := fmt.Sprintf(config, filepath.Join(p.Dir, "edge"), p.Socket, p.SMTP, p.options.Ingress,
+		p.Core, p.options.CoreConfig, p.mailstore, filepath.Join(p.Dir, "core"), p.options.Config)
+	if err := os.WriteFile(p.config, []byte(text), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// Reconfigure has the running edge work by other keys of [ingress].
+func (p *PoP) Reconfigure(ingress string) {
+	p.t.Helper()
+	p.options.Ingress = ingress
+	p.write()
+	if _, err := p.client.Reload(p.t.Context()); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+const config = `[node]
 name = "test1"
 hostname = "mx.example.net"
 state_dir = %q
@@ -103,16 +135,7 @@ listen = [%q]
 directory = %q
 
 %s
-`, filepath.Join(p.Dir, "edge"), p.Socket, p.SMTP, o.Ingress, p.Core, o.CoreConfig, mailstore, filepath.Join(p.Dir, "core"), o.Config)
-	if err := os.WriteFile(p.config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if o.Core == "" {
-		p.StartCore()
-	}
-	p.StartEdge()
-	return p
-}
+`
 
 // mount puts a small file system in memory where the edge's state will be.
 func (p *PoP) mount(size int64) {
@@ -259,10 +282,10 @@ func (p *Program) Tail(n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
-// Await waits for a banner at address, at most thirty seconds.
+// Await waits for a banner at address, at most a minute.
 func (p *Program) Await(address string) {
 	p.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		err := greeted(address)
 		if err == nil {
@@ -298,39 +321,86 @@ func greeted(address string) error {
 	return err
 }
 
-// FreeAddress is a loopback address that nothing listens on at the moment.
+// FreeAddress is a loopback address that nothing listens on at the moment. Its
+// port lies below those that Linux gives to outgoing connections, so that it is
+// still free when a program comes to listen on it, and comes back after a kill.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const low, high = 10240, 32768
+	for range 100 {
+		port := low + rand.IntN(high-low)
+		if _, given := ports.LoadOrStore(port, true); given {
+			continue
+		}
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			defer l.Close()
+			return l.Addr().String()
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no free port")
+	return ""
 }
 
-// built is what build has made; "" if it was not called. It is read when all
-// tests have ended.
-var built string
+// ports are those that FreeAddress has given: nobody may listen there yet.
+var ports sync.Map
+
+// linked is the directory that Build has made; "" if it was not called. It is
+// read when all tests have ended.
+var linked string
 
 var build = sync.OnceValues(func() (string, error) {
 	_, here, _, _ := runtime.Caller(0)
 	top := filepath.Join(filepath.Dir(here), "..", "..")
-	dir, err := os.MkdirTemp("", "anymx-bin")
+	kept := filepath.Join(top, "bin", ".test")
+	if err := os.MkdirAll(kept, 0o755); err != nil {
+		return "", err
+	}
+	lock, err := os.OpenFile(filepath.Join(kept, ".lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return "", err
 	}
-	built = dir
-	cmd := exec.Command("go", "build", "-o", dir, "./cmd/anymx", "./cmd/anymx-edge", "./cmd/anymx-core")
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return "", fmt.Errorf("lock of %s: %w", kept, err)
+	}
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", kept, "./cmd/anymx", "./cmd/anymx-edge", "./cmd/anymx-core")
 	cmd.Dir = top
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
-	return dir, nil
+	if linked, err = os.MkdirTemp("", "anymx-bin"); err != nil {
+		return "", err
+	}
+	for _, name := range []string{"anymx", "anymx-edge", "anymx-core"} {
+		if err := link(filepath.Join(kept, name), filepath.Join(linked, name)); err != nil {
+			return "", err
+		}
+	}
+	return linked, nil
 })
 
+// link makes to the file that from is now, whatever becomes of from.
+func link(from, to string) error {
+	if os.Link(from, to) == nil {
+		return nil
+	}
+	in, err := os.Open(from) // on another file system
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o755)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
+}
+
 // Build builds the programs, once for a test binary, and returns the directory
-// that they are in. The package's TestMain must call Main, which removes it.
+// that they are in. What was built stays in bin/.test, so that the next test
+// binary has nothing to link: that costs many times what most tests take. The
+// package's TestMain must call Main, which removes the directory.
 func Build(t testing.TB) string {
 	t.Helper()
 	dir, err := build()
@@ -340,11 +410,11 @@ func Build(t testing.TB) string {
 	return dir
 }
 
-// Main runs a package's tests and removes what Build has built.
+// Main runs a package's tests and removes what Build has made for them.
 func Main(m *testing.M) int {
 	code := m.Run()
-	if built != "" {
-		_ = os.RemoveAll(built)
+	if linked != "" {
+		_ = os.RemoveAll(linked)
 	}
 	return code
 }
