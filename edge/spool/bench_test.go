@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -75,9 +74,6 @@ func benchSpool(b *testing.B, o Options) *Spool {
 	if o.Dir == "" {
 		o.Dir = b.TempDir()
 	}
-	if v := os.Getenv("PAUSE"); v != "" {
-		o.tune.pause, _ = time.ParseDuration(v)
-	}
 	s, err := Open(o)
 	if err != nil {
 		b.Fatal(err)
@@ -140,8 +136,9 @@ func BenchmarkCommitRemove(b *testing.B) {
 				m.Release()
 				return s.Remove(m.Envelope.ID)
 			})
-			syncs := float64(s.metrics.syncs.Load())
-			b.ReportMetric(float64(b.N)/syncs, "msg/sync")
+			b.ReportMetric(float64(b.N)/float64(s.metrics.syncs.Load()), "msg/sync")
+			e := s.Stats().Engine
+			b.ReportMetric(float64(e.LogWritten+e.FlushWritten+e.CompactionWritten)/float64(b.N*len(body)), "written/mail")
 		})
 	}
 }

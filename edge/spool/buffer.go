@@ -28,8 +28,13 @@ func newBuffer(size int) *buffer {
 	return &buffer{b: make([]byte, 0, bufferSizes[class]), class: class}
 }
 
-// free gives the memory back. Nobody may hold a slice of it any more.
-func (b *buffer) free() { bufferPools[b.class].Put(b) }
+// free gives the memory back. Nobody may hold a slice of it any more. A buffer
+// that has outgrown its size by append is left to the garbage collector.
+func (b *buffer) free() {
+	if cap(b.b) == bufferSizes[b.class] {
+		bufferPools[b.class].Put(b)
+	}
+}
 
 // grown is b with room for size octets more: b itself, or a greater buffer
 // with the same content, b being freed.

@@ -51,17 +51,16 @@ func (s *Spool) Load(id mail.ID) (*Message, State, error) {
 }
 
 func (s *Spool) load(id mail.ID) (*Message, State, error) {
-	done, err := s.reading()
-	if err != nil {
+	if err := s.reading(); err != nil {
 		return nil, State{}, err
 	}
-	defer done()
+	defer s.readers.done()
 	if s.endings.has(id) {
 		return nil, State{}, ErrNotFound
 	}
 	m := &Message{s: s, old: true}
 	k := key(keyEnvelope, id)
-	err = s.engine.get(k[:], func(v []byte) (err error) {
+	err := s.engine.get(k[:], func(v []byte) (err error) {
 		m.Envelope, m.header, err = decodeEnvelope(id, v)
 		return err
 	})
@@ -92,11 +91,10 @@ func (s *Spool) stateRecord(id mail.ID) (st State, found bool, err error) {
 // header reads the header of a message, and whether it has a state record.
 // It returns ErrNotFound.
 func (s *Spool) header(id mail.ID) (h header, state bool, err error) {
-	done, err := s.reading()
-	if err != nil {
+	if err := s.reading(); err != nil {
 		return header{}, false, err
 	}
-	defer done()
+	defer s.readers.done()
 	k := key(keyEnvelope, id)
 	err = s.engine.get(k[:], func(v []byte) (err error) {
 		h, err = decodeHeader(v)

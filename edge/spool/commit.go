@@ -13,7 +13,7 @@ import (
 
 // Limits of a group.
 const (
-	groupBytes = 4 << 20 // of bodies; one body more than that makes a group of its own
+	groupBytes = 4 << 20 // a change that has more makes a group of its own
 	groupGone  = 1024    // removals that are not kept waiting
 	// groupPause is the least time between the starts of two groups while
 	// drafts are still open that are likely to join the next one. A sync
@@ -41,6 +41,9 @@ type change struct {
 	done chan struct{} // gets one value when all is on stable storage
 }
 
+// size is about how much a change has to write.
+func (c *change) size() int { return len(c.envelope) + len(c.body) + len(c.state) }
+
 // removal is a message that ends.
 type removal struct {
 	id     mail.ID
@@ -61,7 +64,7 @@ type committer struct {
 
 	mu        sync.Mutex
 	changes   []*change // somebody waits for each
-	bytes     int       // of their bodies
+	bytes     int       // their size
 	gone      []removal // nobody waits
 	goneSince time.Time
 	closed    bool
@@ -95,7 +98,7 @@ func (k *committer) commit(c *change) error {
 		return ErrClosed
 	}
 	k.changes = append(k.changes, c)
-	k.bytes += len(c.body)
+	k.bytes += c.size()
 	ready := len(k.changes) == 1 || k.full()
 	k.mu.Unlock()
 	if ready {
@@ -224,8 +227,8 @@ func (k *committer) take(g *group, now, last time.Time) (wait time.Duration, mor
 	}
 	g.gone, k.gone = k.gone, g.gone
 	n, bytes := 0, 0
-	for n < len(k.changes) && (n == 0 || bytes+len(k.changes[n].body) <= groupBytes) {
-		bytes += len(k.changes[n].body)
+	for n < len(k.changes) && (n == 0 || bytes+k.changes[n].size() <= groupBytes) {
+		bytes += k.changes[n].size()
 		n++
 	}
 	if n == len(k.changes) {

@@ -81,19 +81,23 @@ func (d *Draft) spill(p []byte) error {
 		}
 		d.file = f
 		d.count(d.size)
+		if err := d.flush(); err != nil {
+			return err
+		}
+		// From here on the buffer only joins small pieces.
+		d.buf.free()
+		d.buf = newBuffer(spillPiece)
 	}
 	if f := d.s.ledger.exhausted(); f != nil {
 		return f
 	}
 	d.count(int64(len(p)))
-	if len(p) < spillPiece && len(d.buf.b)+len(p) <= cap(d.buf.b) {
-		d.buf.b = append(d.buf.b, p...)
-		return nil
+	if len(d.buf.b)+len(p) > cap(d.buf.b) {
+		if err := d.flush(); err != nil {
+			return err
+		}
 	}
-	if err := d.flush(); err != nil {
-		return err
-	}
-	if len(p) < spillPiece && len(p) <= cap(d.buf.b) {
+	if len(p) < spillPiece {
 		d.buf.b = append(d.buf.b, p...)
 		return nil
 	}

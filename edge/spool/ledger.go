@@ -56,7 +56,6 @@ type ledger struct {
 
 	free  atomic.Int64 // octets free on the disk when last looked
 	since atomic.Int64 // octets written since then
-	known atomic.Bool  // free has been read at least once
 
 	hangs atomic.Pointer[Full] // a commit takes far too long; nil: none does
 }
@@ -66,7 +65,7 @@ func (l *ledger) refusal() *Full {
 	if f := l.hangs.Load(); f != nil {
 		return f
 	}
-	if l.reserve > 0 && l.known.Load() && l.left() < l.reserve {
+	if l.reserve > 0 && l.left() < l.reserve {
 		return fullReserve
 	}
 	if l.maxMessages > 0 && l.messages.Load()+l.drafts.Load() >= l.maxMessages {
@@ -82,7 +81,7 @@ func (l *ledger) refusal() *Full {
 // draft may eat into the reserve, which is there for it and for the engine,
 // but only into half of it.
 func (l *ledger) exhausted() *Full {
-	if l.reserve > 0 && l.known.Load() && l.left() < l.reserve/2 {
+	if l.reserve > 0 && l.left() < l.reserve/2 {
 		return fullReserve
 	}
 	return nil
@@ -95,7 +94,6 @@ func (l *ledger) left() int64 { return l.free.Load() - l.since.Load() }
 func (l *ledger) looked(free int64) {
 	l.free.Store(free)
 	l.since.Store(0)
-	l.known.Store(true)
 }
 
 // hold takes size octets from the budget for bodies in memory, if it has them.

@@ -84,15 +84,14 @@ func (m *Message) Body() (*Body, error) {
 // fromEngine copies the body out of the engine, so that a slow reader does not
 // pin a table or a memtable.
 func (m *Message) fromEngine() (*Body, error) {
-	done, err := m.s.reading()
-	if err != nil {
+	if err := m.s.reading(); err != nil {
 		return nil, err
 	}
-	defer done()
+	defer m.s.readers.done()
 	h := &held{}
 	h.refs.Store(1)
 	k := key(keyBody, m.Envelope.ID)
-	err = m.s.engine.get(k[:], func(v []byte) error {
+	err := m.s.engine.get(k[:], func(v []byte) error {
 		if int64(len(v)) != m.header.size {
 			return fmt.Errorf("%d of %d octets: %w", len(v), m.header.size, ErrDamaged)
 		}

@@ -131,7 +131,9 @@ func (m *metrics) removed() { m.removals.Inc() }
 
 func (m *metrics) group(commits int) {
 	m.syncs.Add(1)
-	m.groups.Observe(float64(commits))
+	if commits > 0 {
+		m.groups.Observe(float64(commits))
+	}
 }
 
 func (m *metrics) refused(r Reason) { m.refusals.WithLabelValues(string(r)).Inc() }

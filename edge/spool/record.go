@@ -225,7 +225,7 @@ func appendState(b []byte, st *State) []byte {
 	b = appendTime(b, tagDue, st.Due)
 	b = appendTime(b, tagLastTry, st.LastTry)
 	b = appendBool(b, tagHeld, st.Held)
-	b = appendText(b, tagHoldReason, st.HoldReason)
+	b = appendText(b, tagHoldReason, clip(st.HoldReason, MaxLast))
 	b = appendBool(b, tagDelayNoticed, st.DelayNoticed)
 	if st.Recipients == nil {
 		return b

@@ -218,6 +218,7 @@ func FuzzStateRecord(f *testing.F) {
 		if err != nil {
 			return
 		}
+		st.HoldReason = clip(st.HoldReason, MaxLast)
 		for i := range st.Recipients {
 			st.Recipients[i].Last = clip(st.Recipients[i].Last, MaxLast)
 		}

@@ -266,6 +266,10 @@ func (s *Spool) recoverStates() (err error) {
 			orphans = append(orphans, id)
 		}
 	}
+	return errors.Join(it.Error(), s.engine.run(func() error { return s.dropStates(orphans) }))
+}
+
+func (s *Spool) dropStates(orphans []mail.ID) error {
 	for _, id := range orphans {
 		k := key(keyState, id)
 		if err := s.engine.db.Delete(k[:], pebble.NoSync); err != nil {
@@ -273,7 +277,7 @@ func (s *Spool) recoverStates() (err error) {
 		}
 		s.metrics.orphans.Inc()
 	}
-	return it.Error()
+	return nil
 }
 
 // Entry is what the queue has to know of a message that it does not hold.
@@ -291,11 +295,10 @@ type Entry struct {
 // and returns it. Messages that are committed or removed meanwhile may be
 // among them or not. The spool can't be closed while it runs.
 func (s *Spool) Each(yield func(Entry) error) (err error) {
-	done, err := s.reading()
-	if err != nil {
+	if err := s.reading(); err != nil {
 		return err
 	}
-	defer done()
+	defer s.readers.done()
 	states, err := s.engine.scan(keyState)
 	if err != nil {
 		return err

@@ -128,6 +128,7 @@ type Spool struct {
 	states  atomic.Int64 // state records in the engine; 0 spares Remove a look
 
 	probing atomic.Bool
+	blind   atomic.Bool // free space could not be read the last time
 	stop    context.CancelFunc
 	wait    sync.WaitGroup
 }
@@ -171,7 +172,9 @@ func open(o Options) (_ *Spool, err error) {
 		return nil, err
 	}
 	s.committer = newCommitter(s.engine, &s.ledger.drafts, o.tune.pause, s.metrics.group, s.removed)
-	s.look(time.Now())
+	if err = s.lookAtDisk(); err != nil {
+		return nil, err
+	}
 	if err = s.metrics.install(); err != nil {
 		return nil, err
 	}
@@ -251,16 +254,17 @@ type readers struct {
 	none   chan struct{} // closed when n is 0 after closed was set; nil before
 }
 
-// reading keeps the engine open until the function that it returns is called.
-func (s *Spool) reading() (done func(), err error) {
+// reading keeps the engine open until readers.done is called, unless it
+// returns ErrClosed.
+func (s *Spool) reading() error {
 	r := &s.readers
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
-		return nil, ErrClosed
+		return ErrClosed
 	}
 	r.n++
-	return r.done, nil
+	return nil
 }
 
 func (r *readers) done() {

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"anymx/edge/mail"
@@ -310,6 +311,34 @@ func TestDraftEnds(t *testing.T) {
 	})
 }
 
+// A draft takes no more memory than Options.InlineMax however long it gets,
+// and nothing is lost between its pieces.
+func TestDraftMemory(t *testing.T) {
+	o := testOptions(memory())
+	o.InlineMax = 256 << 10
+	s := openTest(t, o)
+	rng := rand.New(rand.NewPCG(8, 8))
+	body := randomOf(rng, 3<<20)
+	d := begin(t, s, "")
+	for rest := body; len(rest) > 0; {
+		n := min(len(rest), []int{1, 1000, 40_000, 64 << 10, 100_000}[rng.IntN(5)])
+		if _, err := d.Write(rest[:n]); err != nil {
+			t.Fatal(err)
+		}
+		rest = rest[n:]
+		if c := cap(d.buf.b); int64(c) > o.InlineMax || d.file != nil && c > spillPiece {
+			t.Fatalf("buffer of %d octets after %d", c, d.Size())
+		}
+	}
+	m, err := d.Commit(message())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := bodyOf(m); err != nil || !bytes.Equal(got, body) {
+		t.Errorf("other body, %v", err)
+	}
+}
+
 // The memory of bodies is bounded, given back by Release, and not before the
 // last reader is done.
 func TestMemoryBudget(t *testing.T) {
@@ -345,6 +374,29 @@ func TestMemoryBudget(t *testing.T) {
 	r.Close()
 	if got := s.Stats().MemoryBytes; got != 0 {
 		t.Errorf("%d octets in memory", got)
+	}
+}
+
+// An envelope of thousands of recipients does not leave its memory in the pool
+// of small buffers, and comes back whole.
+func TestManyRecipients(t *testing.T) {
+	s := openTest(t, testOptions(memory()))
+	env := message()
+	for i := range 20_000 {
+		env.Recipients = append(env.Recipients, mail.Recipient{Path: mail.Path{Local: fmt.Sprint("r", i), Domain: "example.net"}})
+	}
+	m, err := begin(t, s, "to all").Commit(env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, _, err := s.Load(m.Envelope.ID)
+	if err != nil || !slices.Equal(got.Envelope.Recipients, env.Recipients) {
+		t.Errorf("%d recipients, %v", len(got.Envelope.Recipients), err)
+	}
+	for range 10 {
+		if b := newBuffer(0); cap(b.b) != bufferSizes[0] {
+			t.Fatalf("a small buffer of %d octets", cap(b.b))
+		}
 	}
 }
 
@@ -765,6 +817,9 @@ func TestOpenErrors(t *testing.T) {
 		{"strange version", "is none of ours", func(t *testing.T, o *Options) { write(t, filepath.Join(o.Dir, "VERSION"), "something else") }},
 		{"inline too big", "between 1 and", func(t *testing.T, o *Options) { o.InlineMax = MaxInline + 1 }},
 		{"inline negative", "between 1 and", func(t *testing.T, o *Options) { o.InlineMax = -1 }},
+		{"disk not known", "no figure", func(t *testing.T, o *Options) {
+			o.DiskReserve, o.DiskFree = 1, func(string) (int64, error) { return 0, errors.New("no figure") }
+		}},
 		{"not a directory", "spool", func(t *testing.T, o *Options) { o.Dir = filepath.Join(o.Dir, "f"); write(t, o.Dir, "") }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -844,5 +899,76 @@ func TestClockStepsBack(t *testing.T) {
 	second := store(t, s, nil).Envelope.ID
 	if bytes.Compare(second[:], first[:]) <= 0 {
 		t.Errorf("%s (%v) after %s (%v)", second, second.Time(), first, first.Time())
+	}
+}
+
+// What the engine holds of removed messages can be given back to the disk.
+func TestReclaim(t *testing.T) {
+	o := testOptions(memory())
+	s := openTest(t, o)
+	var ids []mail.ID
+	for range 1500 {
+		ids = append(ids, store(t, s, make([]byte, 4000)).Envelope.ID)
+	}
+	kept := ids[700]
+	for _, id := range ids {
+		if id != kept {
+			if err := s.Remove(id); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	before := s.engine.usage()
+	if before < 2<<20 {
+		t.Fatalf("the engine only has %d octets on the disk", before)
+	}
+	shrinks := func(to int64) {
+		t.Helper()
+		if !eventually(5*time.Second, func() bool { // once the removals are written
+			s.reclaim(t.Context())
+			return s.engine.usage() < to
+		}) {
+			t.Errorf("%d octets, %d before", s.engine.usage(), before)
+		}
+	}
+	// What is young is not rewritten for the sake of one message among its
+	// neighbours, so that one keeps a blob file or two.
+	shrinks(before / 2)
+	if _, _, err := loaded(s, kept); err != nil {
+		t.Error(err)
+	}
+	if err := s.Remove(kept); err != nil {
+		t.Fatal(err)
+	}
+	shrinks(100_000)
+}
+
+// Trouble in the background makes the spool refuse until the engine works
+// again; corruption makes it refuse for good.
+func TestBackgroundTrouble(t *testing.T) {
+	s := openTest(t, testOptions(memory()))
+	l := s.engine.listener()
+	wantEngine := func(want bool) {
+		t.Helper()
+		var full *Full
+		if err := s.Accepting(); errors.As(err, &full) != want || want && full.Reason != ReasonEngine {
+			t.Errorf("%v", err)
+		}
+		if err := s.Probe(t.Context()); (err != nil) != want {
+			t.Errorf("probe: %v", err)
+		}
+	}
+	wantEngine(false)
+	l.BackgroundError(errors.New("read"))
+	wantEngine(true)
+	l.FlushEnd(pebble.FlushInfo{Err: errors.New("again")})
+	wantEngine(true)
+	l.FlushEnd(pebble.FlushInfo{})
+	wantEngine(false)
+	l.DataCorruption(pebble.DataCorruptionInfo{Path: "x", Details: errors.New("bits")})
+	l.FlushEnd(pebble.FlushInfo{})
+	wantEngine(true)
+	if err := s.engine.err(); err != nil {
+		t.Errorf("failed for good: %v", err)
 	}
 }

@@ -16,7 +16,7 @@ type State struct {
 	LastTry  time.Time // when the last try began; zero: at arrival
 	// Held keeps the message from being tried until somebody releases it.
 	Held       bool
-	HoldReason string // for people
+	HoldReason string // for people; cut to MaxLast octets
 	// DelayNoticed is set when the sender has been told of the delay.
 	DelayNoticed bool
 	// Recipients is nil while all are pending, else there is one for each
@@ -31,7 +31,8 @@ type RecipientState struct {
 	At     time.Time // when Status or Last was learned
 }
 
-// MaxLast is how many octets of RecipientState.Last are kept.
+// MaxLast is how many octets of RecipientState.Last and State.HoldReason are
+// kept.
 const MaxLast = 512
 
 // Status is where a recipient stands.

@@ -44,11 +44,10 @@ func (s *Spool) Stats() Stats {
 }
 
 func (s *Spool) engineStats() (EngineStats, bool) {
-	done, err := s.reading()
-	if err != nil {
+	if err := s.reading(); err != nil {
 		return EngineStats{}, false
 	}
-	defer done()
+	defer s.readers.done()
 	if s.engine.err() != nil {
 		return EngineStats{}, false
 	}

@@ -135,9 +135,9 @@ func TestDiskFull(t *testing.T) {
 		size    int
 		reserve int64
 	}{
-		{"small, reserve", 1000, 24 << 20},
+		{"small, reserve", 3500, 24 << 20},
 		{"big, reserve", 300_000, 24 << 20},
-		{"small, no reserve", 1000, 0},
+		{"small, no reserve", 3500, 0},
 		{"big, no reserve", 300_000, 0},
 	} {
 		t.Run(strings.ReplaceAll(c.name, ", ", "_"), func(t *testing.T) {
@@ -148,7 +148,7 @@ func TestDiskFull(t *testing.T) {
 				return
 			}
 			dir := t.TempDir()
-			if err := syscall.Mount("spool-test", dir, "tmpfs", 0, "size=64m"); err != nil {
+			if err := syscall.Mount("spool-test", dir, "tmpfs", 0, "size=48m"); err != nil {
 				t.Skip("mount: ", err)
 			}
 			t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })

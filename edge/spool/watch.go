@@ -43,11 +43,13 @@ func (s *Spool) watch(ctx context.Context) {
 
 // look takes stock of the disk, and of how long the committer has been at it.
 func (s *Spool) look(now time.Time) {
-	if free, err := s.o.DiskFree(s.o.Dir); err == nil {
-		s.ledger.looked(free)
-	} else if s.o.DiskReserve > 0 {
+	if err := s.lookAtDisk(); err != nil {
 		s.metrics.errors.disk.Inc()
-		s.o.Log.Warn("spool: free space is not known", "err", err)
+		if !s.blind.Swap(true) {
+			s.o.Log.Warn("spool: free space is not known, the last figure stays", "err", err)
+		}
+	} else {
+		s.blind.Store(false)
 	}
 	took := s.committer.busy(now)
 	switch was := s.ledger.hangs.Load(); {
@@ -59,6 +61,19 @@ func (s *Spool) look(now time.Time) {
 		s.ledger.hangs.Store(nil)
 		s.o.Log.Info("spool: commits go on")
 	}
+}
+
+// lookAtDisk asks how much is free. Where nothing depends on it, it need not be
+// known.
+func (s *Spool) lookAtDisk() error {
+	free, err := s.o.DiskFree(s.o.Dir)
+	switch {
+	case err == nil:
+		s.ledger.looked(free)
+	case s.o.DiskReserve > 0:
+		return fmt.Errorf("free space: %w", err)
+	}
+	return nil
 }
 
 // When space is given back without the engine's own doing: removed messages
@@ -95,20 +110,20 @@ func (s *Spool) reclaim(ctx context.Context) {
 // means that the spool can store, whatever its limits say. It returns ctx's
 // error when that ends first; while such a probe hangs, others fail at once.
 func (s *Spool) Probe(ctx context.Context) error {
-	done, err := s.reading()
-	if err != nil {
+	if err := s.reading(); err != nil {
 		return err
 	}
 	if !s.probing.CompareAndSwap(false, true) {
-		done()
+		s.readers.done()
 		return errors.New("spool probe: the last one has not returned")
 	}
 	result := make(chan error, 1)
 	s.wait.Go(func() {
-		defer done()
+		defer s.readers.done()
 		defer s.probing.Store(false)
 		result <- s.probe()
 	})
+	var err error
 	select {
 	case err = <-result:
 	case <-ctx.Done():
