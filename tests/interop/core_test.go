@@ -3,8 +3,6 @@ package interop
 import (
 	"bytes"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"net/netip"
 	"os"
@@ -17,7 +15,6 @@ import (
 	"anymx/edge/mail"
 	"anymx/edge/queue"
 	"anymx/edge/smtpc"
-	"anymx/edge/smtpc/smtptest"
 	"anymx/edge/spool"
 )
 
@@ -138,6 +135,7 @@ func (e edge) handOver(rcpt, maildir string) {
 }
 
 func TestPostfixAsCore(t *testing.T) {
+	t.Parallel()
 	p := &postfix{users: []string{"b@example.net", "c@example.net", "ü@example.net"}}
 	p.start(t)
 	e := newEdge(t, handoff.Options{Addresses: []string{p.addr}, TLSMode: smtpc.TLSNever})
@@ -177,27 +175,12 @@ func TestPostfixAsCore(t *testing.T) {
 
 // TestPostfixOverTLS hands over with STARTTLS, verified.
 func TestPostfixOverTLS(t *testing.T) {
+	t.Parallel()
 	need(t, "postconf")
-	dir := folder(t)
-	cert, roots := smtptest.Certificate("127.0.0.1")
-	p := &postfix{
-		users: []string{"b@example.net"},
-		cert:  filepath.Join(dir, "cert.pem"), key: filepath.Join(dir, "key.pem"),
-	}
-	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for file, block := range map[string]*pem.Block{
-		p.cert: {Type: "CERTIFICATE", Bytes: cert.Certificate[0]},
-		p.key:  {Type: "PRIVATE KEY", Bytes: key},
-	} {
-		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	c := newCertificate(t, "127.0.0.1")
+	p := &postfix{users: []string{"b@example.net"}, cert: c.cert, key: c.key}
 	p.start(t)
-	e := newEdge(t, handoff.Options{Addresses: []string{p.addr}, TLSMode: smtpc.TLSRequire, TLS: &tls.Config{RootCAs: roots}})
+	e := newEdge(t, handoff.Options{Addresses: []string{p.addr}, TLSMode: smtpc.TLSRequire, TLS: &tls.Config{RootCAs: c.roots}})
 	e.handOver("b@example.net", p.mailbox("b@example.net"))
 	p.logged(t, "TLS connection established", "TLSv1.3")
 }
@@ -205,6 +188,7 @@ func TestPostfixOverTLS(t *testing.T) {
 // TestPostfixWithoutExtensions makes the client wait for each reply, and stuff
 // its dots.
 func TestPostfixWithoutExtensions(t *testing.T) {
+	t.Parallel()
 	p := &postfix{
 		users:    []string{"b@example.net"},
 		settings: map[string]string{"smtpd_discard_ehlo_keywords": "pipelining, chunking, xforward, dsn, size"},
@@ -217,6 +201,7 @@ func TestPostfixWithoutExtensions(t *testing.T) {
 // TestPostfixClosesIdle: Postfix gives a kept connection up with a 421, and the
 // next message goes out all the same.
 func TestPostfixClosesIdle(t *testing.T) {
+	t.Parallel()
 	p := &postfix{users: []string{"b@example.net"}, settings: map[string]string{"smtpd_timeout": "1s"}}
 	p.start(t)
 	e := newEdge(t, handoff.Options{Addresses: []string{p.addr}, TLSMode: smtpc.TLSNever})
@@ -236,6 +221,7 @@ func TestPostfixClosesIdle(t *testing.T) {
 }
 
 func TestDovecotAsCore(t *testing.T) {
+	t.Parallel()
 	d := &dovecot{users: []string{"b@example.net", "c@example.net"}}
 	d.start(t)
 	e := newEdge(t, handoff.Options{LMTP: true, Addresses: []string{d.addr}, TLSMode: smtpc.TLSNever})
@@ -281,6 +267,7 @@ func TestDovecotAsCore(t *testing.T) {
 // TestDovecotCannotStore: Dovecot takes the recipient, and fails when it has the
 // message. Nothing is lost: the message stays with us.
 func TestDovecotCannotStore(t *testing.T) {
+	t.Parallel()
 	d := &dovecot{users: []string{"b@example.net", "c@example.net"}}
 	d.start(t)
 	if err := os.Mkdir(filepath.Join(d.dir, "mail", "b@example.net"), 0o700); err != nil { // of root

@@ -16,8 +16,8 @@ type dovecot struct {
 	server
 
 	// Before start:
-	users    []string // addresses with a mailbox each
-	settings string   // more lines for the end of its configuration
+	users []string // addresses with a mailbox each
+	quota int      // of each mailbox, in KiB; 0: none
 
 	dir string // of everything
 }
@@ -46,7 +46,7 @@ func (d *dovecot) start(t testing.TB) {
 		t.Fatal(err)
 	}
 	config := filepath.Join(d.dir, "dovecot.conf")
-	text := d.config(string(version), port, passwd) + d.settings
+	text := d.config(string(version), port, passwd)
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -81,5 +81,17 @@ func (d *dovecot) config(version string, port int, passwd string) string {
 			"userdb passwd-file {\n  passwd_file_path = "+passwd+"\n}",
 			fmt.Sprintf("service lmtp {\n  inet_listener lmtp {\n    listen = 127.0.0.1\n    port = %d\n  }\n}", port))
 	}
+	if d.quota > 0 {
+		lines = append(lines, d.limit(version))
+	}
 	return strings.Join(lines, "\n") + "\n"
+}
+
+// limit makes Dovecot refuse, once it has the whole message, what is over the
+// quota of a mailbox.
+func (d *dovecot) limit(version string) string {
+	if strings.HasPrefix(version, "2.3.") {
+		return fmt.Sprintf("mail_plugins = quota\nplugin {\n  quota = maildir:User quota\n  quota_rule = *:storage=%dK\n}", d.quota)
+	}
+	return fmt.Sprintf("mail_plugins {\n  quota = yes\n}\nquota_storage_size = %dk\nquota_storage_grace = 0\nquota \"User quota\" {\n}", d.quota)
 }

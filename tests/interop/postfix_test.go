@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// postfix is a private Postfix that delivers to Maildirs, and relays what its
-// relayTo says. The zero value has no mailbox.
+// postfix is a private Postfix that delivers to Maildirs. The zero value has no
+// mailbox, and relays nothing.
 type postfix struct {
 	server
 
@@ -21,6 +21,7 @@ type postfix struct {
 	hostname  string            // "" means postfix.test
 	users     []string          // addresses with a mailbox each
 	settings  map[string]string // more lines for main.cf
+	services  []string          // more lines for master.cf
 	cert, key string            // PEM files for STARTTLS; "": none
 
 	dir    string // of everything
@@ -93,7 +94,7 @@ func (p *postfix) layOut(t testing.TB, port int) {
 		do(os.Chmod(dir, mode))
 	}
 	do(os.WriteFile(filepath.Join(p.config, "main.cf"), []byte(p.main(queue, data, boxes)), 0o644))
-	do(os.WriteFile(filepath.Join(p.config, "master.cf"), []byte(postfixMaster(port)), 0o644))
+	do(os.WriteFile(filepath.Join(p.config, "master.cf"), []byte(p.master(port)), 0o644))
 }
 
 // nobody owns the mailboxes of all test servers.
@@ -134,14 +135,14 @@ func (p *postfix) main(queue, data, boxes string) string {
 		lines = append(lines, "smtpd_tls_security_level = may", "smtpd_tls_loglevel = 1",
 			"smtpd_tls_chain_files = "+p.key+", "+p.cert)
 	}
-	for name, value := range p.settings {
+	for name, value := range p.settings { // the last line of a name is what counts
 		lines = append(lines, name+" = "+value)
 	}
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// postfixMaster is a master.cf without chroot, its SMTP server at port.
-func postfixMaster(port int) string {
+// master is a master.cf without chroot, its SMTP server at port.
+func (p *postfix) master(port int) string {
 	services := []string{
 		fmt.Sprintf("127.0.0.1:%d inet n - n - - smtpd", port),
 		"pickup unix n - n 60 1 pickup", "cleanup unix n - n - 0 cleanup", "qmgr unix n - n 300 1 qmgr",
@@ -153,5 +154,5 @@ func postfixMaster(port int) string {
 		"virtual unix - n n - - virtual", "lmtp unix - - n - - lmtp", "anvil unix - - n - 1 anvil",
 		"scache unix - - n - 1 scache", "postlog unix-dgram n - n - 1 postlogd",
 	}
-	return strings.Join(services, "\n") + "\n"
+	return strings.Join(append(services, p.services...), "\n") + "\n"
 }

@@ -1,26 +1,46 @@
-// Package interop holds anymx against real mail software: Postfix and Dovecot,
-// each a private instance with its own configuration, folders and ports,
-// started by the test and ended by it. The packaged instances are neither
-// configured nor started.
+// Package interop holds anymx against real mail software: swaks, Python's
+// smtplib and Postfix as senders, Postfix and Dovecot as cores. Each server is a
+// private instance with its own configuration, folders and ports, started by
+// the test and ended by it. The packaged instances are neither configured nor
+// started.
 //
-// Tests assert at the far side: the file in the mailbox, the line in the other
-// server's log.
+// Some tests hold a part against a server; where a sender stands in front, the
+// real programs run. All assert at the far side: the file in the mailbox, the
+// line in the other server's log.
 package interop
 
 import (
 	"bytes"
-	"errors"
+	"flag"
 	"fmt"
-	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"anymx/tests/pop"
 )
+
+// TestMain has more tests run at once than there are processors: they wait for
+// servers more than they compute. -parallel says otherwise.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		_ = f.Value.Set(strconv.Itoa(2 * runtime.GOMAXPROCS(0))) // which is a number
+	}
+	os.Exit(pop.Main(m))
+}
+
+// patience is how long anything may take that is expected at once: the machine
+// may be busy with something else.
+const patience = time.Minute
 
 // need skips the test where it can't run: not root, or a program is missing. In
 // CI that is a failure.
@@ -55,12 +75,16 @@ func folder(t testing.TB) string {
 // freePort is a port of loopback that nobody listens on.
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	return portOf(t, pop.FreeAddress(t))
+}
+
+func portOf(t testing.TB, address string) int {
+	t.Helper()
+	ap, err := netip.ParseAddrPort(address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return int(ap.Port())
 }
 
 // server is a mail server's process. Its log is shown when the test fails.
@@ -89,7 +113,7 @@ func start(t testing.TB, addr, logFile string, program string, args ...string) s
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-ended:
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			t.Errorf("%s does not end", program)
 		}
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // whoever of its group is left
@@ -100,7 +124,7 @@ func start(t testing.TB, addr, logFile string, program string, args ...string) s
 	})
 	s := server{addr: addr, log: logFile}
 	var last error
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		select {
 		case err := <-ended:
 			ended <- err
@@ -155,9 +179,9 @@ func (s server) logged(t testing.TB, parts ...string) {
 	}
 }
 
-// eventually waits for ok, ten seconds at most.
+// eventually waits for ok, as long as patience lasts.
 func eventually(ok func() bool) bool {
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		if ok() {
 			return true
 		}
@@ -165,47 +189,4 @@ func eventually(ok func() bool) bool {
 			return false
 		}
 	}
-}
-
-// mailbox waits for n messages in a Maildir and returns them, header and body
-// apart, their lines ended by LF as mail servers store them.
-func mailbox(t testing.TB, dir string, n int) (list []stored) {
-	t.Helper()
-	ok := eventually(func() bool {
-		files, err := os.ReadDir(filepath.Join(dir, "new"))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			t.Fatal(err)
-		}
-		return len(files) >= n
-	})
-	files, _ := os.ReadDir(filepath.Join(dir, "new"))
-	if !ok || len(files) != n {
-		t.Fatalf("%d messages in %s, want %d", len(files), dir, n)
-	}
-	for _, file := range files {
-		text, err := os.ReadFile(filepath.Join(dir, "new", file.Name()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
-		header, body, ok := bytes.Cut(text, []byte("\n\n"))
-		if !ok {
-			t.Fatalf("%s has no body", file.Name())
-		}
-		list = append(list, stored{header, body})
-	}
-	return list
-}
-
-// stored is a message in a mailbox.
-type stored struct{ header, body []byte }
-
-// subject is the one line that a test knows a message by.
-func (s stored) subject() string {
-	for line := range strings.Lines(string(s.header)) {
-		if text, ok := strings.CutPrefix(line, "Subject: "); ok {
-			return strings.TrimSpace(text)
-		}
-	}
-	return ""
 }

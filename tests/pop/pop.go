@@ -97,11 +97,17 @@ func (p *PoP) write() {
 	}
 }
 
-// Reconfigure has the running edge work by other keys of [ingress].
-func (p *PoP) Reconfigure(ingress string) {
+// Rewrite writes the config file with other keys of [ingress]. The edge takes
+// them with its next start or reload.
+func (p *PoP) Rewrite(ingress string) {
 	p.t.Helper()
 	p.options.Ingress = ingress
 	p.write()
+}
+
+// Reload has the edge read its config again.
+func (p *PoP) Reload() {
+	p.t.Helper()
 	if _, err := p.client.Reload(p.t.Context()); err != nil {
 		p.t.Fatal(err)
 	}

@@ -1,0 +1,125 @@
+# anymx. `make help` lists what can be asked for.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+.DELETE_ON_ERROR:
+
+# The programs are static, name no path of the machine that built them, and
+# carry the tag and commit that they were built from.
+# Root may build another user's tree.
+GIT     := git -c safe.directory='*'
+VERSION := $(shell $(GIT) describe --tags --always --dirty 2>/dev/null || echo devel)
+BUILD   := -trimpath -ldflags '-s -w -X anymx/edge.Version=$(VERSION) -X anymx/edge/control.release=$(VERSION)'
+
+# Tools are pinned here, not in go.mod: they are no part of what ships.
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
+
+# A Go file longer than this is asked whether it is still one noun.
+LONG_FILE := 500
+
+# Every file of the tree that git would take, NUL-separated. Works in a tree
+# that is not committed yet, and does not look into bin/ or .run/.
+FILES := $(GIT) ls-files -z --cached --others --exclude-standard
+
+# No C anywhere but in the race detector, and our own stamp instead of Go's.
+export CGO_ENABLED := 0
+export GOFLAGS     := $(GOFLAGS) -buildvcs=false
+
+.PHONY: build
+build: go ## the programs, into bin/
+	go build $(BUILD) -o bin/ ./cmd/...
+
+.PHONY: run
+run: build ## a node and a core on loopback, real mail through them (Ctrl-C stops it)
+	@.ci/setup run
+	@go build -o bin/.run ./tests/run
+	@exec bin/.run $(RUN_ARGS)
+
+.PHONY: test
+test: go ## all tests; skips are listed with their reason (FUZZTIME=5s also fuzzes)
+	@.ci/setup test
+	@go run ./tests/ladder $(TEST_ARGS)
+
+.PHONY: fuzz
+fuzz: go ## each fuzz target for FUZZTIME (default 30s)
+	@go run ./tests/ladder -only-fuzz $(TEST_ARGS)
+
+.PHONY: bench
+bench: build ## anymx and Postfix side by side, into docs/benchmarks.md
+	@.ci/setup bench
+	go run ./tests/bench $(BENCH_ARGS)
+
+.PHONY: check
+check: format vet staticcheck rules generated shell vulnerabilities long ## everything that reads the code without running it
+
+.PHONY: format
+format: # gofmt has nothing to change
+	@bad=$$($(FILES) -- '*.go' | xargs -0r gofmt -l); \
+	if [ -n "$$bad" ]; then echo "format: gofmt would change:"; echo "$$bad"; exit 1; fi; \
+	echo "format: ok"
+
+.PHONY: vet
+vet: go
+	@go vet ./...
+	@echo "vet: ok"
+
+.PHONY: staticcheck
+staticcheck: go
+	@go run $(STATICCHECK) ./...
+	@echo "staticcheck: ok"
+
+.PHONY: rules
+rules: go # who imports whom, what is pure, what is documented, what lies at the top
+	@go test -count=1 ./tests/rules
+
+# Generated files are committed, so that a build needs no generator. Where a
+# source asks for one, its output must be what is committed.
+.PHONY: generated
+generated: go
+	@if ! $(FILES) -- '*.go' | xargs -0r grep -l '^//go:generate ' >/dev/null; then \
+		echo "generated: nothing is generated"; exit 0; fi; \
+	sums() { $(FILES) | xargs -0r grep -lZI '^// Code generated .* DO NOT EDIT' | xargs -0r sha256sum; }; \
+	before=$$(sums); go generate ./...; \
+	if ! diff <(echo "$$before") <(sums); then echo "generated: these files were not current"; exit 1; fi; \
+	echo "generated: ok"
+
+.PHONY: shell
+shell: # shellcheck, where it is installed
+	@.ci/setup check
+	@if ! command -v shellcheck >/dev/null; then echo "shell: skipped, shellcheck is not installed"; exit 0; fi; \
+	$(FILES) | xargs -0r grep -lZIm1 -E '^#!.*[/ ](ba)?sh( |$$)' | xargs -0r shellcheck; \
+	echo "shell: ok"
+
+# Known vulnerabilities in what we import. The database is asked for only
+# where its address is given, so that nothing here ever reaches out unasked:
+# GOVULNDB=https://vuln.go.dev make check
+.PHONY: vulnerabilities
+vulnerabilities: go
+	@if [ -z "$${GOVULNDB:-}" ]; then \
+		echo "vulnerabilities: skipped, no database (GOVULNDB names one: https://vuln.go.dev or file:///PATH)"; exit 0; fi; \
+	go run $(GOVULNCHECK) -db "$$GOVULNDB" ./...
+
+.PHONY: long
+long: # a warning, never an error
+	@$(FILES) -- '*.go' | xargs -0r wc -l | \
+	awk '$$2 != "total" && $$1 > $(LONG_FILE) { print "long: " $$2 " has " $$1 " lines; is it still one noun?" }'
+
+.PHONY: go
+go: # is there a Go that can build this?
+	@command -v go >/dev/null || { echo "anymx needs Go 1.26 or newer, and there is no go command here: https://go.dev/dl/"; exit 1; }
+	@have=$$(GOTOOLCHAIN=local go env GOVERSION); mode=$$(go env GOTOOLCHAIN); \
+	minor=$${have#go1.}; minor=$${minor%%[!0-9]*}; \
+	if [ "$${minor:-0}" -ge 26 ]; then exit 0; fi; \
+	if [ "$${minor:-0}" -ge 21 ] && [ "$$mode" != local ]; then \
+		echo "the Go here is $$have; it fetches the newer one that go.mod names"; exit 0; fi; \
+	echo "anymx needs Go 1.26 or newer; the one here is $$have: https://go.dev/dl/"; exit 1
+
+.PHONY: clean
+clean: ## removes bin/ and the state of make run (.run/)
+	rm -rf bin .run
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -1,0 +1,131 @@
+// Command ladder climbs the test ladder: it runs the tests of all packages,
+// then each fuzz target for a bounded time, and ends with one line that counts
+// what passed, failed and was skipped.
+//
+// What happens to the data: `go list` names the packages and their test files;
+// `go test -json` runs them, first those that are worth the race detector,
+// then those that drive whole programs from outside; a Tally reads the events,
+// passes on what a reader of `go test` expects to see, and keeps the reason of
+// every skip. Under CI=true a skip is a failure: there, whatever a test needs
+// has been installed, and a test that cannot run proves nothing.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"regexp"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// options is what the command line and the environment ask for.
+type options struct {
+	dir       string // where the Go command runs; "": here
+	patterns  []string
+	ci        bool           // no cached results, no skips
+	fuzzTime  time.Duration  // for each fuzz target; 0: seeds only
+	onlyFuzz  bool           // leave the tests out
+	timeout   time.Duration  // for the tests of one package
+	allowSkip *regexp.Regexp // "package TestName" that may skip under CI; nil: none
+	out       io.Writer
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	o, err := parse(os.Args[1:], os.Getenv)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "ladder:", err)
+		os.Exit(2)
+	}
+	o.out = os.Stdout
+	good, err := climb(ctx, o)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "ladder:", err)
+	}
+	if err != nil || !good {
+		stop()
+		os.Exit(1)
+	}
+}
+
+// parse reads flags and environment. Unless FUZZTIME is set it is 5s under CI,
+// 30s where fuzzing is all that is asked for, and 0 elsewhere.
+func parse(args []string, env func(string) string) (options, error) {
+	o := options{ci: env("CI") == "true"}
+	var allow string
+	f := flag.NewFlagSet("ladder", flag.ContinueOnError)
+	f.BoolVar(&o.onlyFuzz, "only-fuzz", false, "run the fuzz targets only")
+	f.DurationVar(&o.timeout, "timeout", 20*time.Minute, "limit for the tests of one package")
+	f.StringVar(&allow, "allow-skip", "", "regular expression on \"package TestName\": may skip under CI=true")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	switch v := env("FUZZTIME"); {
+	case v != "":
+		d, err := time.ParseDuration(v)
+		if err != nil || d < 0 {
+			return o, fmt.Errorf("FUZZTIME=%s is not a duration such as 5s", v)
+		}
+		o.fuzzTime = d
+	case o.ci:
+		o.fuzzTime = 5 * time.Second
+	case o.onlyFuzz:
+		o.fuzzTime = 30 * time.Second
+	}
+	if allow != "" {
+		re, err := regexp.Compile(allow)
+		if err != nil {
+			return o, fmt.Errorf("-allow-skip: %w", err)
+		}
+		o.allowSkip = re
+	}
+	if o.patterns = f.Args(); len(o.patterns) == 0 {
+		o.patterns = []string{"./..."}
+	}
+	return o, nil
+}
+
+// climb runs everything and says whether all of it was good. An error means
+// that something could not be run at all.
+func climb(ctx context.Context, o options) (bool, error) {
+	start := time.Now()
+	o.out = &shared{out: o.out}
+	packages, err := list(ctx, o.dir, o.patterns)
+	if err != nil {
+		return false, err
+	}
+	tally := NewTally(o.out)
+	if !o.onlyFuzz {
+		if err := runTests(ctx, o, packages, tally); err != nil {
+			return false, err
+		}
+	}
+	if o.fuzzTime > 0 {
+		if err := runFuzz(ctx, o, packages, tally); err != nil {
+			return false, err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return false, fmt.Errorf("stopped: %w", context.Cause(ctx))
+	}
+	return tally.Summary(o.ci, o.allowSkip, time.Since(start)), nil
+}
+
+// shared is a writer for the tally and for what the Go command says on its
+// standard error, which comes from another goroutine.
+type shared struct {
+	mu  sync.Mutex
+	out io.Writer
+}
+
+func (s *shared) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.out.Write(p)
+}

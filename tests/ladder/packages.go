@@ -1,0 +1,188 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// testPackage is one package that has tests.
+type testPackage struct {
+	ImportPath string
+	Dir        string
+	Module     struct{ Path string }
+
+	TestGoFiles, XTestGoFiles []string
+}
+
+// plain are the rooms whose tests are run without the race detector: they
+// build programs and drive them from outside, where it would see nothing and
+// cost several times the time.
+var plain = []string{
+	"tests/bench", "tests/interop", "tests/ladder", "tests/node", "tests/rules", "tests/run", "tests/soak",
+}
+
+// raced says whether p is run with the race detector.
+func (p testPackage) raced() bool {
+	room := strings.TrimPrefix(p.ImportPath, p.Module.Path+"/")
+	for _, name := range plain {
+		if room == name || strings.HasPrefix(room, name+"/") {
+			return false
+		}
+	}
+	return true
+}
+
+// fuzzTargets are the names of p's FuzzX functions.
+func (p testPackage) fuzzTargets() ([]string, error) {
+	var names []string
+	files := token.NewFileSet()
+	for _, name := range append(append([]string(nil), p.TestGoFiles...), p.XTestGoFiles...) {
+		file, err := parser.ParseFile(files, filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution)
+		if err != nil {
+			return nil, err
+		}
+		for _, decl := range file.Decls {
+			f, ok := decl.(*ast.FuncDecl)
+			if ok && f.Recv == nil && strings.HasPrefix(f.Name.Name, "Fuzz") && f.Type.Params.NumFields() == 1 {
+				names = append(names, f.Name.Name)
+			}
+		}
+	}
+	return names, nil
+}
+
+// list asks the Go command for the packages that have tests.
+func list(ctx context.Context, dir string, patterns []string) ([]testPackage, error) {
+	args := append([]string{"list", "-json=ImportPath,Dir,Module,TestGoFiles,XTestGoFiles"}, patterns...)
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = dir
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("go list: %w\n%s", err, stderr.Bytes())
+	}
+	var all []testPackage
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p testPackage
+		switch err := d.Decode(&p); {
+		case errors.Is(err, io.EOF):
+			if len(all) == 0 {
+				return nil, fmt.Errorf("no package in %s has tests", strings.Join(patterns, " "))
+			}
+			return all, nil
+		case err != nil:
+			return nil, fmt.Errorf("go list: %w", err)
+		}
+		if len(p.TestGoFiles)+len(p.XTestGoFiles) > 0 {
+			all = append(all, p)
+		}
+	}
+}
+
+// runTests runs the tests of all packages: those with the race detector
+// first, then the others. The Go command spreads each group over the cores.
+func runTests(ctx context.Context, o options, packages []testPackage, tally *Tally) error {
+	race, without := []string{"-race"}, []string(nil)
+	if !raceWorks(ctx) {
+		if o.ci {
+			return errors.New("the race detector needs a C compiler, and there is none")
+		}
+		fmt.Fprintln(o.out, "no C compiler here: the tests run without the race detector")
+		race = nil
+	}
+	for _, group := range []struct {
+		raced bool
+		flags []string
+	}{{true, race}, {false, without}} {
+		args := append([]string{"test", "-json", "-timeout", o.timeout.String()}, group.flags...)
+		if o.ci {
+			args = append(args, "-count=1")
+		}
+		n := len(args)
+		for _, p := range packages {
+			if p.raced() == group.raced {
+				args = append(args, p.ImportPath)
+			}
+		}
+		if len(args) == n {
+			continue
+		}
+		if err := goTest(ctx, o, args, tally.Read); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// raceWorks says whether `go test -race` can be linked here.
+func raceWorks(ctx context.Context) bool {
+	cc, err := exec.CommandContext(ctx, "go", "env", "CC").Output()
+	if err != nil {
+		return false
+	}
+	words := strings.Fields(string(cc))
+	if len(words) == 0 {
+		return false
+	}
+	_, err = exec.LookPath(words[0])
+	return err == nil
+}
+
+// goTest runs the Go command and gives its output to read. That tests fail is
+// no error: the output says so. A command that fails without having said
+// anything is one.
+func goTest(ctx context.Context, o options, args []string, read func(io.Reader) error) error {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Cancel = func() error { return nil } // a Ctrl-C reaches the whole process group
+	cmd.WaitDelay = 30 * time.Second
+	cmd.Dir = o.dir
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as the programs are built
+	if slices.Contains(args, "-race") {
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=1") // it can't be linked otherwise
+	}
+	cmd.Stderr = o.out
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	counted := &counter{Reader: out}
+	readErr := read(counted)
+	_, _ = io.Copy(io.Discard, out) // let the command end
+	err = cmd.Wait()
+	switch {
+	case readErr != nil:
+		return fmt.Errorf("go %s: %w", args[0], readErr)
+	case err != nil && counted.n == 0:
+		return fmt.Errorf("go %s: %w", args[0], err)
+	}
+	return nil
+}
+
+// counter counts the bytes that were read through it.
+type counter struct {
+	io.Reader
+	n int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n += int64(n)
+	return n, err
+}

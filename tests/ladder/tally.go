@@ -1,0 +1,227 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+)
+
+// event is one line of `go test -json` (see `go doc test2json`).
+type event struct {
+	Action      string
+	Package     string
+	ImportPath  string // of build-output and build-fail, instead of Package
+	Test        string
+	Output      string
+	FailedBuild string
+}
+
+// result of one test, or of a package that failed beside its tests.
+type result struct {
+	name   string // "package TestName"
+	action string // "pass", "fail" or "skip"
+	reason string // of a skip, in one line
+}
+
+// Tally turns the events of test runs into what a reader of `go test` expects
+// and counts the results. A test that has subtests is not counted, they are.
+type Tally struct {
+	out      io.Writer
+	results  []result
+	packages map[string]*packageRun
+}
+
+// packageRun is what is known of a package until it ends.
+type packageRun struct {
+	order   []string                    // tests in the order of their first event
+	outputs map[string]*strings.Builder // by test; of a package in quiet success nothing is shown
+	actions map[string]string
+}
+
+// NewTally writes to out.
+func NewTally(out io.Writer) *Tally {
+	return &Tally{out: out, packages: map[string]*packageRun{}}
+}
+
+// Read takes events until r ends. A line that is no event is passed on.
+func (t *Tally) Read(r io.Reader) error {
+	lines := bufio.NewReader(r)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if len(line) > 0 {
+			var e event
+			if json.Unmarshal(line, &e) != nil || e.Action == "" {
+				fmt.Fprintf(t.out, "%s", line)
+			} else {
+				t.take(e)
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (t *Tally) take(e event) {
+	if e.Action == "build-output" {
+		fmt.Fprint(t.out, e.Output)
+		return
+	}
+	if e.Package == "" {
+		return
+	}
+	run := t.packages[e.Package]
+	if run == nil {
+		run = &packageRun{outputs: map[string]*strings.Builder{}, actions: map[string]string{}}
+		t.packages[e.Package] = run
+	}
+	switch e.Action {
+	case "output":
+		if e.Test == "" {
+			t.packageOutput(e.Output)
+			return
+		}
+		run.output(e.Test).WriteString(e.Output)
+	case "run":
+		run.output(e.Test)
+	case "pass", "fail", "skip":
+		if e.Test != "" {
+			run.actions[e.Test] = e.Action
+			return
+		}
+		t.end(e, run)
+		delete(t.packages, e.Package)
+	}
+}
+
+// packageOutput passes on what no test owns: "ok", panics, reports of races.
+func (t *Tally) packageOutput(s string) {
+	if s == "PASS\n" || s == "FAIL\n" || strings.HasPrefix(s, "?   \t") {
+		return
+	}
+	fmt.Fprint(t.out, s)
+}
+
+func (run *packageRun) output(test string) *strings.Builder {
+	b := run.outputs[test]
+	if b == nil {
+		b = new(strings.Builder)
+		run.outputs[test] = b
+		run.order = append(run.order, test)
+	}
+	return b
+}
+
+// end closes a package: failed tests are shown, leaves are counted. A test
+// that never ended (a panic, a timeout) counts as failed, and a package that
+// failed without a failed test (a build, TestMain) counts as one.
+func (t *Tally) end(e event, run *packageRun) {
+	parent := map[string]bool{}
+	for _, test := range run.order {
+		for i := strings.LastIndexByte(test, '/'); i > 0; i = strings.LastIndexByte(test[:i], '/') {
+			parent[test[:i]] = true
+		}
+	}
+	failed := false
+	for _, test := range run.order {
+		action := run.actions[test]
+		if action == "" {
+			action = "fail"
+		}
+		text := shown(run.outputs[test].String())
+		if action == "fail" {
+			failed = true
+			fmt.Fprint(t.out, text)
+		}
+		// A parent counts only where it failed and none of its own subtests did.
+		if parent[test] && (action != "fail" || run.childFailed(test)) {
+			continue
+		}
+		r := result{name: e.Package + " " + test, action: action}
+		if action == "skip" {
+			r.reason = skipReason(text)
+		}
+		t.results = append(t.results, r)
+	}
+	if e.Action == "fail" && !failed {
+		t.results = append(t.results, result{name: e.Package + " (no test of its own failed)", action: "fail"})
+	}
+}
+
+func (run *packageRun) childFailed(test string) bool {
+	return slices.ContainsFunc(run.order, func(other string) bool {
+		return strings.HasPrefix(other, test+"/") && run.actions[other] != "pass" && run.actions[other] != "skip"
+	})
+}
+
+var noise = regexp.MustCompile(`(?m)^=== (RUN|PAUSE|CONT|NAME) .*\n`)
+
+// shown is a test's output without the lines that only say that it runs.
+func shown(s string) string { return noise.ReplaceAllString(s, "") }
+
+var skipLine = regexp.MustCompile(`^\s*--- SKIP: |^\s*[\w.-]+\.go:\d+: ?`)
+
+// skipReason is what a skipped test said, in one line without file and line.
+func skipReason(text string) string {
+	var words []string
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(strings.TrimSpace(line), "--- SKIP: ") {
+			continue
+		}
+		words = append(words, strings.Fields(skipLine.ReplaceAllString(line, ""))...)
+	}
+	if len(words) == 0 {
+		return "no reason given"
+	}
+	return strings.Join(words, " ")
+}
+
+// Fuzzed counts one fuzz target.
+func (t *Tally) Fuzzed(pkg, target string, good bool) {
+	action := "pass"
+	if !good {
+		action = "fail"
+	}
+	t.results = append(t.results, result{name: pkg + " " + target + " (fuzzing)", action: action})
+}
+
+// Summary writes what failed and what was skipped, why, and the counts, and
+// says whether all is well: nothing failed, and under CI nothing was skipped
+// that allow does not match.
+func (t *Tally) Summary(ci bool, allow *regexp.Regexp, took time.Duration) bool {
+	var passed, failed, skipped, refused int
+	sort.SliceStable(t.results, func(i, j int) bool { return t.results[i].name < t.results[j].name })
+	for _, r := range t.results {
+		switch r.action {
+		case "pass":
+			passed++
+		case "fail":
+			failed++
+			fmt.Fprintf(t.out, "failed: %s\n", r.name)
+		case "skip":
+			skipped++
+			fmt.Fprintf(t.out, "skipped: %s: %s\n", r.name, r.reason)
+			if ci && (allow == nil || !allow.MatchString(r.name)) {
+				refused++
+			}
+		}
+	}
+	if refused > 0 {
+		fmt.Fprintf(t.out, "under CI=true a skipped test is a failure: %d\n", refused)
+	}
+	if passed+failed+skipped == 0 {
+		fmt.Fprintln(t.out, "nothing ran")
+	}
+	fmt.Fprintf(t.out, "%d passed, %d failed, %d skipped (%s)\n", passed, failed, skipped, took.Round(time.Second))
+	return failed == 0 && refused == 0 && passed > 0
+}

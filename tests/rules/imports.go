@@ -1,0 +1,108 @@
+package rules
+
+import (
+	"go/ast"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// order says for each room which others it may import: main assembles, the
+// node puts the parts together, parts stand on what is named here and on
+// nothing else. "edge/..." means edge and all below it.
+//
+// Only what ships is held to it: a test may put any parts together. The two
+// exceptions are bgp and xdp, which know nothing of mail, not even in tests. A
+// room such as edge/control/controltest serves tests only: it may import its
+// parent and what that may import, and nothing that ships may import it.
+var order = map[string][]string{
+	"cmd/anymx":      {"edge/config", "edge/control", "edge/mail"},
+	"cmd/anymx-core": {"edge", "edge/config", "edge/core"},
+	"cmd/anymx-edge": {"edge", "edge/config"},
+	"cmd/anymx-net":  {"edge/config", "edge/plumb", "edge/tunnel", "xdp"},
+	"cmd/anymx-bgp":  {"bgp", "edge/config"},
+
+	"edge": {"edge/..."},
+
+	"edge/config":        {},
+	"edge/control":       {"edge/config", "edge/mail", "edge/queue", "edge/spool"},
+	"edge/core":          {"edge/mail", "edge/wire"},
+	"edge/egress":        {"edge/mail", "edge/maillog", "edge/mx", "edge/queue", "edge/rules", "edge/smtpc", "edge/spool"},
+	"edge/fleet":         {"edge/rules"},
+	"edge/handoff":       {"edge/mail", "edge/maillog", "edge/queue", "edge/smtpc", "edge/spool"},
+	"edge/mail":          {},
+	"edge/maillog":       {"edge/mail"},
+	"edge/mx":            {"edge/mail"},
+	"edge/plumb":         {},
+	"edge/policy":        {"edge/mail"},
+	"edge/policy/checks": {"edge/mail", "edge/mx", "edge/policy"},
+	"edge/queue":         {"edge/mail", "edge/maillog", "edge/spool"},
+	"edge/rules":         {"edge/mail"},
+	"edge/smtpc":         {"edge/mail", "edge/spool"},
+	"edge/smtpd":         {"edge/mail", "edge/maillog", "edge/policy", "edge/queue", "edge/spool", "edge/wire"},
+	"edge/spool":         {"edge/mail"},
+	"edge/tunnel":        {},
+	"edge/wire":          {"edge/mail"},
+
+	"bgp": {},
+	"xdp": {},
+
+	"tests": {"edge/...", "bgp", "xdp", "tests/pop"}, // and every room below tests
+}
+
+// Imports holds the order between rooms.
+func Imports(t *Tree) []Finding {
+	var found []Finding
+	for _, room := range t.Rooms {
+		key := room.Path
+		if below(key, "tests") {
+			key = "tests"
+		}
+		may, known := order[key]
+		if forTests(key) {
+			parent := path.Dir(key)
+			may, known = append(slices.Clone(order[parent]), parent), true
+		}
+		if !known {
+			found = append(found, Finding{File: room.Path, Text: "this room has no place in the order of imports (tests/rules/imports.go)"})
+			continue
+		}
+		apart := below(room.Path, "bgp") || below(room.Path, "xdp")
+		for _, source := range room.Sources {
+			if source.Test && !apart {
+				continue
+			}
+			for _, spec := range source.Imports {
+				other, ours := strings.CutPrefix(importPath(spec), t.Module+"/")
+				if ours && !allowed(may, other) && !(key == "tests" && below(other, room.Path)) {
+					found = append(found, t.at(spec.Pos(), "%s may not import %s", room.Path, other))
+				}
+			}
+		}
+	}
+	return found
+}
+
+// allowed says whether the row may lists room.
+func allowed(may []string, room string) bool {
+	return !forTests(room) && slices.ContainsFunc(may, func(name string) bool {
+		all, tree := strings.CutSuffix(name, "/...")
+		return room == name || tree && below(room, all)
+	})
+}
+
+// forTests says whether a room serves tests only, by its name.
+func forTests(room string) bool {
+	name := path.Base(room)
+	return name != "test" && strings.HasSuffix(name, "test")
+}
+
+// importPath is the path that an import names.
+func importPath(spec *ast.ImportSpec) string {
+	name, err := strconv.Unquote(spec.Path.Value)
+	if err != nil {
+		return spec.Path.Value // the parser has seen to it that this can't be
+	}
+	return name
+}

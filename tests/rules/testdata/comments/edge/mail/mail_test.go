@@ -1,0 +1,4 @@
+// Package mail is not described by its tests.
+package mail
+
+func Undocumented() {}

@@ -1,0 +1,2 @@
+// Package rules has tests only, and says here what it is.
+package rules

@@ -1,0 +1,2 @@
+// Package bgp knows nothing of mail.
+package bgp

@@ -1,0 +1,3 @@
+package bgp
+
+import _ "small/edge/mail" // not even in tests

@@ -1,0 +1,2 @@
+// Package attic is in nobody's table.
+package attic

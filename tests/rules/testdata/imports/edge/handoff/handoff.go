@@ -1,0 +1,4 @@
+// Package handoff may import queue.
+package handoff
+
+import _ "small/edge/queue"

@@ -1,0 +1,7 @@
+// Package queue may import spool, and must not know who carries.
+package queue
+
+import (
+	_ "small/edge/handoff"
+	_ "small/edge/spool"
+)

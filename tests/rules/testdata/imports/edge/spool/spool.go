@@ -1,0 +1,4 @@
+// Package spool may import mail.
+package spool
+
+import _ "small/edge/mail"

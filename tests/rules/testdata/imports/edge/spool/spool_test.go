@@ -1,0 +1,3 @@
+package spool
+
+import _ "small/edge/queue" // a test may

@@ -1,0 +1,2 @@
+// Package load is soak's own.
+package load

@@ -1,0 +1,4 @@
+// Command anymx-core hides its main.
+package main
+
+func main() {}

@@ -1,0 +1,4 @@
+// Command anymx is short.
+package main
+
+func main() {}

@@ -1,0 +1,6 @@
+// Package checks does the I/O beside policy.
+package checks
+
+import "net"
+
+var resolver net.Resolver

@@ -1,0 +1,8 @@
+package policy
+
+import (
+	"os"
+	"time"
+)
+
+var began, home = time.Now(), os.TempDir()

@@ -1,0 +1,4 @@
+// Command anymx is where it belongs.
+package main
+
+func main() {}
