@@ -10,7 +10,7 @@ SHELL       := /bin/bash
 # Root may build another user's tree.
 GIT     := git -c safe.directory='*'
 VERSION := $(shell $(GIT) describe --tags --always --dirty 2>/dev/null || echo devel)
-BUILD   := -trimpath -ldflags '-s -w -X anymx/edge.Version=$(VERSION) -X anymx/edge/control.release=$(VERSION)'
+BUILD   := -trimpath -ldflags '-s -w -X anymx/edge/control.release=$(VERSION)'
 
 # Tools are pinned here, not in go.mod: they are no part of what ships.
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2

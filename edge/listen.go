@@ -8,10 +8,11 @@ import (
 	"net"
 
 	"anymx/edge/config"
+	"anymx/edge/control"
 )
 
-// Version is set when the programs are built.
-var Version = "unreleased"
+// Version is what this program was built from.
+func Version() string { return control.ThisVersion().String() }
 
 // ListenTCP listens on plain TCP. Go's listeners are MPTCP where the kernel has
 // it, and the shield can't hand connections to those. Keep-alive is off: each

@@ -23,7 +23,7 @@ func (n *Node) Status(context.Context) control.Status {
 	c := force.config
 	phase, since := n.phase.get()
 	s := control.Status{
-		Name: c.Node.Name, Region: c.Node.Region, Hostname: c.Node.Hostname, Version: Version, PID: os.Getpid(),
+		Name: c.Node.Name, Region: c.Node.Region, Hostname: c.Node.Hostname, PID: os.Getpid(),
 		Phase: phase, Since: since, Started: n.started,
 		Sessions: control.SessionsStatus{Open: n.ingress.Registry().Open(), Limit: c.Ingress.MaxConnections},
 		Spool:    n.spoolStatus(), Queue: n.queueStatus(), Core: n.coreStatus(),

@@ -26,7 +26,7 @@ func main() {
 	flag.Parse()
 	switch {
 	case *version:
-		fmt.Println(edge.Version)
+		fmt.Println(edge.Version())
 		return
 	case flag.NArg() > 0:
 		flag.Usage()

@@ -376,7 +376,7 @@ func TestCourierErrors(t *testing.T) {
 					return
 				}
 				n.want(0, 1, 0)
-				if st := n.state(id); st.Attempts != 1 || st.Due.Sub(time.Now()) != 30*time.Second {
+				if st := n.state(id); st.Attempts != 1 || time.Until(st.Due) != 30*time.Second {
 					t.Errorf("state %+v", st)
 				}
 				time.Sleep(30 * time.Second)

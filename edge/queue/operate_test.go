@@ -386,7 +386,7 @@ func TestList(t *testing.T) {
 			t.Errorf("held: %+v, %v", items, err)
 		}
 		item, err := n.queue.Show(ids[4])
-		if err != nil || item.Status != Waiting || item.Due.Sub(time.Now()) > 30*time.Second || item.State.Attempts != 1 || item.Expires.Sub(item.Envelope.Arrived) != 120*time.Hour {
+		if err != nil || item.Status != Waiting || time.Until(item.Due) > 30*time.Second || item.State.Attempts != 1 || item.Expires.Sub(item.Envelope.Arrived) != 120*time.Hour {
 			t.Errorf("%+v, %v", item, err)
 		}
 		if _, err := n.queue.Show(unknownID); !errors.Is(err, spool.ErrNotFound) {

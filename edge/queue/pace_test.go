@@ -58,7 +58,7 @@ func TestDownAndResume(t *testing.T) {
 			t.Fatalf("%d tries of a courier that is down", first)
 		}
 		s := n.queue.Stats()
-		if s.Paused == nil || s.Paused.Cause.Error() != "no address answers" || s.Paused.Until.Sub(time.Now()) != 10*time.Second {
+		if s.Paused == nil || s.Paused.Cause.Error() != "no address answers" || time.Until(s.Paused.Until) != 10*time.Second {
 			t.Fatalf("paused: %+v", s.Paused)
 		}
 		for range 3 { // new mail is not tried
@@ -243,7 +243,7 @@ func TestJitterIsUsed(t *testing.T) {
 		for range dice {
 			id := n.accept()
 			synctest.Wait()
-			wait := n.state(id).Due.Sub(time.Now())
+			wait := time.Until(n.state(id).Due)
 			if seen[wait] || wait < 24*time.Second || wait > 36*time.Second {
 				t.Errorf("waits %v", wait)
 			}

@@ -149,16 +149,6 @@ func (v *verdict) notify(kind string, about []mail.DSNRecipient, middle *spool.S
 	v.notices = append(v.notices, notice{kind: kind, about: about, state: &st})
 }
 
-// notified is the notice of a kind, or nil.
-func (v *verdict) notified(kind string) *notice {
-	for i := range v.notices {
-		if v.notices[i].kind == kind {
-			return &v.notices[i]
-		}
-	}
-	return nil
-}
-
 // ends gives each pending recipient the result that the courier gave for it,
 // the first if there are several.
 func ends(f *facts, again bool) []end {

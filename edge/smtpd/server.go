@@ -18,7 +18,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -63,7 +62,6 @@ type Server struct {
 	settings atomic.Pointer[Settings]
 	smtp     *smtp.Server
 	metrics  *metrics
-	serving  sync.WaitGroup
 }
 
 // New makes a server that listens nowhere yet.

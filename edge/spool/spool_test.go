@@ -862,7 +862,7 @@ func TestMetrics(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s = openTest(t, o)
+	openTest(t, o)
 	if n := gathered(t, reg)["anymx_spool_messages"]; n != 1 {
 		t.Errorf("%v messages after opening again", n)
 	}
