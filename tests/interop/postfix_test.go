@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // postfix is a private Postfix that delivers to Maildirs. The zero value has no
@@ -93,8 +94,14 @@ func (p *postfix) layOut(t testing.TB, port int) {
 		do(os.Chown(dir, uid, group))
 		do(os.Chmod(dir, mode))
 	}
-	do(os.WriteFile(filepath.Join(p.config, "main.cf"), []byte(p.main(queue, data, boxes)), 0o644))
-	do(os.WriteFile(filepath.Join(p.config, "master.cf"), []byte(p.master(port)), 0o644))
+	// Postfix waits until a file that it reads is two seconds old: it might be
+	// in the middle of a change.
+	old := time.Now().Add(-time.Hour)
+	for name, text := range map[string]string{"main.cf": p.main(queue, data, boxes), "master.cf": p.master(port)} {
+		file := filepath.Join(p.config, name)
+		do(os.WriteFile(file, []byte(text), 0o644))
+		do(os.Chtimes(file, old, old))
+	}
 }
 
 // nobody owns the mailboxes of all test servers.
@@ -141,11 +148,13 @@ func (p *postfix) main(queue, data, boxes string) string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// master is a master.cf without chroot, its SMTP server at port.
+// master is a master.cf without chroot, its SMTP server at port. The queue
+// manager is woken each second, for where retries are as close as a second it
+// leaves mail that it finds locked to its next awakening.
 func (p *postfix) master(port int) string {
 	services := []string{
 		fmt.Sprintf("127.0.0.1:%d inet n - n - - smtpd", port),
-		"pickup unix n - n 60 1 pickup", "cleanup unix n - n - 0 cleanup", "qmgr unix n - n 300 1 qmgr",
+		"pickup unix n - n 60 1 pickup", "cleanup unix n - n - 0 cleanup", "qmgr unix n - n 1 1 qmgr",
 		"tlsmgr unix - - n 1000? 1 tlsmgr", "rewrite unix - - n - - trivial-rewrite",
 		"bounce unix - - n - 0 bounce", "defer unix - - n - 0 bounce", "trace unix - - n - 0 bounce",
 		"verify unix - - n - 1 verify", "flush unix n - n 1000? 0 flush", "proxymap unix - - n - - proxymap",
