@@ -126,8 +126,9 @@ func (n *Node) openStore(c *config.Config) error {
 	}
 	n.queue, err = queue.New(queue.Options{
 		Spool: n.spool, Courier: n.courier, Concurrency: c.Core.MaxConnections, Schedule: schedule(&c.Queue),
-		Hostname: c.Node.Hostname,
-		MailLog:  n.maillog, Log: n.log, Metrics: n.metrics,
+		ReturnFull: int64(c.Queue.ReturnFull), Grace: max(time.Duration(c.Node.ShutdownGrace), time.Second),
+		Hostname: c.Node.Hostname, Node: c.Node.Name,
+		MailLog: n.maillog, Log: n.log, Metrics: n.metrics,
 	})
 	return err
 }
@@ -234,9 +235,13 @@ func (n *Node) ready(ctx context.Context) {
 func (n *Node) end() {
 	n.phase.set(phaseStopping, time.Now())
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
-	grace, cancel := context.WithTimeout(context.Background(), time.Duration(n.config.Load().config.Node.ShutdownGrace))
+	limit := time.Duration(n.config.Load().config.Node.ShutdownGrace)
+	if n.storeFailed() {
+		limit = min(limit, failedGrace)
+	}
+	grace, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	n.log.Info("stopping", "sessions", n.ingress.Registry().Open())
+	n.log.Info("stopping", "sessions", n.ingress.Registry().Open(), "grace", limit)
 	n.ingress.Registry().SetDraining(true)
 	for _, l := range n.listeners {
 		_ = l.Close()
@@ -244,7 +249,22 @@ func (n *Node) end() {
 	if cut := n.ingress.Registry().Close(grace); cut > 0 {
 		n.log.Warn("sessions were cut, the grace is over", "sessions", cut)
 	}
-	n.flush(grace)
+	if !n.storeFailed() {
+		n.flush(grace)
+	}
+}
+
+// failedGrace is what sessions get to hear their refusal when storage has
+// failed: nothing more can be taken, and the next start recovers what was.
+const failedGrace = 2 * time.Second
+
+func (n *Node) storeFailed() bool {
+	select {
+	case <-n.spool.Failed():
+		return true
+	default:
+		return false
+	}
 }
 
 // flush hands over what the queue has, unless core is known not to answer.

@@ -354,7 +354,7 @@ func (v *checker) queue() {
 	} {
 		l.check(v)
 	}
-	limit[Size]{"queue.return_full", q.ReturnFull, 0, 16 * MiB}.check(v)
+	limit[Size]{"queue.return_full", q.ReturnFull, 0, MiB}.check(v)
 	if len(q.Retry) == 0 {
 		v.report("queue.retry", `missing: needs at least one wait, such as ["5m"]; the last one repeats`)
 	}

@@ -2,6 +2,7 @@ package mail
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -123,29 +124,31 @@ func WriteDSN(w io.Writer, d *DSN) error {
 		}
 	}
 	utf8ok, full := d.UTF8(), d.returnsFull()
-	var header []byte
-	if d.Message != nil && !full {
-		var err error
-		if header, err = readHeader(d.Message); err != nil {
-			return fmt.Errorf("original message: %w", err)
-		}
+	var returned []byte // all that is returned, for its octets decide the encoding
+	var err error
+	switch {
+	case full:
+		returned, err = io.ReadAll(io.LimitReader(d.Message, d.MaxFull))
+	case d.Message != nil:
+		returned, err = readHeader(d.Message)
 	}
-	d.eightBit = utf8ok || full || !isASCII(string(header))
+	if err != nil {
+		return fmt.Errorf("original message: %w", err)
+	}
+	d.eightBit = utf8ok || !isASCII(string(returned))
 
 	b := &dsnWriter{Writer: bufio.NewWriterSize(w, 8<<10), utf8ok: utf8ok, hideRemote: d.HideRemote}
 	boundary := "=_" + d.ID.String() + "_" + hex.EncodeToString(d.Random[:])
 	b.head(d, boundary)
 	b.people(d, boundary)
 	b.status(d, boundary)
-	var err error
 	switch {
 	case full:
-		b.part(boundary, "message/rfc822", "message/global", true)
-		err = b.copyLines(d.Message)
+		b.part(boundary, "message/rfc822", "message/global", d.eightBit)
 	case d.Message != nil:
 		b.part(boundary, "text/rfc822-headers", "message/global-headers", d.eightBit)
-		err = b.copyLines(strings.NewReader(string(header)))
 	}
+	err = b.copyLines(bytes.NewReader(returned))
 	if err != nil {
 		return fmt.Errorf("original message: %w", err)
 	}

@@ -176,7 +176,7 @@ func TestPostfixAsCore(t *testing.T) {
 // TestPostfixOverTLS hands over with STARTTLS, verified.
 func TestPostfixOverTLS(t *testing.T) {
 	t.Parallel()
-	need(t, "postconf")
+	needServer(t, "postconf", "postfix")
 	c := newCertificate(t, "127.0.0.1")
 	p := &postfix{users: []string{"b@example.net"}, cert: c.cert, key: c.key}
 	p.start(t)

@@ -24,7 +24,7 @@ type dovecot struct {
 
 func (d *dovecot) start(t testing.TB) {
 	t.Helper()
-	need(t, "dovecot")
+	needServer(t, "dovecot")
 	version, err := exec.Command("dovecot", "--version").Output()
 	if err != nil {
 		t.Fatalf("dovecot: %v", err)

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"anymx/tests/pop"
 )
@@ -20,7 +21,7 @@ import (
 // answer.
 func TestPostfixWhileEdgeIsKilled(t *testing.T) {
 	t.Parallel()
-	need(t, "postconf", "postfix")
+	needServer(t, "postconf", "postfix")
 	p := pop.Start(t, pop.Options{CoreConfig: "backoff_max = \"1s\"\n"})
 	box := coreBox(p, "b@example.net")
 	jobs := sendWhileKilled(t, p, 200, box)
@@ -105,6 +106,7 @@ func sendWhileKilled(t *testing.T, p *pop.PoP, n int, box string) []job {
 		queued = part
 		before := len(filesIn(t, box))
 		p.StartEdge()
+		s.flush(t)
 		if !eventually(func() bool { return len(filesIn(t, box)) >= before+10 }) {
 			t.Fatalf("%d messages are in core, and no more come", before)
 		}
@@ -112,7 +114,12 @@ func sendWhileKilled(t *testing.T, p *pop.PoP, n int, box string) []job {
 	}
 	p.StartEdge()
 	var jobs []job
+	var flushed time.Time
 	if !eventually(func() bool {
+		if time.Since(flushed) > time.Second {
+			s.flush(t)
+			flushed = time.Now()
+		}
 		jobs = s.jobs(t)
 		return len(jobs) == n && !slices.ContainsFunc(jobs, func(j job) bool { return len(j.sent) == 0 })
 	}) {

@@ -32,7 +32,7 @@ type postfix struct {
 // start lays everything out, starts the master and waits for its SMTP server.
 func (p *postfix) start(t testing.TB) {
 	t.Helper()
-	need(t, "postconf", "postfix")
+	needServer(t, "postconf", "postfix")
 	out, err := exec.Command("postconf", "-d", "-h", "daemon_directory").Output()
 	if err != nil {
 		t.Fatalf("postconf: %v", err)
@@ -149,8 +149,8 @@ func (p *postfix) main(queue, data, boxes string) string {
 }
 
 // master is a master.cf without chroot, its SMTP server at port. The queue
-// manager is woken each second, for where retries are as close as a second it
-// leaves mail that it finds locked to its next awakening.
+// manager is woken each second: only then it looks again at what it found
+// locked, which happens where retries are close.
 func (p *postfix) master(port int) string {
 	services := []string{
 		fmt.Sprintf("127.0.0.1:%d inet n - n - - smtpd", port),

@@ -16,7 +16,7 @@ import (
 
 // sender is a private Postfix that sends all mail to the edge but what is for
 // a@example.org, who gets what is returned. It comes from 127.0.0.9, and tries
-// again every second.
+// again after two seconds.
 type sender struct{ postfix }
 
 // ways of sending by domain, each an SMTP client with its own settings. Other
@@ -37,7 +37,7 @@ func newSender(t *testing.T, edge, ca string) *sender {
 	s.settings = map[string]string{
 		"relayhost": next, "smtp_bind_address": "127.0.0.9",
 		"enable_long_queue_ids": "yes", // which are not used again
-		"queue_run_delay":       "1s", "minimal_backoff_time": "1s", "maximal_backoff_time": "1s",
+		"queue_run_delay":       "1s", "minimal_backoff_time": "2s", "maximal_backoff_time": "2s",
 		"smtp_tls_security_level": "may", "smtp_tls_loglevel": "1",
 		"smtp_tls_CAfile": ca, "smtp_tls_verify_cert_match": "mx.example.net",
 	}
@@ -64,6 +64,14 @@ func (s *sender) submit(t testing.TB, message []byte, optionsAndRecipients ...st
 	cmd.Stdin = bytes.NewReader(unix(message))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("sendmail: %v: %s", err, out)
+	}
+}
+
+// flush has Postfix send now what it has put off.
+func (s *sender) flush(t testing.TB) {
+	t.Helper()
+	if out, err := exec.Command("postqueue", "-c", s.config, "-f").CombinedOutput(); err != nil {
+		t.Fatalf("postqueue: %v: %s", err, out)
 	}
 }
 
@@ -107,7 +115,7 @@ func edgeFor(t *testing.T, c certificate, ingress string) *pop.PoP {
 // way Postfix goes about it.
 func TestPostfixSends(t *testing.T) {
 	t.Parallel()
-	need(t, "postconf", "postfix")
+	needServer(t, "postconf", "postfix")
 	c := newCertificate(t, "mx.example.net")
 	p := edgeFor(t, c, "")
 	s := newSender(t, p.SMTP, c.cert)
@@ -153,7 +161,7 @@ func TestPostfixSends(t *testing.T) {
 // with the edge's words, and all else arrives.
 func TestPostfixIsRefused(t *testing.T) {
 	t.Parallel()
-	need(t, "postconf", "postfix")
+	needServer(t, "postconf", "postfix")
 	p := edgeFor(t, newCertificate(t, "mx.example.net"), "max_message_size = \"2MiB\"\n")
 
 	t.Run("one recipient of many", func(t *testing.T) {
@@ -204,7 +212,7 @@ func TestPostfixIsRefused(t *testing.T) {
 // the embedded core notifies nobody.
 func TestPostfixAsksForNotices(t *testing.T) {
 	t.Parallel()
-	need(t, "postconf", "postfix")
+	needServer(t, "postconf", "postfix")
 	p := edgeFor(t, newCertificate(t, "mx.example.net"), "")
 	s := newSender(t, p.SMTP, "")
 	sent := letter("notices", dots)
@@ -230,7 +238,7 @@ func TestPostfixAsksForNotices(t *testing.T) {
 // has no certificate, and delivers it when the edge has one.
 func TestPostfixNeedsTLS(t *testing.T) {
 	t.Parallel()
-	need(t, "postconf", "postfix")
+	needServer(t, "postconf", "postfix")
 	p := pop.Start(t, pop.Options{Config: "[[domain]]\nname = \"*.example.net\"\n"})
 	s := newSender(t, p.SMTP, "")
 	sent := letter("must be encrypted", dots)
@@ -245,7 +253,7 @@ func TestPostfixNeedsTLS(t *testing.T) {
 // Postfix delivers when the node is back.
 func TestPostfixMeetsDrain(t *testing.T) {
 	t.Parallel()
-	need(t, "postconf", "postfix")
+	needServer(t, "postconf", "postfix")
 	p := pop.Start(t, pop.Options{})
 	p.Rewrite("banner_delay = \"1m\"\n") // in which the end comes
 	p.Reload()

@@ -65,6 +65,9 @@ func spoolID(t testing.TB, transcript string) string {
 func front(t *testing.T) (*pop.PoP, certificate) {
 	t.Helper()
 	need(t, "swaks")
+	if out, err := exec.Command("swaks", "--support").Output(); err != nil || !strings.Contains(string(out), "TLS supported") {
+		cannot(t, "needs swaks with TLS, which is a Perl module: %v", err)
+	}
 	c := newCertificate(t, "mx.example.net")
 	return pop.Start(t, pop.Options{Ingress: c.ingress() + "proxy_protocol_from = [\"127.0.0.2/32\"]\n"}), c
 }

@@ -254,19 +254,23 @@ func TestTerminateInTransaction(t *testing.T) {
 	}
 }
 
-// A recipient that core refuses for good is reported to the sender.
+// A recipient that core refuses for good is reported to the sender, with the
+// whole message where that was asked for.
 func TestBounce(t *testing.T) {
 	t.Parallel()
 	core := scriptedCore(t, "gone@example.net")
 	p := pop.Start(t, pop.Options{Core: core.address})
 	c := dial(t, p.SMTP)
-	c.send("sender@elsewhere.example", "gone@example.net", "to nobody")
+	c.say("MAIL FROM:<sender@elsewhere.example> RET=FULL", "250 .*")
+	c.say("RCPT TO:<gone@example.net>", "250 .*")
+	c.say("DATA", "354 .*")
+	c.say("Subject: to nobody\r\n\r\nall of it comes back\r\n.", "250 2.0.0 .*")
 	select {
 	case m := <-core.messages:
 		if m.from != "<>" || m.to != "<sender@elsewhere.example>" {
 			t.Errorf("notification from %s to %s", m.from, m.to)
 		}
-		for _, want := range []string{"multipart/report", "Final-Recipient: rfc822; gone@example.net", "Status: 5.1.1", "Diagnostic-Code: smtp; 550 5.1.1 no such mailbox"} {
+		for _, want := range []string{"multipart/report", "Final-Recipient: rfc822; gone@example.net", "Status: 5.1.1", "Diagnostic-Code: smtp; 550 5.1.1 no such mailbox", "all of it comes back"} {
 			if !strings.Contains(m.text, want) {
 				t.Errorf("notification does not say %q:\n%s", want, m.text)
 			}
