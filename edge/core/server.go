@@ -99,7 +99,7 @@ func (s *Server) Serve(l net.Listener, lmtp bool) error {
 	server.MaxLineLength = 0 // wire's
 	server.MaxRecipients = s.o.MaxRecipients
 	server.EnableSMTPUTF8 = true
-	server.EnableDSN = true
+	// DSN is not offered: core writes no notifications, so the edge has to.
 	server.EnableREQUIRETLS = true
 	server.ErrorLog = errorLog{s.o.Log}
 	s.mu.Lock()

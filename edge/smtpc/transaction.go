@@ -176,8 +176,10 @@ func (t *transaction) answer(q question, r *reply) {
 			c.die(c.unfit(q.command, r))
 		}
 	case cmdXFORWARD:
-		// Refused: the message goes without. It is said no more here.
-		c.noXFwd = c.noXFwd || !r.positive()
+		// Refused: the message goes without. A 501 is about this message's
+		// attributes (a core without IPv6 refuses such an address); anything
+		// else will not change, and it is said no more here.
+		c.noXFwd = c.noXFwd || !r.positive() && r.code != 501
 	case cmdMAIL:
 		if t.begun = r.positive(); t.begun {
 			c.reset = true

@@ -127,8 +127,8 @@ type Spool struct {
 	endings endings
 	states  atomic.Int64 // state records in the engine; 0 spares Remove a look
 
-	probing atomic.Bool
-	blind   atomic.Bool // free space could not be read the last time
+	probing chan struct{} // one slot: a probe is under way
+	blind   atomic.Bool   // free space could not be read the last time
 	stop    context.CancelFunc
 	wait    sync.WaitGroup
 }
@@ -148,7 +148,7 @@ func open(o Options) (_ *Spool, err error) {
 	if err := o.fill(); err != nil {
 		return nil, err
 	}
-	s := &Spool{o: o, fs: o.FS, ledger: ledger{highWater: o.HighWater, maxMessages: o.MaxMessages, reserve: o.DiskReserve}}
+	s := &Spool{o: o, fs: o.FS, probing: make(chan struct{}, 1), ledger: ledger{highWater: o.HighWater, maxMessages: o.MaxMessages, reserve: o.DiskReserve}}
 	s.metrics = newMetrics(s)
 	var undo []func() error
 	defer func() {

@@ -636,7 +636,7 @@ func TestProbe(t *testing.T) {
 		if err := s.Probe(ctx); err != nil && !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
-		if !eventually(time.Second, func() bool { return !s.probing.Load() }) {
+		if !eventually(time.Second, func() bool { return len(s.probing) == 0 }) {
 			t.Error("the probe goes on")
 		}
 	})

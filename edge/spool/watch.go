@@ -108,19 +108,22 @@ func (s *Spool) reclaim(ctx context.Context) {
 
 // Probe stores a record and a file, reads them back and removes them: nil
 // means that the spool can store, whatever its limits say. It returns ctx's
-// error when that ends first; while such a probe hangs, others fail at once.
+// error when that ends first. Probes are made one at a time: others wait for
+// their turn as long as their ctx lasts.
 func (s *Spool) Probe(ctx context.Context) error {
 	if err := s.reading(); err != nil {
 		return err
 	}
-	if !s.probing.CompareAndSwap(false, true) {
+	select {
+	case s.probing <- struct{}{}:
+	case <-ctx.Done():
 		s.readers.done()
-		return errors.New("spool probe: the last one has not returned")
+		return fmt.Errorf("spool probe: the last one has not returned: %w", ctx.Err())
 	}
 	result := make(chan error, 1)
 	s.wait.Go(func() {
 		defer s.readers.done()
-		defer s.probing.Store(false)
+		defer func() { <-s.probing }()
 		result <- s.probe()
 	})
 	var err error

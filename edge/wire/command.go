@@ -164,6 +164,11 @@ func (c *Conn) dispatch(line []byte, own bool) bool {
 	case "EXPN", "HELP", "TURN", "SEND", "SOML", "SAML":
 		c.say("502", "5.5.1", "not implemented")
 		return false
+	case "PROXY", "GET", "POST", "PUT", "CONNECT":
+		// No mail client: what follows is another protocol's, and its lines must
+		// not be tried as commands one after the other.
+		c.reject("500", "5.5.2", "this is SMTP", "not SMTP")
+		return false
 	default:
 		if !own {
 			c.say("500", "5.5.2", "no such command")

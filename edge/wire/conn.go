@@ -223,11 +223,12 @@ func (c *Conn) start() {
 			return
 		}
 	}
-	if c.registry.draining.Load() {
+	early := limits.BannerDelay > 0 && c.speaksWithin(limits.BannerDelay) || len(c.in.unread()) > 0
+	switch {
+	case c.registry.draining.Load():
 		c.refuseBanner("421 4.3.2", "is going out of service, try again", "draining")
 		return
-	}
-	if limits.BannerDelay > 0 && c.speaksWithin(limits.BannerDelay) || len(c.in.unread()) > 0 {
+	case early:
 		c.registry.metrics.refused.WithLabelValues("early").Inc()
 		c.refuseBanner("554 5.5.1", "you spoke before my banner", "early talker")
 	}
@@ -242,10 +243,7 @@ func (c *Conn) refuseBanner(codes, text, reason string) {
 
 // speaksWithin waits for d and says whether the client sent anything.
 func (c *Conn) speaksWithin(d time.Duration) bool {
-	if c.sock.SetReadDeadline(time.Now().Add(d)) != nil {
-		return false
-	}
-	return c.fill() == nil
+	return c.wait(time.Now().Add(d)) == nil
 }
 
 // end lets nothing more be read. What is in out is still sent, and within a

@@ -11,7 +11,7 @@ type metrics struct {
 	errors     prometheus.Counter
 	commands   prometheus.Counter
 	handshakes *prometheus.CounterVec // result: TLS 1.2, TLS 1.3, failed
-	closed     *prometheus.CounterVec // reason: quit, disconnect, timeout, refused, errors, commands, draining, tls, proxy, slow, early talker, pipelining, bare line end, line too long, BDAT arguments, message size
+	closed     *prometheus.CounterVec // reason: quit, disconnect, timeout, refused, errors, commands, draining, tls, proxy, slow, early talker, pipelining, bare line end, line too long, BDAT arguments, message size, not SMTP
 	octets     *prometheus.CounterVec // direction: in, out
 }
 
