@@ -58,7 +58,7 @@ func AppendReceived(b []byte, env *Envelope, hostname, node string) []byte {
 	if c.Proto == "" {
 		b = append(b, "SMTP"...)
 	}
-	b = appendToken(b, c.Proto, "", false)
+	b = appendToken(b, cut(c.Proto, 16), "", false) // UTF8SMTPSA is the longest
 	b = append(b, " id "...)
 	b = env.ID.AppendTo(b)
 	if p, ok := soleRecipient(env); ok && (utf8ok || p.IsASCII()) {
