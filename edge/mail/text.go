@@ -38,13 +38,15 @@ func clean(s string, utf8ok bool) string {
 	return string(appendClean(nil, s, utf8ok))
 }
 
-// cut is s without what goes beyond n octets, never in the middle of a rune.
+// cut is s without what goes beyond n octets, not in the middle of a rune where
+// s is UTF-8; of octets that are none it leaves nearly n.
 func cut(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}
-	for n > 0 && !utf8.RuneStart(s[n]) {
-		n--
+	end := n
+	for end > 0 && end > n-utf8.UTFMax && !utf8.RuneStart(s[end]) {
+		end--
 	}
-	return s[:n]
+	return s[:end]
 }
