@@ -74,12 +74,13 @@ func (p Path) AppendTo(b []byte) []byte {
 // U-labels as A-labels (RFC 5891), local part as it is, for only its owner may
 // say what its case means (RFC 5321 section 2.4).
 func (p Path) Key() Path {
-	if !isASCII(p.Domain) {
-		if ascii, err := idna.Lookup.ToASCII(p.Domain); err == nil {
-			return Path{Local: p.Local, Domain: ascii}
+	domain := strings.ToLower(p.Domain)
+	if !isASCII(domain) {
+		if ascii, err := idna.Lookup.ToASCII(domain); err == nil {
+			domain = ascii
 		}
 	}
-	return Path{Local: p.Local, Domain: strings.ToLower(p.Domain)}
+	return Path{Local: p.Local, Domain: domain}
 }
 
 // MarshalText makes a Path its String in JSON.
