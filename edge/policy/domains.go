@@ -4,7 +4,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"golang.org/x/net/idna"
+	"anymx/edge/mail"
 )
 
 // Domains are the domains whose mail is accepted, each with its recipients.
@@ -70,16 +70,8 @@ func (d *Domains) home(hostname string) string {
 	return d.first
 }
 
-// asciiDomain is a domain in the one form to compare: A-labels in lower case
-// (RFC 5891). What is no host name stays as it is, in lower case.
-func asciiDomain(name string) string {
-	if !isASCII(name) {
-		if ascii, err := idna.Lookup.ToASCII(name); err == nil {
-			return ascii
-		}
-	}
-	return strings.ToLower(name)
-}
+// asciiDomain is a domain in the one form to compare, as mail.Path.Key has it.
+func asciiDomain(name string) string { return mail.Path{Domain: name}.Key().Domain }
 
 func isASCII(s string) bool {
 	for i := 0; i < len(s); i++ {
