@@ -51,6 +51,22 @@ bench: build ## anymx and Postfix side by side, into docs/benchmarks.md
 	@.ci/setup bench
 	go run ./tests/bench $(BENCH_ARGS)
 
+.PHONY: lab
+lab: build ## two PoPs, their routers, core and clients in network namespaces, to play with (root)
+	@.ci/setup lab
+	@go build -o bin/.lab ./tests/lab/up
+	@bin/.lab lab
+
+.PHONY: lab-shell
+lab-shell: ## a shell in the lab: make lab-shell POP=a (b, client-a, client-b, r1, r2, core)
+	@[ -x bin/.lab ] || { echo "lab: there is none; make lab brings it up"; exit 1; }
+	@exec bin/.lab shell '$(or $(POP),a)'
+
+.PHONY: lab-down
+lab-down: ## takes the lab away
+	@[ -x bin/.lab ] || go build -o bin/.lab ./tests/lab/up
+	@exec bin/.lab down
+
 .PHONY: check
 check: format vet staticcheck rules generated shell vulnerabilities long ## everything that reads the code without running it
 
@@ -122,4 +138,4 @@ clean: ## removes bin/ and the state of make run (.run/)
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

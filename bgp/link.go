@@ -79,7 +79,7 @@ func (l *link) read(within time.Duration) (kind byte, body []byte, err error) {
 	if err != nil {
 		return 0, nil, unread(err)
 	}
-	l.traffic.in.count(kind, headerSize+size)
+	l.traffic.in.count(kind, body, headerSize+size)
 	return kind, body, nil
 }
 
@@ -116,7 +116,7 @@ func (l *link) write(within time.Duration, messages ...[]byte) error {
 			return unwritten(err, within)
 		}
 		l.written.Add(uint64(len(m)))
-		l.traffic.out.count(m[18], len(m))
+		l.traffic.out.count(m[18], m[headerSize:], len(m))
 	}
 	return nil
 }

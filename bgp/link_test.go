@@ -109,3 +109,17 @@ func TestCloseLeavesTheLastWord(t *testing.T) {
 
 // plain is a Notification's codes, comparable.
 func (n *Notification) plain() *[2]uint8 { return &[2]uint8{n.Code, n.Subcode} }
+
+// Codes that no RFC knows are counted as one.
+func TestNotificationsAreCountedByCode(t *testing.T) {
+	var d direction
+	for _, code := range []byte{packet.BGP_ERROR_CEASE, packet.BGP_ERROR_HOLD_TIMER_EXPIRED, packet.BGP_ERROR_CEASE, 8, 255} {
+		d.count(packet.BGP_MSG_NOTIFICATION, []byte{code, 0}, headerSize+2)
+	}
+	d.count(packet.BGP_MSG_KEEPALIVE, nil, headerSize)
+	want := MessageCounters{Notifications: 5, Keepalives: 1, Bytes: 6*headerSize + 10}
+	want.ByCode[packet.BGP_ERROR_CEASE], want.ByCode[packet.BGP_ERROR_HOLD_TIMER_EXPIRED], want.ByCode[0] = 2, 1, 2
+	if got := d.counters(); got != want {
+		t.Errorf("counted %+v, want %+v", got, want)
+	}
+}

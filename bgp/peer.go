@@ -218,6 +218,15 @@ func (e Export) check(p Peer) (errs []error) {
 	return errs
 }
 
+// Check says what SetPeers and SetRoutes of a speaker in the autonomous system
+// asn would refuse, all of it in one error, for a caller that has to change both
+// or none.
+func Check(asn uint32, peers []Peer, routes []Route) error {
+	_, bad := normalPeers(asn, peers)
+	_, worse := normalRoutes(routes)
+	return errors.Join(bad, worse)
+}
+
 // normalPeers checks a whole list and puts it in the order of addresses. It
 // names everything that is wrong.
 func normalPeers(asn uint32, peers []Peer) ([]Peer, error) {

@@ -134,3 +134,16 @@ func TestBadRoutes(t *testing.T) {
 		t.Errorf("%v %v", list, err)
 	}
 }
+
+// Check refuses what the setters refuse, all of it in one error.
+func TestCheck(t *testing.T) {
+	p := Peer{Address: addr("192.0.2.9"), ASN: 64501}
+	if err := Check(64500, []Peer{p}, []Route{{Prefix: prefix("192.0.2.0/24")}}); err != nil {
+		t.Error(err)
+	}
+	p.ASN = 0
+	err := Check(64500, []Peer{p}, []Route{{Prefix: prefix("192.0.2.1/24")}})
+	if err == nil || !strings.Contains(err.Error(), "autonomous system") || !strings.Contains(err.Error(), "host bits") {
+		t.Errorf("refused for %v", err)
+	}
+}

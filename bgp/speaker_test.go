@@ -407,6 +407,9 @@ func TestChangedTells(t *testing.T) {
 		t.Fatal(err)
 	}
 	wait("the end", func(p PeerStatus) bool { return p.LastNotification != nil })
+	if c := peerStatus(t, s, r.address).Counters; c.Received.ByCode[packet.BGP_ERROR_CEASE] != 1 || c.Received.Notifications != 1 {
+		t.Errorf("counted %+v", c.Received)
+	}
 	const want = `received NOTIFICATION 6/2: administrative shutdown, saying "back at nine"`
 	if got := peerStatus(t, s, r.address).LastNotification.Error(); got != want {
 		t.Errorf("ended by %s, want %s", got, want)

@@ -92,11 +92,18 @@ type Counters struct {
 	Sent, Received                 MessageCounters
 }
 
+// NotificationCodes is how many codes of a NOTIFICATION are counted apart: those
+// of RFC 4271 and RFC 7313 are 1 to 7.
+const NotificationCodes = 8
+
 // MessageCounters count messages in one direction. What is received in UPDATEs
 // is ignored.
 type MessageCounters struct {
 	Opens, Updates, Notifications, Keepalives, Refreshes uint64
 	Bytes                                                uint64 // all messages with their headers
+	// ByCode are the Notifications by their code (RFC 4271 4.5); 0 stands for
+	// codes that are unknown.
+	ByCode [NotificationCodes]uint64
 }
 
 // traffic is what is counted while others read it.
@@ -109,15 +116,24 @@ type traffic struct {
 type direction struct {
 	messages [packet.BGP_MSG_ROUTE_REFRESH + 1]atomic.Uint64
 	bytes    atomic.Uint64
+	codes    [NotificationCodes]atomic.Uint64 // of NOTIFICATIONs
 }
 
-func (d *direction) count(kind byte, size int) {
+// count counts a message by its type and its body.
+func (d *direction) count(kind byte, body []byte, size int) {
 	d.messages[kind].Add(1)
 	d.bytes.Add(uint64(size))
+	if kind == packet.BGP_MSG_NOTIFICATION && len(body) > 0 {
+		code := int(body[0])
+		if code >= NotificationCodes {
+			code = 0
+		}
+		d.codes[code].Add(1)
+	}
 }
 
 func (d *direction) counters() MessageCounters {
-	return MessageCounters{
+	c := MessageCounters{
 		Opens:         d.messages[packet.BGP_MSG_OPEN].Load(),
 		Updates:       d.messages[packet.BGP_MSG_UPDATE].Load(),
 		Notifications: d.messages[packet.BGP_MSG_NOTIFICATION].Load(),
@@ -125,6 +141,10 @@ func (d *direction) counters() MessageCounters {
 		Refreshes:     d.messages[packet.BGP_MSG_ROUTE_REFRESH].Load(),
 		Bytes:         d.bytes.Load(),
 	}
+	for code := range d.codes {
+		c.ByCode[code] = d.codes[code].Load()
+	}
+	return c
 }
 
 func (t *traffic) counters() Counters {

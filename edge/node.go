@@ -3,9 +3,11 @@
 //
 // What happens to the data: Open builds spool, queue, courier, server and
 // control socket from one config, and fails before anything is promised. Run
-// serves. When its context ends, ingress says 421 to what is new and lets
-// transactions in flight end; the queue hands over what it can within the
-// grace; then the parts are closed from the outside in, the spool last.
+// serves, unless the node was drained when it ended. A drain walks through its
+// steps: the speaker withdraws the routes, ingress says 421 to what is new and
+// lets transactions in flight end, and the queue hands the spool over. When
+// Run's context ends the same steps are walked within the grace, then the parts
+// are closed from the outside in, the spool last.
 package edge
 
 import (
@@ -25,11 +27,11 @@ import (
 	"anymx/edge/control"
 	"anymx/edge/handoff"
 	"anymx/edge/maillog"
+	"anymx/edge/program"
 	"anymx/edge/queue"
 	"anymx/edge/smtpd"
 	"anymx/edge/spool"
 
-	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
@@ -51,7 +53,7 @@ type Node struct {
 	o       Options
 	log     *slog.Logger
 	started time.Time
-	phase   phase
+	drain   *drain
 
 	config      atomic.Pointer[inForce]
 	reloading   sync.Mutex
@@ -64,6 +66,9 @@ type Node struct {
 	queue     *queue.Queue
 	ingress   *smtpd.Server
 	control   *control.Server
+	tunnel    *device                           // nil: core is reached directly
+	speaker   *speaker                          // nil: nothing is announced
+	network   *neighbour[control.NetworkStatus] // nil: nothing to be set up
 	listeners []net.Listener
 	socket    net.Listener // control
 	page      net.Listener // metrics; nil: none
@@ -73,7 +78,6 @@ type Node struct {
 // what could not be opened; all that was is closed again.
 func Open(o Options) (n *Node, err error) {
 	n = &Node{o: o, log: o.Log, started: time.Now(), metrics: prometheus.NewRegistry()}
-	n.phase.set(control.Starting, n.started)
 	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	defer func() {
 		if err != nil {
@@ -95,12 +99,28 @@ func Open(o Options) (n *Node, err error) {
 		Spool: n.spool, Accepted: n.queue.Accepted,
 		MailLog: n.maillog, Log: n.log, Metrics: n.metrics,
 	})
+	n.openNeighbours(c)
+	n.drain = newDrain(drainOptions{
+		file: newStandingFile(c.Node.StateDir), speaker: n.speaker, ingress: n.ingress.Registry(), queue: n.queue,
+		limits: func() config.Drain { return n.config.Load().config.Drain }, log: n.log,
+	})
+	n.metrics.MustRegister(drainMetrics{n.drain})
 	n.control, err = control.New(control.Options{Node: n, Gather: n.metrics, Metrics: n.metrics, Log: n.log})
 	if err != nil {
 		return n, err
 	}
 	n.config.Store(&inForce{config: c, loaded: n.started})
 	return n, n.listen(c)
+}
+
+// openNeighbours readies the questions to the programs beside this one.
+func (n *Node) openNeighbours(c *config.Config) {
+	if c.BGP != nil {
+		n.speaker = newSpeaker(c.BGP.Control, n.log)
+	}
+	if c.Tunnel != nil || len(c.Anycast.Addresses) > 0 || len(c.Egress.Sources) > 0 {
+		n.network = newNetwork(c.Net.Control, n.log)
+	}
 }
 
 // openStore opens the spool and what works on it.
@@ -118,7 +138,10 @@ func (n *Node) openStore(c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	options := handoffOptions(c)
+	if c.Tunnel != nil {
+		n.tunnel = &device{name: c.Tunnel.Interface, log: n.log, back: n.tunnelBack}
+	}
+	options := handoffOptions(c, n.tunnel)
 	options.Log, options.Metrics = n.log, n.metrics
 	n.courier, err = handoff.New(options)
 	if err != nil {
@@ -140,7 +163,7 @@ func (n *Node) listen(c *config.Config) error {
 		return err
 	}
 	if c.Node.Metrics != "" {
-		if n.page, err = ListenTCP(context.Background(), c.Node.Metrics); err != nil {
+		if n.page, err = program.ListenTCP(context.Background(), c.Node.Metrics); err != nil {
 			return fmt.Errorf("metrics: %w", err)
 		}
 	}
@@ -149,7 +172,7 @@ func (n *Node) listen(c *config.Config) error {
 		return nil
 	}
 	for _, address := range c.Ingress.Listen {
-		l, err := ListenTCP(context.Background(), address)
+		l, err := program.ListenTCP(context.Background(), address)
 		if err != nil {
 			return fmt.Errorf("ingress: %w", err)
 		}
@@ -186,6 +209,17 @@ func (n *Node) Run(ctx context.Context) error {
 	queueCtx, stopQueue := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopControl()
 	defer stopQueue()
+	if n.speaker != nil {
+		control.Go(func() { n.speaker.run(controlCtx) })
+	}
+	if n.network != nil {
+		control.Go(func() { n.network.run(controlCtx) })
+	}
+	if n.tunnel != nil {
+		control.Go(func() { n.tunnel.watch(controlCtx) })
+		parts.Go(func() { n.probeCore(failed) })
+	}
+	n.drain.start()
 	start(&control, "control", func() error { return n.control.Serve(controlCtx, n.socket, n.page) })
 	start(&queue, "queue", func() error { return n.queue.Run(queueCtx) })
 	for _, l := range n.listeners {
@@ -207,7 +241,7 @@ func (n *Node) Run(ctx context.Context) error {
 	n.ready(failed)
 	<-failed.Done()
 
-	n.end()
+	n.end(ctx.Err() != nil)
 	parts.Wait()
 	stopQueue()
 	queue.Wait()
@@ -220,38 +254,33 @@ func (n *Node) Run(ctx context.Context) error {
 	return err
 }
 
-// ready tells systemd, once a message can be stored.
+// ready tells systemd, once a message can be stored, or is not to be.
 func (n *Node) ready(ctx context.Context) {
-	n.phase.set(phaseRunning, time.Now())
-	if err := n.Ready(ctx); err != nil {
+	if phase, _ := n.drain.place(); phase != control.Running {
+		n.log.Warn("out of service", "phase", phase)
+	} else if err := n.Ready(ctx); err != nil {
 		n.log.Error("not ready", "err", err)
 	} else {
 		n.log.Info("ready")
 	}
-	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // nothing to do where there is no systemd
+	program.Ready()
 }
 
-// end lets ingress and queue come to rest, within the grace.
-func (n *Node) end() {
-	n.phase.set(phaseStopping, time.Now())
-	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
+// end takes the node out of service, within the grace. Where that was not asked
+// for, but a part has failed, routers are not kept waiting.
+func (n *Node) end(asked bool) {
+	program.Stopping()
 	limit := time.Duration(n.config.Load().config.Node.ShutdownGrace)
-	if n.storeFailed() {
+	failed := n.storeFailed()
+	if failed {
 		limit = min(limit, failedGrace)
 	}
-	grace, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
 	n.log.Info("stopping", "sessions", n.ingress.Registry().Open(), "grace", limit)
-	n.ingress.Registry().SetDraining(true)
-	for _, l := range n.listeners {
-		_ = l.Close()
-	}
-	if cut := n.ingress.Registry().Close(grace); cut > 0 {
-		n.log.Warn("sessions were cut, the grace is over", "sessions", cut)
-	}
-	if !n.storeFailed() {
-		n.flush(grace)
-	}
+	n.drain.end(limit, failed || !asked, func() {
+		for _, l := range n.listeners {
+			_ = l.Close()
+		}
+	})
 }
 
 // failedGrace is what sessions get to hear their refusal when storage has
@@ -267,15 +296,11 @@ func (n *Node) storeFailed() bool {
 	}
 }
 
-// flush hands over what the queue has, unless core is known not to answer.
-func (n *Node) flush(grace context.Context) {
-	left := n.queue.Stats()
-	if left.Paused == nil {
-		left, _ = n.queue.Drain(grace) // what is left is said below, whatever ended the wait
-	}
-	if left.Messages() > 0 {
-		n.log.Info("messages stay in the spool until the next start", "messages", left.Messages(), "held", left.Held)
-	}
+// tunnelBack has all mail tried now: what waited for the tunnel, and what was
+// on its way when that went.
+func (n *Node) tunnelBack() {
+	n.courier.Retry()
+	n.queue.FlushAll()
 }
 
 // close closes what Open opened, from the outside in.

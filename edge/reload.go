@@ -7,6 +7,7 @@ import (
 
 	"anymx/edge/config"
 	"anymx/edge/control"
+	"anymx/edge/program"
 	"anymx/edge/smtpd"
 )
 
@@ -46,7 +47,7 @@ func (n *Node) Reload(context.Context) (control.Reloaded, error) {
 	if err == nil {
 		var settings smtpd.Settings
 		if settings, err = n.load(next); err == nil {
-			err = n.courier.Reload(handoffOptions(now.config.Take(next)))
+			err = n.courier.Reload(handoffOptions(now.config.Take(next), n.tunnel))
 		}
 		if err == nil {
 			n.ingress.Configure(settings)
@@ -57,7 +58,7 @@ func (n *Node) Reload(context.Context) (control.Reloaded, error) {
 		n.log.Error("reload changed nothing", "err", err)
 		return control.Reloaded{}, err
 	}
-	setLevel(n.o.Level, next)
+	program.SetLevel(n.o.Level, next)
 	restart := now.config.NeedsRestart(next)
 	changed := slices.DeleteFunc(now.config.Changed(next), func(key string) bool { return slices.Contains(restart, key) })
 	n.config.Store(&inForce{config: now.config.Take(next), loaded: time.Now(), restart: restart})

@@ -20,7 +20,7 @@ import (
 func smtpdSettings(c *config.Config, domains *policy.Domains, tlsConfig *tls.Config) smtpd.Settings {
 	in := &c.Ingress
 	return smtpd.Settings{
-		Wire: wire.Settings{TLS: tlsConfig, Limits: wireLimits(in)},
+		Wire: wire.Settings{TLS: tlsConfig, Limits: wireLimits(c)},
 		Rules: &policy.Rules{
 			Hostname:      c.Node.Hostname,
 			Domains:       domains,
@@ -36,7 +36,8 @@ func smtpdSettings(c *config.Config, domains *policy.Domains, tlsConfig *tls.Con
 	}
 }
 
-func wireLimits(in *config.Ingress) wire.Limits {
+func wireLimits(c *config.Config) wire.Limits {
+	in := &c.Ingress
 	return wire.Limits{
 		MaxConnections:   in.MaxConnections,
 		MaxPerPrefix:     in.MaxConnectionsPerPrefix,
@@ -54,7 +55,17 @@ func wireLimits(in *config.Ingress) wire.Limits {
 		MinRate:          int64(in.MinRate),
 		MinRateGrace:     time.Duration(in.MinRateGrace),
 		ProxyFrom:        in.ProxyProtocolFrom,
+		Probed:           probed(c.Anycast.Addresses),
 	}
+}
+
+// probed are the service addresses, which the speaker connects to.
+func probed(service []netip.Prefix) []netip.Addr {
+	var list []netip.Addr
+	for _, p := range service {
+		list = append(list, p.Addr().Unmap())
+	}
+	return list
 }
 
 func schedule(q *config.Queue) queue.Schedule {
@@ -67,15 +78,17 @@ func schedule(q *config.Queue) queue.Schedule {
 	return s
 }
 
-func handoffOptions(c *config.Config) handoff.Options {
+// handoffOptions are those of a hand-off that dials through d; nil: as the
+// routes of the host go.
+func handoffOptions(c *config.Config, d *device) handoff.Options {
 	core := &c.Core
-	return handoff.Options{
+	o := handoff.Options{
 		Addresses: core.Addresses,
 		LMTP:      core.Protocol == "lmtp",
 		Hello:     c.Node.Hostname,
 		Node:      c.Node.Name,
 		TLSMode:   map[string]smtpc.TLSMode{"auto": smtpc.TLSAuto, "require": smtpc.TLSRequire, "never": smtpc.TLSNever}[core.StartTLS],
-		// With a tunnel the hand-off dials through it alone.
+		// What leaves by the device of the tunnel is encrypted.
 		PrivateLink:           c.Tunnel != nil || loopback(core.Addresses),
 		Anonymous:             core.XClient == "never",
 		MaxConnections:        core.MaxConnections,
@@ -86,6 +99,10 @@ func handoffOptions(c *config.Config) handoff.Options {
 		DataTimeout:           time.Duration(core.DataTimeout),
 		BackoffMax:            time.Duration(core.BackoffMax),
 	}
+	if d != nil {
+		o.Dial = d.dial
+	}
+	return o
 }
 
 // loopback says whether all addresses are on this host.

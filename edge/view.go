@@ -3,7 +3,6 @@ package edge
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 
@@ -21,13 +20,17 @@ var _ control.Node = (*Node)(nil)
 func (n *Node) Status(context.Context) control.Status {
 	force := n.config.Load()
 	c := force.config
-	phase, since := n.phase.get()
+	phase, since := n.drain.place()
 	s := control.Status{
 		Name: c.Node.Name, Region: c.Node.Region, Hostname: c.Node.Hostname, PID: os.Getpid(),
 		Phase: phase, Since: since, Started: n.started,
 		Sessions: control.SessionsStatus{Open: n.ingress.Registry().Open(), Limit: c.Ingress.MaxConnections},
 		Spool:    n.spoolStatus(), Queue: n.queueStatus(), Core: n.coreStatus(),
 		Config: &control.ConfigStatus{File: n.o.File, Loaded: force.loaded, Problem: force.problem, Restart: force.restart},
+		Drain:  n.drain.view(), Network: n.network.view(),
+	}
+	if n.speaker != nil {
+		s.Speaker = n.speaker.view()
 	}
 	if leaf := n.certificate.leaf(); leaf != nil && c.Ingress.TLSCert != "" {
 		names := leaf.DNSNames
@@ -62,24 +65,34 @@ func (n *Node) queueStatus() control.QueueStatus {
 func (n *Node) coreStatus() []control.CoreStatus {
 	var list []control.CoreStatus
 	for _, a := range n.courier.Status() {
-		list = append(list, control.CoreStatus{
+		s := control.CoreStatus{
 			Address: a.Address, Health: control.Health(a.Health), Connections: a.Connections, Limit: a.Limit,
 			RetryAt: a.RetryAt, LastError: a.LastError, Delivered: a.Delivered,
-		})
+		}
+		if p := &a.Probe; !p.At.IsZero() {
+			s.Probe = &control.ProbeStatus{At: p.At, Size: p.Size, Took: p.Took, Problem: p.Problem}
+		}
+		list = append(list, s)
 	}
 	return list
 }
 
 // Ready is nil if a message can be accepted and stored now.
 func (n *Node) Ready(ctx context.Context) error {
-	if phase, _ := n.phase.get(); phase != control.Running {
-		return fmt.Errorf("the node is %s", phase)
+	if err := n.drain.accepting(); err != nil {
+		return err
 	}
 	if err := n.spool.Accepting(); err != nil {
 		return err
 	}
 	return n.spool.Probe(ctx)
 }
+
+// Drain begins to take the node out of service.
+func (n *Node) Drain(_ context.Context, r control.DrainRequest) error { return n.drain.request(r) }
+
+// Resume takes the node back into service.
+func (n *Node) Resume(context.Context) error { return n.drain.resume() }
 
 // List gives a page of the queue.
 func (n *Node) List(ctx context.Context, q control.QueueQuery) (control.QueuePage, error) {

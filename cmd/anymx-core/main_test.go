@@ -60,7 +60,7 @@ directory = "DIR/store"
 `
 
 // program is one run of the binary.
-type program struct {
+type process struct {
 	t      *testing.T
 	cmd    *exec.Cmd
 	stderr *bufio.Reader
@@ -69,9 +69,9 @@ type program struct {
 }
 
 // start runs the program until it listens.
-func start(t *testing.T, file string) *program {
+func start(t *testing.T, file string) *process {
 	t.Helper()
-	p := &program{t: t, cmd: exec.Command(binary, "-config", file)}
+	p := &process{t: t, cmd: exec.Command(binary, "-config", file)}
 	pipe, err := p.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -104,7 +104,7 @@ func start(t *testing.T, file string) *program {
 }
 
 // stop sends sig and expects a clean end. It returns what was logged.
-func (p *program) stop(sig os.Signal) string {
+func (p *process) stop(sig os.Signal) string {
 	p.t.Helper()
 	if err := p.cmd.Process.Signal(sig); err != nil {
 		p.t.Fatal(err)
@@ -191,7 +191,7 @@ func TestRefuses(t *testing.T) {
 		{"no file", "", "anymx-core: config: open DIR/none.toml: no such file or directory\n", 1, []string{"-config", "DIR/none.toml"}},
 		{"address taken", strings.Replace(good, `lmtp_listen = ["127.0.0.1:0"]`, `lmtp_listen = ["`+taken.Addr().String()+`"]`, 1), "*anymx-core: listen: listen tcp " + taken.Addr().String() + ": bind: address already in use\n", 1, nil},
 		{"directory in the way", strings.Replace(good, `"DIR/store"`, `"DIR/anymx.toml/x"`, 1), "anymx-core: store: *DIR/anymx.toml*not a directory\n", 1, nil},
-		{"argument", good, "anymx-core takes mail*", 2, []string{"start"}},
+		{"argument", good, "*anymx-core takes mail*", 2, []string{"start"}},
 		{"flag", good, "flag provided but not defined: -x\nanymx-core takes mail*", 2, []string{"-x"}},
 	}
 	for _, tt := range tests {

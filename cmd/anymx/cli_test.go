@@ -32,7 +32,11 @@ type story struct {
 	typed *string
 	// down: no node answers.
 	down bool
+	// speaker is the one that the config names; nil: the config has no [bgp].
+	speaker *controltest.Speaker
 }
+
+func noScreen() (columns, rows int, ok bool) { return 0, 0, false }
 
 func typed(s string) *string { return &s }
 
@@ -134,6 +138,45 @@ var stories = []story{
 	{name: "delete-sick", args: "queue delete " + id(3) + " " + id(1), node: func(n *controltest.Node) { n.Sick = controltest.ID(1) }},
 	{name: "delete-broken", args: "queue delete " + id(1), node: broken},
 
+	{name: "help-drain", args: "drain --help"},
+	{name: "help-resume", args: "resume --help"},
+	{name: "drain", args: "drain --reason x", node: drains},
+	{name: "drain-json", args: "drain --json", node: drains},
+	{name: "drain-local", args: "drain", node: local},
+	{name: "drain-held", args: "drain", node: drainsHeld},
+	{name: "drain-many-held", args: "drain", node: drainsManyHeld},
+	{name: "drain-already", args: "drain", node: drained},
+	{name: "drain-left", args: "drain", node: drainsWithRest},
+	{name: "drain-left-json", args: "drain --json", node: drainsWithRest},
+	{name: "drain-wait", args: "drain --wait 30ms", node: begins},
+	{name: "drain-no-wait", args: "drain --wait 0 --now", node: begins},
+	{name: "drain-undone", args: "drain", node: undone},
+	{name: "drain-stopping", args: "drain", node: stops},
+	{name: "drain-bad-reason", args: "drain --reason \x1b[2J"},
+	{name: "drain-argument", args: "drain ams1"},
+	{name: "drain-down", args: "drain", down: true},
+	{name: "drain-speaker", args: "drain --reason broken", down: true, speaker: confirms()},
+	{name: "drain-speaker-json", args: "drain --json", down: true, speaker: confirms()},
+	{name: "drain-speaker-unconfirmed", args: "drain --wait 20ms", down: true, speaker: silentRouter()},
+	{name: "drain-speaker-refuses", args: "drain", down: true, speaker: refuses()},
+
+	{name: "resume", args: "resume", node: comesBack},
+	{name: "resume-json", args: "resume --json", node: comesBack},
+	{name: "resume-local", args: "resume", node: localDrained},
+	{name: "resume-already", args: "resume", node: controltest.OnNetwork},
+	{name: "resume-wait", args: "resume --wait 30ms", node: sick},
+	{name: "resume-wait-json", args: "resume --wait 30ms --json", node: sick},
+	{name: "resume-stopping", args: "resume", node: stops},
+	{name: "resume-down", args: "resume", down: true},
+	{name: "resume-speaker", args: "resume", down: true, speaker: withdrawn()},
+
+	{name: "status-network", args: "status", node: controltest.OnNetwork},
+	{name: "status-network-json", args: "status --json", node: controltest.OnNetwork},
+	{name: "status-network-troubled", args: "status", node: controltest.NetworkTroubled},
+	{name: "status-network-silent", args: "status", node: neighboursSilent},
+	{name: "status-draining", args: "status", node: controltest.Draining},
+	{name: "status-drained", args: "status", node: drained},
+
 	{name: "reload", args: "reload"},
 	{name: "reload-json", args: "reload --json"},
 	{name: "reload-nothing", args: "reload", node: func(n *controltest.Node) { n.Reloads = control.Reloaded{} }},
@@ -188,9 +231,16 @@ func (s story) run(t *testing.T) {
 	if !s.down {
 		socket, _ = controltest.Start(t, n, false)
 	}
-	out, errOut, code := runProgram(t, s, socket)
+	speaker := ""
+	if s.speaker != nil {
+		speaker = controltest.StartSpeaker(t, s.speaker)
+	}
+	out, errOut, code := s.runProgram(t, socket, speaker)
 	got := fmt.Sprintf("$ anymx %s\n%s--- stderr\n%s--- exit %d\n", s.args, out, errOut, code)
 	got = settle(got, socket)
+	if speaker != "" {
+		got = strings.ReplaceAll(got, speaker, "SPEAKER")
+	}
 	golden := filepath.Join("testdata", s.name+".txt")
 	if *update {
 		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
@@ -223,24 +273,40 @@ func settle(text, socket string) string {
 
 func runProgram(t *testing.T, s story, socket string) (out, errOut string, code int) {
 	t.Helper()
+	return s.runProgram(t, socket, "")
+}
+
+// runProgram runs it against the node at socket, which is found by the
+// environment, or, with a speaker, by the config.
+func (s story) runProgram(t *testing.T, socket, speaker string) (out, errOut string, code int) {
+	t.Helper()
 	var o, e bytes.Buffer
+	args := strings.Split(s.args, " ")
+	if s.args == "" {
+		args = []string{}
+	}
+	env := socket
+	if speaker != "" {
+		file := filepath.Join(t.TempDir(), "anymx.toml")
+		if err := os.WriteFile(file, fmt.Appendf(nil, "[node]\ncontrol = %q\n[bgp]\ncontrol = %q\n", socket, speaker), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		env, args = "", append(args, "--config", file)
+	}
 	p := &program{
 		in: strings.NewReader(""), out: &o, errOut: &e,
 		getenv: func(key string) string {
 			if key == "ANYMX_CONTROL" {
-				return socket
+				return env
 			}
 			return ""
 		},
 		now:      func() time.Time { return controltest.Now },
 		terminal: func() bool { return s.typed != nil },
+		screen:   noScreen, poll: time.Millisecond,
 	}
 	if s.typed != nil {
 		p.in = strings.NewReader(*s.typed)
-	}
-	args := strings.Split(s.args, " ")
-	if s.args == "" {
-		args = []string{}
 	}
 	code = p.run(context.Background(), args)
 	return o.String(), e.String(), code
@@ -297,7 +363,7 @@ func TestFindsItsNode(t *testing.T) {
 		p := &program{
 			in: strings.NewReader(""), out: &out, errOut: &errOut, now: time.Now,
 			getenv:   func(string) string { return tt.env },
-			terminal: func() bool { return false },
+			terminal: func() bool { return false }, screen: noScreen,
 		}
 		if code := p.run(t.Context(), append(tt.args, "status")); code != tt.want {
 			t.Errorf("%q %v: exit %d, want %d: %s", tt.env, tt.args, code, tt.want, errOut.String())

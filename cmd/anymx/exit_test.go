@@ -40,6 +40,8 @@ func TestRealProgram(t *testing.T) {
 	t.Run("completion", func(t *testing.T) { completionScripts(t, bin) })
 	t.Run("interrupt", func(t *testing.T) { interrupt(t, bin) })
 	t.Run("terminal", func(t *testing.T) { terminal(t, bin) })
+	t.Run("live drain", func(t *testing.T) { liveDrain(t, bin) })
+	t.Run("interrupted drain", func(t *testing.T) { interruptedDrain(t, bin) })
 }
 
 func exitCodes(t *testing.T, bin, socket string) {
@@ -85,22 +87,33 @@ func otherUser(t *testing.T, bin, socket string) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can become another user")
 	}
-	for dir := filepath.Dir(socket); len(dir) > len(os.TempDir()); dir = filepath.Dir(dir) {
-		if err := os.Chmod(dir, 0o755); err != nil {
-			t.Fatal(err)
+	speaker := confirms()
+	speakerSocket := controltest.StartSpeaker(t, speaker)
+	if err := os.Chmod(speakerSocket, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{socket, speakerSocket, bin} {
+		for dir := filepath.Dir(path); len(dir) > len(os.TempDir()); dir = filepath.Dir(dir) {
+			if err := os.Chmod(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
-	for dir := filepath.Dir(bin); len(dir) > len(os.TempDir()); dir = filepath.Dir(dir) {
-		if err := os.Chmod(dir, 0o755); err != nil {
-			t.Fatal(err)
+	file := filepath.Join(filepath.Dir(bin), "anymx.toml")
+	if err := os.WriteFile(file, fmt.Appendf(nil, "[node]\ncontrol = %q\n[bgp]\ncontrol = %q\n", socket, speakerSocket), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"status", "drain", "resume"} {
+		cmd := exec.Command(bin, command, "--config", file)
+		cmd.Dir = "/"
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		out, _ := cmd.CombinedOutput()
+		if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != exitUnreachable || !strings.Contains(string(out), "permission denied. Run this as root or as a member of the socket's group") {
+			t.Errorf("%s: %v: %s", command, cmd.ProcessState, out)
 		}
 	}
-	cmd := exec.Command(bin, "status", "--control", socket)
-	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-	out, _ := cmd.CombinedOutput()
-	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != exitUnreachable || !strings.Contains(string(out), "permission denied. Run this as root or as a member of the socket's group") {
-		t.Errorf("%v: %s", cmd.ProcessState, out)
+	if orders := speaker.Orders(); len(orders) > 0 {
+		t.Errorf("who may not ask the node has ordered its speaker: %+v", orders)
 	}
 }
 

@@ -35,6 +35,7 @@ func main() {
 	p := &program{
 		in: os.Stdin, out: os.Stdout, errOut: os.Stderr,
 		getenv: os.Getenv, now: time.Now, terminal: func() bool { return isTerminal(os.Stdin) },
+		screen: func() (int, int, bool) { return screenOf(os.Stderr, os.Getenv("TERM")) }, poll: 250 * time.Millisecond,
 	}
 	code := p.run(ctx, os.Args[1:])
 	stop()
@@ -103,13 +104,13 @@ func (p *program) root() *cobra.Command {
 		Use: "anymx", Short: "Look after a node of the anymx edge mail server", Long: rootHelp,
 		Args: unknownCommand, RunE: p.local(func(cmd *cobra.Command, _ []string) error { return cmd.Help() }),
 		SilenceErrors: true, SilenceUsage: true,
-		Example: "  anymx status\n  anymx queue list --state waiting\n  anymx check /etc/anymx/anymx.toml && anymx reload",
+		Example: "  anymx status\n  anymx queue list --state waiting\n  anymx check /etc/anymx/anymx.toml && anymx reload\n  anymx drain --reason \"kernel update\" && systemctl reboot",
 	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&p.socket, "control", "", "control `SOCKET` of the node")
 	flags.StringVar(&p.config, "config", defaultConfig, "config `FILE` of the node")
 	flags.BoolVar(&p.json, "json", false, "print JSON, for programs")
 	p.configGiven = func() bool { return flags.Changed("config") }
-	root.AddCommand(p.statusCommand(), p.queueCommand(), p.reloadCommand(), p.checkCommand(), p.versionCommand())
+	root.AddCommand(p.statusCommand(), p.queueCommand(), p.drainCommand(), p.resumeCommand(), p.reloadCommand(), p.checkCommand(), p.versionCommand())
 	return root
 }

@@ -32,6 +32,10 @@ type program struct {
 	getenv      func(string) string
 	now         func() time.Time
 	terminal    func() bool // is in a person?
+	// screen is the size of the terminal that errOut is; not ok if it is none.
+	screen func() (columns, rows int, ok bool)
+	// poll is how often the node is asked while it is waited for.
+	poll time.Duration
 
 	socket, config string
 	json           bool
@@ -62,19 +66,33 @@ func (p *program) remote(do func(cmd *cobra.Command, args []string, c *control.C
 	})
 }
 
-// client finds the node's socket.
+// client asks the node.
 func (p *program) client() (*control.Client, error) {
-	if p.socket != "" {
-		return control.NewClient(p.socket), nil
-	}
-	if socket := p.getenv("ANYMX_CONTROL"); socket != "" {
-		return control.NewClient(socket), nil
-	}
-	socket, err := control.SocketOf(p.config, p.configGiven())
+	s, err := p.sockets()
 	if err != nil {
-		return nil, &usageError{err}
+		return nil, err
 	}
-	return control.NewClient(socket), nil
+	return control.NewClient(s.Node), nil
+}
+
+// sockets finds the node and, where the config tells that it is of the same
+// node, its speaker.
+func (p *program) sockets() (control.Sockets, error) {
+	given := p.socket
+	if given == "" {
+		given = p.getenv("ANYMX_CONTROL")
+	}
+	s, err := control.SocketsOf(p.config, p.configGiven())
+	switch {
+	case given == "" && err != nil:
+		return s, &usageError{err}
+	case given == "":
+		return s, nil
+	case err != nil || s.Node != given && !p.configGiven():
+		s.Speaker = ""
+	}
+	s.Node = given
+	return s, nil
 }
 
 // print writes value as JSON if that was asked for, else by text.

@@ -17,13 +17,16 @@ func (p *program) statusCommand() *cobra.Command {
 	var wait time.Duration
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show what the node does",
-		Long: `Status shows the phase of the node, whether it is ready to accept and store
-mail, its sessions, spool, queue, the health of each address of core, and its
-certificate.
+		Long: `Status shows the phase of the node and how far a drain is, whether it is ready to
+accept and store mail, its sessions, spool, queue, the health of each address of
+core, and its certificate; and, where they are configured, what is announced and
+why, its BGP peers, its health as the speaker sees it, the tunnel, and addresses,
+rules and routes. A line about something that is not as it should be begins with
+an exclamation mark.
 
 With --ready it prints readiness alone and exits 1 if the node is not ready;
 with --wait too it gives the node that long to become ready.`,
-		Example: "  anymx status\n  anymx status --json | jq .queue.waiting\n  anymx status --ready --wait 30s && echo in service",
+		Example: "  anymx status\n  anymx status --json | jq .queue.waiting\n  anymx status | grep !\n  anymx status --ready --wait 30s && echo in service",
 		Args:    cobra.NoArgs,
 	}
 	cmd.Flags().BoolVar(&ready, "ready", false, "print only whether the node is ready; exit 1 if it is not")

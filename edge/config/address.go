@@ -15,7 +15,7 @@ import (
 
 // parsePrefix reads a network, or an address as the network of just that address.
 func parsePrefix(s string) (netip.Prefix, error) {
-	if a, err := parseAddr(s); err == nil {
+	if a, err := parseAddr(s); err == nil && a.IsValid() {
 		return a.Prefix(a.BitLen())
 	}
 	p, err := netip.ParsePrefix(s)
@@ -28,8 +28,11 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// parseAddr reads an IP address without a zone.
+// parseAddr reads an IP address without a zone. Empty text is no address.
 func parseAddr(s string) (netip.Addr, error) {
+	if s == "" {
+		return netip.Addr{}, nil
+	}
 	a, err := netip.ParseAddr(s)
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("%s is not an IP address", quote(s))
@@ -174,6 +177,28 @@ func checkPath(s string) error {
 		return errors.New("must be an absolute path, starting with /")
 	case strings.HasSuffix(s, "/"):
 		return errors.New("must not end in /")
+	}
+	return nil
+}
+
+// checkSecret checks where a secret is read from: the path of a file, or "credential:" and the name
+// of a systemd credential. It never repeats the text either.
+func checkSecret(s string) error {
+	name, ok := strings.CutPrefix(s, "credential:")
+	switch {
+	case !ok && !path.IsAbs(s):
+		return errors.New(`must be an absolute path, starting with /, or "credential:NAME"`)
+	case !ok:
+		return checkPath(s)
+	case name == "" || name == "." || name == "..":
+		return errors.New(`must have the name of a credential after "credential:"`)
+	case len(name) > 255:
+		return errors.New("must have at most 255 octets in the name of its credential")
+	}
+	for _, c := range []byte(name) {
+		if !isLetterDigit(c) && !strings.ContainsRune("._-", rune(c)) {
+			return errors.New(`must have only letters, digits, ".", "_" and "-" in the name of its credential`)
+		}
 	}
 	return nil
 }

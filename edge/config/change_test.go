@@ -28,6 +28,20 @@ func TestChange(t *testing.T) {
 		{"inside a section that may be absent", func(c *Config) {
 			c.BGP.ASN, c.BGP.Peers[0].HoldTime = 1, 1
 		}, []string{"bgp.asn", "bgp.peer"}, []string{"bgp.asn"}},
+		{"inside a section of a section", func(c *Config) {
+			c.BGP.Health.Rise, c.BGP.Health.Interval, c.BGP.Metrics = 5, 1, ""
+		}, []string{"bgp.metrics", "bgp.health.interval", "bgp.health.rise"}, []string{"bgp.metrics"}},
+		{"an optional number that comes", func(c *Config) { c.BGP.Peers[0].MED = new(uint32) }, []string{"bgp.peer"}, nil},
+		{"the tunnel's device", func(c *Config) {
+			c.Tunnel.Interface, c.Tunnel.Implementation, c.Tunnel.MTU, c.Tunnel.ListenPort = "wg1", "kernel", 1400, 1
+		}, []string{"tunnel.interface", "tunnel.listen_port", "tunnel.implementation", "tunnel.mtu"}, []string{"tunnel.interface", "tunnel.implementation"}},
+		{"what is applied live", func(c *Config) {
+			c.Anycast.Prefixes, c.Drain.Flush, c.Net.Repair = nil, 1, 1
+			c.Egress.Sources = []EgressSource{{Name: "a1"}}
+		}, []string{"anycast.prefixes", "drain.flush", "net.repair", "egress.source"}, nil},
+		{"the sockets of anymx-net", func(c *Config) {
+			c.Net.Control, c.Net.Metrics = "/run/n.sock", ""
+		}, []string{"net.control", "net.metrics"}, []string{"net.control", "net.metrics"}},
 		{"sections that go", func(c *Config) { c.Tunnel, c.Shield = nil, nil }, []string{"tunnel", "shield"}, []string{"tunnel", "shield"}},
 	} {
 		t.Run(x.name, func(t *testing.T) {
@@ -60,5 +74,60 @@ func TestTake(t *testing.T) {
 	want := now.NeedsRestart(&next)
 	if got := taken.NeedsRestart(&next); !reflect.DeepEqual(got, want) || len(want) != 3 {
 		t.Errorf("needs restart %q, want %q", got, want)
+	}
+}
+
+// A section inside of one that may be absent is taken key by key, and the new config stays its
+// caller's.
+func TestTakeNested(t *testing.T) {
+	now, next := Default(), Default()
+	now.BGP, next.BGP = &BGP{Metrics: "a", Health: BGPHealth{Rise: 1}}, &BGP{Metrics: "b", Health: BGPHealth{Rise: 2}}
+	taken := now.Take(&next)
+	if taken.BGP.Metrics != "a" || taken.BGP.Health.Rise != 2 {
+		t.Errorf("taken: %+v", taken.BGP)
+	}
+	if now.BGP.Health.Rise != 1 || next.BGP.Metrics != "b" {
+		t.Errorf("changed: %+v, %+v", now.BGP, next.BGP)
+	}
+}
+
+// An optional number is compared and kept by what it says, not by where it stands; absent is not 0.
+func TestOptionalNumber(t *testing.T) {
+	type section struct {
+		Live *uint32 `toml:"live"`
+		Kept *uint32 `toml:"kept" restart:"true"`
+	}
+	number := func(n uint32) *uint32 { return &n }
+	for _, x := range []struct {
+		name string
+		a, b *uint32
+		same bool
+	}{
+		{"both absent", nil, nil, true},
+		{"equal", number(7), number(7), true},
+		{"both 0", number(0), number(0), true},
+		{"different", number(7), number(8), false},
+		{"absent and 0", nil, number(0), false},
+		{"0 and absent", number(0), nil, false},
+	} {
+		now, next := section{x.a, x.a}, section{x.b, x.b}
+		var changed []string
+		compare(reflect.ValueOf(now), reflect.ValueOf(next), "", func(key string, restart bool) {
+			if restart != (key == "kept") {
+				t.Errorf("%s: %s needs a restart: %v", x.name, key, restart)
+			}
+			changed = append(changed, key)
+		})
+		if same := changed == nil; same != x.same || !same && len(changed) != 2 {
+			t.Errorf("%s: changed %q", x.name, changed)
+		}
+		taken := next
+		keep(reflect.ValueOf(&taken).Elem(), reflect.ValueOf(now))
+		if !reflect.DeepEqual(taken, section{x.b, x.a}) {
+			t.Errorf("%s: taken %v", x.name, taken)
+		}
+		if x.a != nil && x.b != nil && (next.Kept != x.b || x.a == x.b) {
+			t.Errorf("%s: what was compared is changed", x.name)
+		}
 	}
 }

@@ -54,6 +54,12 @@ type Config struct {
 	Anycast Anycast `toml:"anycast"`
 	// BGP is the speaker; nil: nothing is announced.
 	BGP *BGP `toml:"bgp" restart:"true"`
+	// Drain says how long each step of a drain takes.
+	Drain Drain `toml:"drain"`
+	// Net is anymx-net.
+	Net Net `toml:"net"`
+	// Egress is the way out to the world.
+	Egress Egress `toml:"egress"`
 	// Shield is the packet filter in front of ingress; nil: none is loaded.
 	Shield *Shield `toml:"shield" restart:"true"`
 }
@@ -63,7 +69,7 @@ type Config struct {
 func Default() Config {
 	var c Config
 	for _, section := range []interface{ setDefaults() }{
-		&c.Node, &c.Ingress, &c.Core, &c.Spool, &c.Queue, &c.Log, &c.Anycast,
+		&c.Node, &c.Ingress, &c.Core, &c.Spool, &c.Queue, &c.Log, &c.Anycast, &c.Drain, &c.Net, &c.Egress,
 	} {
 		section.setDefaults()
 	}
@@ -108,7 +114,7 @@ func Parse(name string, data []byte, need ...string) (*Config, error) {
 	}
 
 	c.normalise()
-	v := checker{Config: &c, report: d.report}
+	v := checker{Config: &c, report: d.report, faulty: d.faulty}
 	v.all()
 
 	if len(d.problems) > 0 {
@@ -129,7 +135,9 @@ func (c *Config) normalise() {
 // *Errors; its problems carry neither file nor line. Every Config that Parse returns is valid.
 func (c *Config) Validate() error {
 	var problems []Problem
-	v := checker{Config: c, report: func(key, format string, args ...any) {
+	faulty := map[string]bool{}
+	v := checker{Config: c, faulty: faulty, report: func(key, format string, args ...any) {
+		faulty[key] = true
 		problems = append(problems, Problem{Key: key, Reason: fmt.Sprintf(format, args...)})
 	}}
 	v.all()

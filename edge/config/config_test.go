@@ -86,6 +86,7 @@ func TestDesign(t *testing.T) {
 	want.Core.Addresses = []string{"10.77.0.1:2525"}
 	want.Tunnel = &Tunnel{
 		Interface: "wg-core", Address: prefixes("10.77.0.2/24"), ListenPort: 51820, PrivateKeyFile: "/etc/anymx/wg.key",
+		Implementation: "auto", ProbeSize: 16 * KiB, ProbeInterval: Duration(30 * time.Second),
 		Peers: []TunnelPeer{{
 			PublicKey: c.Tunnel.Peers[0].PublicKey, Endpoint: "203.0.113.9:51820",
 			AllowedIPs: prefixes("10.77.0.0/24"), Keepalive: Duration(25 * time.Second),
@@ -96,8 +97,15 @@ func TestDesign(t *testing.T) {
 		Prefixes:  prefixes("192.0.2.0/24", "2001:db8:25::/48"),
 	}
 	want.BGP = &BGP{
-		ASN: 64512, RouterID: netip.MustParseAddr("198.51.100.2"), Control: "/run/anymx/bgp.sock",
-		Peers: []BGPPeer{{Address: netip.MustParseAddr("198.51.100.1"), ASN: 64500, HoldTime: Duration(9 * time.Second)}},
+		ASN: 64512, RouterID: netip.MustParseAddr("198.51.100.2"), Control: "/run/anymx/bgp.sock", Metrics: "127.0.0.1:9926",
+		Health: BGPHealth{
+			Interval: Duration(400 * time.Millisecond), Timeout: Duration(2 * time.Second),
+			Rise: 3, RiseTime: Duration(10 * time.Second), Fall: 2, Busy: Duration(5 * time.Minute),
+		},
+		Peers: []BGPPeer{{
+			Address: netip.MustParseAddr("198.51.100.1"), ASN: 64500, HoldTime: Duration(9 * time.Second),
+			Port: 179, Multihop: 1, ConnectRetry: Duration(5 * time.Second),
+		}},
 	}
 	want.Shield = &Shield{Interfaces: []string{"eth0"}, Mode: "auto"}
 	if !reflect.DeepEqual(*c, want) {
@@ -142,6 +150,77 @@ func TestForms(t *testing.T) {
 		if !reflect.DeepEqual(x.got, x.want) {
 			t.Errorf("%s: got %v, want %v", x.what, x.got, x.want)
 		}
+	}
+}
+
+// The keys of the network where they differ from their defaults.
+func TestNetworkForms(t *testing.T) {
+	c, err := Load("testdata/good/anycast.toml", "tunnel", "bgp", "net", "egress")
+	if err != nil {
+		t.Fatal(err)
+	}
+	number := func(n uint32) *uint32 { return &n }
+	first, second := c.BGP.Peers[0], c.BGP.Peers[1]
+	for _, x := range []struct{ what, got, want any }{
+		{"health", c.BGP.Health, BGPHealth{
+			Interval: Duration(50 * time.Millisecond), Timeout: Duration(2001 * time.Millisecond), Rise: 1, Fall: 1000, Busy: Duration(5 * time.Minute),
+		}},
+		{"med of 0", first.MED, number(0)},
+		{"largest med", second.MED, number(4294967295)},
+		{"families", first.Families, []string{"ipv6", "ipv4"}},
+		{"no families", second.Families, []string(nil)},
+		{"next_hop6", first.NextHop6, netip.MustParseAddr("2001:db8:ffff::2")},
+		{"empty local_address", second.LocalAddress, netip.Addr{}},
+		{"port", first.Port, uint16(1179)},
+		{"default port", second.Port, uint16(179)},
+		{"default multihop", second.Multihop, 1},
+		{"preshared_key_file", c.Tunnel.Peers[0].PresharedKeyFile, "/etc/anymx/wg.psk"},
+		{"probe_size", c.Tunnel.ProbeSize, KiB},
+		{"probe_interval", c.Tunnel.ProbeInterval, Duration(0)},
+		{"allowed_ips", c.Tunnel.Peers[0].AllowedIPs, prefixes("10.77.0.1/32", "fd77::1/128")},
+		{"drain", c.Drain, Drain{Sessions: Day, Flush: 30 * Day}},
+		{"net", c.Net, Net{Control: "/run/anymx/n.sock", Metrics: "[::1]:9927", Repair: Duration(time.Hour)}},
+		{"source", c.Egress.Sources[2], EgressSource{
+			Name: "a3", Address: netip.MustParsePrefix("2001:db8:ffff::10/64"), Interface: "eth0", Gateway: netip.MustParseAddr("fe80::1"),
+		}},
+		{"source without a gateway", c.Egress.Sources[3].Gateway, netip.Addr{}},
+		{"points", fmt.Sprint(c.ServicePoints()), "[192.0.2.25:25 192.0.2.25:8025 [2001:db8:25::25]:25]"},
+	} {
+		if !reflect.DeepEqual(x.got, x.want) {
+			t.Errorf("%s: got %v, want %v", x.what, x.got, x.want)
+		}
+	}
+}
+
+// An absent section inside of one that is there has its defaults, as one that is empty has, and one
+// with a single key keeps the others.
+func TestNestedDefaults(t *testing.T) {
+	text := readFile(t, "testdata/good/design.toml")
+	var want BGPHealth
+	want.setDefaults()
+	for _, add := range []string{"", "[bgp.health]\n", "[bgp.health]\nrise = 3\n"} {
+		if c, err := Parse("f", []byte(text+add)); err != nil || c.BGP.Health != want {
+			t.Errorf("%q: got %+v (%v)", add, c, err)
+		}
+	}
+	c, err := Parse("f", []byte(text+"[bgp.health]\nrise = 1\n"))
+	want.Rise = 1
+	if err != nil || c.BGP.Health != want {
+		t.Errorf("got %+v (%v)", c, err)
+	}
+	if c, err := Parse("f", []byte(minimal(t))); err != nil || c.BGP != nil || c.Drain != Default().Drain || c.Net.Repair == 0 {
+		t.Errorf("got %+v (%v)", c, err)
+	}
+}
+
+// A number that does not fit leaves none behind, and a section of which a key does not fit stays.
+func TestFaultyPointer(t *testing.T) {
+	tree, problems := readDocument([]byte("[bgp]\nasn = \"x\"\npeer = [{ med = -1 }]\n[tunnel]\nmtu = true\n"))
+	c := Default()
+	d := newDecoder(problems)
+	d.document(tree, &c)
+	if len(d.problems) != 3 || c.BGP == nil || c.Tunnel == nil || c.BGP.Peers[0].MED != nil {
+		t.Errorf("got %+v, %+v, %v", c.BGP, c.Tunnel, d.problems)
 	}
 }
 
@@ -218,6 +297,17 @@ func TestValidateInCode(t *testing.T) {
 	if err := c.Validate(); fmt.Sprint(err) != "core.max_connections: must be greater than 0" {
 		t.Errorf("got %v", err)
 	}
+	c.Core.MaxConnections = 1
+	c.Anycast = Anycast{prefixes("192.0.2.25/32"), prefixes("192.0.2.0/24")}
+	c.BGP = &BGP{ASN: 64512, RouterID: netip.MustParseAddr("198.51.100.2"), Control: "/b", Peers: make([]BGPPeer, 1)}
+	c.BGP.Health.setDefaults()
+	p := &c.BGP.Peers[0]
+	p.setDefaults()
+	p.Address, p.ASN, p.Families = netip.MustParseAddr("198.51.100.1"), 64500, []string{"ipv5"}
+	want := `bgp.peer[0].families[0]: "ipv5" is unknown; write one of "ipv4", "ipv6"`
+	if err := c.Validate(); fmt.Sprint(err) != want {
+		t.Errorf("got %v", err)
+	}
 }
 
 // What stands in the place of a secret is never repeated.
@@ -231,15 +321,18 @@ tls_key = "` + secret + `"
 private_key_file = "` + secret + `"
 [[tunnel.peer]]
 public_key = "` + secret + `"
+preshared_key_file = "` + secret + `"
 [bgp]
 [[bgp.peer]]
 password_file = "` + secret + `"
+[[bgp.peer]]
+password_file = "credential:` + secret + `="
 `
 	_, err := Parse("f", []byte(text))
 	if err == nil || strings.Contains(err.Error(), secret) {
 		t.Errorf("got %v", err)
 	}
-	if n := strings.Count(fmt.Sprint(err), "absolute path"); n != 4 {
-		t.Errorf("%d of 4 paths refused: %v", n, err)
+	if n := strings.Count(fmt.Sprint(err), "absolute path"); n != 5 {
+		t.Errorf("%d of 5 paths refused: %v", n, err)
 	}
 }

@@ -73,7 +73,9 @@ func (d *decoder) value(n *node, into reflect.Value, key string) {
 	case reflect.Pointer:
 		fresh := newValue(into.Type().Elem())
 		d.value(n, fresh, key)
-		into.Set(fresh.Addr())
+		if !d.faulty[key] {
+			into.Set(fresh.Addr())
+		}
 	case reflect.Struct:
 		switch n.kind {
 		case section:

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"reflect"
 	"regexp"
 	"slices"
@@ -23,7 +24,7 @@ func fence(t *testing.T, name string) string {
 }
 
 func TestDocExamples(t *testing.T) {
-	for _, name := range []string{"toml minimal", "toml complete"} {
+	for _, name := range []string{"toml minimal", "toml complete", "toml anycast"} {
 		if _, err := Parse(name, []byte(fence(t, name))); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -41,7 +42,7 @@ type row struct{ value, change string }
 func docRows(t *testing.T) map[string]row {
 	rows := map[string]row{}
 	heading := regexp.MustCompile(`^## \[+([a-z.]+)\]+$`)
-	line := regexp.MustCompile("^\\| `([a-z_]+)` \\| (.+?) \\| (\\w+) \\| .{10,} \\|$")
+	line := regexp.MustCompile("^\\| `([a-z0-9_]+)` \\| (.+?) \\| (\\w+) \\| .{10,} \\|$")
 	section := ""
 	for _, text := range strings.Split(readFile(t, docFile), "\n") {
 		if m := heading.FindStringSubmatch(text); m != nil {
@@ -108,8 +109,11 @@ func checkRequired(t *testing.T, section, name string) {
 	}
 }
 
-// literal writes a value as in the file.
+// literal writes a value as in the file, and what is not there as "none".
 func literal(v reflect.Value) string {
+	if v.Kind() == reflect.Pointer && v.IsNil() || v.Type() == reflect.TypeFor[netip.Addr]() && v.IsZero() {
+		return "none"
+	}
 	if v.Kind() == reflect.Slice {
 		elements := make([]string, v.Len())
 		for i := range elements {

@@ -26,12 +26,23 @@ func (d *decoder) unknown(n *node, t reflect.Type, path, name string) {
 	d.report(join(path, name), "unknown %s%s", what, hint)
 }
 
-// sectionWith returns the first section that has a key of this name, "" if none has.
+// sectionWith returns the first section that has a key of this name, "" if none has. Those of the
+// file itself come before those inside others.
 func sectionWith(name string) string {
-	config := reflect.TypeFor[Config]()
-	for i := range config.NumField() {
-		if _, ok := fieldsOf(inner(config.Field(i).Type))[name]; ok {
-			return written(config.Field(i), "")
+	type home struct {
+		fields      reflect.Type
+		path, shown string
+	}
+	homes := []home{{fields: reflect.TypeFor[Config]()}}
+	for i := 0; i < len(homes); i++ {
+		h := homes[i]
+		if _, ok := fieldsOf(h.fields)[name]; ok && h.shown != "" {
+			return h.shown
+		}
+		for field := range h.fields.Fields() {
+			if t := inner(field.Type); isSection(t) {
+				homes = append(homes, home{t, join(h.path, field.Tag.Get("toml")), written(field, h.path)})
+			}
 		}
 	}
 	return ""

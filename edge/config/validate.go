@@ -14,6 +14,7 @@ import (
 type checker struct {
 	*Config
 	report func(key, format string, args ...any)
+	faulty map[string]bool // the keys that have a problem already
 }
 
 func (v *checker) all() {
@@ -28,6 +29,9 @@ func (v *checker) all() {
 	v.tunnel()
 	v.anycast()
 	v.bgp()
+	v.drain()
+	v.net()
+	v.egress()
 	v.shield()
 }
 
@@ -102,11 +106,7 @@ func (v *checker) node() {
 	v.named("node.hostname", v.Node.Hostname, `name the host as senders know it, such as "mx.example.net"`, quoted(checkHostname))
 	limit[Duration]{"node.shutdown_grace", v.Node.ShutdownGrace, 0, Duration(time.Hour)}.check(v)
 	v.named("node.state_dir", v.Node.StateDir, "the spool needs a directory", checkPath)
-	v.named("node.control", v.Node.Control, "the control socket needs a path", checkSocket)
-	v.optional("node.metrics", v.Node.Metrics, func(s string) error {
-		_, err := parseListen(s)
-		return err
-	})
+	v.sockets()
 }
 
 func (v *checker) mailstore() {
@@ -176,38 +176,6 @@ func (v *checker) ingress() {
 		}
 	}
 	v.tls()
-}
-
-// listeners checks what ingress listens on, against itself and against the metrics address.
-func (v *checker) listeners() {
-	if len(v.Ingress.Listen) == 0 {
-		v.report("ingress.listen", `missing: needs at least one address, such as "[::]:25"`)
-	}
-	type listener struct {
-		key, text string
-		addr      netip.AddrPort
-	}
-	var taken []listener
-	add := func(key, text string) {
-		addr, err := parseListen(text)
-		if err != nil {
-			v.report(key, "%s", err)
-			return
-		}
-		for _, t := range taken {
-			if overlap(t.addr, addr) {
-				v.report(key, "%s is taken already by %s, %s", quote(text), t.key, quote(t.text))
-				return
-			}
-		}
-		taken = append(taken, listener{key, text, addr})
-	}
-	for i, text := range v.Ingress.Listen {
-		add(index("ingress.listen", i), text)
-	}
-	if v.Node.Metrics != "" {
-		add("node.metrics", v.Node.Metrics)
-	}
 }
 
 func (v *checker) tls() {

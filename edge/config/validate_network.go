@@ -5,6 +5,14 @@ import (
 	"time"
 )
 
+const (
+	minMTU = 1280  // IPv6 asks for it (RFC 8200 5)
+	maxMTU = 65455 // what is left of an IP packet by IPv6, UDP and WireGuard
+
+	// soonest is the least time after which something is done again and again.
+	soonest = Duration(100 * time.Millisecond)
+)
+
 // network reports a prefix that is missing or has bits set behind its length.
 func (v *checker) network(key string, p netip.Prefix) {
 	switch {
@@ -28,7 +36,15 @@ func (v *checker) tunnel() {
 		return
 	}
 	v.named("tunnel.interface", t.Interface, "the tunnel's device needs a name", checkInterface)
-	v.named("tunnel.private_key_file", t.PrivateKeyFile, "the tunnel needs a private key", checkPath)
+	v.named("tunnel.private_key_file", t.PrivateKeyFile, "the tunnel needs a private key", checkSecret)
+	v.oneOf("tunnel.implementation", t.Implementation, "auto", "kernel", "userspace")
+	if t.MTU != 0 && (t.MTU < minMTU || t.MTU > maxMTU) {
+		v.report("tunnel.mtu", "must be from %d to %d, or 0 to derive it from the routes, not %d", minMTU, maxMTU, t.MTU)
+	}
+	limit[Size]{"tunnel.probe_size", t.ProbeSize, KiB, 46 * KiB}.check(v)
+	if t.ProbeInterval != 0 {
+		limit[Duration]{"tunnel.probe_interval", t.ProbeInterval, soonest, Day}.check(v)
+	}
 	if len(t.Address) == 0 {
 		v.report("tunnel.address", `missing: give this node an address in the tunnel, such as ["10.77.0.2/24"]`)
 	}
@@ -44,6 +60,7 @@ func (v *checker) tunnel() {
 		}
 	}
 	v.tunnelPeers()
+	v.endpoints()
 }
 
 func (v *checker) tunnelPeers() {
@@ -61,6 +78,7 @@ func (v *checker) tunnelPeers() {
 		} else {
 			keys[p.PublicKey] = i
 		}
+		v.optional(at+".preshared_key_file", p.PresharedKeyFile, checkSecret)
 		v.optional(at+".endpoint", p.Endpoint, func(s string) error {
 			_, err := parseEndpoint(s)
 			return err
@@ -84,6 +102,24 @@ func (v *checker) tunnelPeers() {
 				v.report(key, "%s stands twice, first as %s", network, earlier)
 			} else {
 				networks[network.Masked()] = key
+			}
+		}
+	}
+}
+
+// endpoints checks that no peer is reached through the tunnel that leads to it.
+func (v *checker) endpoints() {
+	for i := range v.Tunnel.Peers {
+		endpoint, err := parseEndpoint(v.Tunnel.Peers[i].Endpoint)
+		if err != nil || !endpoint.IsValid() {
+			continue
+		}
+		for j, other := range v.Tunnel.Peers {
+			for k, network := range other.AllowedIPs {
+				if network.Bits() > 0 && network.Contains(endpoint.Addr()) {
+					v.report(index("tunnel.peer", i)+".endpoint", "%s is in %s, %s: the tunnel would lead into itself",
+						endpoint.Addr(), index(index("tunnel.peer", j)+".allowed_ips", k), network)
+				}
 			}
 		}
 	}
@@ -148,69 +184,6 @@ func (v *checker) announced(served []bool) {
 	}
 }
 
-func (v *checker) bgp() {
-	b := v.BGP
-	if b == nil {
-		return
-	}
-	v.asn("bgp.asn", b.ASN)
-	switch {
-	case !b.RouterID.IsValid():
-		v.report("bgp.router_id", `missing: write an IPv4 address that no other router has, such as "198.51.100.2"`)
-	case !b.RouterID.Is4() || b.RouterID.IsUnspecified():
-		v.report("bgp.router_id", "%s cannot be a router id; write an IPv4 address", b.RouterID)
-	}
-	v.named("bgp.control", b.Control, "the control socket needs a path", checkSocket)
-	if b.Control != "" && b.Control == v.Node.Control {
-		v.report("bgp.control", "is node.control as well; each program needs a socket of its own")
-	}
-	if len(v.Anycast.Prefixes) == 0 {
-		v.report("anycast.prefixes", "missing: there is a [bgp] section, and nothing to announce")
-	}
-	if len(b.Peers) == 0 {
-		v.report("bgp.peer", "missing: a speaker needs at least one [[bgp.peer]]")
-	}
-	first := map[netip.Addr]int{}
-	for i := range b.Peers {
-		v.bgpPeer(index("bgp.peer", i), &b.Peers[i])
-		if earlier, twice := first[b.Peers[i].Address]; twice && b.Peers[i].Address.IsValid() {
-			v.report(index("bgp.peer", i)+".address", "%s stands twice, first at %s", b.Peers[i].Address, index("bgp.peer", earlier))
-		} else {
-			first[b.Peers[i].Address] = i
-		}
-	}
-}
-
-func (v *checker) bgpPeer(at string, p *BGPPeer) {
-	switch {
-	case !p.Address.IsValid():
-		v.report(at+".address", "missing: write the router's IP address")
-	case p.Address.IsUnspecified() || p.Address.IsMulticast():
-		v.report(at+".address", "%s cannot be a router's address", p.Address)
-	}
-	v.asn(at+".asn", p.ASN)
-	const shortest, longest = Duration(3 * time.Second), Duration(65535 * time.Second) // RFC 4271 4.2
-	if p.HoldTime < shortest || p.HoldTime > longest {
-		v.report(at+".hold_time", "must be from %s to %s, not %s", shortest, longest, p.HoldTime)
-	}
-	v.seconds(at+".hold_time", p.HoldTime)
-	v.optional(at+".password_file", p.PasswordFile, checkPath)
-	for i, c := range p.Communities {
-		v.fault(index(at+".communities", i), checkCommunity(c))
-	}
-}
-
-// asn reports what cannot be the number of an autonomous system: 0 (RFC 7607), the last of 16 and
-// of 32 bits (RFC 7300) and AS_TRANS (RFC 6793).
-func (v *checker) asn(key string, asn uint32) {
-	switch asn {
-	case 0:
-		v.report(key, "missing or 0: write the number of an autonomous system, 1 to 4294967294")
-	case 23456, 65535, 4294967295:
-		v.report(key, "%d is reserved and cannot be the number of an autonomous system", asn)
-	}
-}
-
 func (v *checker) shield() {
 	s := v.Shield
 	if s == nil {
@@ -231,4 +204,20 @@ func (v *checker) shield() {
 			first[name] = i
 		}
 	}
+}
+
+func (v *checker) drain() {
+	for _, l := range []limit[Duration]{
+		{"drain.graceful", v.Drain.Graceful, 0, Duration(time.Hour)},
+		{"drain.confirm", v.Drain.Confirm, 0, Duration(10 * time.Minute)},
+		{"drain.converge", v.Drain.Converge, 0, Duration(time.Hour)},
+		{"drain.sessions", v.Drain.Sessions, 0, Day},
+		{"drain.flush", v.Drain.Flush, 0, month},
+	} {
+		l.check(v)
+	}
+}
+
+func (v *checker) net() {
+	limit[Duration]{"net.repair", v.Net.Repair, soonest, Duration(time.Hour)}.check(v)
 }

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -31,7 +32,7 @@ func ParseAction(s string) (Action, error) {
 // maxRefusal bounds Refusal.Reason, in characters.
 const maxRefusal = 300
 
-// maxReason bounds Change.Reason, in octets.
+// maxReason bounds what an operator gives as a reason, in octets.
 const maxReason = 200
 
 // Change names the messages to act on: either IDs, or All that the query
@@ -60,13 +61,23 @@ func (c *Change) check(a Action) error {
 		return fmt.Errorf("limit %d is not a number of messages", c.Limit)
 	case c.Reason != "" && a != Hold:
 		return fmt.Errorf("a reason goes with hold alone")
-	case len(c.Reason) > maxReason:
-		return fmt.Errorf("the reason is %d octets long; at most %d", len(c.Reason), maxReason)
-	case c.Reason != Clean(c.Reason) || strings.TrimSpace(c.Reason) != c.Reason:
-		return fmt.Errorf("the reason must be one line of text without control characters")
+	}
+	if err := checkReason(c.Reason); err != nil {
+		return err
 	}
 	_, err := ParseState(string(c.State))
 	return err
+}
+
+// checkReason says what is wrong with an operator's reason.
+func checkReason(reason string) error {
+	switch {
+	case len(reason) > maxReason:
+		return badRequest(fmt.Errorf("the reason is %d octets long; at most %d", len(reason), maxReason))
+	case reason != Clean(reason) || strings.TrimSpace(reason) != reason:
+		return badRequest(errors.New("the reason must be one line of text without control characters"))
+	}
+	return nil
 }
 
 // Outcome is what a Node did with the messages of a change. An id that stands

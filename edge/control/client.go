@@ -3,51 +3,21 @@ package control
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"iter"
-	"net"
 	"net/http"
-	"net/url"
-	"strings"
-	"time"
 
 	"anymx/edge/mail"
 )
 
-// clientTimeout bounds one request, so that a node which hangs is an error and
-// not a wait: longer than the server's own bound.
-var clientTimeout = standardTimeouts.write + 5*time.Second
-
-// maxAnswer bounds what a Client reads of one answer, in octets. A page of
-// 1,000 messages needs about 1 MB, a message with 1,000 recipients less.
-const maxAnswer = 64 << 20
-
 // Client asks a node over its control socket. Errors are *Unreachable if nobody
 // answered, *Error if the node refused, or the error of ctx. It is safe for use
 // by many goroutines.
-type Client struct {
-	socket string
-	http   http.Client
-}
+type Client struct{ asker }
 
 // NewClient makes a Client of the node whose socket is at path. It does not
 // connect yet.
-func NewClient(path string) *Client {
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		d := net.Dialer{Timeout: 2 * time.Second}
-		return d.DialContext(ctx, "unix", path)
-	}
-	return &Client{socket: path, http: http.Client{
-		Timeout:   clientTimeout,
-		Transport: &http.Transport{DialContext: dial, DisableCompression: true},
-	}}
-}
-
-// Close closes the connections that are kept.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func NewClient(path string) *Client { return &Client{newAsker(path, "")} }
 
 // Status asks what the node does.
 func (c *Client) Status(ctx context.Context) (Status, error) {
@@ -66,6 +36,19 @@ func (c *Client) Version(ctx context.Context) (Version, error) {
 func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
 	var r Reloaded
 	return r, c.do(ctx, http.MethodPost, "/v1/reload", nil, &r)
+}
+
+// Drain begins to take the node out of service, or hurries a drain under way. It
+// does not wait for its end: ask for Status.
+func (c *Client) Drain(ctx context.Context, r DrainRequest) (Status, error) {
+	var s Status
+	return s, c.do(ctx, http.MethodPost, "/v1/drain", r, &s)
+}
+
+// Resume takes the node back into service.
+func (c *Client) Resume(ctx context.Context) (Status, error) {
+	var s Status
+	return s, c.do(ctx, http.MethodPost, "/v1/resume", nil, &s)
 }
 
 // Page asks for one page of the queue.
@@ -153,68 +136,4 @@ func advance(after *mail.ID, next mail.ID) error {
 	}
 	*after = next
 	return nil
-}
-
-// do sends one request and reads its answer into out.
-func (c *Client) do(ctx context.Context, method, path string, in, out any) error {
-	var body io.Reader
-	if in != nil {
-		text, err := json.Marshal(in)
-		if err != nil {
-			return err
-		}
-		body = bytes.NewReader(text)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://anymx"+path, body)
-	if err != nil {
-		return err
-	}
-	if in != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return &Unreachable{Socket: c.socket, Cause: cause(err)}
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return &Unreachable{Socket: c.socket, Cause: cause(err)}
-	}
-	return c.read(resp.StatusCode, text, out)
-}
-
-// read takes an answer apart.
-func (c *Client) read(status int, text []byte, out any) error {
-	if status == http.StatusOK {
-		if err := json.Unmarshal(text, out); err != nil {
-			return &Unreachable{Socket: c.socket, Cause: fmt.Errorf("what answers there does not speak this protocol: %w", err)}
-		}
-		return nil
-	}
-	var e Error
-	if json.Unmarshal(text, &e) != nil || e.Code == "" {
-		first, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
-		cause := fmt.Errorf("what answers there says %q (HTTP %d)", first[:min(100, len(first))], status)
-		return &Unreachable{Socket: c.socket, Cause: cause}
-	}
-	if e.Code == NoRoute {
-		e.Text += "; is it older than this program? Compare `anymx version`"
-	}
-	return &e
-}
-
-// cause takes the made-up URL out of an error of net/http.
-func cause(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
-		return u.Err
-	}
-	return err
 }

@@ -18,6 +18,10 @@
 //     units, and nothing that a terminal would obey, for senders, HELO names
 //     and replies come from strangers.
 //
+// The other programs of a node have such a socket too, made by Listen and served
+// by an Endpoint, which is a Server without a node behind it: anymx-bgp answers a
+// SpeakerClient, anymx-net a NetworkClient.
+//
 // The TCP listener serves /metrics, /healthz, /readyz and the page at /, all of
 // them for reading and none with a mail address in it.
 //
@@ -26,6 +30,8 @@
 //	GET  /v1/queue           QueuePage; parameters of QueueQuery
 //	GET  /v1/queue/{id}      QueueDetail
 //	POST /v1/queue/{action}  Change in, Changed out; flush, hold, release, delete
+//	POST /v1/drain           DrainRequest in, Status out
+//	POST /v1/resume          Status
 //	POST /v1/reload          Reloaded
 //	GET  /metrics /healthz /readyz
 package control

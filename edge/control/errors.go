@@ -86,29 +86,37 @@ func asError(err error) *Error {
 	return &Error{Text: err.Error(), Code: Internal}
 }
 
-// Unreachable is the error of a Client whose socket nobody answered on. Its
+// Unreachable is the error of a client whose socket nobody answered on. Its
 // text says what to do.
 type Unreachable struct {
-	Socket string
-	Cause  error
+	Socket  string
+	Program string // that should answer: "anymx-bgp"; "" means anymx-edge
+	Cause   error
 }
 
 // Error says what was tried and what to look at.
 func (u *Unreachable) Error() string {
-	s := "no node answers on " + u.Socket + ": "
+	who, program := "no node", "anymx-edge"
+	if u.Program != "" {
+		who, program = "no "+u.Program, u.Program
+	}
+	running := "Is " + program + " running (systemctl status " + program + ")?"
+	s := who + " answers on " + u.Socket + ": "
 	switch {
 	case errors.Is(u.Cause, fs.ErrNotExist):
-		s += "there is no such socket. Is anymx-edge running (systemctl status anymx-edge)? " +
-			"If its socket is elsewhere, give --control or --config"
+		s += "there is no such socket. " + running
+		if u.Program == "" {
+			s += " If its socket is elsewhere, give --control or --config"
+		}
 	case errors.Is(u.Cause, syscall.ECONNREFUSED):
-		s += "the program that made the socket has ended. Is anymx-edge running (systemctl status anymx-edge)?"
+		s += "the program that made the socket has ended. " + running
 	case errors.Is(u.Cause, fs.ErrPermission):
 		s += "permission denied. Run this as root or as a member of the socket's group (ls -l " + u.Socket + ")"
 	case isTimeout(u.Cause):
 		s += "it took the connection but gave no answer in time. Is the machine or its disk overloaded? " +
-			"Look at the log (journalctl -u anymx-edge)"
+			"Look at the log (journalctl -u " + program + ")"
 	default:
-		s += strings.TrimSpace(u.Cause.Error()) + ". Is it anymx-edge that listens there (ls -l " + u.Socket + ")?"
+		s += strings.TrimSpace(u.Cause.Error()) + ". Is it " + program + " that listens there (ls -l " + u.Socket + ")?"
 	}
 	return s
 }

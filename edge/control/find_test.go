@@ -5,18 +5,25 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"anymx/edge/config"
 )
 
-func TestSocketOf(t *testing.T) {
-	const standard = "/run/anymx/edge.sock"
+func TestSocketsOf(t *testing.T) {
+	standard := Sockets{Node: "/run/anymx/edge.sock"}
+	own := Sockets{Node: "/x/y.sock"}
 	dir := t.TempDir()
 	for i, tt := range []struct {
-		text, want, problem string
+		text    string
+		want    Sockets
+		problem string
 	}{
-		{text: "[node]\ncontrol = \"/x/y.sock\"\n", want: "/x/y.sock"},
+		{text: "[node]\ncontrol = \"/x/y.sock\"\n", want: own},
 		{text: "", want: standard},
 		{text: "[node]\nname = \"ams1\"\n", want: standard},
-		{text: "[node]\ncontrol = \"/x/y.sock\"\nnmae = 7\n[ingress]\nlisten = 3\n[nonsense]\n", want: "/x/y.sock"},
+		{text: "[node]\ncontrol = \"/x/y.sock\"\nnmae = 7\n[ingress]\nlisten = 3\n[nonsense]\n", want: own},
+		{text: "[node]\ncontrol = \"/x/y.sock\"\n[bgp]\ncontrol = \"/x/bgp.sock\"\n", want: Sockets{Node: "/x/y.sock", Speaker: "/x/bgp.sock"}},
+		{text: "[bgp]\nasn = 64512\n[[bgp.peer]]\n", want: Sockets{Node: "/run/anymx/edge.sock", Speaker: "/run/anymx/bgp.sock"}},
 		{text: "[node\n", problem: "give it by --control"},
 		{text: "[node]\ncontrol = 7\n", problem: "give it by --control"},
 	} {
@@ -24,26 +31,54 @@ func TestSocketOf(t *testing.T) {
 		if err := os.WriteFile(file, []byte(tt.text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		got, err := SocketOf(file, false)
+		got, err := SocketsOf(file, false)
 		if tt.problem == "" && (err != nil || got != tt.want) {
-			t.Errorf("%q: %q, %v; want %q", tt.text, got, err, tt.want)
+			t.Errorf("%q: %+v, %v; want %+v", tt.text, got, err, tt.want)
 		}
 		if tt.problem != "" && (err == nil || !strings.Contains(err.Error(), tt.problem)) {
 			t.Errorf("%q: error %v does not say %q", tt.text, err, tt.problem)
 		}
 	}
 	missing := filepath.Join(dir, "missing")
-	if got, err := SocketOf(missing, false); err != nil || got != standard {
-		t.Errorf("no file: %q, %v", got, err)
+	if got, err := SocketsOf(missing, false); err != nil || got != standard {
+		t.Errorf("no file: %+v, %v", got, err)
 	}
-	if _, err := SocketOf(missing, true); err == nil {
+	if _, err := SocketsOf(missing, true); err == nil {
 		t.Error("a file that was asked for and is missing is no error")
 	}
 }
 
-func FuzzSocketIn(f *testing.F) {
+// The speaker's socket is where package config puts it.
+func TestStandardSpeakerSocket(t *testing.T) {
+	const text = `
+[node]
+name = "ams1"
+region = "eu-west"
+hostname = "mx.example.net"
+[core]
+addresses = ["10.77.0.1:2525"]
+[bgp]
+asn = 64512
+router_id = "198.51.100.2"
+[[bgp.peer]]
+address = "198.51.100.1"
+asn = 64500
+[anycast]
+addresses = ["192.0.2.25/32"]
+prefixes = ["192.0.2.0/24"]
+`
+	c, err := config.Parse("anymx.toml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.BGP.Control != standardSpeakerSocket {
+		t.Errorf("the config's default is %s", c.BGP.Control)
+	}
+}
+
+func FuzzSocketsIn(f *testing.F) {
 	for _, s := range []string{"", "[node]\ncontrol=\"/x\"", "node.control = '''/x'''", "[[node]]\n", "node = {control=\"x\"}", "\xff", "[node]\ncontrol=\"\\u0000\""} {
 		f.Add([]byte(s))
 	}
-	f.Fuzz(func(t *testing.T, text []byte) { socketIn(text) }) // it must not panic
+	f.Fuzz(func(t *testing.T, text []byte) { socketsIn(text) }) // it must not panic
 }

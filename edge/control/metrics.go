@@ -2,17 +2,17 @@ package control
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// register makes the server's own metrics and adds them to r, unless it is nil.
-// Label "listener" is control or metrics, "route" is one of the patterns in
-// routes.go, "code" is the HTTP status.
-func (s *Server) register(r prometheus.Registerer) error {
-	s.requests = prometheus.NewCounterVec(prometheus.CounterOpts{
+// register makes the endpoint's own metrics and adds them to r, unless it is nil.
+// Label "listener" is control or metrics, "route" is one of the patterns
+// given to Handle, "code" is the HTTP status.
+func (e *Endpoint) register(r prometheus.Registerer) error {
+	e.requests = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "anymx_control_requests_total",
 		Help: "Requests answered on the control socket and the metrics listener.",
 	}, []string{"route", "code"})
-	all := []prometheus.Collector{s.requests}
-	all = append(all, s.control.collectors("control")...)
-	all = append(all, s.metrics.collectors("metrics")...)
+	all := []prometheus.Collector{e.requests}
+	all = append(all, e.control.collectors("control")...)
+	all = append(all, e.metrics.collectors("metrics")...)
 	if r == nil {
 		return nil
 	}

@@ -61,6 +61,8 @@ type view struct {
 
 	SessionBar bar
 	SpoolBars  []bar
+	Network    *networkView // hides the Status'; nil: no anymx-net is configured
+	Routes     *routesView  // nil: no speaker is configured
 }
 
 // bar is a quantity and its limit.
@@ -97,13 +99,14 @@ func newView(s Status, now time.Time) view {
 		v.Oldest = when(s.Queue.Oldest, now)
 	}
 	if s.TLS != nil {
-		v.Expiry, v.Soon = s.TLS.expiry(now), s.TLS.NotAfter.Sub(now) < expirySoon
+		v.Expiry, v.Soon = s.TLS.expiry(now), s.TLS.soon(now)
 	}
 	v.SessionBar = newBar("Open", int64(s.Sessions.Open), int64(s.Sessions.Limit), count)
 	v.SpoolBars = []bar{
 		newBar("Messages", s.Spool.Messages, s.Spool.MaxMessages, count),
 		newBar("Size", s.Spool.Bytes, s.Spool.HighWater, size),
 	}
+	v.Routes, v.Network = newRoutesView(&s, now), newNetworkView(&s, now)
 	return v
 }
 
@@ -116,6 +119,26 @@ func newBar(name string, value, limit int64, text func(int64) string) bar {
 		b.Full = share >= 0.9
 	}
 	return b
+}
+
+// Steps are those of the drain.
+func (v view) Steps() []stepView {
+	var list []stepView
+	for _, s := range v.Drain.Steps {
+		list = append(list, stepView{Name: string(s.Step), Text: s.text(v.now), UnderWay: s.Ended.IsZero(), Wrong: s.Note != ""})
+	}
+	return list
+}
+
+// DrainLeft is what is left, in one line.
+func (v view) DrainLeft() string { return v.Drain.leftText() }
+
+// ProbeProblem tells of a probe of a core address that failed.
+func (v view) ProbeProblem(c CoreStatus) string {
+	if c.Probe == nil || c.Probe.Problem == "" {
+		return ""
+	}
+	return c.Probe.text(v.now)
 }
 
 // NextTry is when a core address that is down is tried again.

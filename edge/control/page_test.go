@@ -86,6 +86,73 @@ func TestPageOfTroubledNode(t *testing.T) {
 	}
 }
 
+func TestPageOfNetwork(t *testing.T) {
+	for name, tt := range map[string]struct {
+		node      func(*controltest.Node)
+		says, not []string
+	}{
+		"well": {controltest.OnNetwork,
+			[]string{
+				`<span class="pill good">announced</span> for 3d 3h: healthy`, "192.0.2.0/24, 2001:db8:25::/48", "AS4200000001",
+				`<span class="pill good">Established for 11m, confirmed</span>`, "wg-core is up, kernel (it has WireGuard), MTU 1420",
+				"203.0.113.9:51820", "handshake 48s ago", "all 4 addresses, rules and routes are in place",
+			},
+			[]string{"health:", "<h2>Drain</h2>", `class="note`},
+		},
+		"troubled": {controltest.NetworkTroubled,
+			[]string{
+				`<p class="note bad"><b>Routes are withdrawn</b> for 4s: ordered: look at it</p>`, "The tunnel to core is down:",
+				"`anymx resume` takes the order back", "health: down for 4s", "readyz: 503 not ready", "tunnel: no handshake (for information)",
+				`<span class="pill bad">Active for 11m, no session</span>`, `dial: connection refused \x1b]0;owned\a (9s ago)`,
+				`received Cease, Administrative Reset: \x1b[2Jbye`, "NO HANDSHAKE yet", "endpoint not known", "public key of this node",
+				"is missing: cannot assign", "netlink: permission denied", "the MTU of the tunnel may be too large", "bgp.asn",
+			},
+			[]string{"\x1b", "\x07"},
+		},
+		"draining": {controltest.Draining,
+			[]string{
+				"kernel update", "took 10s", `<span class="pill bad">ended</span>`, "198.51.100.1 did not acknowledge",
+				`<span class="pill warn">under way</span>`, "3s of at most 5s", "left: 12 sessions, 5 messages (1 held); 1 of 2 peers confirmed",
+				`<span class="pill warn">withdrawn</span> for 8s`,
+			},
+			[]string{`class="note`},
+		},
+		"silent": {func(n *controltest.Node) {
+			n.State.Speaker = &control.Neighbour[control.SpeakerStatus]{Problem: "no anymx-bgp answers"}
+			n.State.Network = &control.Neighbour[control.NetworkStatus]{}
+		}, []string{"no anymx-bgp answers", "anymx-net has not been asked yet"}, []string{"<h2>Tunnel</h2>", "<th>Router</th>"}},
+		"addresses": {func(n *controltest.Node) {
+			controltest.NetworkTroubled(n)
+			controltest.Draining(n)
+			n.State.Drain.Reason = "user1@example.net asked"
+			n.State.Drain.Steps[1].Note = "user2@example.net"
+			s, w := n.State.Speaker.Status, n.State.Network.Status
+			s.Reason, s.Peers[1].LastNotification, s.Peers[1].State = "user3@example.net", "user4@example.net", "user5@example.net"
+			s.Health.Checks[0].Reason, s.Health.Checks[0].OK = "user6@example.net", false
+			w.Problem, w.Tunnel.Problem, w.Tunnel.Peers[0].Endpoint = "user7@example.net", "user8@example.net", "user9@example.net"
+			n.State.Core[0].Probe = &control.ProbeStatus{Problem: "user10@example.net"}
+		}, []string{"(names a mail address; see anymx status)"}, []string{"user", "@example"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := controltest.New()
+			tt.node(n)
+			body, _ := getPage(t, n)
+			wellFormed(t, body)
+			text := html.UnescapeString(body)
+			for _, want := range tt.says {
+				if !strings.Contains(text, want) {
+					t.Errorf("the page does not say %q", want)
+				}
+			}
+			for _, never := range tt.not {
+				if strings.Contains(text, never) {
+					t.Errorf("the page says %q", never)
+				}
+			}
+		})
+	}
+}
+
 // No figure of an empty node may break the page.
 func TestPageOfEmptyNode(t *testing.T) {
 	n := &controltest.Node{State: control.Status{Name: "x", Phase: control.Starting}}

@@ -75,6 +75,13 @@ func (r *readiness) run(running chan struct{}) {
 	close(running)
 }
 
+// forget has the next that asks make a check anew, unless one is in flight.
+func (r *readiness) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended = time.Time{}
+}
+
 // close begins no more checks.
 func (r *readiness) close() {
 	r.mu.Lock()

@@ -49,6 +49,10 @@ func TestReadinessIsShared(t *testing.T) {
 		if err := r.ask(t.Context()); err != nil || checks.Load() != 2 {
 			t.Errorf("after %v: %v, %d checks", readyFresh, err, checks.Load())
 		}
+		r.forget()
+		if err := r.ask(t.Context()); err != nil || checks.Load() != 3 {
+			t.Errorf("after forget: %v, %d checks", err, checks.Load())
+		}
 	})
 }
 

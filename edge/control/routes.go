@@ -1,120 +1,25 @@
 package control
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
 	"net/http"
-	"strconv"
-
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"anymx/edge/mail"
 )
 
-// controlRoutes is what the unix socket offers.
-func (s *Server) controlRoutes() http.Handler {
-	mux := http.NewServeMux()
-	s.observe(mux)
-	s.route(mux, "GET /v1/status", s.answer(s.getStatus))
-	s.route(mux, "GET /v1/version", s.answer(s.getVersion))
-	s.route(mux, "GET /v1/queue", s.answer(s.getQueue))
-	s.route(mux, "GET /v1/queue/{id}", s.answer(s.getMessage))
-	s.route(mux, "POST /v1/queue/{action}", s.answer(s.postChange))
-	s.route(mux, "POST /v1/reload", s.answer(s.postReload))
-	s.route(mux, "/", s.answer(func(r *http.Request) (any, error) {
-		return nil, &Error{Code: NoRoute, Text: "this node does not know the request " + r.Method + " " + strconv.Quote(r.URL.Path)}
-	}))
-	return mux
-}
-
-// metricsRoutes is what the TCP listener offers: all for reading, no mail
-// addresses.
-func (s *Server) metricsRoutes() http.Handler {
-	mux := http.NewServeMux()
-	s.observe(mux)
-	s.route(mux, "GET /{$}", http.HandlerFunc(s.page))
-	return mux
-}
-
-// observe adds what both listeners offer to machines.
-func (s *Server) observe(mux *http.ServeMux) {
-	s.route(mux, "GET /metrics", promhttp.HandlerFor(s.gather, promhttp.HandlerOpts{
-		ErrorHandling:       promhttp.ContinueOnError,
-		MaxRequestsInFlight: 8,
-		CoalesceGather:      true,
-		Timeout:             s.timeouts.request,
-	}))
-	s.route(mux, "GET /healthz", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		plain(w, http.StatusOK, "alive")
-	}))
-	s.route(mux, "GET /readyz", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := s.ready.ask(r.Context()); err != nil {
-			plain(w, http.StatusServiceUnavailable, "not ready: "+redact(err.Error()))
-			return
-		}
-		plain(w, http.StatusOK, "ready")
-	}))
-}
-
-// route adds h under pattern, which is also its label in the metrics.
-func (s *Server) route(mux *http.ServeMux, pattern string, h http.Handler) {
-	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		ctx, cancel := context.WithTimeout(r.Context(), s.timeouts.request)
-		defer cancel()
-		counted := &statusWriter{ResponseWriter: w, status: http.StatusOK}
-		h.ServeHTTP(counted, r.WithContext(ctx))
-		s.requests.WithLabelValues(pattern, strconv.Itoa(counted.status)).Inc()
-	})
-}
-
-// statusWriter remembers the status for the metrics.
-type statusWriter struct {
-	http.ResponseWriter
-	status int
-}
-
-func (w *statusWriter) WriteHeader(status int) {
-	w.status = status
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func plain(w http.ResponseWriter, status int, text string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.WriteHeader(status)
-	io.WriteString(w, text+"\n") // the client is gone, then
-}
-
-// answer writes what get returns as JSON, an error as an Error.
-func (s *Server) answer(get func(*http.Request) (any, error)) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		status := http.StatusOK
-		value, err := get(r)
-		if err != nil {
-			e := asError(err)
-			if e.Code == Internal {
-				s.log.Error("control request failed", "request", r.Method+" "+r.URL.Path, "err", err)
-			}
-			status, value = e.Code.httpStatus(), e
-		}
-		var body bytes.Buffer
-		enc := json.NewEncoder(&body)
-		enc.SetEscapeHTML(false)
-		if err := enc.Encode(value); err != nil {
-			s.log.Error("control answer can't be written as JSON", "request", r.Method+" "+r.URL.Path, "err", err)
-			http.Error(w, `{"error":"the answer can't be written as JSON","code":"internal"}`, http.StatusInternalServerError)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
-		w.WriteHeader(status)
-		body.WriteTo(w) // the client is gone, then
-	})
+// addRoutes is what the node offers: everything on the unix socket, and a page
+// without mail addresses on the TCP listener.
+func (s *Server) addRoutes() {
+	e := s.endpoint
+	e.Handle("GET /v1/status", s.getStatus)
+	e.Handle("GET /v1/version", s.getVersion)
+	e.Handle("GET /v1/queue", s.getQueue)
+	e.Handle("GET /v1/queue/{id}", s.getMessage)
+	e.Handle("POST /v1/queue/{action}", s.postChange)
+	e.Handle("POST /v1/drain", s.postDrain)
+	e.Handle("POST /v1/resume", s.postResume)
+	e.Handle("POST /v1/reload", s.postReload)
+	e.HandlePage("GET /{$}", http.HandlerFunc(s.page))
 }
 
 // status is the node's Status with its readiness.
@@ -126,7 +31,7 @@ func (s *Server) status(ctx context.Context) Status {
 	if st.Core == nil {
 		st.Core = []CoreStatus{}
 	}
-	if err := s.ready.ask(ctx); err != nil {
+	if err := s.endpoint.ready.ask(ctx); err != nil {
 		st.Ready = Readiness{Reason: err.Error()}
 	} else {
 		st.Ready = Readiness{OK: true}
@@ -165,14 +70,14 @@ func (s *Server) postChange(r *http.Request) (any, error) {
 		return nil, &Error{Code: NoRoute, Text: err.Error()}
 	}
 	var c Change
-	if err := readJSON(r, &c); err != nil {
+	if err := ReadJSON(r, &c); err != nil {
 		return nil, err
 	}
 	if err := c.check(action); err != nil {
 		return nil, badRequest(err)
 	}
 	changed, err := s.change(r.Context(), action, c)
-	s.audit(r, err, "action", string(action), "all", c.All,
+	s.endpoint.Audit(r, err, "action", string(action), "all", c.All,
 		"messages", len(changed.Messages), "later", len(changed.Later), "refused", len(changed.Refused))
 	return changed, err
 }
@@ -217,9 +122,36 @@ func (s *Server) change(ctx context.Context, a Action, c Change) (Changed, error
 	return changed, nil
 }
 
+func (s *Server) postDrain(r *http.Request) (any, error) {
+	var d DrainRequest
+	if err := ReadJSON(r, &d); err != nil {
+		return nil, err
+	}
+	err := checkReason(d.Reason)
+	if err == nil {
+		err = s.node.Drain(r.Context(), d)
+	}
+	s.endpoint.Audit(r, err, "action", "drain", "reason", d.Reason, "now", d.Now)
+	if err != nil {
+		return nil, err
+	}
+	s.endpoint.ready.forget()
+	return s.status(r.Context()), nil
+}
+
+func (s *Server) postResume(r *http.Request) (any, error) {
+	err := s.node.Resume(r.Context())
+	s.endpoint.Audit(r, err, "action", "resume")
+	if err != nil {
+		return nil, err
+	}
+	s.endpoint.ready.forget()
+	return s.status(r.Context()), nil
+}
+
 func (s *Server) postReload(r *http.Request) (any, error) {
 	reloaded, err := s.node.Reload(r.Context())
-	s.audit(r, err, "action", "reload")
+	s.endpoint.Audit(r, err, "action", "reload")
 	if err != nil {
 		return nil, reloadError(err)
 	}
@@ -240,44 +172,4 @@ func reloadError(err error) *Error {
 		return &Error{Code: BadConfig, Text: "nothing was changed: " + e.Text}
 	}
 	return e
-}
-
-// audit logs a request that changes something, and who sent it.
-func (s *Server) audit(r *http.Request, err error, args ...any) {
-	by := peerOf(r.Context())
-	args = append(args, "uid", by.uid, "pid", by.pid)
-	if err != nil {
-		s.log.Warn("control request refused", append(args, "err", err)...)
-		return
-	}
-	s.log.Info("control request", args...)
-}
-
-// readJSON reads the whole body as one value, and nothing that it does not know.
-func readJSON(r *http.Request, into any) error {
-	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return &Error{Code: TooLarge, Text: fmt.Sprintf("the request is larger than %d octets", maxBody)}
-	case err != nil:
-		return badRequest(fmt.Errorf("reading the request: %w", err))
-	}
-	if err := decodeJSON(body, into); err != nil {
-		return badRequest(err)
-	}
-	return nil
-}
-
-// decodeJSON reads text as one value, with no field that into does not have.
-func decodeJSON(text []byte, into any) error {
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(into); err != nil {
-		return fmt.Errorf("the request is not the JSON that was expected: %w", err)
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return errors.New("the request holds more than one JSON value")
-	}
-	return nil
 }

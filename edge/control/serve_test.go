@@ -49,7 +49,7 @@ func serve(t *testing.T, o Options, limits timeouts) (socket string, stop func()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.timeouts = limits
+	s.endpoint.timeouts = limits
 	socket = filepath.Join(t.TempDir(), "s")
 	l, err := Listen(socket)
 	if err != nil {

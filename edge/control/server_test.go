@@ -82,6 +82,16 @@ func TestRequests(t *testing.T) {
 		{"POST", "/v1/queue/flush", strings.Repeat(" ", 64<<10) + `{"all":true}`, 413, `"code":"too_large"`},
 		{"POST", "/v1/queue/burn", `{"all":true}`, 404, `"code":"no_route"`},
 		{"POST", "/v1/reload", "", 200, `{"changed":["ingress.max_connections"],"restart":[]}`},
+		{"POST", "/v1/drain", `{}`, 200, `"phase":"draining"`},
+		{"POST", "/v1/drain", `{"reason":"kernel update","now":true}`, 200, `"reason":"kernel update"`},
+		{"POST", "/v1/drain", ``, 400, `not the JSON that was expected`},
+		{"POST", "/v1/drain", `{"wait":"5m"}`, 400, `unknown field`},
+		{"POST", "/v1/drain", `{"reason":"a\u001b[2Jb"}`, 400, `control characters`},
+		{"POST", "/v1/drain", `{"reason":"` + strings.Repeat("x", 201) + `"}`, 400, `at most 200`},
+		{"POST", "/v1/resume", "", 200, `"phase":"running"`},
+		{"POST", "/v1/resume", `{}`, 200, `"phase":"running"`},
+		{"GET", "/v1/drain", "", 404, `"code":"no_route"`},
+		{"POST", "/v1/order", `{"routes":"withdrawn"}`, 404, `"code":"no_route"`},
 		{"GET", "/v1/reload", "", 404, `"code":"no_route"`},
 		{"DELETE", "/v1/queue/" + first, "", 404, `does not know the request DELETE`},
 		{"GET", "/v2/status", "", 404, `"code":"no_route"`},
@@ -166,7 +176,7 @@ func TestMetricsListener(t *testing.T) {
 	}{
 		{"GET", "/", 200}, {"HEAD", "/", 200}, {"GET", "/metrics", 200}, {"GET", "/healthz", 200}, {"GET", "/readyz", 200},
 		{"POST", "/", 405}, {"POST", "/readyz", 405},
-		{"GET", "/v1/status", 404}, {"GET", "/v1/queue", 404}, {"POST", "/v1/reload", 404}, {"POST", "/v1/queue/delete", 404}, {"GET", "/x", 404},
+		{"GET", "/v1/status", 404}, {"GET", "/v1/queue", 404}, {"POST", "/v1/reload", 404}, {"POST", "/v1/drain", 404}, {"POST", "/v1/queue/delete", 404}, {"GET", "/x", 404},
 	} {
 		if status, _, body := ask(t, c, tt.method, url+tt.path, ""); status != tt.status {
 			t.Errorf("%s %s: %d %s", tt.method, tt.path, status, body)

@@ -35,6 +35,19 @@ type Status struct {
 	Core   []CoreStatus  `json:"core"`
 	TLS    *TLSStatus    `json:"tls,omitempty"`    // nil: STARTTLS is not offered
 	Config *ConfigStatus `json:"config,omitempty"` // nil: not known
+	// Drain is set unless the node is in service.
+	Drain *DrainStatus `json:"drain,omitempty"`
+	// Speaker and Network are what the programs beside this one said last; nil:
+	// none is configured.
+	Speaker *Neighbour[SpeakerStatus] `json:"speaker,omitempty"`
+	Network *Neighbour[NetworkStatus] `json:"network,omitempty"`
+}
+
+// Neighbour is what another program of the node said of itself.
+type Neighbour[T any] struct {
+	Asked   time.Time `json:"asked,omitzero"`
+	Problem string    `json:"problem,omitempty"` // why it did not answer; Status is then what it said last
+	Status  *T        `json:"status,omitempty"`  // nil: it has not answered yet
 }
 
 // Readiness says whether the node can accept and store mail now.
@@ -100,6 +113,17 @@ type CoreStatus struct {
 	RetryAt     time.Time `json:"retry_at,omitzero"`
 	LastError   string    `json:"last_error,omitempty"`
 	Delivered   int64     `json:"delivered"` // messages since the process began
+	// Probe is the last large probe of the way to core; nil: none was made.
+	Probe *ProbeStatus `json:"probe,omitempty"`
+}
+
+// ProbeStatus is a probe with packets of full size, which finds an MTU that is
+// too large before a message does.
+type ProbeStatus struct {
+	At      time.Time     `json:"at,omitzero"`
+	Size    int           `json:"size"` // octets that were sent at once
+	Took    time.Duration `json:"took_ns"`
+	Problem string        `json:"problem,omitempty"` // "": every octet was answered
 }
 
 // TLSStatus is the certificate that STARTTLS shows.

@@ -5,60 +5,88 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 )
 
-// WriteText writes s as people read it, with times as seen from now.
+// line is a line of a status. One that is wrong stands out.
+type line struct {
+	Text  string
+	Wrong bool
+}
+
+func plainLine(text string) []line { return []line{{Text: text}} }
+
+// WriteText writes s as people read it, with times as seen from now. A line
+// about something that is not as it should be has a mark, "!", in front. Of the
+// programs beside the node only those that are configured are told of.
 func (s Status) WriteText(w io.Writer, now time.Time) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s (%s), %s, anymx %s\n\n", Clean(s.Name), Clean(s.Region), Clean(s.Hostname), Clean(s.Version))
-	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	row := func(name string, lines ...string) {
-		for i, line := range lines {
-			if i > 0 {
-				name = ""
+	for _, row := range s.rows(now) {
+		name := row.name
+		for _, l := range row.lines {
+			mark := " "
+			if l.Wrong {
+				mark = "!"
 			}
-			fmt.Fprintf(t, "%s\t%s\n", name, line)
+			fmt.Fprintf(&b, "%-8s%s %s\n", name, mark, l.Text)
+			name = ""
 		}
-	}
-	phase := string(s.Phase)
-	if !s.Since.IsZero() {
-		phase += " for " + span(now.Sub(s.Since), true)
-	}
-	if !s.Started.IsZero() && s.PID != 0 {
-		phase += fmt.Sprintf("; process %d, started %s", s.PID, when(s.Started, now))
-	}
-	row("Phase", phase)
-	row("Ready", s.Ready.text())
-	row("Sessions", s.Sessions.text())
-	row("Spool", s.Spool.text()...)
-	row("Queue", s.Queue.text(now)...)
-	row("Core", coreText(s.Core, now)...)
-	row("TLS", s.TLS.text(now)...)
-	row("Config", s.Config.text(now)...)
-	if err := t.Flush(); err != nil {
-		return err
 	}
 	_, err := b.WriteTo(w)
 	return err
 }
 
-func (r Readiness) text() string {
-	if r.OK {
-		return "yes"
-	}
-	return "no: " + Clean(r.Reason)
+// row is a part of a status: its name, of at most eight characters, and its
+// lines. Without lines it is not shown.
+type row struct {
+	name  string
+	lines []line
 }
 
-func (s SessionsStatus) text() string {
-	if s.Limit == 0 {
-		return count(int64(s.Open)) + " open"
+func (s *Status) rows(now time.Time) []row {
+	rows := []row{
+		{"Phase", s.phaseText(now)},
+		{"Drain", s.Drain.text(now)},
+		{"Ready", s.readyText()},
+		{"Sessions", s.Sessions.text()},
+		{"Spool", s.Spool.text()},
+		{"Queue", s.Queue.text(now)},
+		{"Core", coreText(s.Core, now)},
 	}
-	return count(int64(s.Open)) + " open of " + count(int64(s.Limit))
+	rows = append(rows, s.speakerRows(now)...)
+	rows = append(rows, s.networkRows(now)...)
+	return append(rows, row{"TLS", s.TLS.text(now)}, row{"Config", s.Config.text(now)})
 }
 
-func (s SpoolStatus) text() []string {
+func (s *Status) phaseText(now time.Time) []line {
+	text := Clean(string(s.Phase))
+	if !s.Since.IsZero() {
+		text += " for " + span(now.Sub(s.Since), true)
+	}
+	if !s.Started.IsZero() && s.PID != 0 {
+		text += fmt.Sprintf("; process %d, started %s", s.PID, when(s.Started, now))
+	}
+	return plainLine(text)
+}
+
+// readyText is wrong only of a node in service: others are not ready on purpose.
+func (s *Status) readyText() []line {
+	if s.Ready.OK {
+		return plainLine("yes")
+	}
+	return []line{{"no: " + Clean(s.Ready.Reason), s.Phase == Running}}
+}
+
+func (s SessionsStatus) text() []line {
+	text := count(int64(s.Open)) + " open"
+	if s.Limit > 0 {
+		text += " of " + count(int64(s.Limit))
+	}
+	return plainLine(text)
+}
+
+func (s SpoolStatus) text() []line {
 	messages, bytes := counted(s.Messages, "message"), size(s.Bytes)
 	if s.MaxMessages > 0 {
 		messages += " of " + count(s.MaxMessages)
@@ -70,24 +98,24 @@ func (s SpoolStatus) text() []string {
 	if s.DiskReserve > 0 {
 		disk += ", " + size(s.DiskReserve) + " kept in reserve"
 	}
-	lines := []string{messages + ", " + bytes, disk}
+	lines := []line{{Text: messages + ", " + bytes}, {Text: disk}}
 	if !s.Accepting {
-		lines = append(lines, "takes no more mail: "+Clean(s.Reason))
+		lines = append(lines, line{"takes no more mail: " + Clean(s.Reason), true})
 	}
 	return lines
 }
 
-func (q QueueStatus) text(now time.Time) []string {
+func (q QueueStatus) text(now time.Time) []line {
 	if q.Total() == 0 && q.Paused == nil {
-		return []string{"empty"}
+		return plainLine("empty")
 	}
-	line := fmt.Sprintf("%s active, %s waiting, %s held", count(q.Active), count(q.Waiting), count(q.Held))
+	text := fmt.Sprintf("%s active, %s waiting, %s held", count(q.Active), count(q.Waiting), count(q.Held))
 	if !q.Oldest.IsZero() {
-		line += "; the oldest came " + when(q.Oldest, now)
+		text += "; the oldest came " + when(q.Oldest, now)
 	}
-	lines := []string{line}
+	lines := plainLine(text)
 	if p := q.Paused; p != nil {
-		lines = append(lines, "delivery is paused: "+Clean(p.Cause)+p.next(now))
+		lines = append(lines, line{"delivery is paused: " + Clean(p.Cause) + p.next(now), true})
 	}
 	return lines
 }
@@ -107,45 +135,58 @@ func due(t, now time.Time) string {
 	return when(t, now)
 }
 
-func coreText(core []CoreStatus, now time.Time) []string {
+func coreText(core []CoreStatus, now time.Time) []line {
 	if len(core) == 0 {
-		return []string{"no address"}
+		return plainLine("no address")
 	}
 	width := 0
 	for _, c := range core {
 		width = max(width, len(Clean(c.Address)))
 	}
-	var lines []string
+	indent := strings.Repeat(" ", width) + "  "
+	var lines []line
 	for _, c := range core {
-		line := fmt.Sprintf("%-*s  %-7s  %s", width, Clean(c.Address), c.Health, counted(int64(c.Connections), "connection"))
+		text := fmt.Sprintf("%-*s  %-7s  %s", width, Clean(c.Address), c.Health, counted(int64(c.Connections), "connection"))
 		if c.Limit > 0 {
-			line += " of " + count(int64(c.Limit))
+			text += " of " + count(int64(c.Limit))
 		}
-		line += ", " + count(c.Delivered) + " delivered"
+		text += ", " + count(c.Delivered) + " delivered"
+		wrong := c.Health == Down || c.Health == Probing
 		if c.Health != Up && !c.RetryAt.IsZero() {
-			line += "; next try " + due(c.RetryAt, now)
+			text += "; next try " + due(c.RetryAt, now)
 		}
-		lines = append(lines, line)
+		lines = append(lines, line{text, wrong})
 		if c.Health != Up && c.LastError != "" {
-			lines = append(lines, strings.Repeat(" ", width)+"  "+Clean(c.LastError))
+			lines = append(lines, line{indent + Clean(c.LastError), wrong})
+		}
+		if p := c.Probe; p != nil && p.Problem != "" {
+			lines = append(lines, line{indent + p.text(now), true})
 		}
 	}
 	return lines
+}
+
+// text tells of a probe that failed.
+func (p *ProbeStatus) text(now time.Time) string {
+	return fmt.Sprintf("probe of %s %s: %s", size(int64(p.Size)), when(p.At, now), Clean(p.Problem))
 }
 
 // expirySoon is when a certificate's end is worth a warning.
 const expirySoon = 14 * 24 * time.Hour
 
-func (t *TLSStatus) text(now time.Time) []string {
+func (t *TLSStatus) text(now time.Time) []line {
 	if t == nil {
-		return []string{"no certificate: STARTTLS is not offered"}
+		return plainLine("no certificate: STARTTLS is not offered")
 	}
-	lines := []string{Clean(strings.Join(t.Names, ", ")) + "; " + t.expiry(now)}
+	lines := []line{{Clean(strings.Join(t.Names, ", ")) + "; " + t.expiry(now), t.soon(now)}}
 	if t.Problem != "" {
-		lines = append(lines, "the last reload kept the old certificate: "+Clean(t.Problem))
+		lines = append(lines, line{"the last reload kept the old certificate: " + Clean(t.Problem), true})
 	}
 	return lines
 }
+
+// soon says that the certificate ends soon, or has ended.
+func (t *TLSStatus) soon(now time.Time) bool { return t.NotAfter.Sub(now) < expirySoon }
 
 // expiry says how long the certificate is good for.
 func (t *TLSStatus) expiry(now time.Time) string {
@@ -153,29 +194,38 @@ func (t *TLSStatus) expiry(now time.Time) string {
 	switch {
 	case left <= 0:
 		return "EXPIRED " + when(t.NotAfter, now) + " (" + day + ")"
-	case left < expirySoon:
+	case t.soon(now):
 		return "EXPIRES SOON, " + when(t.NotAfter, now) + " (" + day + ")"
 	}
 	return "expires " + when(t.NotAfter, now) + " (" + day + ")"
 }
 
-func (c *ConfigStatus) text(now time.Time) []string {
+func (c *ConfigStatus) text(now time.Time) []line {
 	if c == nil {
 		return nil
 	}
-	line := Clean(c.File)
+	text := Clean(c.File)
 	if !c.Loaded.IsZero() {
-		line += ", loaded " + when(c.Loaded, now)
+		text += ", loaded " + when(c.Loaded, now)
 	}
-	lines := []string{line}
+	return append(plainLine(text), c.problems("the last reload changed nothing:")...)
+}
+
+// problems tells, below what, of a reload that failed, and of what waits for a
+// restart.
+func (c *ConfigStatus) problems(what string) []line {
+	if c == nil {
+		return nil
+	}
+	var lines []line
 	if c.Problem != "" {
-		lines = append(lines, "the last reload changed nothing:")
+		lines = append(lines, line{what, true})
 		for problem := range strings.Lines(c.Problem) {
-			lines = append(lines, "  "+Clean(strings.TrimSpace(problem)))
+			lines = append(lines, line{"  " + Clean(strings.TrimSpace(problem)), true})
 		}
 	}
 	if len(c.Restart) > 0 {
-		lines = append(lines, "changed, but in force only after a restart: "+Clean(strings.Join(c.Restart, ", ")))
+		lines = append(lines, line{"changed, but in force only after a restart: " + Clean(strings.Join(c.Restart, ", ")), true})
 	}
 	return lines
 }

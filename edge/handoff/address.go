@@ -21,6 +21,7 @@ type address struct {
 	idle      []*kept // the one used last at the end
 	delivered int64   // messages of which a recipient was delivered
 	cause     error   // of the last failure to reach it; nil since it works
+	probe     ProbeResult
 }
 
 // kept is a session, idle or under way.

@@ -29,6 +29,9 @@
 // an address unhealthy, and what it says about a connection never fails a
 // message for good.
 //
+// Probe is apart from all that: it finds out whether packets of full size get
+// to each address, over a connection of its own, and decides nothing.
+//
 // Throttle: at most as many messages are under way to an address as its limit
 // says, between 1 and MaxConnections. The limit starts at MaxConnections and is
 // then found by additive increase, multiplicative decrease, as TCP does:

@@ -87,6 +87,16 @@ func (h *Handoff) use(s *settings, names []string) {
 	}
 }
 
+// Retry ends the pauses of addresses that are down: the way to them has changed.
+func (h *Handoff) Retry() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	for _, a := range h.addresses {
+		a.health.hasten(now)
+	}
+}
+
 // Close closes all connections and waits for what is under way, which ends by
 // its context. Later deliveries fail.
 func (h *Handoff) Close() error {

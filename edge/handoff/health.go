@@ -81,6 +81,13 @@ func (h *health) failed(began, now time.Time, most time.Duration, dice float64) 
 	return true
 }
 
+// hasten ends the pause.
+func (h *health) hasten(now time.Time) {
+	if h.state == Down && h.retryAt.After(now) {
+		h.retryAt = now
+	}
+}
+
 // forgo gives a probe up without an answer, as when its time was cancelled.
 func (h *health) forgo(now time.Time) {
 	if h.state == Probing {

@@ -21,10 +21,14 @@ import (
 //	anymx_handoff_dials_total          address; result: "opened", "failed"
 //	anymx_handoff_failures_total       address; class: see classes
 //	anymx_handoff_transaction_seconds  one message with all its recipients
+//	anymx_tunnel_probes_total          address; result: an Outcome, or "skipped"
+//	anymx_tunnel_probe_ok              address: 1 if the last probe was Answered
+//	anymx_tunnel_probe_seconds         address: how long the last probe took
 type metrics struct {
 	dials     *prometheus.CounterVec
 	failures  *prometheus.CounterVec
 	seconds   prometheus.Histogram
+	probes    *prometheus.CounterVec
 	register  prometheus.Registerer
 	installed []prometheus.Collector
 }
@@ -61,11 +65,14 @@ func newMetrics(h *Handoff, r prometheus.Registerer) (*metrics, error) {
 			Name: prefix + "transaction_seconds", Help: "Time to hand one message over.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 18),
 		}),
+		probes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "anymx_tunnel_probes_total", Help: "Probes with packets of full size of the way to core, by what they found.",
+		}, []string{"address", "result"}),
 	}
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.dials, m.failures, m.seconds, gauges{h}} {
+	for _, c := range []prometheus.Collector{m.dials, m.failures, m.seconds, m.probes, gauges{h}} {
 		if err := r.Register(c); err != nil {
 			m.unregister()
 			return nil, err
@@ -140,19 +147,22 @@ var (
 	descConnections = prometheus.NewDesc(prefix+"connections", "Connections to core that are open.", []string{"address", "state"}, nil)
 	descLimit       = prometheus.NewDesc(prefix+"limit_messages", "Messages that may be under way to core at a time.", []string{"address"}, nil)
 	descUp          = prometheus.NewDesc(prefix+"up", "0 while the address is left alone after a failure.", []string{"address"}, nil)
+	descProbeOK     = prometheus.NewDesc("anymx_tunnel_probe_ok", "1 if packets of full size got to core and back in the last probe.", []string{"address"}, nil)
+	descProbeTook   = prometheus.NewDesc("anymx_tunnel_probe_seconds", "Time of the last probe with packets of full size.", []string{"address"}, nil)
 	descWaiting     = prometheus.NewDesc(prefix+"waiting_messages", "Messages that wait for room.", nil, nil)
 )
 
 func (gauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descConnections, descLimit, descUp, descWaiting} {
+	for _, d := range []*prometheus.Desc{descConnections, descLimit, descUp, descProbeOK, descProbeTook, descWaiting} {
 		ch <- d
 	}
 }
 
 func (g gauges) Collect(ch chan<- prometheus.Metric) {
-	gauge := func(d *prometheus.Desc, v int, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v), labels...)
+	seconds := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
+	gauge := func(d *prometheus.Desc, v int, labels ...string) { seconds(d, float64(v), labels...) }
 	for i, s := range g.h.Status() {
 		label, up := strconv.Itoa(i), 1
 		if s.Health == Down || s.Health == Probing {
@@ -162,6 +172,14 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 		gauge(descConnections, s.idle, label, "idle")
 		gauge(descLimit, s.Limit, label)
 		gauge(descUp, up, label)
+		if p := &s.Probe; !p.At.IsZero() {
+			ok := 0
+			if p.Outcome == Answered {
+				ok = 1
+			}
+			gauge(descProbeOK, ok, label)
+			seconds(descProbeTook, p.Took.Seconds(), label)
+		}
 	}
 	g.h.mu.Lock()
 	waiting := g.h.waiting

@@ -12,6 +12,8 @@ type AddressStatus struct {
 	RetryAt     time.Time `json:"retry_at,omitzero"`    // while it is down
 	LastError   string    `json:"last_error,omitempty"` // "" since it works
 	Delivered   int64     `json:"delivered"`            // messages since the process began
+	// Probe is what the last call of Probe found.
+	Probe ProbeResult `json:"probe"`
 
 	idle int
 }
@@ -24,7 +26,7 @@ func (h *Handoff) Status() []AddressStatus {
 	for _, a := range h.addresses {
 		s := AddressStatus{
 			Address: a.name, Health: a.health.state, Connections: a.open, Busy: a.busy,
-			Limit: a.limit.now(), Delivered: a.delivered, idle: len(a.idle),
+			Limit: a.limit.now(), Delivered: a.delivered, Probe: a.probe, idle: len(a.idle),
 		}
 		if a.health.state == Down {
 			s.RetryAt = a.health.retryAt

@@ -225,9 +225,10 @@ func (s *session) Reset() { s.env = nil }
 // wire, also where there never was a session.
 func (s *session) Logout() error { return nil }
 
-// closed logs a connection that has ended.
+// closed logs a connection that has ended, but not the node's own probes, of
+// which there are several in a second.
 func (s *Server) closed(c *wire.Conn) {
-	if !s.settings.Load().LogSessions {
+	if !s.settings.Load().LogSessions || c.Probe() {
 		return
 	}
 	stats := c.Stats()

@@ -11,6 +11,11 @@ func (c *Conn) take(line []byte) bool {
 	if c.ended || !c.command(line) {
 		return false
 	}
+	switch c.cmd.Verb {
+	case "EHLO", "HELO", "LHLO", "QUIT":
+	default:
+		c.asked = true
+	}
 	if c.registry.draining.Load() && !c.finishes() {
 		c.end("draining")
 		c.say("421", "4.3.2", c.settings.Hostname+" is going out of service, try again")

@@ -31,6 +31,9 @@ type Conn struct {
 	prefix  netip.Prefix
 	joined  bool // counted in its prefix
 	proxied bool // a PROXY header comes first
+	named   bool // the client is the one in that header
+	own     bool // it comes from the node itself: it is no client's, and in no prefix
+	asked   bool // for more than a greeting and the end
 
 	in   input
 	out  outgoing
@@ -62,6 +65,7 @@ type Conn struct {
 
 	mu      sync.Mutex // orders the deadline between the owner and hurry
 	waiting bool       // for a command, outside of a transaction
+	hurried bool       // the client is to go, as soon as it has no transaction open
 	closed  atomic.Bool
 }
 
@@ -107,10 +111,17 @@ func (c *Conn) join() bool {
 	if !c.client.IsValid() {
 		return true // a unix socket, say
 	}
+	if c.own = !c.named && c.settings.Limits.probes(c.client.Addr(), c.service.Addr()); c.own {
+		return true
+	}
 	c.prefix = prefixOf(c.client.Addr())
 	c.joined = c.registry.caps.join(c.prefix, c.settings.Limits.MaxPerPrefix)
 	return c.joined
 }
+
+// Probe says whether the connection came from this node to one of
+// Limits.Probed, and has said no more than a greeting and goodbye.
+func (c *Conn) Probe() bool { return c.own && !c.asked }
 
 // Client is who is at the other end, after a PROXY header the one it names.
 func (c *Conn) Client() netip.AddrPort { return c.client }
@@ -261,7 +272,7 @@ func (c *Conn) lost(err error) error {
 	switch {
 	case c.ended: // by flush: the client does not listen
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		if c.registry.draining.Load() {
+		if c.registry.draining.Load() || c.isHurried() {
 			c.end("draining")
 			c.say("421", "4.3.2", c.settings.Hostname+" is going out of service, try again")
 		} else {

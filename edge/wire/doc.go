@@ -21,6 +21,10 @@
 //  6. After a fault inside a message not one more byte is read: what follows
 //     could be taken for commands (SMTP smuggling).
 //
+// A service can be taken out and back while its listeners stay open: Drain
+// tells clients that are silent 421, lets transactions in flight end, and
+// SetDraining(false) takes clients again. Close is the end.
+//
 // A connection that waits for a command holds no buffer.
 //
 // The go-smtp Server is to have no line limit (MaxLineLength 0), no timeouts

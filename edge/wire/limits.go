@@ -29,6 +29,10 @@ type Limits struct {
 	MinRateGrace     time.Duration // how long a message may be slower than MinRate at its start
 	// ProxyFrom are the networks whose connections start with a PROXY header.
 	ProxyFrom []netip.Prefix
+	// Probed are the node's own addresses that the node itself connects to, to
+	// see whether it serves. Such a connection, which comes from the address
+	// that it goes to, does not count for MaxPerPrefix.
+	Probed []netip.Addr
 }
 
 func orDefault(d, otherwise time.Duration) time.Duration {

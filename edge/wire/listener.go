@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"context"
 	"io"
 	"log/slog"
 	"net"
@@ -28,13 +27,11 @@ type Registry struct {
 	metrics  *metrics
 	log      *slog.Logger
 
-	done  chan struct{} // closed when the service closes
-	close sync.Once
-
-	mu      sync.Mutex
-	conns   map[*Conn]struct{}
-	gone    chan struct{} // closed when the service closes and the last connection is gone
-	allGone sync.Once
+	mu     sync.Mutex
+	conns  map[*Conn]struct{}
+	waits  map[*wait]struct{} // for connections to end
+	leave  chan struct{}      // closed when silent clients are told to go
+	closed bool
 }
 
 // NewRegistry makes the registry of a service.
@@ -44,7 +41,7 @@ func NewRegistry(o Options) *Registry {
 	}
 	r := &Registry{
 		log: o.Log, metrics: newMetrics(o.Metrics),
-		conns: make(map[*Conn]struct{}), done: make(chan struct{}), gone: make(chan struct{}),
+		conns: make(map[*Conn]struct{}), waits: make(map[*wait]struct{}), leave: make(chan struct{}),
 	}
 	r.Configure(o.Settings)
 	return r
@@ -59,66 +56,6 @@ func (r *Registry) Configure(s Settings) {
 // Open is the number of open connections.
 func (r *Registry) Open() int { return r.caps.open() }
 
-// SetDraining turns draining on and off: while it is on, each client's next
-// command, and each new client's banner, is 421.
-func (r *Registry) SetDraining(on bool) { r.draining.Store(on) }
-
-// cutGrace is how long Close waits for sessions whose socket it has closed:
-// they may be within a commit.
-const cutGrace = 5 * time.Second
-
-// Close ends the service: draining goes on, clients that are silent are told
-// 421, transactions in flight have until ctx ends, then all is cut. It returns
-// how many were cut, once they have ended too. Clients that still come are told
-// 421 at once, until the listeners are closed.
-//
-// go-smtp's Shutdown may follow, to wait for its goroutines. Its Close may not:
-// that closes connections from outside, under the feet of their own goroutines.
-func (r *Registry) Close(ctx context.Context) int {
-	r.SetDraining(true)
-	r.close.Do(func() { close(r.done) })
-	r.mu.Lock()
-	r.ifGone()
-	for c := range r.conns {
-		c.hurry()
-	}
-	r.mu.Unlock()
-	select {
-	case <-r.gone:
-		return 0
-	case <-ctx.Done():
-	}
-	r.mu.Lock()
-	cut := len(r.conns)
-	for c := range r.conns {
-		_ = c.sock.Close() // its own goroutine sees it, and ends it
-	}
-	r.mu.Unlock()
-	timer := time.NewTimer(cutGrace)
-	defer timer.Stop()
-	select {
-	case <-r.gone:
-	case <-timer.C:
-	}
-	return cut
-}
-
-// ifGone tells Close that no connection is left. r.mu is held.
-func (r *Registry) ifGone() {
-	if len(r.conns) == 0 && r.closing() {
-		r.allGone.Do(func() { close(r.gone) })
-	}
-}
-
-func (r *Registry) closing() bool {
-	select {
-	case <-r.done:
-		return true
-	default:
-		return false
-	}
-}
-
 func (r *Registry) add(c *Conn) {
 	r.mu.Lock()
 	r.conns[c] = struct{}{}
@@ -128,7 +65,9 @@ func (r *Registry) add(c *Conn) {
 func (r *Registry) remove(c *Conn) {
 	r.mu.Lock()
 	delete(r.conns, c)
-	r.ifGone()
+	for w := range r.waits {
+		w.gone(c)
+	}
 	r.mu.Unlock()
 }
 

@@ -6,6 +6,7 @@ import "github.com/prometheus/client_golang/prometheus"
 type metrics struct {
 	accepted   prometheus.Counter
 	refused    *prometheus.CounterVec // reason: connections, prefix, early
+	probes     prometheus.Counter
 	open       prometheus.Gauge
 	limit      prometheus.Gauge
 	errors     prometheus.Counter
@@ -28,6 +29,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		accepted:   counter("connections_total", "Connections that were accepted by the listeners, refused ones included."),
 		refused:    vec("connections_refused_total", "Connections refused before their banner.", "reason"),
+		probes:     counter("probes_total", "Connections by which the node itself has seen whether it serves; the other metrics count them too."),
 		open:       gauge("connections_open", "Connections that are open."),
 		limit:      gauge("connections_limit", "The cap on open connections; 0 is none."),
 		errors:     counter("command_errors_total", "Commands answered with 5xx, recipients apart."),
@@ -37,7 +39,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		octets:     vec("octets_total", "Octets above TLS, counted when their connection ends.", "direction"),
 	}
 	if reg != nil {
-		reg.MustRegister(m.accepted, m.refused, m.open, m.limit, m.errors, m.commands, m.handshakes, m.closed, m.octets)
+		reg.MustRegister(m.accepted, m.refused, m.probes, m.open, m.limit, m.errors, m.commands, m.handshakes, m.closed, m.octets)
 	}
 	return m
 }
@@ -45,6 +47,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 // ended counts what a connection did.
 func (m *metrics) ended(c *Conn) {
 	m.open.Dec()
+	if c.Probe() {
+		m.probes.Inc()
+	}
 	m.commands.Add(float64(c.stats.Commands))
 	m.octets.WithLabelValues("in").Add(float64(c.stats.In))
 	m.octets.WithLabelValues("out").Add(float64(c.stats.Out))

@@ -49,7 +49,7 @@ func (c *Conn) readLine() ([]byte, error) {
 }
 
 // Delay keeps a client that errs waiting, after its replies so far are sent. It
-// ends early when the service closes.
+// ends early when clients are told to go.
 func (c *Conn) Delay(d time.Duration) {
 	c.settle()
 	if c.flush() != nil {
@@ -59,7 +59,7 @@ func (c *Conn) Delay(d time.Duration) {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-c.registry.done:
+	case <-c.registry.leaving():
 	}
 }
 
@@ -75,12 +75,12 @@ func (c *Conn) deadline() time.Time {
 	return d
 }
 
-// wait reads more of a command, until deadline or until the service closes.
+// wait reads more of a command, until deadline or until clients are told to go.
 func (c *Conn) wait(deadline time.Time) error {
 	c.cmd.Line, c.cmd.Arg = nil, nil // so does the last command
 	c.mu.Lock()
 	c.waiting = !c.mail
-	if c.waiting && c.registry.closing() {
+	if c.waiting && c.hurried {
 		deadline = time.Unix(1, 0)
 	}
 	err := c.sock.SetReadDeadline(deadline)
@@ -95,14 +95,21 @@ func (c *Conn) wait(deadline time.Time) error {
 	return err
 }
 
-// hurry is called by the registry, from outside, when the service closes: a
-// client that is silent between transactions need not be waited for.
+// hurry is called by the registry, from outside, when clients are told to go:
+// one that is silent between transactions need not be waited for.
 func (c *Conn) hurry() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.hurried = true
 	if c.waiting {
 		_ = c.sock.SetReadDeadline(time.Unix(1, 0))
 	}
+}
+
+func (c *Conn) isHurried() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.hurried
 }
 
 // fill reads what the socket has, or waits for it, holding no buffer while it

@@ -55,7 +55,7 @@ func runBench(ctx context.Context, opts options, progress io.Writer) (rep *repor
 		rep.Systems = append(rep.Systems, systemReport{Name: s.name(), description: s.describe()})
 	}
 	for _, j := range jobs(opts) {
-		if opts.match != nil && !opts.match.MatchString(j.name()) {
+		if !opts.runs(j.name()) {
 			continue
 		}
 		results, err := b.runJob(ctx, j, systems)
@@ -64,7 +64,7 @@ func runBench(ctx context.Context, opts options, progress io.Writer) (rep *repor
 		}
 		rep.add(j, results)
 	}
-	if opts.match == nil || opts.match.MatchString("limit") {
+	if opts.runs("limit") {
 		b.say("limits by Go benchmarks")
 		rep.Limits = goLimits(ctx, opts, b.dir, progress)
 	}

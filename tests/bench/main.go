@@ -29,6 +29,7 @@ import (
 	"regexp"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -92,6 +93,7 @@ func benchCommand(args []string, stdout, stderr io.Writer) error {
 		for _, j := range jobs(opts) {
 			fmt.Fprintln(stdout, j.name())
 		}
+		fmt.Fprintln(stdout, routesJob)
 		return nil
 	}
 	if err := raiseFileLimit(); err != nil {
@@ -99,21 +101,45 @@ func benchCommand(args []string, stdout, stderr io.Writer) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	rep, err := runBench(ctx, opts, stderr)
-	if err != nil {
-		return err
-	}
-	if opts.json != "" {
-		if err := rep.writeJSON(opts.json); err != nil {
+	if opts.anyJob() {
+		rep, err := runBench(ctx, opts, stderr)
+		if err != nil {
+			return err
+		}
+		if opts.json != "" {
+			if err := rep.writeJSON(opts.json); err != nil {
+				return err
+			}
+		}
+		if err := write(opts.out, beginMark, endMark, rep.markdown(), stdout); err != nil {
 			return err
 		}
 	}
-	text := rep.markdown()
-	fmt.Fprint(stdout, text)
-	if opts.out == "" {
+	if !opts.runs(routesJob) {
 		return nil
 	}
-	return replaceSection(opts.out, text)
+	text, err := runRoutes(ctx, opts, stderr)
+	if err != nil {
+		return fmt.Errorf("%s: %w", routesJob, err)
+	}
+	return write(opts.out, routesBegin, routesEnd, text, stdout)
+}
+
+// write prints a section, and puts it into the document if there is to be one.
+func write(file, begin, end, text string, stdout io.Writer) error {
+	fmt.Fprint(stdout, text)
+	if file == "" {
+		return nil
+	}
+	return replaceSection(file, begin, end, text)
+}
+
+// runs says whether a job is to be run.
+func (o options) runs(job string) bool { return o.match == nil || o.match.MatchString(job) }
+
+// anyJob says whether there is anything to run beside the job of the routes.
+func (o options) anyJob() bool {
+	return o.runs("limit") || slices.ContainsFunc(jobs(o), func(j job) bool { return o.runs(j.name()) })
 }
 
 // parseOptions reads the command line. A run of some jobs only, or a short one, does not touch the

@@ -236,7 +236,7 @@ func figure(v float64) string {
 
 // replaceSection writes text between the two marks of a Markdown file and leaves everything around
 // them alone. A file without marks gets them at its end; a missing file is made.
-func replaceSection(file, text string) error {
+func replaceSection(file, begin, end, text string) error {
 	old, err := os.ReadFile(file)
 	if err != nil && !os.IsNotExist(err) {
 		return fmt.Errorf("document: %w", err)
@@ -244,15 +244,15 @@ func replaceSection(file, text string) error {
 	if os.IsNotExist(err) {
 		old = []byte("# Benchmarks\n")
 	}
-	before, rest, begun := strings.Cut(string(old), beginMark)
-	_, after, ended := strings.Cut(rest, endMark)
+	before, rest, begun := strings.Cut(string(old), begin)
+	_, after, ended := strings.Cut(rest, end)
 	if begun != ended {
-		return fmt.Errorf("document %s: one of the two marks %q and %q is missing", file, beginMark, endMark)
+		return fmt.Errorf("document %s: one of the two marks %q and %q is missing", file, begin, end)
 	}
 	if !begun {
 		before, after = strings.TrimRight(before, "\n")+"\n\n", "\n"
 	}
-	now := before + beginMark + "\n\n" + text + "\n" + endMark + after
+	now := before + begin + "\n\n" + text + "\n" + end + after
 	if err := os.WriteFile(file, []byte(now), 0o644); err != nil {
 		return fmt.Errorf("document: %w", err)
 	}

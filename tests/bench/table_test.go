@@ -50,7 +50,7 @@ func TestMarkdownComparesMedians(t *testing.T) {
 
 func TestReplaceSectionKeepsProse(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "benchmarks.md")
-	if err := replaceSection(file, "first\n"); err != nil {
+	if err := replaceSection(file, beginMark, endMark, "first\n"); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(file)
@@ -61,7 +61,7 @@ func TestReplaceSectionKeepsProse(t *testing.T) {
 	if err := os.WriteFile(file, []byte(prose), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := replaceSection(file, "second\n"); err != nil {
+	if err := replaceSection(file, beginMark, endMark, "second\n"); err != nil {
 		t.Fatal(err)
 	}
 	text, err = os.ReadFile(file)
@@ -75,7 +75,7 @@ func TestReplaceSectionKeepsProse(t *testing.T) {
 	if err := os.WriteFile(file, []byte("x\n"+beginMark+"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := replaceSection(file, "third\n"); err == nil {
+	if err := replaceSection(file, beginMark, endMark, "third\n"); err == nil {
 		t.Error("a document with one mark only was changed")
 	}
 }

@@ -31,7 +31,7 @@ type testPackage struct {
 // build programs and drive them from outside, where it would see nothing and
 // cost several times the time.
 var plain = []string{
-	"tests/bench", "tests/interop", "tests/ladder", "tests/node", "tests/rules", "tests/run", "tests/soak",
+	"tests/anycast", "tests/bench", "tests/interop", "tests/lab", "tests/ladder", "tests/node", "tests/rules", "tests/run", "tests/soak",
 }
 
 // raced says whether p is run with the race detector.

@@ -246,7 +246,7 @@ func TestTerminateInTransaction(t *testing.T) {
 	idle.want("421 4.3.2 .*")
 	busy.say("Subject: in flight\r\n\r\n.", "250 2.0.0 .*")
 	busy.say("NOOP", "421 4.3.2 .*")
-	if code := p.Edge().Stop(15 * time.Second); code != 0 {
+	if code := p.Edge().Wait(15 * time.Second); code != 0 {
 		t.Fatalf("exit code %d", code)
 	}
 	if got := arrived(t, p, "box"); len(got) != 1 {

@@ -53,6 +53,10 @@ type Options struct {
 	CoreConfig string
 	// Ingress are more keys of [ingress].
 	Ingress string
+	SMTP    string // address of ingress; "": a free one on loopback
+	// Passed is the socket of ingress, which stays open between two runs of the
+	// edge; nil: the edge listens itself.
+	Passed *os.File
 	// Disk puts the edge's state on a file system of its own with so many
 	// octets, which wants root. 0: it is in the test's directory.
 	Disk int64
@@ -63,6 +67,9 @@ func Start(t testing.TB, o Options) *PoP {
 	t.Helper()
 	p := &PoP{t: t, options: o, Dir: t.TempDir(), bin: Build(t), Core: o.Core}
 	p.SMTP, p.mailstore = FreeAddress(t), FreeAddress(t)
+	if o.SMTP != "" {
+		p.SMTP = o.SMTP
+	}
 	if p.Core == "" {
 		p.Core = p.mailstore
 	}
@@ -163,8 +170,35 @@ func (p *PoP) mount(size int64) {
 // StartEdge starts the edge, which is not running, and waits for its banner.
 func (p *PoP) StartEdge() {
 	p.t.Helper()
-	p.edge = Run(p.t, filepath.Join(p.bin, "anymx-edge"), "-config", p.config)
+	p.LaunchEdge()
 	p.edge.Await(p.SMTP)
+}
+
+// LaunchEdge starts the edge, which is not running, and waits until its control
+// socket answers: it may be out of service.
+func (p *PoP) LaunchEdge() {
+	p.t.Helper()
+	name, args := filepath.Join(p.bin, "anymx-edge"), []string{"-config", p.config}
+	if p.options.Passed != nil {
+		// As systemd does it (sd_listen_fds(3)): the process itself has to be named.
+		args = append([]string{"-c", `LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" "$@"`, name}, args...)
+		name = "/bin/sh"
+	}
+	p.edge = run(p.t, p.options.Passed, name, args...)
+	for deadline := time.Now().Add(time.Minute); ; {
+		_, err := p.client.Status(p.t.Context())
+		if err == nil {
+			return
+		}
+		select {
+		case <-p.edge.done:
+			p.t.Fatalf("the edge has ended; it said:\n%s", p.edge.Tail(30))
+		case <-time.After(20 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			p.t.Fatalf("the edge does not answer: %v; it said:\n%s", err, p.edge.Tail(30))
+		}
+	}
 }
 
 // StartCore is StartEdge for core.
@@ -219,6 +253,12 @@ type Program struct {
 // the test, and if the test's own process dies.
 func Run(t testing.TB, path string, args ...string) *Program {
 	t.Helper()
+	return run(t, nil, path, args...)
+}
+
+// run is Run with a file that the program has as its descriptor 3; nil: none.
+func run(t testing.TB, passed *os.File, path string, args ...string) *Program {
+	t.Helper()
 	file, err := os.CreateTemp(t.TempDir(), filepath.Base(path)+"*.log")
 	if err != nil {
 		t.Fatal(err)
@@ -226,6 +266,9 @@ func Run(t testing.TB, path string, args ...string) *Program {
 	defer file.Close()
 	p := &Program{t: t, log: file.Name(), cmd: exec.Command(path, args...), done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = file, file
+	if passed != nil {
+		p.cmd.ExtraFiles = []*os.File{passed}
+	}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -257,10 +300,18 @@ func (p *Program) Kill() {
 func (p *Program) Stop(limit time.Duration) int {
 	p.t.Helper()
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	return p.Wait(limit)
+}
+
+// Wait waits for the process to end, and returns its exit code; it fails the
+// test when that takes longer than limit. A program that was told to end is
+// killed by a second SIGTERM, such as Stop's.
+func (p *Program) Wait(limit time.Duration) int {
+	p.t.Helper()
 	select {
 	case <-p.done:
 	case <-time.After(limit):
-		p.t.Fatalf("%s has not ended %s after SIGTERM; it said:\n%s", p.cmd.Path, limit, p.Tail(30))
+		p.t.Fatalf("%s has not ended within %s; it said:\n%s", p.cmd.Path, limit, p.Tail(30))
 	}
 	return p.cmd.ProcessState.ExitCode()
 }
@@ -369,7 +420,7 @@ var build = sync.OnceValues(func() (string, error) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return "", fmt.Errorf("lock of %s: %w", kept, err)
 	}
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", kept, "./cmd/anymx", "./cmd/anymx-edge", "./cmd/anymx-core")
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", kept, "./cmd/...")
 	cmd.Dir = top
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
@@ -377,8 +428,12 @@ var build = sync.OnceValues(func() (string, error) {
 	if linked, err = os.MkdirTemp("", "anymx-bin"); err != nil {
 		return "", err
 	}
-	for _, name := range []string{"anymx", "anymx-edge", "anymx-core"} {
-		if err := link(filepath.Join(kept, name), filepath.Join(linked, name)); err != nil {
+	programs, err := os.ReadDir(filepath.Join(top, "cmd"))
+	if err != nil {
+		return "", err
+	}
+	for _, p := range programs {
+		if err := link(filepath.Join(kept, p.Name()), filepath.Join(linked, p.Name())); err != nil {
 			return "", err
 		}
 	}

@@ -18,13 +18,14 @@ import (
 // parent and what that may import, and nothing that ships may import it.
 var order = map[string][]string{
 	"cmd/anymx":      {"edge/config", "edge/control", "edge/mail"},
-	"cmd/anymx-core": {"edge", "edge/config", "edge/core"},
-	"cmd/anymx-edge": {"edge", "edge/config"},
-	"cmd/anymx-net":  {"edge/config", "edge/plumb", "edge/tunnel", "xdp"},
-	"cmd/anymx-bgp":  {"bgp", "edge/config"},
+	"cmd/anymx-core": {"edge/core", "edge/program"},
+	"cmd/anymx-edge": {"edge", "edge/program"},
+	"cmd/anymx-net":  {"edge/network", "edge/program"},
+	"cmd/anymx-bgp":  {"edge/anycast", "edge/program"},
 
 	"edge": {"edge/..."},
 
+	"edge/anycast":       {"bgp", "edge/config", "edge/control", "edge/program", "edge/secret"},
 	"edge/config":        {},
 	"edge/control":       {"edge/config", "edge/mail", "edge/queue", "edge/spool"},
 	"edge/core":          {"edge/mail", "edge/wire"},
@@ -34,21 +35,24 @@ var order = map[string][]string{
 	"edge/mail":          {},
 	"edge/maillog":       {"edge/mail"},
 	"edge/mx":            {"edge/mail"},
+	"edge/network":       {"edge/config", "edge/control", "edge/plumb", "edge/program", "edge/secret", "edge/tunnel", "xdp"},
 	"edge/plumb":         {},
 	"edge/policy":        {"edge/mail"},
 	"edge/policy/checks": {"edge/mail", "edge/mx", "edge/policy"},
+	"edge/program":       {"edge/config", "edge/control"},
 	"edge/queue":         {"edge/mail", "edge/maillog", "edge/spool"},
 	"edge/rules":         {"edge/mail"},
+	"edge/secret":        {},
 	"edge/smtpc":         {"edge/mail", "edge/spool"},
 	"edge/smtpd":         {"edge/mail", "edge/maillog", "edge/policy", "edge/queue", "edge/spool", "edge/wire"},
 	"edge/spool":         {"edge/mail"},
-	"edge/tunnel":        {},
+	"edge/tunnel":        {"edge/secret"},
 	"edge/wire":          {"edge/mail"},
 
 	"bgp": {},
 	"xdp": {},
 
-	"tests": {"edge/...", "bgp", "xdp", "tests/pop"}, // and every room below tests
+	"tests": {"edge/...", "bgp", "xdp", "tests/lab", "tests/pop"}, // and every room below tests
 }
 
 // Imports holds the order between rooms.

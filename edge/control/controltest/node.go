@@ -35,6 +35,13 @@ type Node struct {
 	ReadyHook func(context.Context) error
 	ReloadErr error
 	Reloads   control.Reloaded
+	// DrainErr is what Drain and Resume return, if set. OnDrain and OnResume, if
+	// set, change State after the order was taken, OnStatus before each Status.
+	DrainErr                    error
+	OnDrain, OnResume, OnStatus func(*control.Status)
+	// Orders and Resumes are the drains and resumes that reached the node.
+	Orders  []control.DrainRequest
+	Resumes int
 	// Scan bounds how many messages one List looks at; 0: no bound.
 	Scan int
 	// Broken is what List and Show return, if set; Change fails too.
@@ -81,6 +88,9 @@ func (n *Node) Len() int {
 func (n *Node) Status(context.Context) control.Status {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.OnStatus != nil {
+		n.OnStatus(&n.State)
+	}
 	s := n.State
 	s.Queue.Active, s.Queue.Waiting, s.Queue.Held, s.Queue.Oldest = 0, 0, 0, time.Time{}
 	for _, m := range n.messages {
@@ -109,6 +119,42 @@ func (n *Node) Ready(ctx context.Context) error {
 
 // Reload implements control.Node.
 func (n *Node) Reload(context.Context) (control.Reloaded, error) { return n.Reloads, n.ReloadErr }
+
+// Drain implements control.Node. The drain makes no step by itself: tests set
+// State with Set.
+func (n *Node) Drain(_ context.Context, r control.DrainRequest) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.Orders = append(n.Orders, r)
+	if n.DrainErr != nil {
+		return n.DrainErr
+	}
+	if n.State.Phase == control.Running {
+		n.State.Phase, n.State.Since = control.Draining, Now
+		n.State.Drain = &control.DrainStatus{Reason: r.Reason, Began: Now, Steps: []control.StepStatus{
+			{Step: control.StepGraceful, Began: Now, Limit: 10 * time.Second},
+		}}
+	}
+	if n.OnDrain != nil {
+		n.OnDrain(&n.State)
+	}
+	return nil
+}
+
+// Resume implements control.Node.
+func (n *Node) Resume(context.Context) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.Resumes++
+	if n.DrainErr != nil {
+		return n.DrainErr
+	}
+	n.State.Phase, n.State.Since, n.State.Drain = control.Running, Now, nil
+	if n.OnResume != nil {
+		n.OnResume(&n.State)
+	}
+	return nil
+}
 
 // List implements control.Node.
 func (n *Node) List(_ context.Context, q control.QueueQuery) (control.QueuePage, error) {

@@ -1,0 +1,41 @@
+// Command anymx-net puts a node's network in place: service addresses, source
+// addresses with their rules, and the tunnel to core. It runs as a user of its
+// own with CAP_NET_ADMIN and nothing else.
+package main
+
+import (
+	"context"
+	"flag"
+	"os"
+
+	"anymx/edge/network"
+	"anymx/edge/program"
+)
+
+func main() {
+	var plan, remove bool
+	program.Program{
+		Name: "anymx-net", Does: "anymx-net puts a node's addresses, rules, routes and tunnel in place, and keeps them so.",
+		Help: `-plan needs no privilege. It exits with 0 if there is nothing to do, with 3 if
+there is something.
+-remove is for a node that leaves service for good. What others made stays.
+
+Signals: TERM and INT end it, and everything stays in place; HUP reads the config
+and the keys again. It needs CAP_NET_ADMIN.
+`,
+		Sections: network.Sections,
+		Flags: func(f *flag.FlagSet) {
+			f.BoolVar(&plan, "plan", false, "print what would be done, and do nothing")
+			f.BoolVar(&remove, "remove", false, "take away what it made, print that, and end")
+		},
+		Run: func(ctx context.Context, env *program.Env) error {
+			switch {
+			case plan:
+				return network.Plan(env, os.Stdout)
+			case remove:
+				return network.Remove(ctx, env, os.Stdout)
+			}
+			return network.Run(ctx, env)
+		},
+	}.Main()
+}

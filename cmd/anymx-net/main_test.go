@@ -1,0 +1,357 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"anymx/edge/control"
+)
+
+// binary is the program, built by TestMain.
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "anymx-net")
+	if err != nil {
+		panic(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil { // another user runs what is in it
+		panic(err)
+	}
+	binary = filepath.Join(dir, "anymx-net")
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", binary, ".")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "%v\n%s", err, out)
+		os.Exit(1)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// pair is a node and a core that have a link, and configs for a tunnel over it.
+func pair(t *testing.T) (node, core *site) {
+	t.Helper()
+	node, core = newSite(t, "node"), newSite(t, "core")
+	node.ip(fmt.Sprintf("link add eth0 type veth peer name eth0 netns %d", core.pid))
+	for _, command := range []string{
+		"link set eth0 up", "address add 198.51.100.2/24 dev eth0", "-6 address add 2001:db8:1::2/64 dev eth0 nodad",
+		"route add default via 198.51.100.1", "address add 192.0.2.99/32 dev lo", "rule add from 192.0.2.99 lookup 77 priority 2551",
+	} {
+		node.ip(command)
+	}
+	core.ip("link set eth0 up")
+	core.ip("address add 198.51.100.3/24 dev eth0")
+	nodeKey, coreKey := node.key(), core.key()
+	node.configure(config(coreKey))
+	core.configure(fmt.Sprintf(`[core]
+addresses = ["10.77.0.2:2525"]
+[tunnel]
+interface = "wg-edge"
+address = ["10.77.0.1/24", "fd77::1/64"]
+private_key_file = "DIR/wg.key"
+[[tunnel.peer]]
+public_key = %q
+endpoint = "198.51.100.2:51820"
+allowed_ips = ["10.77.0.2/32", "fd77::2/128"]
+keepalive = "1s"
+`, nodeKey))
+	return node, core
+}
+
+// config is the node's.
+func config(peer string) string {
+	return fmt.Sprintf(`[core]
+addresses = ["10.77.0.1:2525"]
+[anycast]
+addresses = ["192.0.2.25/32", "2001:db8:25::25/128"]
+prefixes = ["192.0.2.0/24", "2001:db8:25::/48"]
+[[egress.source]]
+name = "a"
+address = "198.51.100.10/24"
+interface = "eth0"
+gateway = "198.51.100.1"
+[[egress.source]]
+name = "b"
+address = "2001:db8:1::10/64"
+interface = "eth0"
+gateway = "2001:db8:1::1"
+[tunnel]
+interface = "wg-core"
+address = ["10.77.0.2/24", "fd77::2/64"]
+private_key_file = "DIR/wg.key"
+[[tunnel.peer]]
+public_key = %q
+endpoint = "198.51.100.3:51820"
+allowed_ips = ["10.77.0.0/24", "fd77::/64"]
+keepalive = "1s"
+`, peer)
+}
+
+// The whole of it works with CAP_NET_ADMIN and nothing else, as a user that owns
+// nothing, in a process that can never get more.
+func TestUnprivileged(t *testing.T) {
+	node, core := pair(t)
+	core.start(well)
+	r := node.start(up)
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const netAdmin = "0000000000001000" // 1 << 12
+	for _, line := range []string{
+		fmt.Sprintf("Uid:\t%d\t%[1]d\t%[1]d\t%[1]d", user), "NoNewPrivs:\t1",
+		"CapInh:\t" + netAdmin, "CapPrm:\t" + netAdmin, "CapEff:\t" + netAdmin, "CapBnd:\t" + netAdmin, "CapAmb:\t" + netAdmin,
+	} {
+		if !strings.Contains(string(status), line+"\n") {
+			t.Errorf("/proc/%d/status lacks %q:\n%s", r.Process.Pid, line, status)
+		}
+	}
+	for _, far := range []string{"10.77.0.1", "fd77::1"} {
+		if out, err := node.command("ping", "-c", "1", "-W", "5", far).CombinedOutput(); err != nil {
+			t.Errorf("ping %s: %v: %s", far, err, out)
+		}
+	}
+	s, err := node.status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, thing := range s.Things {
+		if !thing.Present {
+			t.Errorf("%+v", thing)
+		}
+	}
+	metrics := node.metrics()
+	for _, name := range []string{
+		`anymx_net_things{kind="address",present="true"} 6`, `anymx_net_things{kind="rule",present="false"} 0`, "anymx_net_repairs_total 0",
+		"anymx_net_fought_things 0", "anymx_tunnel_up 1", "anymx_tunnel_mtu_bytes 1440", "anymx_tunnel_handshake_age_seconds{peer=",
+		`anymx_tunnel_bytes_total{direction="received",peer=`,
+	} {
+		if !strings.Contains(metrics, name) {
+			t.Errorf("no %s among the metrics", name)
+		}
+	}
+	if t.Failed() {
+		t.Log(metrics)
+	}
+}
+
+func TestWithoutCapability(t *testing.T) {
+	node, _ := pair(t)
+	node.settle()
+	before := node.all()
+	if _, errs, code := node.once(""); code != 1 || !strings.Contains(errs, "anymx-net: it may not change the network: it lacks CAP_NET_ADMIN") {
+		t.Errorf("exit code %d, error %q", code, errs)
+	}
+	if _, errs, code := node.once("", "-remove"); code != 1 || !strings.Contains(errs, "lacks CAP_NET_ADMIN") {
+		t.Errorf("-remove: exit code %d, error %q", code, errs)
+	}
+	out, errs, code := node.once("", "-plan")
+	if code != 3 || errs != "" {
+		t.Errorf("-plan: exit code %d, error %q", code, errs)
+	}
+	for _, line := range []string{
+		"ip link add dev wg-core type wireguard # or a TUN, if the kernel has no WireGuard\nip -4 route add unreachable 10.77.0.0/24 metric 4000000000 proto 125\n",
+		"ip -4 address add 192.0.2.25/32 dev lo scope host proto 125\n",
+		"ip -4 route add 10.77.0.0/24 dev wg-core proto 125 # there is no device wg-core yet\n",
+		"ip -4 rule add from 198.51.100.10 lookup 3325256714 priority 2550 proto 125\n",
+	} {
+		if !strings.Contains(out, line) {
+			t.Errorf("the plan lacks %q:\n%s", line, out)
+		}
+	}
+	if after := node.all(); after != before {
+		t.Errorf("was\n%s\nis\n%s", before, after)
+	}
+}
+
+// A program that is killed leaves everything in place; the next one changes
+// nothing, nor does its end; and -remove takes away exactly what was made.
+func TestKilledRestartedRemoved(t *testing.T) {
+	node, core := pair(t)
+	core.start(well)
+	node.settle()
+	before := node.all()
+	r := node.start(up)
+	node.settle()
+	if out, errs, code := node.once(",+net_admin", "-remove"); code != 1 || !strings.Contains(errs, "stop it first") {
+		t.Errorf("-remove while it runs: exit code %d, %s%s", code, out, errs)
+	}
+	full := node.all()
+	r.end(syscall.SIGKILL)
+	if killed := node.all(); linkdown(killed) != linkdown(full) {
+		t.Errorf("before the kill\n%s\nafter it\n%s", full, killed)
+	}
+
+	told := monitor(t, node)
+	second := node.start(up)
+	if code := second.end(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d after SIGTERM", code)
+	}
+	for line := range strings.Lines(told()) {
+		if strings.Contains(line, "Deleted") && !strings.Contains(line, "[NEIGH]") {
+			t.Errorf("something was taken away meanwhile: %s", line)
+		}
+	}
+	if restarted := node.all(); linkdown(restarted) != linkdown(full) {
+		t.Errorf("before\n%s\nafter a restart\n%s", full, restarted)
+	}
+	if out, errs, code := node.once("", "-plan"); code != 0 || out != "" {
+		t.Errorf("-plan: exit code %d, %s%s", code, out, errs)
+	}
+
+	out, errs, code := node.once(",+net_admin", "-remove")
+	if code != 0 || errs != "" || !strings.HasPrefix(out, "ip link del dev wg-core\n") || !strings.Contains(out, "ip -4 address del 192.0.2.25/32 dev lo\n") {
+		t.Errorf("-remove: exit code %d, %s%s", code, out, errs)
+	}
+	if removed := node.all(); removed != before {
+		t.Errorf("before all\n%s\nafter -remove\n%s", before, removed)
+	}
+	if out, errs, code := node.once(",+net_admin", "-remove"); code != 0 || out != "" {
+		t.Errorf("-remove again: exit code %d, %s%s", code, out, errs)
+	}
+}
+
+// linkdown takes out what says that nobody serves a TUN at the moment.
+func linkdown(s string) string { return strings.ReplaceAll(s, "linkdown ", "") }
+
+// monitor writes down what the kernel tells of, until told is called.
+func monitor(t *testing.T, s *site) (told func() string) {
+	t.Helper()
+	cmd := s.command("ip", "monitor", "all")
+	var out bytes.Buffer
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	copied := make(chan struct{})
+	heard := make(chan struct{})
+	go func() {
+		defer close(copied)
+		first := make([]byte, 4096)
+		n, _ := pipe.Read(first)
+		out.Write(first[:n])
+		close(heard)
+		_, _ = io.Copy(&out, pipe)
+	}()
+	for listening := false; !listening; { // it listens once it has heard of something
+		s.ip("link set lo alias one")
+		s.ip("link set lo alias two")
+		select {
+		case <-heard:
+			listening = true
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	return func() string {
+		_ = cmd.Process.Kill()
+		<-copied
+		_ = cmd.Wait()
+		return out.String()
+	}
+}
+
+func TestRepairsWithinASecond(t *testing.T) {
+	node := newSite(t, "node")
+	node.configure(`[core]
+addresses = ["10.77.0.1:2525"]
+[anycast]
+addresses = ["192.0.2.25/32"]
+prefixes = ["192.0.2.0/24"]
+`)
+	r := node.start(well)
+	node.ip("address del 192.0.2.25/32 dev lo")
+	start := time.Now()
+	node.until("repaired", time.Second, func(s control.NetworkStatus) bool { return s.Repaired == 1 && s.Problem == "" })
+	if out := node.ip("address show dev lo"); !strings.Contains(out, "inet 192.0.2.25/32") {
+		t.Errorf("the address is missing: %s", out)
+	}
+	t.Logf("repaired after %s", time.Since(start))
+	r.end(syscall.SIGTERM)
+	if !strings.Contains(r.log.String(), `msg="put back" what="192.0.2.25/32 dev lo scope host" kind=address`) {
+		t.Errorf("log: %s", r.log)
+	}
+}
+
+// SIGHUP takes a good change without disturbing the rest, and a bad one not at all.
+func TestReload(t *testing.T) {
+	node, core := pair(t)
+	core.start(well)
+	r := node.start(up)
+	text, err := os.ReadFile(node.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	change := func(old, next string) {
+		t.Helper()
+		if !strings.Contains(string(text), old) {
+			t.Fatalf("no %q in the config", old)
+		}
+		node.write("anymx.toml", strings.ReplaceAll(string(text), old, next))
+		if err := r.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	change("192.0.2.25/32", "192.0.2.26/32")
+	node.until("changed", 5*time.Second, func(s control.NetworkStatus) bool {
+		return up(s) && strings.Contains(fmt.Sprint(s.Things), "192.0.2.26/32")
+	})
+	if out := node.ip("address show dev lo"); !strings.Contains(out, "192.0.2.26/32") || strings.Contains(out, "192.0.2.25/32") {
+		t.Errorf("addresses: %s", out)
+	}
+	node.settle()
+	before := node.all()
+	change(`"192.0.2.25/32"`, `"192.0.2.25/24"`)
+	node.until("refused", 5*time.Second, func(s control.NetworkStatus) bool {
+		return strings.Contains(s.Config.Problem, "anycast.addresses[0]") && strings.Contains(s.Problem, "the last reload changed nothing")
+	})
+	if err := os.Chmod(filepath.Join(node.dir, "wg.key"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	change("192.0.2.25/32", "192.0.2.27/32")
+	node.until("refused", 5*time.Second, func(s control.NetworkStatus) bool {
+		return strings.HasPrefix(s.Config.Problem, "tunnel.private_key_file: ")
+	})
+	if after := node.all(); after != before {
+		t.Errorf("a bad change made\n%s\nof\n%s", after, before)
+	}
+	if code := r.end(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// Without its key there is no tunnel, and core is unreachable; all else is
+// there, and so is the tunnel once the key is.
+func TestKeyComesLater(t *testing.T) {
+	node, core := pair(t)
+	core.start(well)
+	key := filepath.Join(node.dir, "wg.key")
+	if err := os.Rename(key, key+".away"); err != nil {
+		t.Fatal(err)
+	}
+	node.start(func(s control.NetworkStatus) bool {
+		return strings.Contains(s.Problem, "tunnel wg-core is not open: tunnel.private_key_file: ")
+	})
+	if out := node.ip("address show dev lo"); !strings.Contains(out, "192.0.2.25/32") {
+		t.Errorf("the service address is missing: %s", out)
+	}
+	if out, err := node.command("ip", "route", "get", "10.77.0.1").CombinedOutput(); err == nil {
+		t.Errorf("core is reached: %s", out)
+	}
+	if err := os.Rename(key+".away", key); err != nil {
+		t.Fatal(err)
+	}
+	node.until("up", 15*time.Second, up)
+}

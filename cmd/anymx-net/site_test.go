@@ -1,0 +1,266 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"anymx/edge/control"
+	"anymx/edge/tunnel"
+)
+
+// user is who the program runs as: nobody that the machine knows.
+const user = 61234
+
+// site is a network namespace and a mount namespace of one node, held by a
+// process that does nothing. Its /dev/net/tun is open to all, as udev makes it.
+type site struct {
+	t    *testing.T
+	name string
+	dir  string // the user's own
+	pid  int    // of the holder
+}
+
+// newSite makes the namespaces, which end with the test.
+func newSite(t *testing.T, name string) *site {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("only root may make network namespaces")
+	}
+	for _, tool := range []string{"unshare", "nsenter", "setpriv", "ip", "ping"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skip(err)
+		}
+	}
+	dir, err := os.MkdirTemp("", "anymx-net-"+name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chown(dir, user, user); err != nil {
+		t.Fatal(err)
+	}
+	script := `set -e
+mount -t tmpfs -o mode=755,dev none /mnt
+mknod -m 666 /mnt/tun c 10 200
+mount --bind /mnt/tun /dev/net/tun
+ip link set lo up
+echo ready
+exec sleep 600`
+	holder := exec.Command("unshare", "--net", "--mount", "sh", "-c", script)
+	holder.Stderr = os.Stderr
+	out, err := holder.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := holder.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = holder.Process.Kill()
+		_ = holder.Wait()
+	})
+	line := make([]byte, 6)
+	if _, err := out.Read(line); err != nil || string(line) != "ready\n" {
+		t.Skipf("cannot make the namespaces of a node: %v", err)
+	}
+	return &site{t: t, name: name, dir: dir, pid: holder.Process.Pid}
+}
+
+// command is a command in the site.
+func (s *site) command(args ...string) *exec.Cmd {
+	return exec.Command("nsenter", append([]string{"-t", strconv.Itoa(s.pid), "-n", "-m", "--"}, args...)...)
+}
+
+func (s *site) ip(command string) string {
+	s.t.Helper()
+	out, err := s.command(append([]string{"ip"}, strings.Fields(command)...)...).CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("%s: ip %s: %v: %s", s.name, command, err, out)
+	}
+	return string(out)
+}
+
+// all is everything in the site that the program is about.
+func (s *site) all() string {
+	var b strings.Builder
+	for _, command := range []string{
+		"-o address show", "-4 route show table all", "-6 route show table all", "-4 rule show", "-6 rule show",
+	} {
+		b.WriteString(s.ip(command))
+	}
+	return b.String()
+}
+
+// settle waits until the kernel has given eth0 its link-local address, and found
+// out about all addresses whether another host has them.
+func (s *site) settle() {
+	s.t.Helper()
+	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		addresses := s.ip("-6 address show dev eth0")
+		if strings.Contains(addresses, "scope link") && !strings.Contains(addresses, "tentative") {
+			return
+		}
+		if time.Since(start) > 10*time.Second {
+			s.t.Fatalf("%s does not settle: %s", s.name, addresses)
+		}
+	}
+}
+
+// program is the program in the site, as the user, with these capabilities and no
+// way to any other.
+func (s *site) program(capabilities string, args ...string) *exec.Cmd {
+	id := strconv.Itoa(user)
+	return s.command(append([]string{
+		"setpriv", "--reuid", id, "--regid", id, "--clear-groups", "--no-new-privs",
+		"--bounding-set", "-all" + capabilities, "--inh-caps", "-all" + capabilities, "--ambient-caps", "-all" + capabilities,
+		"--securebits", "+noroot,+noroot_locked,+no_setuid_fixup,+no_setuid_fixup_locked",
+		binary, "-config", s.config(),
+	}, args...)...)
+}
+
+func (s *site) config() string { return filepath.Join(s.dir, "anymx.toml") }
+func (s *site) socket() string { return filepath.Join(s.dir, "net.sock") }
+
+// write puts a file where the program reads it.
+func (s *site) write(name, text string) {
+	s.t.Helper()
+	file := filepath.Join(s.dir, name)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := os.Chown(file, user, user); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// configure writes a config of this program's part.
+func (s *site) configure(text string) {
+	s.t.Helper()
+	s.write("anymx.toml", fmt.Sprintf(`[node]
+name = %q
+hostname = "mx.example.net"
+state_dir = %q
+[net]
+control = %q
+metrics = "127.0.0.1:9927"
+`, s.name, s.dir, s.socket())+strings.ReplaceAll(text, "DIR", s.dir))
+}
+
+// key makes a private key in the file wg.key and returns the public one.
+func (s *site) key() string {
+	s.t.Helper()
+	key := tunnel.GenerateKey()
+	s.write("wg.key", string(key.Text())+"\n")
+	public := key.PublicKey()
+	return base64.StdEncoding.EncodeToString(public[:])
+}
+
+// running is the program while it runs.
+type running struct {
+	*exec.Cmd
+	site *site
+	log  *bytes.Buffer
+}
+
+// start starts the program with CAP_NET_ADMIN alone, and waits until what it
+// says of itself is good.
+func (s *site) start(good func(control.NetworkStatus) bool) *running {
+	s.t.Helper()
+	r := &running{Cmd: s.program(",+net_admin"), site: s, log: &bytes.Buffer{}}
+	r.Stderr = r.log
+	if err := r.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() {
+		_ = r.Process.Kill()
+		_ = r.Wait()
+		if s.t.Failed() {
+			s.t.Logf("%s:\n%s", s.name, r.log)
+		}
+	})
+	s.until("good", 15*time.Second, good)
+	return r
+}
+
+// end ends the program by a signal and returns its exit code, -1 for a kill.
+func (r *running) end(signal syscall.Signal) int {
+	r.site.t.Helper()
+	if err := r.Process.Signal(signal); err != nil {
+		r.site.t.Fatal(err)
+	}
+	_ = r.Wait() // the code is asked for
+	return r.ProcessState.ExitCode()
+}
+
+// status asks the program.
+func (s *site) status() (control.NetworkStatus, error) {
+	c := control.NewNetworkClient(s.socket())
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(s.t.Context(), 5*time.Second)
+	defer cancel()
+	return c.Status(ctx)
+}
+
+// metrics asks for the program's metrics.
+func (s *site) metrics() string {
+	s.t.Helper()
+	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", s.socket())
+		},
+	}}
+	answer, err := client.Get("http://anymx/metrics")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(text)
+}
+
+// until waits until the program's status is good.
+func (s *site) until(what string, limit time.Duration, good func(control.NetworkStatus) bool) {
+	s.t.Helper()
+	var last control.NetworkStatus
+	var err error
+	for start := time.Now(); time.Since(start) < limit; time.Sleep(20 * time.Millisecond) {
+		if last, err = s.status(); err == nil && good(last) {
+			return
+		}
+	}
+	s.t.Fatalf("%s: after %s not %s: %v, %+v, tunnel %+v", s.name, limit, what, err, last, last.Tunnel)
+}
+
+// well says that nothing is missing.
+func well(s control.NetworkStatus) bool { return s.Problem == "" }
+
+// up says as well that the tunnel's peer has answered.
+func up(s control.NetworkStatus) bool { return s.Problem == "" && s.Tunnel != nil && s.Tunnel.Up }
+
+// once runs the program to its end.
+func (s *site) once(capabilities string, args ...string) (out, errs string, code int) {
+	s.t.Helper()
+	cmd := s.program(capabilities, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	_ = cmd.Run() // the code is asked for
+	return stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()
+}

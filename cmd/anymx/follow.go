@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"anymx/edge/control"
+)
+
+// How long a node may be silent.
+const (
+	firstAnswer  = 10 * time.Second // of the first answer
+	silenceLimit = time.Minute      // of one that is waited for: it may be restarted meanwhile
+)
+
+// waiting is how long a command waits for what it has set off.
+type waiting struct {
+	limit   time.Duration
+	limited func() bool // else there is no limit
+}
+
+// addTo adds --wait to cmd; until is what is waited for.
+func (wt *waiting) addTo(cmd *cobra.Command, until string) {
+	cmd.Flags().DurationVar(&wt.limit, "wait", 0, "wait `LONG` at most until "+until+", such as 5m; 0: do not wait (default: as long as it takes)")
+	wt.limited = func() bool { return cmd.Flags().Changed("wait") }
+}
+
+// text is how long it was waited.
+func (wt *waiting) text() string {
+	if wt.limit <= 0 {
+		return "it was not waited for"
+	}
+	return "the wait of " + wt.limit.String() + " has ended"
+}
+
+// patience ends with ctx, or when the wait does.
+func (wt *waiting) patience(ctx context.Context) (context.Context, context.CancelFunc) {
+	if !wt.limited() {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, wt.limit)
+}
+
+// first asks for the node's status before anything is done. A node that hangs is
+// unreachable soon.
+func (p *program) first(ctx context.Context, c *control.Client, socket string) (control.Status, error) {
+	soon, cancel := context.WithTimeout(ctx, firstAnswer)
+	defer cancel()
+	s, err := c.Status(soon)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		err = &control.Unreachable{Socket: socket, Cause: err}
+	}
+	return s, err
+}
+
+// follow asks the node again and again, from status s on, and shows what report
+// makes of it, until ended is true or wt ends. It returns the last status. The
+// error is that of ctx, or of a node that was silent for too long.
+func (p *program) follow(ctx context.Context, c *control.Client, s control.Status, wt *waiting,
+	ended func(control.Status) bool, report func(control.Status, time.Time) control.Report) (control.Status, error) {
+
+	patience, cancel := wt.patience(ctx)
+	defer cancel()
+	d := p.display()
+	var silent time.Time // since when; zero: it answers
+	var nobody error     // why it does not
+	var unreachable *control.Unreachable
+	for {
+		if silent.IsZero() && ended(s) {
+			d.clear()
+			return s, nil
+		}
+		if patience.Err() == nil {
+			d.show(said(report(s, p.now()), silent))
+		}
+		select {
+		case <-time.After(p.poll):
+		case <-patience.Done():
+		}
+		if ctx.Err() != nil {
+			return s, ctx.Err() // what is shown is left to be read
+		}
+		if patience.Err() != nil {
+			d.clear()
+			return s, nobody
+		}
+		next, err := c.Status(patience)
+		switch {
+		case err == nil:
+			s, silent, nobody = next, time.Time{}, nil
+		case patience.Err() != nil: // seen at the next turn
+		case !errors.As(err, &unreachable):
+			return s, err
+		case stopping(s), !silent.IsZero() && time.Since(silent) > silenceLimit:
+			d.clear()
+			return s, err
+		case silent.IsZero():
+			silent, nobody = time.Now(), err
+		}
+	}
+}
+
+// said adds to r that the node is silent now.
+func said(r control.Report, silent time.Time) control.Report {
+	if silent.IsZero() {
+		return r
+	}
+	text := "anymx-edge has not answered for " + time.Since(silent).Truncate(time.Second).String()
+	return control.Report{Step: r.Step + " silent", Line: text + "; before: " + r.Line, Lines: append(r.Lines, "  "+text)}
+}
+
+// stopping says that the node's process is about to end.
+func stopping(s control.Status) bool {
+	return s.Phase == control.Stopping || s.Drain != nil && s.Drain.Stopping
+}
+
+// outcome is the answer of drain and resume, for programs.
+type outcome struct {
+	Done bool `json:"done"` // drained, or in service
+	// Missing says what is missing until then, and Held are the messages that a
+	// drained node keeps because the operator holds them.
+	Missing []string            `json:"missing"`
+	Held    []control.QueueItem `json:"held,omitempty"`
+	// Node is as it was seen last; Speaker if the node did not answer and its
+	// speaker was asked.
+	Node    *control.Status        `json:"node,omitempty"`
+	Speaker *control.SpeakerStatus `json:"speaker,omitempty"`
+}

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"net/netip"
+	"time"
+
+	"anymx/edge/control"
+	"anymx/edge/control/controltest"
+)
+
+// Nodes on a network, for stories.
+
+func ago(d time.Duration) time.Time { return controltest.Now.Add(-d) }
+
+// neighboursSilent is one whose speaker has died and whose anymx-net never was.
+func neighboursSilent(n *controltest.Node) {
+	controltest.OnNetwork(n)
+	n.State.Speaker.Problem = "no anymx-bgp answers on /run/anymx/bgp.sock"
+	n.State.Network.Status, n.State.Network.Problem = nil, "no anymx-net answers on /run/anymx/net.sock"
+}
+
+// endDrain makes s drained, a quarter of a minute after the order.
+func endDrain(s *control.Status) {
+	list := controltest.Steps(10*time.Second, 12*time.Millisecond, 5*time.Second, 900*time.Millisecond, 30*time.Millisecond)
+	list[4].Ended = controltest.Now
+	began := list[0].Began
+	s.Phase, s.Since = control.Drained, controltest.Now
+	s.Drain = &control.DrainStatus{Reason: s.Drain.Reason, Began: began, Steps: list, Confirmed: 2, Peers: 2}
+	if s.Speaker != nil {
+		p := s.Speaker.Status
+		p.Routes, p.Reason, p.Since = control.Withdrawn, "ordered", began
+		p.Order = control.Order{Routes: control.Withdrawn, Reason: "kernel update", Keep: true}
+	}
+}
+
+// drains walks through a drain when it is asked for its status.
+func drains(n *controltest.Node) {
+	controltest.OnNetwork(n)
+	n.Clear()
+	walk := []func(*control.Status){
+		func(s *control.Status) {
+			s.Drain.Steps, s.Drain.Sessions, s.Drain.Messages, s.Drain.Peers = controltest.Steps(2*time.Second), 12, 3, 2
+		},
+		func(s *control.Status) { s.Drain.Steps, s.Drain.Confirmed = controltest.Steps(10*time.Second, 0), 1 },
+		func(s *control.Status) { s.Drain.Steps, s.Drain.Confirmed = controltest.Steps(10*time.Second, 0), 2 },
+		func(s *control.Status) { s.Drain.Steps = controltest.Steps(10*time.Second, 12*time.Millisecond, 0) },
+		func(s *control.Status) {
+			s.Drain.Steps = controltest.Steps(10*time.Second, 12*time.Millisecond, 5*time.Second, 900*time.Millisecond)
+		},
+		endDrain,
+	}
+	n.OnStatus = func(s *control.Status) {
+		if s.Phase == control.Draining && len(walk) > 0 {
+			walk[0](s)
+			walk = walk[1:]
+		}
+	}
+}
+
+// local is one without a speaker.
+func local(n *controltest.Node) {
+	n.Clear()
+	n.OnDrain = func(s *control.Status) {
+		endDrain(s)
+		s.Drain.Steps, s.Drain.Began, s.Drain.Peers, s.Drain.Confirmed = s.Drain.Steps[3:], ago(930*time.Millisecond), 0, 0
+	}
+}
+
+func localDrained(n *controltest.Node) {
+	local(n)
+	n.State.Drain = &control.DrainStatus{}
+	n.OnDrain(&n.State)
+}
+
+func drained(n *controltest.Node) {
+	controltest.OnNetwork(n)
+	n.Clear()
+	n.State.Drain = &control.DrainStatus{Reason: "kernel update"}
+	endDrain(&n.State)
+	n.State.Since = ago(time.Hour)
+	n.State.Drain.Began = n.State.Since.Add(-16 * time.Second)
+}
+
+// drainsHeld keeps a message that is held.
+func drainsHeld(n *controltest.Node) {
+	controltest.OnNetwork(n)
+	held, _ := n.Show(nil, controltest.ID(3))
+	n.Clear()
+	n.Add(held)
+	n.OnDrain = func(s *control.Status) {
+		endDrain(s)
+		s.Drain.Messages, s.Drain.Held = 1, 1
+		s.Drain.Steps[1].Note = "198.51.100.1 did not acknowledge"
+	}
+}
+
+func drainsManyHeld(n *controltest.Node) {
+	drainsHeld(n)
+	for i := range 30 {
+		m := controltest.Message(100+i, time.Hour, 2000, "a@example.org", "b@example.net")
+		m.State, m.NextTry = control.Held, time.Time{}
+		n.Add(m)
+	}
+	one := n.OnDrain
+	n.OnDrain = func(s *control.Status) { one(s); s.Drain.Messages, s.Drain.Held = 31, 31 }
+}
+
+// drainsWithRest can't hand its messages over.
+func drainsWithRest(n *controltest.Node) {
+	controltest.OnNetwork(n)
+	n.State.Queue.Paused = &control.PauseStatus{Cause: "no address of core answers", Until: controltest.Now.Add(9 * time.Second)}
+	n.OnDrain = func(s *control.Status) {
+		endDrain(s)
+		s.Drain.Messages, s.Drain.Held = 5, 1
+		s.Drain.Steps[4].Note = "4 messages are left"
+	}
+}
+
+// begins a drain and gets no further.
+func begins(n *controltest.Node) {
+	controltest.OnNetwork(n)
+	n.OnDrain = func(s *control.Status) { s.Drain.Sessions, s.Drain.Messages, s.Drain.Held, s.Drain.Peers = 1, 5, 1, 2 }
+}
+
+// undone is taken back into service while it is drained.
+func undone(n *controltest.Node) {
+	begins(n)
+	asked := 0
+	n.OnStatus = func(s *control.Status) {
+		if s.Drain != nil {
+			asked++
+		}
+		if asked == 3 {
+			s.Phase, s.Drain = control.Running, nil
+		}
+	}
+}
+
+// stops is about to end.
+func stops(n *controltest.Node) {
+	n.State.Phase = control.Stopping
+	n.DrainErr = &control.Error{Code: control.Unavailable, Text: "the node is stopping"}
+}
+
+// comesBack is drained, and needs some time to prove its health.
+func comesBack(n *controltest.Node) {
+	drained(n)
+	n.OnResume = func(s *control.Status) {
+		p := s.Speaker.Status
+		p.Order, p.Reason = control.Order{Routes: control.Announced, Keep: true}, "not healthy: 1 of 3 good rounds, 0s of 10s"
+		p.Health.Up, p.Health.Since, p.Health.Reason = false, ago(5*time.Second), "1 of 3 good rounds, 0s of 10s"
+	}
+	asked := 0
+	n.OnStatus = func(s *control.Status) {
+		p := s.Speaker.Status
+		if s.Phase == control.Running {
+			asked++
+		}
+		switch asked {
+		case 3:
+			p.Health.Up, p.Health.Since = true, controltest.Now
+		case 4:
+			p.Routes, p.Reason, p.Since = control.Announced, "healthy", controltest.Now
+			p.Peers[0].Confirmed, p.Peers[1].Confirmed = false, false
+		case 5:
+			p.Peers[1].Confirmed = true
+		}
+	}
+}
+
+// sick does not become healthy.
+func sick(n *controltest.Node) {
+	drained(n)
+	n.OnResume = func(s *control.Status) {
+		controltest.NetworkTroubled(n)
+		s.Speaker.Status.Order = control.Order{Routes: control.Announced, Keep: true}
+		s.Speaker.Status.Reason = "not healthy: readyz: 503"
+	}
+}
+
+// confirms is a speaker whose routers acknowledge, one after the other.
+func confirms() *controltest.Speaker {
+	s := &controltest.Speaker{State: controltest.SpeakerStatus()}
+	asked := 0
+	s.OnAsk = func(p *control.SpeakerStatus) {
+		if p.Routes == control.Withdrawn {
+			asked++
+		}
+		p.Peers[0].Confirmed, p.Peers[1].Confirmed = asked > 1, asked > 2
+	}
+	return s
+}
+
+// silentRouter is one of whose routers one never acknowledges, and one more has no
+// session.
+func silentRouter() *controltest.Speaker {
+	s := &controltest.Speaker{State: controltest.SpeakerStatus()}
+	s.State.Peers[0].Confirmed = false
+	s.State.Peers = append(s.State.Peers, control.SpeakerPeer{
+		Address: netip.MustParseAddr("198.51.100.3"), ASN: 64501, State: "Connect", Since: ago(time.Minute), LastError: "no route to host",
+	})
+	return s
+}
+
+func refuses() *controltest.Speaker {
+	return &controltest.Speaker{OrderErr: &control.Error{Code: control.Internal, Text: "order.json: read-only file system"}}
+}
+
+// withdrawn keeps an order, and thinks that the node is down.
+func withdrawn() *controltest.Speaker {
+	s := &controltest.Speaker{State: controltest.SpeakerStatus()}
+	p := &s.State
+	p.Routes, p.Since, p.Reason = control.Withdrawn, ago(time.Hour), "ordered"
+	p.Order = control.Order{Routes: control.Withdrawn, Keep: true}
+	p.Health.Up, p.Health.Since = false, ago(time.Hour)
+	p.Health.Checks[0].OK, p.Health.Checks[0].Reason = false, "nothing answers on /run/anymx/edge.sock"
+	return s
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"anymx/edge/control"
+)
+
+// What is done with the speaker where anymx-edge does not answer. It is never
+// the whole of what was asked for: the exit code says so.
+
+// confirmTime is how long routers have to confirm what the speaker tells them,
+// if the command has no shorter wait.
+const confirmTime = 10 * time.Second
+
+// withoutNode withdraws the routes of a node whose mail program does not answer.
+// nobody is how that was found out.
+func (d *draining) withoutNode(ctx context.Context, socket string, nobody error) error {
+	c := control.NewSpeakerClient(socket)
+	defer c.Close()
+	s, err := d.order(ctx, c, control.Order{Routes: control.Withdrawn, Reason: d.reason, Keep: true}, nobody)
+	if err != nil {
+		return err
+	}
+	s, err = d.confirm(ctx, c, s)
+	if ctx.Err() != nil {
+		fmt.Fprintln(d.errOut, "anymx: the speaker keeps the order: `anymx resume` takes it back")
+	}
+	if err != nil {
+		return err
+	}
+	return d.told(s, []string{
+		"anymx-edge does not answer, so its spool could not be looked at: accepted messages may be left in it",
+	}, "The speaker announces nothing until `anymx resume`, whatever is restarted. Once anymx-edge answers, run `anymx drain` again: it hands over the spool.")
+}
+
+// withoutNode takes back what keeps the speaker silent.
+func (r *resuming) withoutNode(ctx context.Context, socket string, nobody error) error {
+	c := control.NewSpeakerClient(socket)
+	defer c.Close()
+	s, err := r.order(ctx, c, control.Order{Routes: control.Announced, Keep: true}, nobody)
+	if err != nil {
+		return err
+	}
+	return r.told(s, []string{
+		"anymx-edge does not answer, and nothing is announced before it has proven its health",
+	}, "If anymx-edge was drained when it ran, run `anymx resume` again once it answers.")
+}
+
+// order tells the speaker in place of the node, and says why. If it does not answer either, the error is the one of
+// the node.
+func (p *program) order(ctx context.Context, c *control.SpeakerClient, o control.Order, nobody error) (control.SpeakerStatus, error) {
+	soon, cancel := context.WithTimeout(ctx, firstAnswer)
+	defer cancel()
+	s, err := c.Order(soon, o)
+	var refused *control.Error
+	if err == nil || errors.As(err, &refused) {
+		fmt.Fprintf(p.errOut, "anymx: %s\n", control.Clean(nobody.Error()))
+		return s, err
+	}
+	if ctx.Err() != nil {
+		return s, err
+	}
+	fmt.Fprintf(p.errOut, "anymx: %s\n", control.Clean(err.Error()))
+	return s, nobody
+}
+
+// confirm waits until all routers that have a session have confirmed.
+func (d *draining) confirm(ctx context.Context, c *control.SpeakerClient, s control.SpeakerStatus) (control.SpeakerStatus, error) {
+	limit := confirmTime
+	if d.wait.limited() {
+		limit = min(limit, d.wait.limit)
+	}
+	patience, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	screen := d.display()
+	for {
+		confirmed, established := s.Confirmed()
+		if confirmed == established && s.Routes == control.Withdrawn || patience.Err() != nil {
+			screen.clear()
+			return s, ctx.Err()
+		}
+		screen.show(s.Report(d.now()))
+		select {
+		case <-time.After(d.poll):
+		case <-patience.Done():
+			continue
+		}
+		next, err := c.Status(patience)
+		switch {
+		case err == nil:
+			s = next
+		case patience.Err() == nil:
+			return s, err
+		}
+	}
+}
+
+// told prints what the speaker does, what is missing and what to do, and is
+// never yes.
+func (p *program) told(s control.SpeakerStatus, missing []string, advice string) error {
+	o := outcome{Missing: missing, Speaker: &s}
+	err := p.print(o, func(w io.Writer) error {
+		if err := printLines(w, s.Report(p.now()).Lines); err != nil {
+			return err
+		}
+		for _, m := range missing {
+			fmt.Fprintf(w, "! %s\n", m)
+		}
+		_, err := fmt.Fprintln(w, advice)
+		return err
+	})
+	if err == nil {
+		err = &answered{exitNo}
+	}
+	return err
+}

@@ -1,0 +1,90 @@
+package anycast
+
+import (
+	"testing"
+	"time"
+
+	"anymx/edge/control"
+)
+
+var (
+	nothing = orders{kept: standing{Order: control.Order{Routes: control.Announced, Keep: true}}}
+	proven  = health{up: true, since: epoch}
+	fallen  = health{since: epoch, bad: 2, reason: "readyz: refused"}
+	fresh   = health{since: epoch, good: 1, reason: "not proven yet"}
+)
+
+func kept(r control.Routes) control.Order {
+	return control.Order{Routes: r, Reason: "kernel", Keep: true}
+}
+
+func passing(r control.Routes) control.Order { return control.Order{Routes: r, Reason: "restart"} }
+
+func TestDecide(t *testing.T) {
+	stopping := func(r control.Routes) orders {
+		o := nothing
+		o.stopping = r
+		return o
+	}
+	for name, test := range map[string]struct {
+		orders orders
+		health health
+		want   decision
+	}{
+		"nothing known":          {nothing, health{}, decision{control.Withdrawn, "not healthy: no check has ended yet"}},
+		"down":                   {nothing, fallen, decision{control.Withdrawn, "not healthy: readyz: refused"}},
+		"up":                     {nothing, proven, decision{control.Announced, "healthy"}},
+		"graceful":               {nothing.with(kept(control.Graceful), epoch), proven, decision{control.Graceful, "ordered: kernel"}},
+		"graceful but down":      {nothing.with(kept(control.Graceful), epoch), fallen, decision{control.Withdrawn, "not healthy: readyz: refused"}},
+		"withdrawn":              {nothing.with(kept(control.Withdrawn), epoch), proven, decision{control.Withdrawn, "ordered: kernel"}},
+		"withdrawn and down":     {nothing.with(kept(control.Withdrawn), epoch), fallen, decision{control.Withdrawn, "ordered: kernel"}},
+		"passing":                {nothing.with(passing(control.Withdrawn), epoch), proven, decision{control.Withdrawn, "ordered until the node is back: restart"}},
+		"passing allows no more": {nothing.with(kept(control.Withdrawn), epoch).with(passing(control.Graceful), epoch), proven, decision{control.Withdrawn, "ordered: kernel"}},
+		"passing allows less":    {nothing.with(kept(control.Graceful), epoch).with(passing(control.Withdrawn), epoch), proven, decision{control.Withdrawn, "ordered until the node is back: restart"}},
+		"a later one counts":     {nothing.with(passing(control.Withdrawn), epoch).with(kept(control.Announced), epoch), proven, decision{control.Announced, "healthy"}},
+		"stopping":               {stopping(control.Graceful), proven, decision{control.Graceful, "anymx-bgp is stopping"}},
+		"stopping and down":      {stopping(control.Graceful), fallen, decision{control.Withdrawn, "not healthy: readyz: refused"}},
+		"stopping and drained":   {stopping(control.Graceful).with(kept(control.Withdrawn), epoch), proven, decision{control.Withdrawn, "ordered: kernel"}},
+		"stopped":                {stopping(control.Withdrawn), proven, decision{control.Withdrawn, "anymx-bgp is stopping"}},
+		"stopped for good":       {stopping(control.Withdrawn).with(kept(control.Announced), epoch), proven, decision{control.Withdrawn, "anymx-bgp is stopping"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := decide(test.orders, test.health); got != test.want {
+				t.Errorf("%+v, want %+v", got, test.want)
+			}
+		})
+	}
+}
+
+// An order that is not kept ends when the node was down and is up again; not
+// when it only has to prove itself because the speaker has just begun.
+func TestPassing(t *testing.T) {
+	for name, test := range map[string]struct {
+		seen []health
+		ends bool
+	}{
+		"up all the time":    {[]health{proven, proven}, false},
+		"down":               {[]health{proven, fallen}, false},
+		"down and up":        {[]health{proven, fallen, fresh, proven}, true},
+		"down before":        {[]health{fallen, fresh, proven}, true},
+		"speaker just began": {[]health{fresh, proven}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := nothing.with(passing(control.Withdrawn), epoch)
+			for _, h := range test.seen {
+				o = o.seen(h)
+			}
+			if o.passes() == test.ends {
+				t.Errorf("%+v", o)
+			}
+		})
+	}
+	// A kept one was waiting for the disk when the passing one came.
+	o := nothing.with(passing(control.Withdrawn), epoch.Add(time.Second)).with(kept(control.Announced), epoch)
+	if got := decide(o, proven); got.routes != control.Withdrawn {
+		t.Errorf("an order before it has ended it: %+v", got)
+	}
+	if o = o.seen(fallen).seen(proven); decide(o, proven).routes != control.Announced {
+		t.Errorf("it does not end: %+v", o)
+	}
+}

@@ -1,0 +1,118 @@
+package anycast
+
+import (
+	"fmt"
+	"time"
+)
+
+// outcome is what a check, or a round of checks, says of the node. The worst of
+// a round's checks is that of the round.
+type outcome int
+
+const (
+	good outcome = iota
+	open         // nothing yet: a check has not been answered, and its time is not over
+	busy         // served, but not now: 421
+	bad
+)
+
+func (o outcome) String() string { return [...]string{"good", "open", "busy", "bad"}[o] }
+
+// verdict is what became of one round.
+type verdict struct {
+	outcome outcome
+	reason  string    // why it is not good: the check, and what it met
+	began   time.Time // when the round did
+	process int       // that answered /readyz; 0: not known
+}
+
+// thresholds say how many rounds it takes. See config.BGPHealth.
+type thresholds struct {
+	rise     int
+	riseTime time.Duration
+	fall     int
+	busy     time.Duration // config.BGPHealth.Busy
+	// strict takes health down with the first bad round, and when another
+	// process answers. It is for the time of an order that ends when the node
+	// has been down: a restart that fits between two rounds must be seen, or the
+	// order would hold for ever. What is announced can't flap from it, as
+	// nothing is announced as usual then.
+	strict bool
+}
+
+// health is what is thought of the node. The zero health is down and has to be
+// proven first.
+type health struct {
+	up     bool
+	since  time.Time // when up became what it is; zero: there was no round yet
+	reason string    // why it is not up, or what fails right now; "" if all is well
+
+	good      int       // rounds in a row, up to the one that made it up
+	goodSince time.Time // when the first of them began
+	bad       int       // rounds since the last good one
+	busySince time.Time // when the first busy round since the last good one began; zero: none was
+	process   int       // that answered last
+}
+
+// doubtful says that the node is healthy, and that the last round was bad.
+func (h health) doubtful() bool { return h.up && h.bad > 0 }
+
+// after is health after one more round, which ended now.
+func (h health) after(t thresholds, v verdict, now time.Time) health {
+	replaced := v.process != 0 && h.process != 0 && v.process != h.process
+	if v.process != 0 {
+		h.process = v.process
+	}
+	if t.strict && replaced && v.outcome != bad {
+		v.outcome, v.reason = bad, "readyz: anymx-edge was started anew"
+	}
+	if v.outcome != open && h.since.IsZero() {
+		h.since = now
+	}
+	switch v.outcome {
+	case good:
+		return h.passed(t, v, now)
+	case bad:
+		return h.failed(t, v.reason, now)
+	case busy:
+		if h.busySince.IsZero() {
+			h.busySince = v.began
+		}
+		if busy := now.Sub(h.busySince); busy >= t.busy {
+			return h.failed(t, fmt.Sprintf("%s; busy for %s, without one good round", v.reason, busy.Round(time.Second)), now)
+		}
+		h.reason = v.reason
+	}
+	return h
+}
+
+func (h health) passed(t thresholds, v verdict, now time.Time) health {
+	h.bad, h.busySince, h.reason = 0, time.Time{}, ""
+	if h.up {
+		return h
+	}
+	if h.good == 0 {
+		h.goodSince = v.began
+	}
+	h.good++
+	proven := now.Sub(h.goodSince)
+	if h.good >= t.rise && proven >= t.riseTime {
+		h.up, h.since = true, now
+		return h
+	}
+	h.reason = fmt.Sprintf("not proven yet: good for %s of %s, %d of %d rounds",
+		proven.Round(100*time.Millisecond), t.riseTime, min(h.good, t.rise), t.rise)
+	return h
+}
+
+func (h health) failed(t thresholds, reason string, now time.Time) health {
+	h.good, h.reason = 0, reason
+	h.bad++
+	if h.up && (t.strict || h.bad >= t.fall) {
+		h.up, h.since = false, now
+	}
+	return h
+}
+
+// down says that the node was seen to be down, and not just not proven yet.
+func (h health) down() bool { return !h.up && h.bad > 0 }

@@ -1,0 +1,46 @@
+package anycast
+
+import (
+	"context"
+	"time"
+
+	"anymx/edge/control"
+	"anymx/edge/program"
+)
+
+// leave takes the routes back in the order of a drain. With nothing announced it
+// is over at once.
+func (a *Announcer) leave() {
+	program.Stopping()
+	a.mu.Lock()
+	grace := time.Duration(a.config.Node.ShutdownGrace) / 4
+	graceful, confirm := min(time.Duration(a.config.Drain.Graceful), grace), min(time.Duration(a.config.Drain.Confirm), grace)
+	a.log.Info("stopping", "routes", a.told.routes)
+	if graceful > 0 {
+		a.orders.stopping = control.Graceful
+		a.settle()
+	}
+	for a.told.routes == control.Graceful {
+		// It counts from when it was told: an order may have come before us.
+		left, moved := graceful-time.Since(a.since), a.moved
+		if left <= 0 {
+			break
+		}
+		a.mu.Unlock()
+		select {
+		case <-moved: // an order, or a failed check, may withdraw meanwhile
+		case <-time.After(left):
+		}
+		a.mu.Lock()
+	}
+	told := a.told.routes != control.Withdrawn
+	a.orders.stopping = control.Withdrawn
+	a.settle()
+	a.mu.Unlock()
+	if !told {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), confirm)
+	defer cancel()
+	_ = a.speaker.Flush(ctx) // who has not heard of it hears of the session's end
+}

@@ -1,0 +1,154 @@
+package anycast
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"anymx/bgp"
+	"anymx/edge/control"
+)
+
+// metrics are what is counted as it happens. Label values: check is the name of
+// a check, as many as there are service points; outcome is good, open, busy or
+// bad; routes is announced, graceful or withdrawn.
+type metrics struct {
+	rounds      *prometheus.CounterVec // by outcome
+	checks      *prometheus.CounterVec // by check and outcome
+	took        *prometheus.HistogramVec
+	transitions *prometheus.CounterVec // by routes
+	confirm     prometheus.Histogram
+	reloads     *prometheus.CounterVec // by result: good, bad
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	times := []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}
+	m := &metrics{
+		rounds: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "anymx_bgp_rounds_total", Help: "Rounds of checks by their outcome.",
+		}, []string{"outcome"}),
+		checks: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "anymx_bgp_checks_total", Help: "Checks by their outcome.",
+		}, []string{"check", "outcome"}),
+		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "anymx_bgp_check_duration_seconds", Help: "How long checks took.", Buckets: times,
+		}, []string{"check"}),
+		transitions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "anymx_bgp_transitions_total", Help: "Changes of what routers are told, by what they are told since.",
+		}, []string{"routes"}),
+		confirm: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "anymx_bgp_confirm_duration_seconds", Buckets: times,
+			Help: "From a change of the routes until all connected routers had acknowledged it.",
+		}),
+		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "anymx_bgp_reloads_total", Help: "Reloads of the config by their result.",
+		}, []string{"result"}),
+	}
+	r.MustRegister(m.rounds, m.checks, m.took, m.transitions, m.confirm, m.reloads)
+	return m
+}
+
+func (m *metrics) check(c checked) {
+	m.checks.WithLabelValues(c.name, c.outcome.String()).Inc()
+	m.took.WithLabelValues(c.name).Observe(c.took.Seconds())
+}
+
+// gauges show the state at the moment that it is asked for. Label values: peer
+// is the address of a router, as many as the config has; state is one of
+// RFC 4271 8.2.2; direction is sent or received; type is open, update,
+// notification, keepalive or refresh; code is 1 to 7, or 0 for unknown ones.
+type gauges struct{ of *Announcer }
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("anymx_bgp_"+name, help, labels, nil)
+}
+
+var (
+	routesDesc        = desc("routes", "What routers are told: 1 for one of them.", "routes")
+	prefixesDesc      = desc("prefixes_announced", "Prefixes that are announced, gracefully or as usual.")
+	healthDesc        = desc("healthy", "1 while the node is healthy.")
+	checkDesc         = desc("check_ok", "1 if the last of these checks was good.", "check", "decides")
+	peerStateDesc     = desc("peer_state", "State of the session with a router: 1 for one of them.", "peer", "state")
+	peerConfirmedDesc = desc("peer_confirmed", "1 if the router has acknowledged all that it was to be told.", "peer")
+	peerPrefixesDesc  = desc("peer_prefixes", "Prefixes that the router has been told and not been told otherwise.", "peer")
+	peerDialsDesc     = desc("peer_dials_total", "Connections to the router that were tried.", "peer")
+	peerSessionsDesc  = desc("peer_sessions_total", "Sessions with the router that were established.", "peer")
+	peerAnnouncedDesc = desc("peer_announced_total", "Prefixes that were announced to the router.", "peer")
+	peerWithdrawnDesc = desc("peer_withdrawn_total", "Prefixes that were withdrawn from the router.", "peer")
+	messagesDesc      = desc("messages_total", "BGP messages.", "peer", "direction", "type")
+	bytesDesc         = desc("message_bytes_total", "Octets of BGP messages.", "peer", "direction")
+	notificationsDesc = desc("notifications_total", "NOTIFICATION messages by their code (RFC 4271 4.5).", "peer", "direction", "code")
+)
+
+// Describe names what Collect sends.
+func (g gauges) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		routesDesc, prefixesDesc, healthDesc, checkDesc, peerStateDesc, peerConfirmedDesc, peerPrefixesDesc,
+		peerDialsDesc, peerSessionsDesc, peerAnnouncedDesc, peerWithdrawnDesc, messagesDesc, bytesDesc, notificationsDesc,
+	} {
+		ch <- d
+	}
+}
+
+// Collect sends the state as it is now.
+func (g gauges) Collect(ch chan<- prometheus.Metric) {
+	status := g.of.Status()
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	announced := 0
+	for _, r := range []control.Routes{control.Announced, control.Graceful, control.Withdrawn} {
+		gauge(routesDesc, one(status.Routes == r), string(r))
+	}
+	if status.Routes != control.Withdrawn {
+		announced = len(status.Prefixes)
+	}
+	gauge(prefixesDesc, float64(announced))
+	gauge(healthDesc, one(status.Health.Up))
+	for _, c := range status.Health.Checks {
+		gauge(checkDesc, one(c.OK), c.Name, strconv.FormatBool(!c.Information))
+	}
+	for _, p := range g.of.speaker.Status().Peers {
+		collectPeer(ch, &p)
+	}
+}
+
+func collectPeer(ch chan<- prometheus.Metric, p *bgp.PeerStatus) {
+	peer := p.Address.String()
+	send := func(d *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, kind, value, append([]string{peer}, labels...)...)
+	}
+	for _, s := range []bgp.State{bgp.Idle, bgp.Connect, bgp.OpenSent, bgp.OpenConfirm, bgp.Established} {
+		send(peerStateDesc, prometheus.GaugeValue, one(p.State == s), s.String())
+	}
+	send(peerConfirmedDesc, prometheus.GaugeValue, one(p.Confirmed))
+	send(peerPrefixesDesc, prometheus.GaugeValue, float64(len(p.Sent)))
+	count := func(d *prometheus.Desc, n uint64, labels ...string) {
+		send(d, prometheus.CounterValue, float64(n), labels...)
+	}
+	count(peerDialsDesc, p.Counters.Dials)
+	count(peerSessionsDesc, p.Counters.Sessions)
+	count(peerAnnouncedDesc, p.Counters.PathsAnnounced)
+	count(peerWithdrawnDesc, p.Counters.PathsWithdrawn)
+	for _, d := range []struct {
+		name string
+		of   *bgp.MessageCounters
+	}{{"sent", &p.Counters.Sent}, {"received", &p.Counters.Received}} {
+		count(messagesDesc, d.of.Opens, d.name, "open")
+		count(messagesDesc, d.of.Updates, d.name, "update")
+		count(messagesDesc, d.of.Notifications, d.name, "notification")
+		count(messagesDesc, d.of.Keepalives, d.name, "keepalive")
+		count(messagesDesc, d.of.Refreshes, d.name, "refresh")
+		count(bytesDesc, d.of.Bytes, d.name)
+		for code, n := range d.of.ByCode {
+			count(notificationsDesc, n, d.name, strconv.Itoa(code))
+		}
+	}
+}
+
+func one(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

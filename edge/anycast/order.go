@@ -1,0 +1,137 @@
+package anycast
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"anymx/edge/control"
+)
+
+// orderFile is the kept order on disk. Without a file the order is to announce.
+type orderFile struct{ dir string }
+
+// record is what stands in the file.
+type record struct {
+	Version int           `json:"version"` // 1
+	Order   control.Order `json:"order"`
+	At      time.Time     `json:"at"`
+}
+
+// maxRecord bounds the file, in octets; a reason has no more than 64 KiB on its
+// way in.
+const maxRecord = 1 << 20
+
+// openOrderFile makes the directory that the file is in. It must be there before
+// the first drain: one that can't be kept would come as a surprise.
+func openOrderFile(dir string) (orderFile, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return orderFile{}, fmt.Errorf("directory of the kept order: %w", err)
+	}
+	return orderFile{dir}, nil
+}
+
+func (f orderFile) path() string { return filepath.Join(f.dir, "order.json") }
+
+// load reads the kept order. If there is a file and it can't be understood, the
+// order is to withdraw: what stood in it was no order to announce, for that has
+// no file. The error says what is wrong then.
+func (f orderFile) load() (standing, error) {
+	text, err := f.read()
+	if errors.Is(err, fs.ErrNotExist) {
+		return standing{Order: control.Order{Routes: control.Announced, Keep: true}}, nil
+	}
+	var r record
+	if err == nil {
+		err = json.Unmarshal(text, &r)
+	}
+	if err == nil && r.Version != 1 {
+		err = fmt.Errorf("version %d is unknown", r.Version)
+	}
+	if err == nil {
+		err = checkRoutes(r.Order.Routes)
+	}
+	if err != nil {
+		err = fmt.Errorf("the kept order cannot be read: %s: %w", f.path(), err)
+		reason := err.Error() + "; nothing is announced until the next order"
+		return standing{Order: control.Order{Routes: control.Withdrawn, Reason: reason, Keep: true}}, err
+	}
+	r.Order.Keep = true
+	return standing{Order: r.Order, at: r.At}, nil
+}
+
+func (f orderFile) read() ([]byte, error) {
+	file, err := os.Open(f.path())
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, maxRecord+1))
+	if err == nil && len(text) > maxRecord {
+		err = errors.New("the file is too large")
+	}
+	return text, err
+}
+
+// save makes the file say s, at once and whole: after a crash it is either the
+// old one or the new one. When it returns nil, that is on stable storage.
+func (f orderFile) save(s standing) error {
+	var err error
+	if s.Routes == control.Announced {
+		if err = os.Remove(f.path()); errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+	} else {
+		err = f.write(record{Version: 1, Order: s.Order, At: s.at})
+	}
+	if err == nil {
+		err = syncDir(f.dir)
+	}
+	if err != nil {
+		return fmt.Errorf("keeping the order: %w", err)
+	}
+	return nil
+}
+
+func (f orderFile) write(r record) error {
+	text, err := json.MarshalIndent(r, "", "\t")
+	if err != nil {
+		return err
+	}
+	fresh := f.path() + ".new"
+	file, err := os.OpenFile(fresh, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(append(text, '\n'))
+	if err == nil {
+		err = file.Sync()
+	}
+	if err = errors.Join(err, file.Close()); err != nil {
+		return err
+	}
+	return os.Rename(fresh, f.path())
+}
+
+// syncDir brings names in a directory to stable storage.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// checkRoutes refuses what is none of the three.
+func checkRoutes(r control.Routes) error {
+	switch r {
+	case control.Announced, control.Graceful, control.Withdrawn:
+		return nil
+	}
+	return fmt.Errorf("routes are %q, %q or %q, not %q", control.Announced, control.Graceful, control.Withdrawn, r)
+}

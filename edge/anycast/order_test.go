@@ -1,0 +1,244 @@
+package anycast
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"anymx/edge/control"
+)
+
+func TestOrderFile(t *testing.T) {
+	f, err := openOrderFile(filepath.Join(t.TempDir(), "state", "bgp"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	load := func() standing {
+		t.Helper()
+		s, err := f.load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	if s := load(); s.Routes != control.Announced || !s.Keep || !s.at.IsZero() {
+		t.Errorf("without a file: %+v", s)
+	}
+	for _, routes := range []control.Routes{control.Graceful, control.Withdrawn, control.Withdrawn} {
+		want := standing{Order: kept(routes), at: epoch}
+		if err := f.save(want); err != nil {
+			t.Fatal(err)
+		}
+		if s := load(); s != want {
+			t.Errorf("%+v, want %+v", s, want)
+		}
+	}
+	// What a crash leaves of a write changes nothing.
+	if err := os.WriteFile(f.path()+".new", []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s := load(); s.Routes != control.Withdrawn {
+		t.Errorf("%+v", s)
+	}
+	for range 2 {
+		if err := f.save(standing{Order: kept(control.Announced)}); err != nil {
+			t.Fatal(err)
+		}
+		if s := load(); s.Routes != control.Announced {
+			t.Errorf("%+v", s)
+		}
+	}
+	info, err := os.Stat(f.dir)
+	if err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
+
+func TestBadOrderFile(t *testing.T) {
+	for name, text := range map[string]string{
+		"empty":         "",
+		"cut":           `{"version":1,"order":{"routes":"withd`,
+		"no JSON":       "withdrawn",
+		"other version": `{"version":2,"order":{"routes":"announced"}}`,
+		"no routes":     `{"version":1}`,
+		"other routes":  `{"version":1,"order":{"routes":"down"}}`,
+		"a directory":   "/",
+		"large":         `{"version":1,"order":{"routes":"announced"}}` + strings.Repeat(" ", maxRecord),
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := orderFile{t.TempDir()}
+			var err error
+			if text == "/" {
+				err = os.Mkdir(f.path(), 0o700)
+			} else {
+				err = os.WriteFile(f.path(), []byte(text), 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := f.load()
+			if err == nil || s.Routes != control.Withdrawn || !s.Keep || !strings.Contains(s.Reason, f.path()) {
+				t.Errorf("%+v, %v", s, err)
+			}
+		})
+	}
+}
+
+func FuzzOrderFile(f *testing.F) {
+	f.Add([]byte(`{"version":1,"order":{"routes":"withdrawn","reason":"x","keep":true},"at":"2031-05-01T12:00:00Z"}`))
+	f.Add([]byte(`{"version":1,"order":{"routes":"announced"}}`))
+	f.Add([]byte(`{`))
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, text []byte) {
+		file := orderFile{dir}
+		if err := os.WriteFile(file.path(), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := file.load()
+		if checkRoutes(s.Routes) != nil || !s.Keep || err != nil && s.Routes != control.Withdrawn {
+			t.Errorf("%+v, %v", s, err)
+		}
+	})
+}
+
+// newTestAnnouncer is one with a config, a speaker without routers, and nothing
+// that runs.
+func newTestAnnouncer(t *testing.T) *Announcer {
+	t.Helper()
+	a, err := newAnnouncer(testEnv(t, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := a.speaker.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		a.end()
+		a.watching.Wait()
+	})
+	return a
+}
+
+// announces is what the speaker was told to announce.
+func announces(a *Announcer) control.Routes {
+	routes := a.speaker.Status().Routes
+	switch {
+	case len(routes) == 0:
+		return control.Withdrawn
+	case len(routes[0].Communities) > 0:
+		return control.Graceful
+	}
+	return control.Announced
+}
+
+// healthy has the announcer's node prove its health.
+func healthy(a *Announcer) {
+	for range 3 {
+		a.judged(verdict{outcome: good, began: time.Now()})
+	}
+}
+
+func TestOrders(t *testing.T) {
+	a := newTestAnnouncer(t)
+	want := func(when string, r control.Routes) {
+		t.Helper()
+		if got := announces(a); got != r || a.Status().Routes != r {
+			t.Errorf("%s: %s (status %s), want %s", when, got, a.Status().Routes, r)
+		}
+	}
+	want("at the beginning", control.Withdrawn)
+	healthy(a)
+	want("healthy", control.Announced)
+	for _, o := range []control.Order{kept(control.Graceful), kept(control.Withdrawn), kept(control.Graceful), kept(control.Announced)} {
+		s, err := a.Order(t.Context(), o)
+		if err != nil || s.Routes != o.Routes || s.Order != o || s.Ordered.IsZero() {
+			t.Errorf("%+v, %v", s, err)
+		}
+		want("ordered", o.Routes)
+		if again, err := a.store.load(); err != nil || again.Routes != o.Routes {
+			t.Errorf("on disk is %+v, %v", again, err)
+		}
+	}
+	if s, err := a.Order(t.Context(), passing(control.Withdrawn)); err != nil || s.Routes != control.Withdrawn {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if again, err := a.store.load(); err != nil || again.Routes != control.Announced {
+		t.Errorf("an order that is not to be kept is on disk: %+v, %v", again, err)
+	}
+	a.judged(verdict{outcome: bad, reason: "refused"}) // one is enough now
+	healthy(a)
+	want("down and up", control.Announced)
+	for _, o := range []control.Order{{Routes: "up"}, {}, {Routes: control.Withdrawn, Reason: strings.Repeat("x", maxReason+1)}} {
+		if _, err := a.Order(t.Context(), o); err == nil {
+			t.Errorf("taken: %.50v", o)
+		}
+	}
+	want("refused", control.Announced)
+}
+
+// A disk that fails does not keep traffic on a node, and no order is announced
+// that it could not keep.
+func TestOrderOnAFailedDisk(t *testing.T) {
+	a := newTestAnnouncer(t)
+	healthy(a)
+	if err := os.RemoveAll(a.store.dir); err != nil {
+		t.Fatal(err)
+	}
+	_, err := a.Order(t.Context(), kept(control.Withdrawn))
+	if err == nil || !strings.Contains(err.Error(), "only until anymx-bgp is started again") || announces(a) != control.Withdrawn {
+		t.Errorf("%s: %v", announces(a), err)
+	}
+	_, err = a.Order(t.Context(), kept(control.Announced))
+	if err == nil || !strings.Contains(err.Error(), "nothing was changed") || announces(a) != control.Withdrawn {
+		t.Errorf("%s: %v", announces(a), err)
+	}
+	a.judged(verdict{outcome: bad})
+	a.judged(verdict{outcome: bad})
+	healthy(a)
+	if announces(a) != control.Withdrawn {
+		t.Error("an order that was not written has passed")
+	}
+}
+
+// A disk that hangs does not keep a withdrawal back; and of orders that wait for
+// it the last one counts.
+func TestOrderOnADiskThatHangs(t *testing.T) {
+	a := newTestAnnouncer(t)
+	healthy(a)
+	if _, err := a.Order(t.Context(), kept(control.Withdrawn)); err != nil {
+		t.Fatal(err)
+	}
+	a.writing <- struct{}{} // as if somebody were writing
+	resumed := make(chan error, 1)
+	go func() {
+		_, err := a.Order(t.Context(), kept(control.Announced))
+		resumed <- err
+	}()
+	waitFor(t, func() bool { a.mu.Lock(); defer a.mu.Unlock(); return a.ordered == 2 })
+	drained := make(chan error, 1)
+	go func() {
+		_, err := a.Order(t.Context(), kept(control.Graceful))
+		drained <- err
+	}()
+	waitFor(t, func() bool { a.mu.Lock(); defer a.mu.Unlock(); return a.ordered == 3 })
+	if announces(a) != control.Withdrawn {
+		t.Error("announced before it was on disk")
+	}
+	<-a.writing
+	if err := <-resumed; err == nil || !strings.Contains(err.Error(), "later order") {
+		t.Errorf("the first: %v", err)
+	}
+	if err := <-drained; err != nil || announces(a) != control.Graceful {
+		t.Errorf("the second: %v, %s", err, announces(a))
+	}
+
+	a.writing <- struct{}{}
+	ctx, cancel := contextWithDeadline(t)
+	defer cancel()
+	if _, err := a.Order(ctx, kept(control.Withdrawn)); err == nil || announces(a) != control.Withdrawn {
+		t.Errorf("%v, %s", err, announces(a))
+	}
+	<-a.writing
+}

@@ -1,0 +1,168 @@
+package anycast
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"anymx/bgp"
+	"anymx/edge/control"
+	"anymx/edge/program"
+	"anymx/edge/secret"
+)
+
+// Sections are those that the config of anymx-bgp must have.
+var Sections = []string{"bgp"}
+
+// closing is how long sessions have to end in order.
+const closing = 5 * time.Second
+
+// sockets are what a running Announcer is asked on.
+type sockets struct {
+	endpoint *control.Endpoint
+	control  net.Listener
+	page     net.Listener // metrics; nil: none
+}
+
+// Run is anymx-bgp, until ctx ends.
+func Run(ctx context.Context, env *program.Env) error {
+	a, err := newAnnouncer(env)
+	if err != nil {
+		return err
+	}
+	s, err := a.listen(ctx)
+	if err != nil {
+		return err
+	}
+	return a.run(ctx, s, env.Reload)
+}
+
+// newAnnouncer makes an Announcer that has not told anybody anything yet.
+func newAnnouncer(env *program.Env) (*Announcer, error) {
+	c := env.Config
+	speaker, err := bgp.New(bgp.Options{ASN: c.BGP.ASN, RouterID: c.BGP.RouterID, Logger: env.Log})
+	if err != nil {
+		return nil, err
+	}
+	store, err := openOrderFile(filepath.Join(c.Node.StateDir, "bgp"))
+	if err != nil {
+		return nil, err
+	}
+	kept, err := store.load()
+	switch {
+	case err != nil:
+		env.Log.Error("nothing is announced until the next order", "err", err)
+	case kept.Routes != control.Announced:
+		env.Log.Info("an order holds", "routes", kept.Routes, "reason", kept.Reason, "since", kept.at)
+	}
+	a := &Announcer{
+		log: env.Log, read: secret.Read, file: env.File, level: env.Level, started: time.Now(),
+		registry: prometheus.NewRegistry(), speaker: speaker, store: store, writing: make(chan struct{}, 1),
+		config: c, loaded: time.Now(), orders: orders{kept: kept},
+		results: map[string]control.HealthCheck{}, moved: make(chan struct{}), confirmed: func() {},
+	}
+	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), gauges{a})
+	a.metrics = newMetrics(a.registry)
+	a.watch = newWatch(a.ended, a.judged)
+	a.told, a.prefixes, a.since = decide(a.orders, a.health), slices.Clone(c.Anycast.Prefixes), a.started
+	a.life, a.end = context.WithCancel(context.Background())
+	return a, nil
+}
+
+// listen opens the sockets. Nothing answers on them yet.
+func (a *Announcer) listen(ctx context.Context) (s sockets, err error) {
+	s.endpoint, err = control.NewEndpoint(control.EndpointOptions{Gather: a.registry, Metrics: a.registry, Log: a.log, Ready: a.Ready})
+	if err != nil {
+		return s, err
+	}
+	s.endpoint.Handle("GET /v1/status", func(*http.Request) (any, error) { return a.Status(), nil })
+	s.endpoint.Handle("POST /v1/order", func(r *http.Request) (any, error) {
+		var o control.Order
+		if err := control.ReadJSON(r, &o); err != nil {
+			return nil, err
+		}
+		status, err := a.Order(r.Context(), o)
+		s.endpoint.Audit(r, err, "action", "order", "routes", string(o.Routes), "reason", o.Reason, "keep", o.Keep)
+		return status, err
+	})
+	if s.control, err = control.Listen(a.config.BGP.Control); err != nil {
+		return s, err
+	}
+	if address := a.config.BGP.Metrics; address != "" {
+		if s.page, err = program.ListenTCP(ctx, address); err != nil {
+			return s, errors.Join(fmt.Errorf("metrics: %w", err), s.control.Close())
+		}
+	}
+	return s, nil
+}
+
+// run serves until ctx ends or the sockets fail; then it takes the routes back.
+func (a *Announcer) run(ctx context.Context, s sockets, reload <-chan struct{}) error {
+	failed, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	var parts, asked sync.WaitGroup
+	// Checks and the control socket outlive ctx: leaving is watched too.
+	partsCtx, stopParts := context.WithCancel(context.WithoutCancel(ctx))
+	askedCtx, stopAsked := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopParts()
+	defer stopAsked()
+	asked.Go(func() {
+		if err := s.endpoint.Serve(askedCtx, s.control, s.page); err != nil {
+			fail(err)
+		}
+	})
+	c := a.inForce()
+	err := a.configure(failed, c, nil)
+	if err == nil {
+		parts.Go(func() { a.watch.run(partsCtx) })
+		parts.Go(func() { a.inform(partsCtx, c.Net.Control) })
+		parts.Go(func() { a.tell(partsCtx) })
+		parts.Go(func() { a.reloads(failed, reload) })
+		program.Ready()
+		a.log.Info("ready", "asn", c.BGP.ASN, "router_id", c.BGP.RouterID, "control", c.BGP.Control)
+		<-failed.Done()
+		a.leave()
+	}
+	stopParts()
+	parts.Wait()
+	last, cancel := context.WithTimeout(context.Background(), closing)
+	defer cancel()
+	err = errors.Join(err, a.speaker.Close(last))
+	a.end()
+	a.watching.Wait()
+	stopAsked()
+	asked.Wait()
+	if ctx.Err() == nil {
+		err = errors.Join(context.Cause(failed), err)
+	}
+	if err == nil {
+		a.log.Info("stopped")
+	}
+	return err
+}
+
+// tell keeps systemd's line about the program up to date.
+func (a *Announcer) tell(ctx context.Context) {
+	last := ""
+	for {
+		s := a.Status()
+		if now := line(&s); now != last {
+			program.Status(now)
+			last = now
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.speaker.Changed():
+		}
+	}
+}

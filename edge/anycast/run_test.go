@@ -1,0 +1,170 @@
+package anycast
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"anymx/edge/control"
+)
+
+// start runs an announcer until the test is over, or stop is called, which gives
+// its error.
+func start(t *testing.T, more string) (speaker *control.SpeakerClient, reload chan<- struct{}, dir string, stop func() error) {
+	t.Helper()
+	env := testEnv(t, more)
+	reloads := make(chan struct{}, 1)
+	env.Reload = reloads
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- Run(ctx, env) }()
+	stop = func() error {
+		cancel()
+		err := <-ended
+		ended <- err
+		return err
+	}
+	speaker = control.NewSpeakerClient(env.Config.BGP.Control)
+	t.Cleanup(func() { speaker.Close(); _ = stop() })
+	waitFor(t, func() bool {
+		select {
+		case err := <-ended:
+			t.Fatal("ended:", err)
+		default:
+		}
+		s, err := speaker.Status(t.Context())
+		return err == nil && len(s.Peers) == 1
+	})
+	return speaker, reloads, filepath.Dir(env.File), stop
+}
+
+// get asks the control socket for a page.
+func get(t *testing.T, socket, path string) (int, string) {
+	t.Helper()
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}, DisableKeepAlives: true}
+	response, err := (&http.Client{Transport: transport, Timeout: 10 * time.Second}).Get("http://anymx" + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(text)
+}
+
+func TestRun(t *testing.T) {
+	speaker, reload, dir, stop := start(t, "")
+	socket := filepath.Join(dir, "bgp.sock")
+	var s control.SpeakerStatus
+	status := func(good func() bool) {
+		t.Helper()
+		waitFor(t, func() (ok bool) {
+			var err error
+			s, err = speaker.Status(t.Context())
+			return err == nil && good()
+		})
+	}
+	status(func() bool { return strings.Contains(s.Reason, "not healthy: ") && len(s.Health.Checks) == 5 })
+	if s.Routes != control.Withdrawn || s.Health.Up || s.ASN != 64512 || s.Config.File == "" || s.Peers[0].State == "" || !s.Ordered.IsZero() {
+		t.Errorf("%+v", s)
+	}
+
+	_, page := get(t, socket, "/metrics")
+	for _, want := range []string{
+		`anymx_bgp_routes{routes="withdrawn"} 1`, `anymx_bgp_routes{routes="announced"} 0`,
+		"anymx_bgp_prefixes_announced 0", "anymx_bgp_healthy 0",
+		`anymx_bgp_check_ok{check="readyz",decides="true"} 0`, `anymx_bgp_check_ok{check="net",decides="false"} 0`,
+		`anymx_bgp_checks_total{check="readyz",outcome="bad"} `, `anymx_bgp_check_duration_seconds_count{check="smtp 192.0.2.25:25"} `,
+		`anymx_bgp_rounds_total{outcome="bad"} `,
+		`anymx_bgp_peer_state{peer="198.51.100.1",state="Established"} 0`, `anymx_bgp_peer_dials_total{peer="198.51.100.1"} `,
+		`anymx_bgp_notifications_total{code="6",direction="received",peer="198.51.100.1"} 0`,
+		`anymx_bgp_messages_total{direction="sent",peer="198.51.100.1",type="open"} `,
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("no %s in\n%s", want, page)
+		}
+	}
+	if code, text := get(t, socket, "/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(text, "routes are withdrawn: not healthy") {
+		t.Errorf("%d %s", code, text)
+	}
+	if code, _ := get(t, socket, "/healthz"); code != http.StatusOK {
+		t.Errorf("%d", code)
+	}
+
+	// A reload takes what is good, and says what waits for a restart.
+	file := filepath.Join(dir, "anymx.toml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(old, new string) {
+		if err := os.WriteFile(file, []byte(strings.Replace(string(text), old, new, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		reload <- struct{}{}
+	}
+	write("asn = 64500", "asn = 0")
+	status(func() bool { return strings.Contains(s.Config.Problem, "bgp.peer[0].asn") })
+	write(`"192.0.2.25:8025"]`, `"192.0.2.25:2025"]`)
+	status(func() bool {
+		return s.Config.Problem == "" && len(s.Config.Restart) == 0 && s.Health.Checks[2].Name == "smtp 192.0.2.25:2025"
+	})
+	write("asn = 64512", "asn = 64513")
+	status(func() bool { return len(s.Config.Restart) == 1 && s.Config.Restart[0] == "bgp.asn" && s.ASN == 64512 })
+
+	if _, err := speaker.Order(t.Context(), control.Order{Routes: control.Withdrawn, Keep: true}); err != nil {
+		t.Error(err)
+	}
+	var refused *control.Error
+	if _, err := speaker.Order(t.Context(), control.Order{Routes: "up"}); !errors.As(err, &refused) || refused.Code != control.BadRequest {
+		t.Errorf("%v", err)
+	}
+
+	// Two of them can't be.
+	again := testEnv(t, "")
+	again.Config.BGP.Control = socket
+	if err := Run(t.Context(), again); !errors.Is(err, control.ErrSocketLive) {
+		t.Errorf("%v", err)
+	}
+	began := time.Now()
+	if err := stop(); err != nil || time.Since(began) > 5*time.Second {
+		t.Errorf("%v after %s", err, time.Since(began))
+	}
+}
+
+// What can't be opened is said, and nothing of it is left.
+func TestRunFails(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	env := testEnv(t, "")
+	env.Config.BGP.Metrics = taken.Addr().String()
+	if err := Run(t.Context(), env); err == nil || !strings.Contains(err.Error(), "metrics: listen: ") {
+		t.Errorf("%v", err)
+	}
+	env.Config.BGP.Metrics = ""
+	env.Config.BGP.Peers[0].PasswordFile = "/nonexistent/password"
+	if err := Run(t.Context(), env); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Stat(env.Config.BGP.Control); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket is left: %v", err)
+	}
+	env.Config.Node.StateDir = env.File // no directory
+	if err := Run(t.Context(), env); err == nil || !strings.Contains(err.Error(), "directory of the kept order") {
+		t.Errorf("%v", err)
+	}
+}

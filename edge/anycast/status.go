@@ -1,0 +1,110 @@
+package anycast
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"unicode"
+
+	"anymx/bgp"
+	"anymx/edge/control"
+)
+
+// Status is the speaker at this moment. It waits for no peer and no check.
+func (a *Announcer) Status() control.SpeakerStatus {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	c := a.config
+	order := a.orders.inForce()
+	s := control.SpeakerStatus{
+		Version: control.ThisVersion().Version, PID: os.Getpid(), Started: a.started,
+		ASN: c.BGP.ASN, RouterID: c.BGP.RouterID,
+		Order: order.Order, Ordered: order.at,
+		Routes: a.told.routes, Reason: a.told.reason, Since: a.since, Prefixes: slices.Clone(c.Anycast.Prefixes),
+		Health: control.SpeakerHealth{Up: a.health.up, Since: a.health.since, Reason: a.health.reason, Checks: a.checks()},
+		Peers:  []control.SpeakerPeer{},
+		Config: &control.ConfigStatus{File: a.file, Loaded: a.loaded, Problem: a.problem, Restart: slices.Clone(a.restart)},
+	}
+	for _, p := range a.speaker.Status().Peers {
+		s.Peers = append(s.Peers, peerStatus(&p))
+	}
+	return s
+}
+
+// checks are the last results, those that decide before those that do not. The
+// caller holds mu.
+func (a *Announcer) checks() []control.HealthCheck {
+	list := []control.HealthCheck{}
+	for _, name := range a.names {
+		result, made := a.results[name]
+		if !made {
+			result = control.HealthCheck{Name: name, Reason: "not answered yet"}
+		}
+		list = append(list, result)
+	}
+	for _, name := range information {
+		if result, made := a.results[name]; made {
+			list = append(list, result)
+		}
+	}
+	return list
+}
+
+func peerStatus(p *bgp.PeerStatus) control.SpeakerPeer {
+	s := control.SpeakerPeer{
+		Address: p.Address, ASN: p.ASN, State: p.State.String(), Since: p.Since, HoldTime: p.HoldTime,
+		Sent: []control.SentRoute{}, Confirmed: p.Confirmed,
+		LastErrorAt: p.LastErrorAt, LastNotificationAt: p.LastNotificationAt,
+	}
+	if p.LastError != nil {
+		s.LastError = p.LastError.Error()
+	}
+	if p.LastNotification != nil {
+		s.LastNotification = p.LastNotification.Error()
+	}
+	for _, path := range p.Sent {
+		route := control.SentRoute{
+			Prefix: path.Prefix, NextHop: path.NextHop, ASPath: path.ASPath, MED: path.MED, LocalPref: path.LocalPref,
+		}
+		for _, c := range path.Communities {
+			route.Communities = append(route.Communities, c.String())
+		}
+		for _, c := range path.LargeCommunities {
+			route.Communities = append(route.Communities, c.String())
+		}
+		s.Sent = append(s.Sent, route)
+	}
+	return s
+}
+
+// Ready is nil while the node attracts traffic: its routes are announced, and
+// there is a router that hears of them.
+func (a *Announcer) Ready(context.Context) error {
+	s := a.Status()
+	confirmed, established := s.Confirmed()
+	switch {
+	case s.Routes != control.Announced:
+		return fmt.Errorf("routes are %s: %s", s.Routes, s.Reason)
+	case established == 0:
+		return errors.New("no router is connected")
+	case confirmed == 0:
+		return errors.New("no router has acknowledged the routes")
+	}
+	return nil
+}
+
+// line is the status as systemd shows it. A line break in a reason would begin
+// another message to systemd.
+func line(s *control.SpeakerStatus) string {
+	_, established := s.Confirmed()
+	text := fmt.Sprintf("%s (%s); %d of %d routers connected", s.Routes, s.Reason, established, len(s.Peers))
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, text)
+}

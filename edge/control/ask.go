@@ -1,0 +1,108 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// clientTimeout bounds one request, so that a node which hangs is an error and
+// not a wait: longer than the server's own bound.
+var clientTimeout = standardTimeouts.write + 5*time.Second
+
+// maxAnswer bounds what a Client reads of one answer, in octets. A page of
+// 1,000 messages needs about 1 MB, a message with 1,000 recipients less.
+const maxAnswer = 64 << 20
+
+// asker asks one program over its control socket.
+type asker struct {
+	socket  string
+	program string // for errors; "": the node's
+	http    *http.Client
+}
+
+func newAsker(path, program string) asker {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		d := net.Dialer{Timeout: 2 * time.Second}
+		return d.DialContext(ctx, "unix", path)
+	}
+	return asker{socket: path, program: program, http: &http.Client{
+		Timeout:   clientTimeout,
+		Transport: &http.Transport{DialContext: dial, DisableCompression: true},
+	}}
+}
+
+// Close closes the connections that are kept.
+func (a *asker) Close() { a.http.CloseIdleConnections() }
+
+// do sends one request and reads its answer into out.
+func (a *asker) do(ctx context.Context, method, path string, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		text, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://anymx"+path, body)
+	if err != nil {
+		return err
+	}
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := a.http.Do(req)
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return &Unreachable{Socket: a.socket, Program: a.program, Cause: cause(err)}
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return &Unreachable{Socket: a.socket, Program: a.program, Cause: cause(err)}
+	}
+	return a.read(resp.StatusCode, text, out)
+}
+
+// read takes an answer apart.
+func (a *asker) read(status int, text []byte, out any) error {
+	if status == http.StatusOK {
+		if err := json.Unmarshal(text, out); err != nil {
+			return &Unreachable{Socket: a.socket, Program: a.program, Cause: fmt.Errorf("what answers there does not speak this protocol: %w", err)}
+		}
+		return nil
+	}
+	var e Error
+	if json.Unmarshal(text, &e) != nil || e.Code == "" {
+		first, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
+		cause := fmt.Errorf("what answers there says %q (HTTP %d)", first[:min(100, len(first))], status)
+		return &Unreachable{Socket: a.socket, Program: a.program, Cause: cause}
+	}
+	if e.Code == NoRoute {
+		e.Text += "; is it older than this program? Compare `anymx version`"
+	}
+	return &e
+}
+
+// cause takes the made-up URL out of an error of net/http.
+func cause(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
+}

@@ -1,0 +1,160 @@
+package controltest
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"anymx/edge/control"
+)
+
+// Speaker is a BGP speaker in memory. Its fields are set before it is used.
+type Speaker struct {
+	State control.SpeakerStatus
+	// OrderErr is what an order is answered with, if set. OnAsk, if set, changes
+	// State before each answer, after an order was taken.
+	OrderErr error
+	OnAsk    func(*control.SpeakerStatus)
+
+	mu     sync.Mutex
+	orders []control.Order
+}
+
+// Orders are those that reached the speaker.
+func (s *Speaker) Orders() []control.Order {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.orders
+}
+
+func (s *Speaker) answer() control.SpeakerStatus {
+	if s.OnAsk != nil {
+		s.OnAsk(&s.State)
+	}
+	return s.State
+}
+
+func (s *Speaker) status(*http.Request) (any, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.answer(), nil
+}
+
+func (s *Speaker) order(r *http.Request) (any, error) {
+	var o control.Order
+	if err := control.ReadJSON(r, &o); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.orders = append(s.orders, o)
+	if s.OrderErr != nil {
+		return nil, s.OrderErr
+	}
+	s.State.Order, s.State.Ordered = o, Now
+	if o.Routes != control.Announced || s.State.Health.Up {
+		s.State.Routes, s.State.Since, s.State.Reason = o.Routes, Now, "healthy"
+		if o.Routes != control.Announced {
+			s.State.Reason = "ordered: " + o.Reason
+		}
+	}
+	return s.answer(), nil
+}
+
+// StartSpeaker puts s behind a real control socket until the test ends, and
+// returns the socket's path.
+func StartSpeaker(t testing.TB, s *Speaker) string {
+	t.Helper()
+	e, err := control.NewEndpoint(control.EndpointOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Handle("GET /v1/status", s.status)
+	e.Handle("POST /v1/order", s.order)
+	return startEndpoint(t, "bgp.sock", e)
+}
+
+// StartNetwork puts an anymx-net that says s behind a real control socket until
+// the test ends, and returns the socket's path.
+func StartNetwork(t testing.TB, s control.NetworkStatus) string {
+	t.Helper()
+	e, err := control.NewEndpoint(control.EndpointOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Handle("GET /v1/status", func(*http.Request) (any, error) { return s, nil })
+	return startEndpoint(t, "net.sock", e)
+}
+
+func startEndpoint(t testing.TB, name string, e *control.Endpoint) string {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), name)
+	l, err := control.Listen(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- e.Serve(ctx, l, nil) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the endpoint %s ended with: %v", name, err)
+		}
+	})
+	return socket
+}
+
+// SpeakerStatus is a speaker that announces two prefixes to two routers.
+func SpeakerStatus() control.SpeakerStatus {
+	announced := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8:25::/48")}
+	peer := func(address string, asn uint32, since time.Duration) control.SpeakerPeer {
+		a := netip.MustParseAddr(address)
+		p := control.SpeakerPeer{Address: a, ASN: asn, State: "Established", Since: ago(since), HoldTime: 9 * time.Second, Confirmed: true}
+		for _, prefix := range announced {
+			p.Sent = append(p.Sent, control.SentRoute{Prefix: prefix, NextHop: a, ASPath: []uint32{64512}, Communities: []string{"64500:100"}})
+		}
+		return p
+	}
+	return control.SpeakerStatus{
+		Version: "v0.1.0", PID: 4712, Started: ago(76 * time.Hour), ASN: 64512, RouterID: netip.MustParseAddr("198.51.100.2"),
+		Order: control.Order{Routes: control.Announced}, Routes: control.Announced, Reason: "healthy", Since: ago(75 * time.Hour),
+		Prefixes: announced,
+		Health: control.SpeakerHealth{Up: true, Since: ago(75 * time.Hour), Checks: []control.HealthCheck{
+			{Name: "readyz", OK: true, Took: 2 * time.Millisecond, At: ago(time.Second)},
+			{Name: "smtp 192.0.2.25:25", OK: true, Took: 3 * time.Millisecond, At: ago(time.Second)},
+			{Name: "tunnel", OK: true, Information: true, At: ago(time.Second)},
+		}},
+		Peers:  []control.SpeakerPeer{peer("198.51.100.1", 64500, 75*time.Hour), peer("2001:db8:ffff::1", 4200000001, 11*time.Minute)},
+		Config: &control.ConfigStatus{File: "/etc/anymx/anymx.toml", Loaded: ago(76 * time.Hour)},
+	}
+}
+
+// NetworkStatus is an anymx-net with a tunnel, and everything in its place.
+func NetworkStatus() control.NetworkStatus {
+	thing := func(kind, what, purpose string) control.NetworkThing {
+		return control.NetworkThing{Kind: kind, What: what, Purpose: purpose, Present: true}
+	}
+	return control.NetworkStatus{
+		Version: "v0.1.0", PID: 4713, Started: ago(76 * time.Hour), Compared: ago(7 * time.Second), Repaired: 1,
+		Things: []control.NetworkThing{
+			thing("address", "192.0.2.25/32 dev lo", "service"),
+			thing("address", "2001:db8:25::25/128 dev lo", "service"),
+			thing("rule", "from 198.51.100.10 lookup 1010", "source"),
+			thing("route", "10.77.0.0/24 dev wg-core", "tunnel"),
+		},
+		Tunnel: &control.TunnelStatus{
+			Interface: "wg-core", Implementation: "kernel", Why: "it has WireGuard", PublicKey: "6NIy5xzpkQ8NkDWGHVqBHHeIBCQcFjUWhoKTPpJ2xhQ=",
+			ListenPort: 51820, MTU: 1420, Up: true,
+			Peers: []control.TunnelFarSide{{
+				PublicKey: "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=", Endpoint: "203.0.113.9:51820",
+				AllowedIPs: []netip.Prefix{netip.MustParsePrefix("10.77.0.0/24")}, LastHandshake: ago(48 * time.Second),
+				Received: 48 << 20, Sent: 7 << 30, Up: true,
+			}},
+		},
+	}
+}

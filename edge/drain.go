@@ -1,0 +1,352 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"anymx/edge/config"
+	"anymx/edge/control"
+	"anymx/edge/program"
+	"anymx/edge/queue"
+	"anymx/edge/wire"
+)
+
+// drainOptions are what a drain works on.
+type drainOptions struct {
+	file    standingFile
+	speaker *speaker // nil: nothing is announced
+	ingress *wire.Registry
+	queue   *queue.Queue
+	limits  func() config.Drain
+	log     *slog.Logger
+}
+
+// drain is the node's way out of service and back. A request is on disk before
+// it is answered; a walk, a goroutine of the drain's own, then takes the steps.
+// The zero phase is Starting.
+type drain struct {
+	o drainOptions
+
+	changing sync.Mutex // held while a request is carried out
+	walk     *walk      // nil in service
+	ending   bool       // the process is: requests are refused
+
+	disk     sync.Mutex // orders what is written; behind changing
+	promised standing   // what is on disk, if the node is not in service
+
+	mu     sync.Mutex
+	phase  control.Phase
+	since  time.Time
+	takes  bool                 // clients, which find the node in service
+	status *control.DrainStatus // nil in service
+}
+
+func newDrain(o drainOptions) *drain {
+	d := &drain{o: o, phase: control.Starting, since: time.Now()}
+	if o.speaker != nil {
+		o.speaker.announced = d.announced
+	}
+	return d
+}
+
+// start puts the node where it was: in service, or on its way out. A state that
+// can't be read keeps it out, for nobody knows what was promised.
+func (d *drain) start() {
+	d.changing.Lock()
+	defer d.changing.Unlock()
+	state, err := d.o.file.read()
+	if err != nil {
+		d.o.log.Error("the node stays out of service until it is resumed", "err", err)
+		state = &standing{Reason: "out of service until it is resumed: " + err.Error(), Began: time.Now()}
+	}
+	if state == nil || state.Resumed {
+		d.mu.Lock()
+		d.phase, d.since, d.takes = control.Running, time.Now(), true
+		d.mu.Unlock()
+		if state != nil {
+			d.announce()
+		}
+		return
+	}
+	d.o.ingress.SetDraining(true)
+	d.promised = *state
+	status := &control.DrainStatus{Reason: state.Reason, Began: state.Began}
+	if !state.Drained {
+		d.set(control.Draining, status)
+		d.begin(false)
+		return
+	}
+	d.set(control.Drained, status)
+	d.walk = newWalk()
+	d.walk.cancel()
+	close(d.walk.done)
+	if d.o.speaker != nil {
+		d.order(control.Withdrawn, d.walk)
+	}
+}
+
+// begin starts a walk. d.changing is held.
+func (d *drain) begin(now bool) {
+	w := newWalk()
+	w.course = course{routes: d.o.speaker != nil, attracts: d.accepting() == nil, now: now}
+	d.walk = w
+	go func() {
+		defer close(w.done)
+		d.run(w.ctx, w)
+		d.arrive(w)
+	}()
+}
+
+// arrive notes that a walk has come to its end, unless it was given up.
+func (d *drain) arrive(w *walk) {
+	d.disk.Lock()
+	defer d.disk.Unlock()
+	if w.ctx.Err() != nil {
+		return
+	}
+	state := d.promised
+	state.Drained = true
+	if err := d.promise(state); err != nil {
+		d.o.log.Warn("a restart will walk the drain's steps once more", "err", err)
+	}
+	d.set(control.Drained, nil)
+	left := d.o.queue.Stats()
+	d.o.log.Info("drained", "messages", left.Messages(), "held", left.Held)
+}
+
+// promise writes s to disk. d.disk is held.
+func (d *drain) promise(s standing) error {
+	err := d.o.file.write(s)
+	if err == nil {
+		d.promised = s
+	}
+	return err
+}
+
+// errEnding refuses what comes while the process ends.
+var errEnding = &control.Error{Code: control.Unavailable, Text: "the node is stopping"}
+
+// request begins a drain, or changes the one that there is.
+func (d *drain) request(r control.DrainRequest) error {
+	d.changing.Lock()
+	defer d.changing.Unlock()
+	if d.ending {
+		return errEnding
+	}
+	d.disk.Lock()
+	defer d.disk.Unlock()
+	state := standing{Began: time.Now()}
+	if d.walk != nil {
+		state = d.promised
+	}
+	if d.walk == nil || r.Reason != "" {
+		state.Reason = r.Reason
+	}
+	// A disk that fails is not the least reason to drain a node.
+	unkept := d.promise(state)
+	d.promised = state
+	if unkept != nil {
+		unkept = fmt.Errorf("the node is drained all the same, but only until anymx-edge is started again: %w", unkept)
+		d.o.log.Error("drain", "err", unkept)
+	}
+	if d.walk == nil {
+		d.set(control.Draining, &control.DrainStatus{Reason: state.Reason, Began: state.Began})
+		d.begin(r.Now)
+		return unkept
+	}
+	d.mu.Lock()
+	d.status.Reason = state.Reason
+	d.mu.Unlock()
+	if r.Now {
+		d.walk.skip()
+	}
+	return unkept
+}
+
+// resume takes the node back into service, from wherever the walk is.
+func (d *drain) resume() error {
+	d.changing.Lock()
+	defer d.changing.Unlock()
+	if d.ending {
+		return errEnding
+	}
+	if err := d.revoke(); err != nil {
+		return err
+	}
+	if d.giveUp() {
+		d.o.ingress.SetDraining(false)
+		d.mu.Lock()
+		d.phase, d.since, d.takes, d.status = control.Running, time.Now(), true, nil
+		d.mu.Unlock()
+		program.Status(string(control.Running))
+		d.o.log.Info("in service again")
+	}
+	d.announce() // also where the node was in service: the speaker may have an order of its own
+	return nil
+}
+
+// revoke takes what was promised from the disk, and the walk's right to write.
+// The speaker's word is on disk as well: ours stays until it has another.
+func (d *drain) revoke() error {
+	d.disk.Lock()
+	defer d.disk.Unlock()
+	var err error
+	if d.o.speaker == nil {
+		err = d.o.file.remove()
+	} else {
+		err = d.o.file.write(standing{Began: time.Now(), Resumed: true})
+	}
+	if err == nil && d.walk != nil {
+		d.walk.cancel()
+	}
+	return err
+}
+
+// announce orders the speaker to announce the routes, once the node has proven
+// its health.
+func (d *drain) announce() {
+	if d.o.speaker != nil {
+		d.o.speaker.order(control.Order{Routes: control.Announced, Reason: "resumed", Keep: true})
+	}
+}
+
+// announced is called when the speaker has taken that order.
+func (d *drain) announced() {
+	d.changing.Lock()
+	defer d.changing.Unlock()
+	if d.walk != nil || d.ending {
+		return // what is on disk is not about that order
+	}
+	if err := d.o.file.remove(); err != nil {
+		d.o.log.Warn("the speaker will be ordered once more at the next start", "err", err)
+	}
+}
+
+// giveUp ends the walk where it stands, and says whether there was one.
+// d.changing is held.
+func (d *drain) giveUp() bool {
+	w := d.walk
+	if w == nil {
+		return false
+	}
+	w.cancel()
+	<-w.done
+	d.walk = nil
+	return true
+}
+
+// end walks the steps because the process ends, within grace; at once says that
+// there is nothing to be graceful about. It returns when nobody is connected any
+// more. close has to close the listeners. What is on disk stays as it is: a node
+// that was in service will be so again.
+func (d *drain) end(grace time.Duration, atOnce bool, close func()) {
+	d.run(context.Background(), d.beginEnd(grace, atOnce, close))
+}
+
+// beginEnd gives up a walk under way for the one that ends the process.
+func (d *drain) beginEnd(grace time.Duration, atOnce bool, close func()) *walk {
+	d.changing.Lock()
+	defer d.changing.Unlock()
+	d.ending = true
+	w := &walk{
+		close: close, hurry: make(chan struct{}), end: time.Now().Add(grace),
+		course: course{routes: d.o.speaker != nil, attracts: d.accepting() == nil, now: atOnce, stopping: true, grace: grace},
+	}
+	status := &control.DrainStatus{Reason: "the program ends", Began: time.Now()}
+	phase, _ := d.place()
+	if d.giveUp() {
+		status = d.view()
+		w.keep, w.course.now = true, true
+		w.course.routes = w.course.routes && phase != control.Drained && !walked(status, control.StepWithdraw)
+	}
+	status.Stopping = true
+	d.set(control.Stopping, status)
+	return w
+}
+
+// set says where the node stands. A nil status leaves that as it is.
+func (d *drain) set(phase control.Phase, status *control.DrainStatus) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.phase, d.since = phase, time.Now()
+	if status != nil {
+		d.status = status
+	}
+	program.Status(string(phase))
+}
+
+// enter and leave note a step's begin and end.
+func (d *drain) enter(step control.DrainStep, limit time.Duration) {
+	d.mu.Lock()
+	d.status.Steps = append(d.status.Steps, control.StepStatus{Step: step, Began: time.Now(), Limit: limit})
+	reason, stopping := d.status.Reason, d.status.Stopping
+	d.mu.Unlock()
+	program.Status("drain: " + string(step))
+	d.o.log.Info("drain: step begins", "step", step, "limit", limit, "reason", reason, "stopping", stopping,
+		"sessions", d.o.ingress.Open(), "messages", d.messages())
+}
+
+func (d *drain) leave(step control.DrainStep, note string) {
+	d.mu.Lock()
+	s := &d.status.Steps[len(d.status.Steps)-1]
+	s.Ended, s.Note = time.Now(), note
+	took := s.Ended.Sub(s.Began)
+	d.mu.Unlock()
+	args := []any{"step", step, "took", took.Round(time.Millisecond), "sessions", d.o.ingress.Open(), "messages", d.messages()}
+	if note == "" {
+		d.o.log.Info("drain: step ends", args...)
+	} else {
+		d.o.log.Warn("drain: step ends", append(args, "note", note)...)
+	}
+}
+
+func (d *drain) messages() int {
+	s := d.o.queue.Stats()
+	return s.Messages()
+}
+
+// place is where the node stands, and since when.
+func (d *drain) place() (control.Phase, time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.phase, d.since
+}
+
+// accepting is nil while clients find the node in service: until the step
+// sessions, also where the process ends, so that nobody takes the way out for a
+// failure.
+func (d *drain) accepting() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.takes:
+		return nil
+	case d.status != nil && d.status.Reason != "":
+		return fmt.Errorf("the node is %s: %s", d.phase, d.status.Reason)
+	}
+	return errors.New("the node is " + string(d.phase))
+}
+
+// view is the drain at this moment; nil in service.
+func (d *drain) view() *control.DrainStatus {
+	d.mu.Lock()
+	if d.status == nil {
+		d.mu.Unlock()
+		return nil
+	}
+	s := *d.status
+	s.Steps = append([]control.StepStatus{}, s.Steps...)
+	d.mu.Unlock()
+	left := d.o.queue.Stats()
+	s.Sessions, s.Messages, s.Held = d.o.ingress.Open(), int64(left.Messages()), int64(left.Held)
+	if d.o.speaker != nil {
+		if answer := d.o.speaker.view(); answer.Status != nil && answer.Problem == "" {
+			s.Confirmed, s.Peers = answer.Status.Confirmed()
+		}
+	}
+	return &s
+}

@@ -1,0 +1,113 @@
+package network
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"anymx/edge/tunnel"
+)
+
+// again is how long opening the tunnel waits after it failed.
+const again = 5 * time.Second
+
+// core is the way to core: the tunnel, opened and held open.
+type core struct {
+	options tunnel.Options
+	log     *slog.Logger
+	// read gives the settings as they are wanted, with the keys as their files
+	// are now.
+	read func() (tunnel.Settings, error)
+
+	busy sync.Mutex // held while the tunnel is opened or changed, which may look names up
+
+	mu      sync.Mutex
+	tunnel  *tunnel.Tunnel // nil: it is not open
+	problem error          // why it is not, or not as it should be
+}
+
+// apply tells the tunnel what is wanted, if it is open. What it can't do it
+// tries again by itself.
+func (c *core) apply(ctx context.Context, s tunnel.Settings) error {
+	c.busy.Lock()
+	defer c.busy.Unlock()
+	c.mu.Lock()
+	t := c.tunnel
+	c.mu.Unlock()
+	if t == nil {
+		return nil
+	}
+	return t.Apply(ctx, s)
+}
+
+// open reads the settings, opens the tunnel and applies them.
+func (c *core) open(ctx context.Context) *tunnel.Tunnel {
+	c.busy.Lock()
+	defer c.busy.Unlock()
+	t, err := c.begin(ctx)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil && (c.problem == nil || c.problem.Error() != err.Error()) {
+		c.log.Error("the tunnel is not open: mail waits", "err", err)
+	}
+	c.tunnel, c.problem = t, err
+	return t
+}
+
+func (c *core) begin(ctx context.Context) (*tunnel.Tunnel, error) {
+	s, err := c.read()
+	if err != nil {
+		return nil, err
+	}
+	t, err := tunnel.Open(c.options)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.Apply(ctx, s); err != nil {
+		c.log.Error("the tunnel is not as it should be", "err", err) // it tries again by itself
+	}
+	return t, nil
+}
+
+// run holds the tunnel open until ctx ends. opened is what open returned before,
+// nil if it failed. What is there stays there.
+func (c *core) run(ctx context.Context, opened *tunnel.Tunnel) {
+	for ctx.Err() == nil {
+		if opened == nil {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(again):
+			}
+			opened = c.open(ctx)
+			continue
+		}
+		err := opened.Run(ctx)
+		c.mu.Lock()
+		c.tunnel, c.problem = nil, err
+		c.mu.Unlock()
+		if err != nil {
+			c.log.Error("the tunnel is not watched any more; it is opened again", "err", err)
+		}
+		if err := opened.Close(); err != nil {
+			c.log.Error("the tunnel does not close", "err", err)
+		}
+		opened = nil
+	}
+}
+
+// status is how the tunnel is. open is false if there is nothing but a problem.
+func (c *core) status() (s tunnel.Status, open bool) {
+	c.mu.Lock()
+	t, problem := c.tunnel, c.problem
+	c.mu.Unlock()
+	if t != nil {
+		return t.Status(), true
+	}
+	s.Interface = c.options.Interface
+	if problem != nil {
+		s.Problem = problem.Error()
+	}
+	return s, false
+}

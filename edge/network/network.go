@@ -1,0 +1,169 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"anymx/edge/config"
+	"anymx/edge/control"
+	"anymx/edge/plumb"
+	"anymx/edge/program"
+	"anymx/edge/tunnel"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sys/unix"
+)
+
+// network is the network of one node.
+type network struct {
+	env      *program.Env
+	log      *slog.Logger
+	started  time.Time
+	plumbing *plumb.Plumbing
+	core     *core // nil: no tunnel is configured
+
+	mu     sync.Mutex // of what follows
+	config *config.Config
+	about  control.ConfigStatus
+}
+
+// Run is anymx-net, until ctx ends. It errs if it may not change the network, if
+// another process holds its control socket, and if it can't listen; what is wrong
+// with a single thing or with the tunnel is in its status.
+func Run(ctx context.Context, env *program.Env) error {
+	if err := privilege(); err != nil {
+		return err
+	}
+	socket, metrics, err := listen(ctx, env.Config)
+	if err != nil {
+		return err
+	}
+	plumbing, err := plumb.Open(plumb.Options{Log: env.Log, Every: time.Duration(env.Config.Net.Repair)})
+	if err != nil {
+		return errors.Join(err, closeAll(socket, metrics))
+	}
+	defer plumbing.Close()
+	n := &network{
+		env: env, log: env.Log, started: time.Now(), plumbing: plumbing, config: env.Config,
+		about: control.ConfigStatus{File: env.File, Loaded: time.Now()},
+	}
+	if t := n.config.Tunnel; t != nil {
+		n.core = &core{
+			log: n.log, options: tunnel.Options{Interface: t.Interface, Implementation: t.Implementation, Log: n.log},
+			read: func() (tunnel.Settings, error) { return settings(n.inForce().Tunnel) },
+		}
+	}
+	endpoint, err := n.endpoint()
+	if err != nil {
+		return errors.Join(err, closeAll(socket, metrics))
+	}
+
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	var parts sync.WaitGroup
+	parts.Go(func() { end(endpoint.Serve(ctx, socket, metrics)) })
+	opened, err := n.start(ctx)
+	if err == nil {
+		parts.Go(func() { end(plumbing.Run(ctx)) })
+		parts.Go(func() { n.reloads(ctx) })
+		if n.core != nil {
+			parts.Go(func() { n.core.run(ctx, opened) })
+		}
+		program.Ready()
+		<-ctx.Done()
+		program.Stopping()
+	}
+	end(err)
+	parts.Wait()
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	n.log.Info("stopped; addresses, rules, routes and the tunnel's device stay")
+	return nil
+}
+
+// listen opens the control socket and the listener for metrics, nil if none is
+// configured.
+func listen(ctx context.Context, c *config.Config) (socket, metrics net.Listener, err error) {
+	if socket, err = control.Listen(c.Net.Control); err != nil {
+		return nil, nil, err
+	}
+	if c.Net.Metrics == "" {
+		return socket, nil, nil
+	}
+	if metrics, err = program.ListenTCP(ctx, c.Net.Metrics); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("net.metrics: %w", err), socket.Close())
+	}
+	return socket, metrics, nil
+}
+
+func closeAll(listeners ...net.Listener) error {
+	var errs []error
+	for _, l := range listeners {
+		if l != nil {
+			errs = append(errs, l.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// endpoint is what the control socket answers.
+func (n *network) endpoint() (*control.Endpoint, error) {
+	registry := prometheus.NewRegistry()
+	for _, c := range []prometheus.Collector{
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), gauges{n},
+	} {
+		if err := registry.Register(c); err != nil {
+			return nil, fmt.Errorf("metrics: %w", err)
+		}
+	}
+	e, err := control.NewEndpoint(control.EndpointOptions{
+		Gather: registry, Metrics: registry, Log: n.log,
+		Ready: func(context.Context) error {
+			if problem := n.status().Problem; problem != "" {
+				return errors.New(problem)
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	e.Handle("GET /v1/status", n.answer)
+	return e, nil
+}
+
+// start puts everything in place, in its order. It errs only if nothing can be
+// done at all.
+func (n *network) start(ctx context.Context) (*tunnel.Tunnel, error) {
+	all := wants(n.config)
+	if err := n.set(ctx, all); err != nil {
+		return nil, err
+	}
+	if n.core == nil {
+		return nil, nil
+	}
+	opened := n.core.open(ctx)
+	if opened == nil {
+		return nil, nil // why is in the status, and it is tried again
+	}
+	if err := n.set(ctx, all); err != nil {
+		return nil, errors.Join(err, opened.Close())
+	}
+	return opened, nil
+}
+
+// set tells the plumbing what is wanted.
+func (n *network) set(ctx context.Context, all []plumb.Want) error {
+	_, err := n.plumbing.Set(ctx, all)
+	if errors.Is(err, unix.EPERM) {
+		return errPrivilege
+	}
+	return err
+}

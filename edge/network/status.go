@@ -1,0 +1,107 @@
+package network
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+
+	"anymx/edge/control"
+	"anymx/edge/plumb"
+	"anymx/edge/program"
+	"anymx/edge/tunnel"
+)
+
+// Sections are those that a config must have for this program: none. A node may
+// have addresses and no tunnel, or the other way round.
+var Sections []string
+
+// told bounds how many problems stand in the one line that sums them up.
+const told = 3
+
+func (n *network) answer(*http.Request) (any, error) { return n.status(), nil }
+
+// status is the network at this moment.
+func (n *network) status() control.NetworkStatus {
+	n.mu.Lock()
+	about := n.about
+	n.mu.Unlock()
+	p := n.plumbing.Status()
+	s := control.NetworkStatus{
+		Version: program.Version(), PID: os.Getpid(), Started: n.started,
+		Things: things(p.Things), Repaired: p.Repaired, Compared: p.Compared, Config: &about,
+	}
+	problems := complaints(p)
+	if n.core != nil {
+		t, open := n.core.status()
+		s.Tunnel = tunnelStatus(t)
+		if !open {
+			problems = append(problems, fmt.Sprintf("tunnel %s is not open: %s", t.Interface, t.Problem))
+		}
+	}
+	if about.Problem != "" {
+		problems = append(problems, "the last reload changed nothing: "+about.Problem)
+	}
+	s.Problem = strings.Join(problems, "; ")
+	return s
+}
+
+func things(states []plumb.State) []control.NetworkThing {
+	list := make([]control.NetworkThing, len(states))
+	for i, s := range states {
+		list[i] = control.NetworkThing{
+			Kind: s.Kind(), What: s.String(), Purpose: s.Purpose, Present: s.Present, Problem: s.Problem,
+		}
+	}
+	return list
+}
+
+// complaints sums up what is missing.
+func complaints(p plumb.Status) []string {
+	if p.Problem != "" {
+		return []string{p.Problem}
+	}
+	if p.Compared.IsZero() {
+		return []string{"nothing was compared yet"}
+	}
+	var problems []string
+	missing := 0
+	for _, s := range p.Things {
+		if s.Present {
+			continue
+		}
+		if missing++; missing > told {
+			continue
+		}
+		text := fmt.Sprintf("%s %s is missing", s.Kind(), s)
+		if s.Problem != "" {
+			text += ": " + s.Problem
+		}
+		problems = append(problems, text)
+	}
+	if missing > told {
+		problems = append(problems, fmt.Sprintf("and %d more are missing", missing-told))
+	}
+	return problems
+}
+
+func tunnelStatus(t tunnel.Status) *control.TunnelStatus {
+	s := &control.TunnelStatus{
+		Interface: t.Interface, Implementation: t.Implementation, Why: t.Why,
+		ListenPort: t.ListenPort, MTU: t.MTU, Up: t.Up, Problem: t.Problem,
+		Peers: make([]control.TunnelFarSide, len(t.Peers)),
+	}
+	if t.PublicKey != (tunnel.PublicKey{}) {
+		s.PublicKey = t.PublicKey.String()
+	}
+	for i, p := range t.Peers {
+		s.Peers[i] = control.TunnelFarSide{
+			PublicKey: p.PublicKey.String(), AllowedIPs: p.AllowedIPs, LastHandshake: p.LastHandshake,
+			Received: p.Received, Sent: p.Sent, Up: p.Up,
+		}
+		if p.Endpoint.IsValid() {
+			s.Peers[i].Endpoint = p.Endpoint.String()
+		}
+	}
+	return s
+}

@@ -1,0 +1,147 @@
+package plumb
+
+import (
+	"net/netip"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// routes lists ours alone.
+func (k *kernel) routes(devices links) ([]found, error) {
+	var have []found
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		filter := &nl.RtMsg{}
+		filter.Family, filter.Protocol = family, Protocol
+		messages, err := k.list(unix.RTM_GETROUTE, unix.RTM_NEWROUTE, filter)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range messages {
+			header := nl.DeserializeRtMsg(m)
+			if header.Family != family || header.Protocol != Protocol || header.Flags&unix.RTM_F_CLONED != 0 {
+				continue // a kernel without IPv6 answers for another family
+			}
+			attributes, err := attributesOf(m[header.Len():])
+			if err != nil {
+				return nil, err
+			}
+			have = append(have, found{Thing: routeOf(header, attributes, devices), ours: true})
+		}
+	}
+	return have, nil
+}
+
+func routeOf(header *nl.RtMsg, attributes map[uint16][]byte, devices links) Route {
+	r := Route{
+		Prefix: all(header.Family), Unreachable: header.Type == unix.RTN_UNREACHABLE,
+		Table: uint32(header.Table), Metric: number(attributes[unix.RTA_PRIORITY]),
+	}
+	if to, ok := attributes[unix.RTA_DST]; ok {
+		r.Prefix = prefix(to, header.Dst_len)
+	}
+	if table, ok := attributes[unix.RTA_TABLE]; ok {
+		r.Table = number(table)
+	}
+	if !r.Unreachable { // that of IPv6 has lo
+		r.Dev = devices.name[int(number(attributes[unix.RTA_OIF]))]
+		r.Via, _ = netip.AddrFromSlice(attributes[unix.RTA_GATEWAY])
+	}
+	return r
+}
+
+func routeMessage(devices links, r Route) []nl.NetlinkRequestData {
+	header := nl.NewRtMsg()
+	header.Family, header.Dst_len, header.Protocol = familyOf(r.Prefix), uint8(r.Prefix.Bits()), Protocol
+	header.Table = unix.RT_TABLE_UNSPEC
+	data := []nl.NetlinkRequestData{header, number32(unix.RTA_TABLE, r.Table)}
+	if r.Prefix.Bits() > 0 {
+		data = append(data, nl.NewRtAttr(unix.RTA_DST, r.Prefix.Addr().AsSlice()))
+	}
+	if r.Metric > 0 {
+		data = append(data, number32(unix.RTA_PRIORITY, r.Metric))
+	}
+	switch {
+	case r.Unreachable:
+		header.Type = unix.RTN_UNREACHABLE
+		return data
+	case r.Dev == "": // one of several next hops, which another made of ours; only for taking it away
+		header.Scope = unix.RT_SCOPE_NOWHERE
+		return data
+	case r.Via.IsValid():
+		header.Flags |= unix.RTNH_F_ONLINK
+		data = append(data, nl.NewRtAttr(unix.RTA_GATEWAY, r.Via.AsSlice()))
+	case r.Prefix.Addr().Is4():
+		header.Scope = unix.RT_SCOPE_LINK
+	}
+	return append(data, number32(unix.RTA_OIF, uint32(devices.index[r.Dev])))
+}
+
+// rules lists those of all, for there are few.
+func (k *kernel) rules(links) ([]found, error) {
+	var have []found
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		filter := &nl.RtMsg{}
+		filter.Family = family
+		messages, err := k.list(unix.RTM_GETRULE, unix.RTM_NEWRULE, filter)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range messages {
+			header := nl.DeserializeRtMsg(m)
+			attributes, err := attributesOf(m[header.Len():])
+			if err != nil {
+				return nil, err
+			}
+			if rule, ours, ok := ruleOf(header, attributes); ok && header.Family == family {
+				have = append(have, found{Thing: rule, ours: ours})
+			}
+		}
+	}
+	return have, nil
+}
+
+// ruleOf reads a rule. Another's that asks for more than a prefix is none of the
+// kind that is known here.
+func ruleOf(header *nl.RtMsg, attributes map[uint16][]byte) (r Rule, ours, known bool) {
+	proto := attributes[nl.FRA_PROTOCOL]
+	ours = len(proto) == 1 && proto[0] == Protocol
+	r = Rule{Priority: number(attributes[nl.FRA_PRIORITY]), Table: number(attributes[nl.FRA_TABLE])}
+	if from, ok := attributes[nl.FRA_SRC]; ok {
+		r.From = prefix(from, header.Src_len)
+	}
+	if to, ok := attributes[nl.FRA_DST]; ok {
+		r.To = prefix(to, header.Dst_len)
+	}
+	if ours {
+		return r, true, r.selector().IsValid()
+	}
+	for _, more := range []uint16{
+		nl.FRA_FWMARK, nl.FRA_IIFNAME, nl.FRA_OIFNAME, nl.FRA_UID_RANGE, nl.FRA_IP_PROTO, nl.FRA_SPORT_RANGE, nl.FRA_DPORT_RANGE,
+	} {
+		if _, there := attributes[more]; there {
+			return r, false, false
+		}
+	}
+	return r, false, r.selector().IsValid() && header.Type == unix.RTN_UNICAST && header.Flags == 0 && header.Tos == 0
+}
+
+func ruleMessage(r Rule) []nl.NetlinkRequestData {
+	header := nl.NewRtMsg()
+	header.Family, header.Table, header.Protocol = familyOf(r.selector()), unix.RT_TABLE_UNSPEC, 0
+	data := []nl.NetlinkRequestData{
+		header,
+		number32(nl.FRA_PRIORITY, r.Priority),
+		number32(nl.FRA_TABLE, r.Table),
+		nl.NewRtAttr(nl.FRA_PROTOCOL, nl.Uint8Attr(Protocol)),
+	}
+	if r.From.IsValid() {
+		header.Src_len = uint8(r.From.Bits())
+		data = append(data, nl.NewRtAttr(nl.FRA_SRC, r.From.Addr().AsSlice()))
+	}
+	if r.To.IsValid() {
+		header.Dst_len = uint8(r.To.Bits())
+		data = append(data, nl.NewRtAttr(nl.FRA_DST, r.To.Addr().AsSlice()))
+	}
+	return data
+}

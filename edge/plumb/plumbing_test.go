@@ -1,0 +1,495 @@
+package plumb
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// node is a config of every kind of thing, in both families.
+func node() []Want {
+	return slices.Concat(
+		Service(prefixOf("192.0.2.25/32")), Service(prefixOf("2001:db8:25::25/128")),
+		Tunnel("wg-core", []netip.Prefix{prefixOf("10.77.0.2/24"), prefixOf("fd77::2/64")},
+			[]netip.Prefix{prefixOf("10.77.0.0/24"), prefixOf("10.78.0.0/16"), prefixOf("fd77::/64")}),
+		Sources([]Source{
+			{prefixOf("198.51.100.10/24"), "eth0", netip.MustParseAddr("198.51.100.1")},
+			{prefixOf("198.51.100.11/24"), "eth0", netip.Addr{}},
+			{prefixOf("203.0.113.10/32"), "eth0", netip.MustParseAddr("198.51.100.1")},
+			{prefixOf("2001:db8:1::10/64"), "eth0", netip.MustParseAddr("2001:db8:1::1")},
+			{prefixOf("2001:db8:1::11/64"), "eth0", netip.MustParseAddr("fe80::1")},
+		}))
+}
+
+// devices gives a namespace the devices of node, and things of others.
+func (ns *namespace) devices() {
+	for _, command := range []string{
+		"link add eth0 type veth peer name far0",
+		"link set eth0 up", "link set far0 up",
+		"address add 198.51.100.2/24 dev eth0",
+		"-6 address add 2001:db8:1::2/64 dev eth0 nodad",
+		"tuntap add dev wg-core mode tun",
+		"link set wg-core mtu 1380 up",
+		"address add 192.0.2.99/32 dev lo",
+		"route add 203.0.113.128/25 via 198.51.100.1",
+		"route add default via 198.51.100.1",
+		"-6 route add default via 2001:db8:1::1",
+		"route add 10.0.0.0/8 via 198.51.100.1 table 77",
+		"rule add from 198.51.100.99 lookup 77 priority 2551",
+		"-6 rule add from 2001:db8:1::99 lookup 77 priority 2551",
+	} {
+		ns.ip(command)
+	}
+	for _, dev := range []string{"eth0", "far0", "wg-core"} { // link-local addresses come when they come
+		within(ns.t, 5*time.Second, "a settled "+dev, func() bool {
+			addresses := ns.ip("-6 address show dev " + dev)
+			return !strings.Contains(addresses, "tentative") && (dev == "wg-core" || strings.Contains(addresses, "scope link"))
+		})
+	}
+}
+
+func TestSet(t *testing.T) {
+	ns := newNamespace(t)
+	ns.devices()
+	before := ns.all()
+	p := ns.open(false)
+	planned, err := p.Plan(node())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after := ns.all(); after != before {
+		t.Fatalf("Plan changed\n%s\nto\n%s", before, after)
+	}
+	done := ns.set(p, node())
+	if !slices.Equal(done, text(planned)) {
+		t.Errorf("done\n%s\nplanned\n%s", strings.Join(done, "\n"), strings.Join(text(planned), "\n"))
+	}
+	if gone := missing(p.Status()); len(gone) > 0 {
+		t.Errorf("missing: %s", gone)
+	}
+	all := ns.all()
+	for _, line := range []string{
+		"inet 192.0.2.25/32 scope host lo",
+		"inet6 2001:db8:25::25/128 scope global nodad deprecated",
+		"inet 10.77.0.2/24 scope global noprefixroute wg-core",
+		"inet6 fd77::2/64 scope global nodad noprefixroute",
+		"inet 198.51.100.10/24 brd 198.51.100.255 scope global secondary eth0",
+		"10.77.0.0/24 dev wg-core proto 125 scope link",
+		"unreachable 10.77.0.0/24 proto 125 metric 4000000000",
+		"unreachable 10.78.0.0/16 proto 125 metric 4000000000",
+		"fd77::/64 dev wg-core proto 125 metric 1",
+		"unreachable fd77::/64 dev lo proto 125 metric 4000000000",
+		"default via 198.51.100.1 dev eth0 table 3325256714 proto 125 onlink",
+		"default via 198.51.100.1 dev eth0 table 3405803786 proto 125 onlink",
+		"default via fe80::1 dev eth0 table",
+		"2500:	from all to 10.77.0.0/24 lookup main proto 125",
+		"2500:	from all to fd77::/64 lookup main proto 125",
+		"2550:	from 198.51.100.10 lookup 3325256714 proto 125",
+		"2550:	from 2001:db8:1::11 lookup",
+	} {
+		if !containsFields(all, line) {
+			t.Errorf("the kernel has no %q", line)
+		}
+	}
+	if t.Failed() {
+		t.Log(all)
+	}
+
+	t.Run("twice changes nothing", func(t *testing.T) {
+		told := ns.monitor()
+		if steps := ns.set(p, node()); len(steps) > 0 {
+			t.Errorf("steps %q", steps)
+		}
+		if events := told(); len(events) > 0 {
+			t.Errorf("the kernel told of %v", events)
+		}
+	})
+	t.Run("after a restart nothing changes", func(t *testing.T) {
+		told := ns.monitor()
+		again := ns.open(false)
+		if steps := ns.set(again, node()); len(steps) > 0 {
+			t.Errorf("steps %q", steps)
+		}
+		if events := told(); len(events) > 0 {
+			t.Errorf("the kernel told of %v", events)
+		}
+	})
+	t.Run("nothing wanted leaves what others made", func(t *testing.T) {
+		ns.set(ns.open(false), nil)
+		if after := ns.all(); after != before {
+			t.Errorf("was\n%s\nis\n%s", before, after)
+		}
+	})
+}
+
+// containsFields says whether a line holds all the words of another in their
+// order: versions of `ip` show more or less between them.
+func containsFields(all, line string) bool {
+	words := strings.Fields(line)
+	for candidate := range strings.Lines(all) {
+		i := 0
+		for _, word := range strings.Fields(candidate) {
+			if i < len(words) && word == words[i] {
+				i++
+			}
+		}
+		if i == len(words) {
+			return true
+		}
+	}
+	return false
+}
+
+// Each thing that others take away is there again within a second.
+func TestRunPutsBack(t *testing.T) {
+	ns := newNamespace(t)
+	ns.devices()
+	p := ns.open(true)
+	ns.set(p, node())
+	for name, command := range map[string]string{
+		"a service address": "address del 192.0.2.25/32 dev lo", "an IPv6 service address": "-6 address del 2001:db8:25::25/128 dev lo",
+		"an address of the tunnel": "address del 10.77.0.2/24 dev wg-core",
+		"a route":                  "route del 10.77.0.0/24 dev wg-core", "an IPv6 route": "-6 route del fd77::/64 dev wg-core",
+		"an unreachable route": "route del unreachable 10.78.0.0/16 metric 4000000000",
+		"a rule":               "rule del priority 2500 to 10.77.0.0/24", "an IPv6 rule": "-6 rule del priority 2500",
+		"a source's table": "route flush table 3325256714",
+		"the device lo":    "link set lo down",
+		"a device":         "link set wg-core down",
+		"an interface":     "link set eth0 down",
+		"the first IPv4 address of a network, with those that hang on it": "address del 198.51.100.2/24 dev eth0",
+		"a route, by one that leads elsewhere":                            "route replace 10.77.0.0/24 via 198.51.100.1 dev eth0 onlink",
+		"an IPv6 route, by one that leads elsewhere":                      "-6 route replace fd77::/64 via 2001:db8:1::1 dev eth0 metric 1",
+	} {
+		t.Run(name, func(t *testing.T) {
+			steady(t, p)
+			before := p.Status().Repaired
+			ns.ip(command)
+			for _, dev := range []string{"lo", "wg-core", "eth0"} {
+				ns.ip("link set " + dev + " up")
+			}
+			took := within(t, time.Second, "put back", func() bool {
+				return p.Status().Repaired > before && len(missing(p.Status())) == 0 && upToDate(t, p)
+			})
+			t.Logf("put back after %s", took)
+			for _, w := range node() { // it is forgotten: the next test is about the first time
+				p.forget(w.place())
+			}
+		})
+	}
+}
+
+func (p *Plumbing) forget(place Thing) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.paces, place)
+}
+
+// upToDate says whether there is nothing to do.
+func upToDate(t *testing.T, p *Plumbing) bool {
+	t.Helper()
+	steps, err := p.Plan(node())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(steps) == 0
+}
+
+// steady waits until there is nothing to do.
+func steady(t *testing.T, p *Plumbing) {
+	t.Helper()
+	within(t, 5*time.Second, "steady", func() bool { return upToDate(t, p) })
+}
+
+// The tunnel's device goes away and comes back: meanwhile its networks are
+// unreachable, from every source.
+func TestTunnelDeviceGoesAway(t *testing.T) {
+	ns := newNamespace(t)
+	ns.devices()
+	p := ns.open(true)
+	ns.set(p, node())
+	ns.ip("link del wg-core")
+	for _, command := range []string{
+		"route get 10.77.0.1", "route get 10.78.0.1", "route get 10.77.0.1 from 198.51.100.10", "route get 10.77.0.1 from 203.0.113.10",
+		"-6 route get fd77::1", "-6 route get fd77::1 from 2001:db8:1::10",
+	} {
+		if out, err := ns.try(command); err == nil {
+			t.Errorf("ip %s: %s", command, out)
+		}
+	}
+	within(t, time.Second, "shown as a problem", func() bool {
+		return slices.ContainsFunc(p.Status().Things, func(s State) bool {
+			return s.Device() == "wg-core" && s.Problem == "there is no device wg-core; it is done when there is"
+		})
+	})
+	ns.ip("tuntap add dev wg-core mode tun")
+	ns.ip("link set wg-core mtu 1380 up")
+	within(t, time.Second, "all there", func() bool { return len(missing(p.Status())) == 0 })
+	for _, command := range []string{"route get 10.77.0.1", "-6 route get fd77::1", "-6 route get fd77::1 from 2001:db8:1::10"} {
+		if out := ns.ip(command); !strings.Contains(out, "dev wg-core") {
+			t.Errorf("ip %s: %s", command, out)
+		}
+	}
+}
+
+// What cannot be done does not stop the rest, and is done as soon as it can be.
+func TestSet_withoutDevices(t *testing.T) {
+	ns := newNamespace(t)
+	p := ns.open(true)
+	ns.set(p, node())
+	if out := ns.ip("address show dev lo"); !strings.Contains(out, "192.0.2.25/32") || !strings.Contains(out, "2001:db8:25::25/128") {
+		t.Errorf("service addresses: %s", out)
+	}
+	if out, err := ns.try("route get 10.77.0.1"); err == nil || !strings.Contains(out, "No route to host") {
+		t.Errorf("route to core: %s", out)
+	}
+	ns.devices()
+	within(t, 2*time.Second, "all there", func() bool { return len(missing(p.Status())) == 0 })
+}
+
+// A route of another in the place of ours is not touched, and shown.
+func TestSet_anothersRoute(t *testing.T) {
+	ns := newNamespace(t)
+	ns.devices()
+	ns.ip("route add 10.77.0.0/24 via 198.51.100.1")
+	p := ns.open(true)
+	ns.set(p, node())
+	if out := ns.ip("route show 10.77.0.0/24"); !strings.Contains(out, "via 198.51.100.1") {
+		t.Errorf("another's route is gone: %s", out)
+	}
+	for _, s := range p.Status().Things {
+		if r, ok := s.Thing.(Route); ok && r.Dev == "wg-core" && r.Prefix == prefixOf("10.77.0.0/24") {
+			if want := "another route, which was not made here, has its prefix, table and metric"; s.Present || s.Problem != want {
+				t.Errorf("present %v, problem %q, want %q", s.Present, s.Problem, want)
+			}
+		}
+	}
+	ns.ip("route del 10.77.0.0/24 via 198.51.100.1")
+	ns.ip("link set wg-core down") // the route of another does not matter to us: a device does
+	ns.ip("link set wg-core up")
+	within(t, time.Second, "ours", func() bool { return len(missing(p.Status())) == 0 })
+}
+
+// Another program that takes away what we put back does not keep us busy.
+func TestRun_fight(t *testing.T) {
+	ns := newNamespace(t)
+	p := ns.open(true)
+	ns.set(p, Service(prefixOf("192.0.2.25/32")))
+	taken := 0
+	for start := time.Now(); time.Since(start) < 8*time.Second && p.Status().Fought == 0; {
+		if _, err := ns.try("address del 192.0.2.25/32 dev lo"); err == nil {
+			taken++
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	s := p.Status()
+	if s.Fought != 1 || taken > 8 {
+		t.Errorf("%d are fought for after it was taken away %d times and put back %d times", s.Fought, taken, s.Repaired)
+	}
+	ns.try("address del 192.0.2.25/32 dev lo") // it is there or not
+	within(t, time.Second, "shown as a problem", func() bool {
+		s := p.Status()
+		return len(s.Things) == 1 && strings.HasPrefix(s.Things[0].Problem, "something else takes it away")
+	})
+}
+
+func TestSet_thousandSources(t *testing.T) {
+	ns := newNamespace(t)
+	ns.devices()
+	var sources []Source
+	for i := range 500 {
+		sources = append(sources,
+			Source{netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 16, byte(i >> 8), byte(i + 1)}), 16), "eth0", netip.MustParseAddr("172.16.255.1")},
+			Source{netip.PrefixFrom(netip.AddrFrom16([16]byte{0: 0x20, 1: 1, 2: 0xd, 3: 0xb8, 5: 9, 14: byte(i >> 8), 15: byte(i + 1)}), 64), "eth0", netip.MustParseAddr("fe80::1")})
+	}
+	p := ns.open(false)
+	start := time.Now()
+	ns.set(p, Sources(sources))
+	made := time.Since(start)
+	if gone := missing(p.Status()); len(gone) > 0 {
+		t.Errorf("%d are missing, first %s", len(gone), gone[0])
+	}
+	start = time.Now()
+	if steps := ns.set(p, Sources(sources)); len(steps) > 0 {
+		t.Errorf("a second time: %d steps, first %s", len(steps), steps[0])
+	}
+	t.Logf("1,000 sources: made in %s, compared in %s", made, time.Since(start))
+	if made > 30*time.Second {
+		t.Errorf("1,000 sources took %s", made)
+	}
+	ns.set(p, nil)
+	if out := ns.ip("rule show"); strings.Contains(out, "2550:") {
+		t.Error("rules are left")
+	}
+}
+
+// No packet that the node starts by itself has a service address, not even where
+// its device has no address; and who binds to one gets it.
+func TestServiceAddressIsNoSource(t *testing.T) {
+	ns := newNamespace(t)
+	for _, command := range []string{
+		"tuntap add dev bare mode tun", "link set bare up", "-4 route add 203.0.113.0/24 dev bare", "-6 route add 2001:db8:9::/48 dev bare",
+		"tuntap add dev own mode tun", "link set own up", "-6 address add 2001:db8:8::2/64 dev own nodad",
+	} {
+		ns.ip(command)
+	}
+	p := ns.open(false)
+	service := []string{"192.0.2.25", "2001:db8:25::25"}
+	ns.set(p, slices.Concat(Service(prefixOf(service[0]+"/32")), Service(prefixOf(service[1]+"/128"))))
+	for i, far := range []string{"203.0.113.7", "2001:db8:9::7"} {
+		ns.do(func() {
+			conn, err := net.Dial("udp", net.JoinHostPort(far, "53")) // sends nothing
+			if err == nil {
+				if local := conn.LocalAddr().String(); strings.Contains(local, service[i]) {
+					t.Errorf("to %s from %s", far, local)
+				}
+				conn.Close()
+			}
+			bound := &net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(service[i])}}
+			if conn, err = bound.Dial("udp", net.JoinHostPort(far, "53")); err != nil {
+				t.Errorf("bound to %s: %s", service[i], err)
+				return
+			}
+			conn.Close()
+		})
+	}
+}
+
+// What comes from outside to a service address is served: scope host is no
+// matter for that.
+func TestServiceAddressIsReached(t *testing.T) {
+	node, client := newNamespace(t), newNamespace(t)
+	var pid string
+	client.do(func() { pid = fmt.Sprint(unix.Gettid()) })
+	node.ip("link add eth0 type veth peer name eth0 netns " + pid)
+	for _, command := range []string{"link set eth0 up"} {
+		node.ip(command)
+		client.ip(command)
+	}
+	node.ip("address add 198.51.100.2/24 dev eth0")
+	node.ip("-6 address add 2001:db8:1::2/64 dev eth0 nodad")
+	client.ip("address add 198.51.100.3/24 dev eth0")
+	client.ip("-6 address add 2001:db8:1::3/64 dev eth0 nodad")
+	client.ip("route add 192.0.2.0/24 via 198.51.100.2")
+	client.ip("-6 route add 2001:db8:25::/48 via 2001:db8:1::2")
+	p := node.open(false)
+	node.set(p, slices.Concat(Service(prefixOf("192.0.2.25/32")), Service(prefixOf("2001:db8:25::25/128"))))
+	for _, host := range []string{"192.0.2.25", "2001:db8:25::25"} {
+		var l net.Listener
+		var err error
+		node.do(func() { l, err = net.Listen("tcp", net.JoinHostPort(host, "0")) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		for _, from := range []*namespace{client, node} { // a node asks its own service addresses, too
+			from.do(func() {
+				conn, err := net.DialTimeout("tcp", l.Addr().String(), 5*time.Second)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				conn.Close()
+			})
+		}
+	}
+}
+
+// A TCP connection over the tunnel offers segments that fit its device.
+func TestTunnelSegmentSize(t *testing.T) {
+	ns := newNamespace(t)
+	ns.devices()
+	p := ns.open(false)
+	ns.set(p, node())
+	for _, mtu := range []int{1380, 1300} {
+		ns.ip(fmt.Sprintf("link set wg-core mtu %d", mtu))
+		for far, header := range map[string]int{"10.77.0.1": 40, "fd77::1": 60} {
+			ns.do(func() {
+				if mss := offered(t, netip.MustParseAddr(far)); mss != mtu-header {
+					t.Errorf("MTU %d, to %s: offered segments of %d octets, want %d", mtu, far, mss, mtu-header)
+				}
+			})
+		}
+	}
+}
+
+// offered is the MSS that a SYN to far names, which nobody answers.
+func offered(t *testing.T, far netip.Addr) int {
+	t.Helper()
+	family, address := unix.AF_INET, unix.Sockaddr(nil)
+	if far.Is4() {
+		address = &unix.SockaddrInet4{Port: 25, Addr: far.As4()}
+	} else {
+		family, address = unix.AF_INET6, &unix.SockaddrInet6{Port: 25, Addr: far.As16()}
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Connect(fd, address); err != unix.EINPROGRESS {
+		t.Errorf("connect: %v", err)
+	}
+	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return int(info.Advmss)
+}
+
+// An IPv6 source that another host has already is shown, and not used.
+func TestSet_duplicateAddress(t *testing.T) {
+	node, other := newNamespace(t), newNamespace(t)
+	var thread string
+	other.do(func() { thread = fmt.Sprint(unix.Gettid()) })
+	node.ip("link add eth0 type veth peer name eth0 netns " + thread)
+	other.ip("link set eth0 up")
+	other.ip("-6 address add 2001:db8:1::10/64 dev eth0 nodad")
+	node.ip("link set eth0 up")
+	p := node.open(true)
+	node.set(p, Sources([]Source{{Address: prefixOf("2001:db8:1::10/64"), Interface: "eth0"}}))
+	within(t, 10*time.Second, "shown as a problem", func() bool {
+		s := p.Status()
+		return !s.Things[0].Present && s.Things[0].Problem == "another host has this address: duplicate address detection found it"
+	})
+}
+
+// BenchmarkRoute is a look-up of a route, beside which stand as many rules of
+// sources.
+func BenchmarkRoute(b *testing.B) {
+	for _, count := range []int{0, 10, 1000} {
+		b.Run(fmt.Sprintf("rules=%d", count), func(b *testing.B) {
+			ns := newNamespace(b)
+			ns.ip("tuntap add dev eth0 mode tun")
+			ns.ip("link set eth0 up")
+			ns.ip("address add 198.51.100.2/24 dev eth0")
+			var sources []Source
+			for i := range count {
+				sources = append(sources, Source{
+					netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 16, byte(i >> 8), byte(i + 1)}), 32), "eth0", netip.MustParseAddr("198.51.100.1"),
+				})
+			}
+			p := ns.open(false)
+			if _, err := p.Set(b.Context(), Sources(sources)); err != nil {
+				b.Fatal(err)
+			}
+			ns.do(func() {
+				fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer unix.Close(fd)
+				for b.Loop() {
+					if err := unix.Connect(fd, &unix.SockaddrInet4{Port: 53, Addr: [4]byte{198, 51, 100, 9}}); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		})
+	}
+}

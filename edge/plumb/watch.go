@@ -1,0 +1,133 @@
+package plumb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// groups are what the kernel tells of: devices, and what is put right here.
+var groups = []uint{
+	unix.RTNLGRP_LINK,
+	unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
+	unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE,
+	unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE,
+}
+
+// gap is the least time between two comparisons, in which what comes in a burst
+// is collected.
+const gap = 50 * time.Millisecond
+
+// events listens to a namespace.
+type events struct {
+	socket *nl.NetlinkSocket
+	poke   chan struct{} // one slot
+	ended  chan struct{} // closed when nothing is heard any more, for the reason in err
+	err    error
+}
+
+func listen() (*events, error) {
+	s, err := nl.Subscribe(unix.NETLINK_ROUTE, groups...)
+	if err != nil {
+		return nil, fmt.Errorf("listen to changes of the network: %w", err)
+	}
+	e := &events{socket: s, poke: make(chan struct{}, 1), ended: make(chan struct{})}
+	go func() {
+		defer close(e.ended)
+		e.err = e.read()
+	}()
+	return e, nil
+}
+
+func (e *events) close() {
+	e.socket.Close()
+	<-e.ended
+}
+
+// read pokes for each message that can matter, until the socket is closed.
+func (e *events) read() error {
+	for {
+		messages, _, err := e.socket.Receive()
+		if errors.Is(err, unix.ENOBUFS) { // so much came that some was lost
+			e.touch()
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("listen to changes of the network: %w", err)
+		}
+		if slices.ContainsFunc(messages, matters) {
+			e.touch()
+		}
+	}
+}
+
+func (e *events) touch() {
+	select {
+	case e.poke <- struct{}{}:
+	default:
+	}
+}
+
+// matters leaves out routes of others that replace none: a router's table may
+// change thousands of times a second.
+func matters(m syscall.NetlinkMessage) bool {
+	if m.Header.Type != unix.RTM_NEWROUTE && m.Header.Type != unix.RTM_DELROUTE || len(m.Data) < unix.SizeofRtMsg {
+		return true
+	}
+	replaced := m.Header.Type == unix.RTM_NEWROUTE && m.Header.Flags&unix.NLM_F_REPLACE != 0
+	return nl.DeserializeRtMsg(m.Data).Protocol == Protocol || replaced
+}
+
+// Run compares when the kernel tells of a change, and every so often, and puts
+// right what is not as the last Set wants it, until ctx ends; it returns nil
+// then. What it cannot do is in Status. It errs if it hears nothing any more.
+func (p *Plumbing) Run(ctx context.Context) error {
+	timer := time.NewTimer(0) // what changed since Set is found at once
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.events.ended:
+			return p.events.err
+		case <-p.events.poke:
+			timer.Reset(gap)
+			select { // what else comes in the burst
+			case <-timer.C:
+			case <-ctx.Done():
+				return nil
+			}
+			select {
+			case <-p.events.poke:
+			default:
+			}
+		case <-timer.C:
+		}
+		timer.Reset(p.compare(ctx))
+	}
+}
+
+// compare makes one pass and says when the next one is due.
+func (p *Plumbing) compare(ctx context.Context) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	if _, err := p.pass(ctx, now); err != nil && ctx.Err() == nil {
+		p.log.Error("cannot compare the network with the config", "err", err)
+	}
+	wait := p.every
+	for place, pace := range p.paces {
+		if until := pace.next().Sub(now); until > 0 {
+			wait = min(wait, until)
+		} else if now.Sub(pace.last) > max(calm, 2*pace.pause) {
+			delete(p.paces, place)
+		}
+	}
+	return max(wait, gap)
+}

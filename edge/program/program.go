@@ -1,0 +1,140 @@
+// Package program is what the programs of a node do alike at their start and
+// end: flags, config, log, signals, and what systemd is told.
+//
+// What happens to the data: Main reads the one config file, strictly, and gives
+// it to Run with a log that goes to standard error. SIGTERM and SIGINT end Run's
+// context once; the second one kills the process. SIGHUP is passed on.
+package program
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"anymx/edge/config"
+	"anymx/edge/control"
+)
+
+// Program is one of a node's programs.
+type Program struct {
+	Name string // "anymx-bgp"
+	Does string // the first line of its usage: a sentence
+	Help string // what stands behind the flags in its usage: an example, the signals
+	// Sections are those that the config must have (config.Load).
+	Sections []string
+	// Flags adds to -config and -version. Nil: there are no others.
+	Flags func(*flag.FlagSet)
+	// Run is the program, until ctx ends. Its error is written to standard error,
+	// and the process then ends with 1.
+	Run func(ctx context.Context, env *Env) error
+}
+
+// Env is what a program works with.
+type Env struct {
+	File   string // of the config, for reloads
+	Config *config.Config
+	Log    *slog.Logger
+	Level  *slog.LevelVar  // of Log; SetLevel sets it
+	Reload <-chan struct{} // gets a value for each SIGHUP; those that come while one waits are one
+}
+
+// Code is an error that chooses the exit code of its program and has been told
+// to people already: Main writes nothing.
+type Code int
+
+func (c Code) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
+
+// Main runs the program and ends the process: with 0 if it was asked to end, 1
+// if it failed, 2 for flags that it does not know.
+func (p Program) Main() { os.Exit(p.main(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func (p Program) main(args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet(p.Name, flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	file := flags.String("config", "/etc/anymx/anymx.toml", "the node's config `file`")
+	version := flags.Bool("version", false, "print the version and exit")
+	if p.Flags != nil {
+		p.Flags(flags)
+	}
+	flags.Usage = func() { p.usage(flags) }
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return 2
+	case *version:
+		fmt.Fprintln(stdout, Version())
+		return 0
+	case flags.NArg() > 0:
+		fmt.Fprintf(stderr, "%s: %q is not a flag\n\n", p.Name, flags.Arg(0))
+		flags.Usage()
+		return 2
+	}
+	err := p.start(*file, stderr)
+	var code Code
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &code):
+		return int(code)
+	}
+	fmt.Fprintf(stderr, "%s: %s\n", p.Name, err)
+	return 1
+}
+
+func (p Program) usage(flags *flag.FlagSet) {
+	w := flags.Output()
+	fmt.Fprintf(w, "%s\n\nUsage: %s [-config FILE]\n\n", p.Does, p.Name)
+	flags.PrintDefaults()
+	fmt.Fprintf(w, "\n%s", p.Help)
+}
+
+// start loads the config and runs.
+func (p Program) start(file string, stderr io.Writer) error {
+	cfg, err := config.Load(file, p.Sections...)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	context.AfterFunc(ctx, stop) // the second signal is the kernel's: it kills
+	reload, end := hangups()
+	defer end()
+	level := new(slog.LevelVar)
+	return p.Run(ctx, &Env{File: file, Config: cfg, Log: Log(stderr, cfg, level), Level: level, Reload: reload})
+}
+
+// hangups gives a value for each SIGHUP, until end is called.
+func hangups() (reload <-chan struct{}, end func()) {
+	signals, out := make(chan os.Signal, 1), make(chan struct{}, 1)
+	done, ended := make(chan struct{}), make(chan struct{})
+	signal.Notify(signals, syscall.SIGHUP)
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-signals:
+			case <-done:
+				return
+			}
+			select {
+			case out <- struct{}{}:
+			default: // one waits already, and will read the file as it is then
+			}
+		}
+	}()
+	return out, func() {
+		signal.Stop(signals)
+		close(done)
+		<-ended
+	}
+}
+
+// Version is what this program was built from.
+func Version() string { return control.ThisVersion().String() }

@@ -1,0 +1,36 @@
+package program
+
+import (
+	"fmt"
+	"net"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/coreos/go-systemd/v22/daemon"
+)
+
+// Ready tells systemd, if that started us, that the program does its work.
+func Ready() { notify(daemon.SdNotifyReady) }
+
+// Stopping tells systemd that the program is about to end.
+func Stopping() { notify(daemon.SdNotifyStopping) }
+
+// Status tells systemd one line that `systemctl status` shows.
+func Status(line string) { notify("STATUS=" + line) }
+
+func notify(state string) { _, _ = daemon.SdNotify(false, state) } // nothing to do where there is no systemd
+
+// Listeners are the sockets that systemd opened for us; none if it did not
+// start us.
+func Listeners() ([]net.Listener, error) {
+	all, err := activation.Listeners()
+	if err != nil {
+		return nil, fmt.Errorf("sockets from systemd: %w", err)
+	}
+	var listeners []net.Listener
+	for _, l := range all {
+		if l != nil { // nil is a descriptor that is no listening socket
+			listeners = append(listeners, l)
+		}
+	}
+	return listeners, nil
+}

@@ -1,0 +1,62 @@
+package edge
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestStanding(t *testing.T) {
+	dir := t.TempDir()
+	f := newStandingFile(dir)
+	if s, err := f.read(); s != nil || err != nil {
+		t.Fatalf("a new node: %+v, %v", s, err)
+	}
+	began := time.Now()
+	for _, reason := range []string{"new disks", ""} {
+		if err := f.write(standing{Reason: reason, Began: began}); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := f.read(); err != nil || s.Reason != reason || !s.Began.Equal(began) {
+			t.Fatalf("%+v, %v", s, err)
+		}
+	}
+	for range 2 { // removing what is not there is what was wanted
+		if err := f.remove(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s, err := f.read(); s != nil || err != nil {
+		t.Fatalf("after removal: %+v, %v", s, err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// TestStandingUnreadable holds that nothing which can't be understood is taken
+// for a node in service.
+func TestStandingUnreadable(t *testing.T) {
+	for _, text := range []string{"", "{", "null", "{}", "[]", `{"reason": 5, "began": "2026-01-01T00:00:00Z"}`, `{"began":"yesterday"}`, "\x00\x00\x00\x00"} {
+		f := newStandingFile(t.TempDir())
+		if err := os.WriteFile(string(f), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := f.read(); err == nil || !strings.Contains(err.Error(), string(f)) {
+			t.Errorf("%q: %+v, %v", text, s, err)
+		}
+	}
+	f := newStandingFile(t.TempDir())
+	if err := os.Mkdir(string(f), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.read(); err == nil {
+		t.Error("a directory was read")
+	}
+	f = newStandingFile(filepath.Join(t.TempDir(), "absent"))
+	if err := f.write(standing{Began: time.Now()}); err == nil {
+		t.Error("written into a directory that is not there")
+	}
+}

@@ -1,0 +1,56 @@
+package tunnel
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/conn"
+)
+
+// plainly is how long packets are sent one by one after a batch did not fit the
+// way. By then the MTU inside has been derived again, as a rule.
+const plainly = time.Second
+
+// bind is wireguard-go's pair of UDP sockets, mended in two respects.
+//
+// A batch of packets is handed to the kernel as one, to be cut on the way out
+// (UDP GSO). Where the way turns out to be narrower than one packet, the kernel
+// refuses the whole, where it would have fragmented each packet alone. So a
+// batch that is refused is sent again one by one: it arrives, and TCP inside
+// does not stall until the MTU is right. A packet that went out twice is dropped
+// by the peer, like any replay.
+//
+// The source is always the kernel's choice, by the routes of that moment. An
+// endpoint may hold the address and device that the peer was heard on, which
+// would go on being used when the route moves to another device.
+type bind struct {
+	conn.Bind
+	narrow func()       // called when a batch did not fit the way; must not block
+	plain  atomic.Int64 // until when packets are sent one by one: Unix nanoseconds
+}
+
+func newBind(narrow func()) *bind { return &bind{Bind: conn.NewStdNetBind(), narrow: narrow} }
+
+// Send sends packets to one peer.
+func (b *bind) Send(packets [][]byte, to conn.Endpoint) error {
+	if heard, ok := to.(*conn.StdNetEndpoint); ok && heard.SrcIfidx() != 0 {
+		to = &conn.StdNetEndpoint{AddrPort: heard.AddrPort}
+	}
+	if len(packets) == 1 || time.Now().UnixNano() >= b.plain.Load() {
+		err := b.Bind.Send(packets, to)
+		if len(packets) == 1 || !errors.Is(err, unix.EMSGSIZE) && !errors.Is(err, unix.EINVAL) {
+			return err
+		}
+		b.plain.Store(time.Now().Add(plainly).UnixNano())
+		b.narrow()
+	}
+	var failed error
+	for i := range packets {
+		if err := b.Bind.Send(packets[i:i+1], to); err != nil {
+			failed = err
+		}
+	}
+	return failed
+}

@@ -1,0 +1,98 @@
+package tunnel
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/wgctrl"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+)
+
+// errNoKernel says that the kernel knows no WireGuard devices.
+var errNoKernel = errors.New("this kernel has no WireGuard")
+
+// kernelDevice is the kernel's WireGuard. All state is the kernel's: sessions
+// outlive this process. Its UDP sockets belong to the namespace that the device
+// was made in, wherever the device is moved later.
+type kernelDevice struct {
+	name   string
+	client *wgctrl.Client
+}
+
+// openKernel takes over a kernel device, or makes it. errNoKernel: it cannot.
+func openKernel(l links, name string, there bool) (*kernelDevice, error) {
+	if !there {
+		if err := makeKernel(l, name); err != nil {
+			return nil, err
+		}
+	}
+	client, err := wgctrl.New()
+	if err != nil {
+		return nil, fmt.Errorf("WireGuard's netlink: %w", err)
+	}
+	d := &kernelDevice{name, client}
+	if _, err := d.have(); err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	return d, nil
+}
+
+// makeKernel makes the device and marks it as ours. The kernel loads its module
+// by itself.
+func makeKernel(l links, name string) error {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = name
+	link := &netlink.Wireguard{LinkAttrs: attrs}
+	err := l.LinkAdd(link)
+	switch {
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return errNoKernel
+	case err != nil:
+		return fmt.Errorf("make WireGuard device %s: %w", name, err)
+	}
+	made, err := l.find(name)
+	if err == nil && made == nil {
+		err = errGone
+	}
+	if err == nil {
+		err = l.LinkSetAlias(made, ours)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("mark WireGuard device %s: %w", name, err), l.LinkDel(link))
+	}
+	return nil
+}
+
+// have is the device as it is. errGone: it was taken away.
+func (d *kernelDevice) have() (*wgtypes.Device, error) {
+	have, err := d.client.Device(d.name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, errGone
+	case err != nil:
+		return nil, fmt.Errorf("ask WireGuard device %s: %w", d.name, err)
+	case have.Type != wgtypes.LinuxKernel:
+		// The client also finds programs that serve a device of the name.
+		return nil, errGone
+	}
+	return have, nil
+}
+
+func (d *kernelDevice) configure(c wgtypes.Config) error {
+	err := d.client.ConfigureDevice(d.name, c)
+	if errors.Is(err, fs.ErrNotExist) {
+		return errGone
+	}
+	return err
+}
+
+// resized has nothing to tell: the kernel's device is the one that was resized.
+func (d *kernelDevice) resized(int) {}
+
+// started has nothing to do: the device runs whenever it is up.
+func (d *kernelDevice) started() error { return nil }
+
+func (d *kernelDevice) close() error { return d.client.Close() }

@@ -1,0 +1,104 @@
+package tunnel
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// kernelHas says whether this kernel has WireGuard, by making a device.
+func (h *host) kernelHas() bool {
+	h.t.Helper()
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = "wg-probe"
+	err := h.links.LinkAdd(&netlink.Wireguard{LinkAttrs: attrs})
+	switch {
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return false
+	case err != nil:
+		h.t.Fatal(err)
+	}
+	if err := h.links.LinkDel(h.link("wg-probe")); err != nil {
+		h.t.Fatal(err)
+	}
+	return true
+}
+
+// TestKernelWithout asks for the kernel's device where there is none, and for
+// whichever there is.
+func TestKernelWithout(t *testing.T) {
+	h := newHost(t)
+	if h.kernelHas() {
+		t.Skip("this kernel has WireGuard")
+	}
+	err := h.space.do(func() error { _, err := Open(Options{Interface: "wg-core", Implementation: Kernel}); return err })
+	if err == nil || !strings.Contains(err.Error(), "this kernel has no WireGuard") {
+		t.Errorf("the kernel's device: %v", err)
+	}
+	e := h.open(Options{Implementation: Auto}, Settings{PrivateKey: GenerateKey()})
+	if s := e.Status(); s.Implementation != Userspace || s.Why != "the kernel has no WireGuard" {
+		t.Errorf("status %+v", s)
+	}
+}
+
+// TestKernelDevice has the kernel's WireGuard at one end and wireguard-go at the
+// other: traffic passes, and neither a restart of the process nor settings that
+// stay the same cost a handshake.
+func TestKernelDevice(t *testing.T) {
+	p := newPair(t)
+	if !p.a.kernelHas() {
+		t.Skip("this kernel has no WireGuard")
+	}
+	p.b.open(Options{}, p.sb)
+	a := p.a.open(Options{Implementation: Auto}, p.sa)
+	for _, address := range []string{"10.77.0.2:2525", "[fd77::2]:2525"} {
+		s := p.b.serve(address, echo)
+		p.a.passes(s.address, 16<<20)
+	}
+	st := a.Status()
+	if st.Implementation != Kernel || st.Why != "the kernel has WireGuard" || !st.Up || st.MTU != 1440 || st.Problem != "" || st.ListenPort == 0 {
+		t.Errorf("status %+v", st)
+	}
+	before, told := st.Peers[0].LastHandshake, a.log.count("tunnel is configured")
+	a.apply()
+	if again := a.log.count("tunnel is configured"); again != told {
+		t.Errorf("the same settings are told %d times more", again-told)
+	}
+
+	s := p.b.serve("10.77.0.2:2526", echo)
+	c, err := p.a.dial(s.address, patient)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	a.stop()
+	through(t, c) // nobody is there but the kernel
+	a = p.a.open(Options{Implementation: Auto}, p.sa)
+	through(t, c)
+	if st := a.Status(); !st.Peers[0].LastHandshake.Equal(before) || st.Why != "the kernel's device was there already" {
+		t.Errorf("after a restart: %+v, the handshake was at %s", st, before)
+	}
+	if n := a.log.count("tunnel is configured"); n != 0 {
+		t.Errorf("a device that is right is told something %d times", n)
+	}
+
+	// A peer that changes, a way that changes, a device that is taken away.
+	a.settings.Peers[0].Keepalive = 20 * time.Second
+	a.apply()
+	through(t, c)
+	p.a.resize("eth0", 1400)
+	p.b.resize("eth0", 1400)
+	wait(t, "the MTU", func() bool { return a.Status().MTU == 1340 })
+	if err := p.a.links.LinkDel(p.a.link("wg-core")); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "the device made anew", func() bool { link, err := p.a.links.find("wg-core"); return err == nil && link != nil })
+	a.apply()
+	through(t, c)
+	a.stop()
+	p.a.do(func() error { return Remove("wg-core") })
+}

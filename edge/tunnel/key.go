@@ -1,0 +1,104 @@
+package tunnel
+
+import (
+	"crypto/ecdh"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+)
+
+// KeyText is the length of a key's base64, in octets: what a file that holds
+// one may be large.
+const KeyText = 44
+
+// hidden stands wherever a secret key is printed.
+const hidden = "(hidden)"
+
+// Key is a secret key of WireGuard, private or preshared. It prints as
+// "(hidden)" whatever prints it: fmt, slog or encoding/json. The zero value is
+// no key.
+type Key [32]byte
+
+// ParseKey reads the base64 of a key, as `wg genkey` and `wg genpsk` write it.
+// The error shows nothing of it.
+func ParseKey(text []byte) (Key, error) {
+	raw, err := parse(text)
+	if err != nil {
+		return Key{}, err
+	}
+	if Key(raw).IsZero() {
+		return Key{}, errors.New("a key of zeros is no secret")
+	}
+	return Key(raw), nil
+}
+
+// GenerateKey makes a private key.
+func GenerateKey() Key {
+	var k Key
+	_, _ = rand.Read(k[:]) // never fails: crypto/rand
+	// RFC 7748 5: which bits are fixed. Whoever prints the key sees the same
+	// one that the device uses.
+	k[0] &= 248
+	k[31] = k[31]&127 | 64
+	return k
+}
+
+// PublicKey is the public half of a private key.
+func (k Key) PublicKey() PublicKey {
+	private, err := ecdh.X25519().NewPrivateKey(k[:])
+	if err != nil {
+		panic(err) // any 32 octets are a private key: RFC 7748 5
+	}
+	return PublicKey(private.PublicKey().Bytes())
+}
+
+// IsZero says that there is no key.
+func (k Key) IsZero() bool { return k == Key{} }
+
+// Text is the key in base64, for who must hand it on: a file, another program's
+// config.
+func (k Key) Text() []byte { return base64.StdEncoding.AppendEncode(nil, k[:]) }
+
+func (Key) String() string { return hidden }
+
+// Format prints "(hidden)" for every verb, those that take no Stringer too.
+func (Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, hidden) }
+
+func (Key) LogValue() slog.Value { return slog.StringValue(hidden) }
+
+func (Key) MarshalText() ([]byte, error) { return []byte(hidden), nil }
+
+// PublicKey names a peer, or this node. It prints as base64.
+type PublicKey [32]byte
+
+// ParsePublicKey reads the base64 of a public key, as `wg pubkey` writes it.
+func ParsePublicKey(text string) (PublicKey, error) {
+	raw, err := parse([]byte(text))
+	return PublicKey(raw), err
+}
+
+func (k PublicKey) String() string { return base64.StdEncoding.EncodeToString(k[:]) }
+
+// MarshalText writes the key as String does.
+func (k PublicKey) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// parse reads the base64 of 32 octets. Its errors name no octet.
+func parse(text []byte) ([32]byte, error) {
+	var raw [33]byte // one more than a key has: base64 rounds up
+	if len(text) != KeyText {
+		return [32]byte{}, fmt.Errorf("a key is %d characters of base64, this has %d", KeyText, len(text))
+	}
+	n, err := base64.StdEncoding.Strict().Decode(raw[:], text)
+	if err != nil || n != 32 {
+		return [32]byte{}, errors.New("not the base64 of 32 octets, which a key is")
+	}
+	return [32]byte(raw[:32]), nil
+}
+
+// wg is the key as wgctrl has it, which prints it in the open.
+func (k Key) wg() wgtypes.Key { return wgtypes.Key(k) }

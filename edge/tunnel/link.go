@@ -1,0 +1,80 @@
+package tunnel
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// ours is the alias of a device that this package made. Remove takes no other.
+const ours = "anymx tunnel"
+
+// errGone says that the device was taken away.
+var errGone = errors.New("the device is gone")
+
+// links is the kernel's table of devices and routes, asked over one socket of
+// the tunnel's namespace.
+type links struct{ *netlink.Handle }
+
+func openLinks() (links, error) {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return links{}, fmt.Errorf("rtnetlink: %w", err)
+	}
+	return links{h}, nil
+}
+
+// find is the device of this name; nil: there is none.
+func (l links) find(name string) (netlink.Link, error) {
+	link, err := l.LinkByName(name)
+	var absent netlink.LinkNotFoundError
+	switch {
+	case errors.As(err, &absent):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("device %s: %w", name, err)
+	}
+	return link, nil
+}
+
+// path is the way to a peer from a device.
+func (l links) path(to netip.Addr, device int) (path, error) {
+	routes, err := l.RouteGet(to.AsSlice())
+	if err == nil && len(routes) == 0 {
+		err = unix.ENETUNREACH
+	}
+	if err != nil {
+		return path{}, fmt.Errorf("no route to %s: %w", to, err)
+	}
+	route := routes[0]
+	if route.LinkIndex == device {
+		return path{}, fmt.Errorf("the route to %s leads into the tunnel itself", to)
+	}
+	// A route has an MTU of its own if it was given one, or if the kernel
+	// learnt from the way that its device's is too large (RFC 1191, RFC 8201).
+	if route.MTU != 0 {
+		return path{to, route.MTU}, nil
+	}
+	link, err := l.LinkByIndex(route.LinkIndex)
+	if err != nil {
+		return path{}, fmt.Errorf("the device of the route to %s: %w", to, err)
+	}
+	return path{to, link.Attrs().MTU}, nil
+}
+
+// kind is what a device is, as far as a tunnel is concerned.
+func kind(link netlink.Link) string {
+	if link == nil {
+		return ""
+	}
+	if tuntap, ok := link.(*netlink.Tuntap); ok {
+		if tuntap.Mode == netlink.TUNTAP_MODE_TUN {
+			return kindTUN
+		}
+		return "tap"
+	}
+	return link.Type()
+}

@@ -1,0 +1,306 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"anymx/edge/control"
+
+	"golang.org/x/sys/unix"
+)
+
+// Programs of a node, in the order in which they start.
+const (
+	Net  = "anymx-net"
+	BGP  = "anymx-bgp"
+	Edge = "anymx-edge"
+)
+
+// Programs is all of them.
+var Programs = []string{Net, BGP, Edge}
+
+// users are what the programs run as. Nobody of the machine has these numbers;
+// what they share is the node's group.
+var users = map[string]int{Net: 64901, BGP: 64902, Edge: 64903}
+
+const group = 64900
+
+// site is what makes one node differ from the other.
+type site struct {
+	role     string
+	tunnel   string // its address in the tunnel
+	routerID string
+	peers    string // TOML; %s is the file with the TCP MD5 password
+}
+
+var siteA = site{
+	role: "a", tunnel: "10.77.0.2/24", routerID: A4,
+	peers: `
+[[bgp.peer]]                          # the router's IPv4 session, with TCP MD5
+address = "` + R1ToA4 + `"
+asn = 64501
+password_file = %[1]q
+communities = ["64512:100", "64512:1:2"]
+med = 10
+connect_retry = "1s"
+
+[[bgp.peer]]                          # its IPv6 session
+address = "` + R1ToA6 + `"
+asn = 64501
+password_file = %[1]q
+communities = ["64512:100", "64512:1:2"]
+med = 10
+connect_retry = "1s"
+`,
+}
+
+var siteB = site{
+	role: "b", tunnel: "10.77.0.3/24", routerID: B4,
+	peers: `
+[[bgp.peer]]                          # one session for both families, with TTL security
+address = "` + R2ToB4 + `"
+asn = 64502
+ttl_security = true
+families = ["ipv4", "ipv6"]
+next_hop6 = "` + B6 + `"
+communities = ["64512:200"]
+med = 20
+connect_retry = "1s"
+`,
+}
+
+const nodeConfig = `[node]
+name = "lab-%[1]s"
+region = "lab"
+hostname = "mx-%[1]s.example.net"
+state_dir = "%[2]s/state"
+control = "%[2]s/run/edge.sock"
+shutdown_grace = "40s"
+
+[ingress]
+listen = ["[::]:25", "[::]:8025"]
+max_connections_per_prefix = 5000
+max_messages_per_connection = 100000
+
+[[domain]]
+name = "example.net"
+
+[core]
+addresses = ["10.77.0.1:2525"]
+connect_timeout = "5s"
+command_timeout = "15s"
+data_timeout = "15s"
+backoff_max = "2s"
+
+[queue]
+retry = ["2s", "5s", "10s", "30s"]
+
+[spool]
+disk_reserve = "64MiB"
+
+[tunnel]
+interface = "%[3]s"
+address = ["%[4]s"]
+private_key_file = "%[2]s/wg.key"
+probe_interval = "5s"
+
+[[tunnel.peer]]
+public_key = "%[5]s"
+endpoint = "203.0.113.2:51820"
+allowed_ips = ["10.77.0.0/24"]
+keepalive = "5s"
+
+[anycast]
+addresses = ["192.0.2.25/32", "2001:db8:25::25/128"]
+prefixes = ["192.0.2.0/24", "2001:db8:25::/48"]
+
+[net]
+control = "%[2]s/run/net.sock"
+
+[drain]
+graceful = "3s"
+converge = "2s"
+sessions = "20s"
+flush = "1m"
+
+[bgp]
+asn = 64512
+router_id = "%[6]s"
+control = "%[2]s/run/bgp.sock"
+
+[bgp.health]
+rise_time = "3s"
+`
+
+// Node is a point of presence: one server with its three programs.
+type Node struct {
+	Namespace *Namespace
+	Role      string // "a" or "b"
+	Host      string // what its banner says
+	Config    string // file
+	Dir       string
+	Device    string // of its tunnel
+	Bin       string
+
+	Client  *control.Client
+	Speaker *control.SpeakerClient
+	Network *control.NetworkClient
+
+	lab  *Lab
+	text string // of the config
+	runs map[string]*Process
+}
+
+// newNode writes all files of a node.
+func (l *Lab) newNode(s site) (*Node, error) {
+	n := &Node{
+		Namespace: l.spaces[s.role], Role: s.role, Host: "mx-" + s.role + ".example.net", Dir: l.file(s.role),
+		Device: device(l.Name, s.role), Bin: l.file("bin"), lab: l, runs: make(map[string]*Process),
+	}
+	n.Config = filepath.Join(n.Dir, "anymx.toml")
+	secret := filepath.Join(n.Dir, "bgp.password")
+	n.text = fmt.Sprintf(nodeConfig, s.role, n.Dir, n.Device, s.tunnel, l.keys.core.public, s.routerID) +
+		strings.ReplaceAll(s.peers, "%[1]q", fmt.Sprintf("%q", secret))
+	own := l.keys.a
+	if s.role == "b" {
+		own = l.keys.b
+	}
+	tun := filepath.Join(n.Dir, "tun")
+	for _, dir := range []struct {
+		name string
+		user int
+		mode os.FileMode
+	}{
+		{"", 0, 0o755}, {"run", 0, 0o777}, {"state", users[Edge], 0o750}, {"state/bgp", users[BGP], 0o750},
+	} {
+		if err := makeDir(filepath.Join(n.Dir, dir.name), dir.user, dir.mode); err != nil {
+			return nil, err
+		}
+	}
+	err := errors.Join(
+		os.WriteFile(n.Config, []byte(n.text), 0o644),
+		secretFile(filepath.Join(n.Dir, "wg.key"), own.private, users[Net]),
+		secretFile(secret, password, users[BGP]),
+		// Where udev runs, anybody may open the TUN device, and needs CAP_NET_ADMIN
+		// to do anything with it. Here it may not run.
+		unix.Mknod(tun, unix.S_IFCHR|0o660, int(unix.Mkdev(10, 200))), os.Chown(tun, 0, group), os.Chmod(tun, 0o660),
+	)
+	n.Client = control.NewClient(filepath.Join(n.Dir, "run", "edge.sock"))
+	n.Speaker = control.NewSpeakerClient(filepath.Join(n.Dir, "run", "bgp.sock"))
+	n.Network = control.NewNetworkClient(filepath.Join(n.Dir, "run", "net.sock"))
+	return n, err
+}
+
+func makeDir(name string, user int, mode os.FileMode) error {
+	return errors.Join(os.Mkdir(name, 0o700), os.Chown(name, user, group), os.Chmod(name, mode))
+}
+
+func secretFile(name, text string, user int) error {
+	return errors.Join(os.WriteFile(name, []byte(text+"\n"), 0o600), os.Chown(name, user, group))
+}
+
+// Append writes the config file anew with more TOML at its end; "" is the
+// config as it was. The programs take it with a SIGHUP or their next start.
+func (n *Node) Append(toml string) error {
+	return os.WriteFile(n.Config, []byte(n.text+toml), 0o644)
+}
+
+// Start starts those of the programs that do not run, all if none is named, and
+// waits until they answer.
+func (n *Node) Start(ctx context.Context, programs ...string) error {
+	if len(programs) == 0 {
+		programs = Programs
+	}
+	for _, name := range programs {
+		if n.runs[name].Running() {
+			continue
+		}
+		p, err := startProgram(n.Namespace, n.lab.Dir, n.Role, name)
+		if err != nil {
+			return err
+		}
+		n.runs[name] = p
+		if err := p.await(ctx, 30*time.Second, n.answers(name)); err != nil {
+			return fmt.Errorf("PoP %s: %w", n.Role, err)
+		}
+	}
+	return nil
+}
+
+// startProgram starts a program of a node as its unit does: as a user of its own,
+// without a capability except what it is there for.
+func startProgram(space *Namespace, dir, role, program string) (*Process, error) {
+	capabilities := "-all"
+	if program == Net {
+		capabilities += ",+net_admin"
+	}
+	return space.start(program, filepath.Join(dir, "log", role+"-"+program+".log"),
+		"sh", "-ec", `mount --bind "$0" /dev/net/tun; exec setpriv "$@"`, filepath.Join(dir, role, "tun"),
+		"--reuid", fmt.Sprint(users[program]), "--regid", fmt.Sprint(group), "--clear-groups", "--no-new-privs",
+		"--inh-caps", capabilities, "--ambient-caps", capabilities, "--bounding-set", capabilities,
+		filepath.Join(dir, "bin", program), "-config", filepath.Join(dir, role, "anymx.toml"))
+}
+
+// StartAgain starts a program of a node of a run that nobody holds, and does not
+// wait for it.
+func StartAgain(run, role, program string) error {
+	if !There(run) || users[program] == 0 || role != "a" && role != "b" {
+		return fmt.Errorf("there is no %s in PoP %s of the lab %s", program, role, run)
+	}
+	space, err := openNamespace(SpaceName(run, role))
+	if err != nil {
+		return err
+	}
+	defer space.file.Close()
+	_, err = startProgram(space, Dir(run), role, program)
+	return err
+}
+
+// answers is ready when a program does what others need of it.
+func (n *Node) answers(program string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		var err error
+		switch program {
+		case Net:
+			_, err = n.Network.Status(ctx)
+		case BGP:
+			_, err = n.Speaker.Status(ctx)
+		default:
+			_, err = n.Client.Status(ctx)
+		}
+		return err
+	}
+}
+
+// Program is one of the node's processes, nil if it was never started.
+func (n *Node) Program(name string) *Process { return n.runs[name] }
+
+// Stop ends the node's programs in the order in which a machine shuts down.
+func (n *Node) Stop(limit time.Duration) error {
+	var failed error
+	for _, name := range []string{Edge, BGP, Net} {
+		if p := n.runs[name]; p != nil {
+			failed = errors.Join(failed, p.Stop(limit))
+		}
+	}
+	return failed
+}
+
+// Reload has a program read its config again.
+func (n *Node) Reload(program string) error { return n.runs[program].Signal(syscall.SIGHUP) }
+
+// Environment is what `anymx` needs to find the node that has a directory.
+func Environment(bin, dir string) []string {
+	return []string{
+		"PATH=" + bin + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"ANYMX_CONTROL=" + filepath.Join(dir, "run", "edge.sock"), "ANYMX_CONFIG=" + filepath.Join(dir, "anymx.toml"),
+	}
+}

@@ -1,0 +1,78 @@
+package lab
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"anymx/tests/pop"
+)
+
+// What a run leaves behind that died without a word is removed by the next one:
+// processes, namespaces, files. Runs that live are left alone.
+func TestLeftoversOfADeadRun(t *testing.T) {
+	l := inService(t) // a run that lives
+	cmd := exec.Command(os.Args[0], "-test.run=^TestRunThatIsKilled$", "-test.v")
+	cmd.Env = append(os.Environ(), "LAB_TO_KILL="+pop.Build(t))
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	var name string
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if found, ok := strings.CutPrefix(lines.Text(), "lab "); ok {
+			name = found
+			break
+		}
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait() // it was killed
+	if name == "" || !There(name) {
+		t.Fatalf("the other run did not come up: %q", name)
+	}
+	pids, err := pidsIn(t.Context(), SpaceName(name, "r2"))
+	if err != nil || len(pids) != 2 {
+		t.Fatalf("processes in its r2: %d, %v", pids, err)
+	}
+
+	dir, lock, err := claim(t.Context(), "")
+	must(t, err)
+	defer lock.Close()
+	defer os.RemoveAll(dir)
+	if There(name) {
+		t.Errorf("%s is still there", Dir(name))
+	}
+	for _, pid := range pids {
+		must(t, Poll(t.Context(), 20*time.Second, func(context.Context) error { // until its new parent takes note
+			if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); !errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("process %d still runs (%w)", pid, err)
+			}
+			return nil
+		}))
+	}
+	spaces, err := filepath.Glob(filepath.Join(namespaces, prefix(name)+"*"))
+	if err != nil || len(spaces) > 0 {
+		t.Errorf("namespaces are left: %q %v", spaces, err)
+	}
+	if !There(l.Name) || !l.A.Program(Edge).Running() || !l.B.Program(Net).Running() {
+		t.Error("the run that lives was touched")
+	}
+}
+
+// TestRunThatIsKilled is the run that dies in the test above.
+func TestRunThatIsKilled(t *testing.T) {
+	bin := os.Getenv("LAB_TO_KILL")
+	if bin == "" {
+		return // there is nothing to do in the first process
+	}
+	l, err := Up(context.Background(), Options{Bin: bin})
+	must(t, err)
+	fmt.Printf("lab %s\n", l.Name)
+	<-t.Context().Done() // it does not come to that
+}
