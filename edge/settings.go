@@ -40,6 +40,7 @@ func wireLimits(c *config.Config) wire.Limits {
 	in := &c.Ingress
 	return wire.Limits{
 		MaxConnections:   in.MaxConnections,
+		DrainSilence:     time.Duration(c.Drain.Silence),
 		MaxPerPrefix:     in.MaxConnectionsPerPrefix,
 		MaxCommands:      in.MaxCommands,
 		MaxErrors:        in.MaxErrors,

@@ -231,6 +231,9 @@ func (a *Announcer) keep(ctx context.Context, s standing, number uint64) error {
 	if a.ordered != number { // it goes to disk next
 		return errOvertaken
 	}
+	if s.Routes == control.Announced && a.orders.kept.Routes == control.Withdrawn {
+		a.health = a.health.doubted(time.Now()) // a resumed node proves its health anew
+	}
 	a.orders = a.orders.with(s.Order, s.at)
 	a.settle()
 	return nil

@@ -114,5 +114,10 @@ func (h health) failed(t thresholds, reason string, now time.Time) health {
 	return h
 }
 
+// doubted is health that has to be proven anew.
+func (h health) doubted(now time.Time) health {
+	return health{process: h.process, since: now, reason: "not proven yet since it was resumed"}
+}
+
 // down says that the node was seen to be down, and not just not proven yet.
 func (h health) down() bool { return !h.up && h.bad > 0 }

@@ -178,6 +178,24 @@ func TestOrders(t *testing.T) {
 	want("refused", control.Announced)
 }
 
+// A resumed node is not announced by the health that it had before.
+func TestResumedNodeProvesItsHealth(t *testing.T) {
+	a := newTestAnnouncer(t)
+	healthy(a)
+	for _, o := range []control.Order{kept(control.Withdrawn), kept(control.Announced)} {
+		if s, err := a.Order(t.Context(), o); err != nil || s.Routes != control.Withdrawn {
+			t.Errorf("%s: %+v, %v", o.Routes, s, err)
+		}
+	}
+	if s := a.Status(); s.Health.Up || announces(a) != control.Withdrawn {
+		t.Errorf("%+v", s)
+	}
+	healthy(a)
+	if announces(a) != control.Announced {
+		t.Errorf("%+v", a.Status())
+	}
+}
+
 // A disk that fails does not keep traffic on a node, and no order is announced
 // that it could not keep.
 func TestOrderOnAFailedDisk(t *testing.T) {

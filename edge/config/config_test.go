@@ -178,7 +178,7 @@ func TestNetworkForms(t *testing.T) {
 		{"probe_size", c.Tunnel.ProbeSize, KiB},
 		{"probe_interval", c.Tunnel.ProbeInterval, Duration(0)},
 		{"allowed_ips", c.Tunnel.Peers[0].AllowedIPs, prefixes("10.77.0.1/32", "fd77::1/128")},
-		{"drain", c.Drain, Drain{Sessions: Day, Flush: 30 * Day}},
+		{"drain", c.Drain, Drain{Sessions: Day, Silence: Duration(10 * time.Second), Flush: 30 * Day}},
 		{"net", c.Net, Net{Control: "/run/anymx/n.sock", Metrics: "[::1]:9927", Repair: Duration(time.Hour)}},
 		{"source", c.Egress.Sources[2], EgressSource{
 			Name: "a3", Address: netip.MustParsePrefix("2001:db8:ffff::10/64"), Interface: "eth0", Gateway: netip.MustParseAddr("fe80::1"),

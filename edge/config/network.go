@@ -186,6 +186,10 @@ type Drain struct {
 	// Sessions is how long sessions have to end after new ones are answered with 421; then they are
 	// cut. Default 1m.
 	Sessions Duration `toml:"sessions"`
+	// Silence is how long a session may say nothing in the middle of a transaction during that: when
+	// a route goes, the packets of those who came by it go elsewhere, and nobody tells this node.
+	// Default 10s; 0: as long as in service.
+	Silence Duration `toml:"silence"`
 	// Flush is how long the spool has to be handed over before the node counts as drained with
 	// messages left, which it goes on trying. Default 5m.
 	Flush Duration `toml:"flush"`
@@ -194,7 +198,7 @@ type Drain struct {
 func (d *Drain) setDefaults() {
 	*d = Drain{
 		Graceful: Duration(10 * time.Second), Confirm: Duration(5 * time.Second), Converge: Duration(5 * time.Second),
-		Sessions: Duration(time.Minute), Flush: Duration(5 * time.Minute),
+		Sessions: Duration(time.Minute), Silence: Duration(10 * time.Second), Flush: Duration(5 * time.Minute),
 	}
 }
 

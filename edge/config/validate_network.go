@@ -212,6 +212,7 @@ func (v *checker) drain() {
 		{"drain.confirm", v.Drain.Confirm, 0, Duration(10 * time.Minute)},
 		{"drain.converge", v.Drain.Converge, 0, Duration(time.Hour)},
 		{"drain.sessions", v.Drain.Sessions, 0, Day},
+		{"drain.silence", v.Drain.Silence, 0, Day},
 		{"drain.flush", v.Drain.Flush, 0, month},
 	} {
 		l.check(v)

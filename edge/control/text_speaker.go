@@ -188,7 +188,7 @@ func (s *SpeakerStatus) healthLacks() []string {
 	}
 	var lines []string
 	for _, l := range h.failing() {
-		if l.Wrong { // it decides
+		if l.Wrong && !strings.Contains(Clean(s.Reason), l.Text) { // it decides, and was not said above
 			lines = append(lines, "fails: "+l.Text)
 		}
 	}

@@ -41,8 +41,13 @@ func ParseKey(text []byte) (Key, error) {
 func GenerateKey() Key {
 	var k Key
 	_, _ = rand.Read(k[:]) // never fails: crypto/rand
-	// RFC 7748 5: which bits are fixed. Whoever prints the key sees the same
-	// one that the device uses.
+	return k.clamped()     // whoever prints the key sees the same one that the device uses
+}
+
+// clamped is the private key as a device keeps it: with the bits set that are
+// fixed (RFC 7748 5). Not every program that makes keys does that, and the public
+// half is the same.
+func (k Key) clamped() Key {
 	k[0] &= 248
 	k[31] = k[31]&127 | 64
 	return k

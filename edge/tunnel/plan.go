@@ -16,8 +16,7 @@ import (
 // to be set; an endpoint that is not in it is left to what the peer itself says.
 func plan(have *wgtypes.Device, want Settings, endpoints map[PublicKey]netip.AddrPort) wgtypes.Config {
 	var c wgtypes.Config
-	if have.PrivateKey != want.PrivateKey.wg() {
-		key := want.PrivateKey.wg()
+	if key := want.PrivateKey.clamped().wg(); have.PrivateKey != key {
 		c.PrivateKey = &key
 	}
 	if want.ListenPort != 0 && have.ListenPort != want.ListenPort {

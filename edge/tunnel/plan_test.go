@@ -14,7 +14,7 @@ import (
 // told is what a device becomes that is told a plan, as WireGuard does it.
 func told(have wgtypes.Device, c wgtypes.Config) wgtypes.Device {
 	if c.PrivateKey != nil {
-		have.PrivateKey = *c.PrivateKey
+		have.PrivateKey = Key(*c.PrivateKey).clamped().wg()
 	}
 	if c.ListenPort != nil {
 		have.ListenPort = *c.ListenPort
@@ -58,7 +58,7 @@ func told(have wgtypes.Device, c wgtypes.Config) wgtypes.Device {
 // random makes settings of a few keys and networks, so that two of them have
 // much in common.
 func random(r *rand.Rand) Settings {
-	s := Settings{PrivateKey: Key{byte(1 + r.IntN(2))}, ListenPort: r.IntN(3)}
+	s := Settings{PrivateKey: Key{byte(8 + 8*r.IntN(2))}, ListenPort: r.IntN(3)}
 	owner := rand.New(rand.NewPCG(r.Uint64(), 0)).Perm(6)
 	for i := range 6 {
 		if r.IntN(3) == 0 {
@@ -97,7 +97,7 @@ func TestPlanReaches(t *testing.T) {
 		if c := plan(&have, want, endpoints); !empty(c) {
 			t.Fatalf("the second plan is not empty: %s", changes(c))
 		}
-		if len(have.Peers) != len(want.Peers) || have.PrivateKey != want.PrivateKey.wg() || want.ListenPort != 0 && have.ListenPort != want.ListenPort {
+		if len(have.Peers) != len(want.Peers) || have.PrivateKey != want.PrivateKey.clamped().wg() || want.ListenPort != 0 && have.ListenPort != want.ListenPort {
 			t.Fatalf("the device has %d peers and port %d, want %d and %d", len(have.Peers), have.ListenPort, len(want.Peers), want.ListenPort)
 		}
 		for _, w := range want.Peers {
@@ -158,5 +158,22 @@ func TestPlanSaysOnlyWhatDiffers(t *testing.T) {
 	roamed.Peers[0].Endpoint = net.UDPAddrFromAddrPort(netip.MustParseAddrPort("198.51.100.7:9"))
 	if c := plan(&roamed, base, nil); !empty(c) {
 		t.Errorf("a peer that roamed is called back: %s", changes(c))
+	}
+}
+
+// A private key whose fixed bits are not set is kept with them set by a device,
+// and must not be set again and again.
+func TestPlanOfAKeyThatIsNotClamped(t *testing.T) {
+	key, err := ParseKey([]byte(exampleKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if key.clamped() == key || key.clamped().PublicKey() != key.PublicKey() {
+		t.Fatal("this key proves nothing")
+	}
+	want := Settings{PrivateKey: key}
+	have := told(wgtypes.Device{}, plan(&wgtypes.Device{}, want, nil))
+	if c := plan(&have, want, nil); !empty(c) {
+		t.Errorf("the device is told again: %s", changes(c))
 	}
 }

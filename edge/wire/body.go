@@ -104,11 +104,14 @@ func (b *Body) fill() error {
 		return err
 	}
 	began := time.Now()
-	if err := c.sock.SetReadDeadline(began.Add(b.patience())); err != nil {
+	c.mu.Lock()
+	err := c.readUntil(began.Add(b.patience()))
+	c.mu.Unlock()
+	if err != nil {
 		return err
 	}
 	before := c.stats.In
-	err := c.fill()
+	err = c.fill()
 	b.waited += time.Since(began)
 	got := c.stats.In - before
 	b.size += got

@@ -64,6 +64,7 @@ type Conn struct {
 	readErr error
 
 	mu      sync.Mutex // orders the deadline between the owner and hurry
+	until   time.Time  // of the last read; zero: there was none
 	waiting bool       // for a command, outside of a transaction
 	hurried bool       // the client is to go, as soon as it has no transaction open
 	closed  atomic.Bool

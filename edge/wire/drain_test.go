@@ -99,6 +99,27 @@ func TestDrainAndBack(t *testing.T) {
 	back.gone("221 ")
 }
 
+// TestDrainOfTheSilent does not wait for clients in a transaction that say
+// nothing more: their packets go elsewhere now, and nobody tells us.
+func TestDrainOfTheSilent(t *testing.T) {
+	s := serve(t, Settings{Limits: Limits{DrainSilence: 50 * time.Millisecond}}, false)
+	s.openLobby()
+	between, inside := s.talk(opened, 4), s.talk(opened+"DATA\r\n", 5)
+	inside.say("Subject: x\r\n", 0)
+	began := time.Now()
+	if n := s.registry.Drain(t.Context()); n != 0 {
+		t.Errorf("%d are left", n)
+	}
+	if took := time.Since(began); took < 50*time.Millisecond {
+		t.Errorf("they had %s to go on", took)
+	}
+	between.gone("421 4.3.2 ")
+	inside.gone("421 4.4.2 ")
+	if _, ok := s.backend.next(); ok {
+		t.Error("half a message was delivered")
+	}
+}
+
 // TestDrainIsGivenUp lets a client in a transaction end it, and then go, though
 // others are served again.
 func TestDrainIsGivenUp(t *testing.T) {

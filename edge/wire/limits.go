@@ -27,6 +27,10 @@ type Limits struct {
 	BannerDelay      time.Duration // silence that is asked for before the banner; 0: none
 	MinRate          int64         // octets a second, averaged over a message; 0: no limit
 	MinRateGrace     time.Duration // how long a message may be slower than MinRate at its start
+	// DrainSilence is the longest silence within a transaction after clients were
+	// told to go: with a route, the packets of whoever came by it are gone too,
+	// and nobody says so. 0: the usual timeouts.
+	DrainSilence time.Duration
 	// ProxyFrom are the networks whose connections start with a PROXY header.
 	ProxyFrom []netip.Prefix
 	// Probed are the node's own addresses that the node itself connects to, to

@@ -80,10 +80,7 @@ func (c *Conn) wait(deadline time.Time) error {
 	c.cmd.Line, c.cmd.Arg = nil, nil // so does the last command
 	c.mu.Lock()
 	c.waiting = !c.mail
-	if c.waiting && c.hurried {
-		deadline = time.Unix(1, 0)
-	}
-	err := c.sock.SetReadDeadline(deadline)
+	err := c.readUntil(deadline)
 	c.mu.Unlock()
 	if err != nil {
 		return err
@@ -101,9 +98,25 @@ func (c *Conn) hurry() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.hurried = true
-	if c.waiting {
-		_ = c.sock.SetReadDeadline(time.Unix(1, 0))
+	if c.waiting || c.settings.Limits.DrainSilence > 0 && !c.until.IsZero() {
+		_ = c.readUntil(c.until)
 	}
+}
+
+// readUntil sets how long a read may take, less if clients were told to go. The
+// caller holds mu.
+func (c *Conn) readUntil(deadline time.Time) error {
+	silence := c.settings.Limits.DrainSilence
+	switch {
+	case c.hurried && c.waiting:
+		deadline = time.Unix(1, 0)
+	case c.hurried && silence > 0:
+		if soon := time.Now().Add(silence); soon.Before(deadline) {
+			deadline = soon
+		}
+	}
+	c.until = deadline
+	return c.sock.SetReadDeadline(deadline)
 }
 
 func (c *Conn) isHurried() bool {

@@ -151,8 +151,8 @@ func TestKeptOrders(t *testing.T) {
 		t.Errorf("after a kill: %+v", s)
 	}
 	s = n.order(control.Order{Routes: control.Announced})
-	if s.Routes != control.Announced {
-		t.Errorf("%+v", s)
+	if s.Routes != control.Withdrawn || s.Order.Routes != control.Announced || s.Health.Up {
+		t.Errorf("resumed without a new proof of health: %+v", s)
 	}
 	r.await(long, prefix4, prefix6)
 	if _, err := os.Stat(file); !os.IsNotExist(err) {

@@ -34,11 +34,13 @@ const (
 type routesReport struct {
 	started, ended time.Time
 	machine        []string
-	bird, anymx    []time.Duration // from a withdrawal to the router's kernel without the route
-	killed         []time.Duration // from kill -9 of anymx-edge to the same
-	drain          time.Duration   // of the command
-	ledger         lab.Ledger
-	account        lab.Account
+	// From a withdrawal to the router's kernel without the routes: by BIRD's socket,
+	// by birdc, and by the speaker's socket.
+	bird, birdc, anymx []time.Duration
+	killed             []time.Duration // from kill -9 of anymx-edge to the same
+	drain              time.Duration   // of the command
+	ledger             lab.Ledger
+	account            lab.Account
 }
 
 // runRoutes brings up the lab and measures, with PoP a announcing beside a BIRD
@@ -51,7 +53,11 @@ func runRoutes(ctx context.Context, opts options, progress io.Writer) (text stri
 	// The clock is read where the kernel tells of a change: nothing may hold that
 	// up, and the speakers wait for it most of the time.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU()))
-	r := &routesReport{started: time.Now(), machine: describeMachine(opts.dir)}
+	dir, err := filepath.Abs(opts.dir)
+	if err != nil {
+		return "", err
+	}
+	r := &routesReport{started: time.Now(), machine: describeMachine(dir)}
 	l, err := lab.Up(ctx, lab.Options{Bin: filepath.Dir(opts.anymx), Beside: true})
 	if err != nil {
 		return "", err
@@ -120,7 +126,7 @@ func (w way) back(ctx context.Context, l *lab.Lab) error {
 	return nil
 }
 
-// withdraw measures withdrawals, the two speakers taking turns.
+// withdraw measures withdrawals, taking turns.
 func (r *routesReport) withdraw(ctx context.Context, l *lab.Lab, rounds int) error {
 	session, err := l.Beside.Session()
 	if err != nil {
@@ -135,6 +141,9 @@ func (r *routesReport) withdraw(ctx context.Context, l *lab.Lab, rounds int) err
 		return err
 	}
 	defer orders.conn.Close()
+	birdc := func(command string) func() error {
+		return func() error { return l.Beside.Birdc(ctx, command) }
+	}
 	order := func(routes control.Routes) func() error {
 		return func() error { return orders.send(routes) }
 	}
@@ -145,8 +154,12 @@ func (r *routesReport) withdraw(ctx context.Context, l *lab.Lab, rounds int) err
 			withdraw, again func() error
 		}{
 			{&r.bird, birdWay, bird("disable \"static*\""), bird("enable \"static*\"")},
+			{&r.birdc, birdWay, birdc("disable \"static*\""), birdc("enable \"static*\"")},
 			{&r.anymx, ownWay, order(control.Withdrawn), order(control.Announced)},
 		} {
+			// What was said last is acknowledged before the next word: Nagle's
+			// algorithm would have BIRD wait for that.
+			time.Sleep(60 * time.Millisecond)
 			began := time.Now()
 			if err := turn.withdraw(); err != nil {
 				return err
@@ -257,17 +270,18 @@ func (r *routesReport) markdown() string {
 		fmt.Fprintf(&out, "- %s\n", line)
 	}
 	fmt.Fprintf(&out, "- from the call until the router's kernel has neither the IPv4 nor the IPv6 route: `POST /v1/order` of the speaker's socket, beside\n"+
-		"  `disable` of static routes on the control socket of a BIRD with the same kind of link and sessions; %d rounds each, taking turns\n", len(r.anymx))
-	fmt.Fprint(&out, "\n| | BIRD | anymx | ratio | to reach | reached |\n|---|---:|---:|---|---|---|\n")
+		"  `disable` of static routes by `birdc` and straight on the control socket of a BIRD with the same kind of link and sessions; %d rounds\n"+
+		"  each, taking turns\n", len(r.anymx))
+	fmt.Fprint(&out, "\n| withdrawal, ms | BIRD, its socket | BIRD, `birdc` | anymx | to BIRD's socket | to `birdc` | to reach | reached |\n|---|---:|---:|---:|---|---|---|---|\n")
 	for _, p := range []float64{0.5, 0.99} {
-		bird, own := milliseconds(r.bird, p), milliseconds(r.anymx, p)
-		fmt.Fprintf(&out, "| withdrawal, p%.0f, ms | %s | %s | %s | not slower | %s |\n", p*100, figure(bird), figure(own),
-			ratioText(own/bird, false), pick(own <= bird, "yes", "no"))
+		socket, birdc, own := milliseconds(r.bird, p), milliseconds(r.birdc, p), milliseconds(r.anymx, p)
+		fmt.Fprintf(&out, "| p%.0f | %s | %s | %s | %s | %s | not slower than `birdc` | %s |\n", p*100, figure(socket), figure(birdc), figure(own),
+			ratioText(own/socket, false), ratioText(own/birdc, false), pick(own <= birdc, "yes", "no"))
 	}
+	fmt.Fprint(&out, "\n| `kill -9` of anymx-edge until the same, ms | anymx | to reach | reached |\n|---|---:|---|---|\n")
 	for _, p := range []float64{0.5, 0.99} {
 		own := milliseconds(r.killed, p)
-		fmt.Fprintf(&out, "| `kill -9` of anymx-edge, p%.0f of %d, ms | | %s | | ≤ 1000 | %s |\n", p*100, len(r.killed), figure(own),
-			pick(own <= 1000, "yes", "no"))
+		fmt.Fprintf(&out, "| p%.0f of %d | %s | ≤ 1000 | %s |\n", p*100, len(r.killed), figure(own), pick(own <= 1000, "yes", "no"))
 	}
 	fmt.Fprintf(&out, "\nA drain with 100 sessions that send took %s: %d messages acknowledged in %s, %d lost, %d doubled; clients repeated %d transactions after a lost\n"+
 		"connection and %d after a 421. The longest that one session was without an acknowledgement was %s, the mean of the longest of each %s.\n",

@@ -207,3 +207,9 @@ func (b *BIRD) Ask(command string) (string, error) {
 	defer s.Close()
 	return s.Ask(command)
 }
+
+// Birdc has `birdc`, as a process of its own, ask BIRD, as an operator does.
+func (b *BIRD) Birdc(ctx context.Context, command string) error {
+	_, err := output(ctx, "birdc", "-s", b.socket, command)
+	return err
+}

@@ -127,6 +127,7 @@ control = "%[2]s/run/net.sock"
 graceful = "3s"
 converge = "2s"
 sessions = "20s"
+silence = "3s"
 flush = "1m"
 
 [bgp]
