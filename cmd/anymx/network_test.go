@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"net/netip"
 	"time"
 
@@ -84,7 +85,7 @@ func drained(n *controltest.Node) {
 // drainsHeld keeps a message that is held.
 func drainsHeld(n *controltest.Node) {
 	controltest.OnNetwork(n)
-	held, _ := n.Show(nil, controltest.ID(3))
+	held, _ := n.Show(context.Background(), controltest.ID(3))
 	n.Clear()
 	n.Add(held)
 	n.OnDrain = func(s *control.Status) {
