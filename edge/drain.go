@@ -68,7 +68,7 @@ func (d *drain) start() {
 		d.phase, d.since, d.takes = control.Running, time.Now(), true
 		d.mu.Unlock()
 		if state != nil {
-			d.announce()
+			d.announce(state.Began)
 		}
 		return
 	}
@@ -77,11 +77,11 @@ func (d *drain) start() {
 	status := &control.DrainStatus{Reason: state.Reason, Began: state.Began}
 	if !state.Drained {
 		d.set(control.Draining, status)
-		d.begin(false)
+		d.begin(false, true)
 		return
 	}
 	d.set(control.Drained, status)
-	d.walk = newWalk()
+	d.walk = newWalk(true)
 	d.walk.cancel()
 	close(d.walk.done)
 	if d.o.speaker != nil {
@@ -89,9 +89,10 @@ func (d *drain) start() {
 	}
 }
 
-// begin starts a walk. d.changing is held.
-func (d *drain) begin(now bool) {
-	w := newWalk()
+// begin starts a walk, of which the speaker is told to keep its part if ours is
+// on disk. d.changing is held.
+func (d *drain) begin(now, keep bool) {
+	w := newWalk(keep)
 	w.course = course{routes: d.o.speaker != nil, attracts: d.accepting() == nil, now: now}
 	d.walk = w
 	go func() {
@@ -155,7 +156,7 @@ func (d *drain) request(r control.DrainRequest) error {
 	}
 	if d.walk == nil {
 		d.set(control.Draining, &control.DrainStatus{Reason: state.Reason, Began: state.Began})
-		d.begin(r.Now)
+		d.begin(r.Now, unkept == nil)
 		return unkept
 	}
 	d.mu.Lock()
@@ -185,7 +186,7 @@ func (d *drain) resume() error {
 		program.Status(string(control.Running))
 		d.o.log.Info("in service again")
 	}
-	d.announce() // also where the node was in service: the speaker may have an order of its own
+	d.announce(time.Now()) // also where the node was in service: the speaker may have an order of its own
 	return nil
 }
 
@@ -208,9 +209,9 @@ func (d *drain) revoke() error {
 
 // announce orders the speaker to announce the routes, once the node has proven
 // its health.
-func (d *drain) announce() {
+func (d *drain) announce(resumed time.Time) {
 	if d.o.speaker != nil {
-		d.o.speaker.order(control.Order{Routes: control.Announced, Reason: "resumed", Keep: true})
+		d.o.speaker.order(control.Order{Routes: control.Announced, Reason: "resumed", Keep: true, Given: resumed})
 	}
 }
 

@@ -300,6 +300,50 @@ func TestDrainWithoutDisk(t *testing.T) {
 	}
 }
 
+// A resume that the speaker never heard of does not undo an order that the
+// operator gave it later, while this program was away.
+func TestOldResumeIsOvertaken(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := newStandingFile(dir).write(standing{Began: time.Now().Add(-time.Hour), Resumed: true}); err != nil {
+		t.Fatal(err)
+	}
+	sp := announcing()
+	sp.State.Order, sp.State.Ordered = control.Order{Routes: control.Withdrawn, Keep: true}, time.Now()
+	sp.State.Routes = control.Withdrawn
+	r := newRig(t, rigOptions{dir: dir, speaker: sp})
+	eventually(t, "the order is given up", func() bool { o, _ := r.drain.o.speaker.want(); return o == nil })
+	eventually(t, "nothing is left on disk", func() bool { return r.onDisk() == nil })
+	if s := r.drain.o.speaker.view(); s.Status != nil && s.Status.Routes != control.Withdrawn {
+		t.Errorf("%+v", s.Status)
+	}
+}
+
+// A client that comes to a drained node is not something that is left of it; a
+// router that may still send traffic is.
+func TestWhatIsLeftOfADrainedNode(t *testing.T) {
+	t.Parallel()
+	sp := announcing()
+	sp.OnAsk = func(s *control.SpeakerStatus) { s.Peers[1].Confirmed = s.Routes != control.Withdrawn }
+	limits := quick
+	limits.Confirm = 200 * ms
+	r := newRig(t, rigOptions{speaker: sp, limits: limits})
+	r.request(control.DrainRequest{})
+	r.phase(control.Drained)
+	c, err := net.Dial("tcp", r.smtp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	left := func() []string {
+		s := control.Status{Phase: control.Drained, Drain: r.drain.view(), Speaker: r.drain.o.speaker.view()}
+		return s.Left(time.Now())
+	}
+	if got := left(); len(got) != 1 || !strings.Contains(got[0], "1 of 2 peers confirmed the withdrawal") {
+		t.Errorf("left: %q", got)
+	}
+}
+
 // TestDrainAndResume walks all the steps with a client in a transaction, and
 // back.
 func TestDrainAndResume(t *testing.T) {

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -165,8 +166,11 @@ func newSpeaker(socket string, log *slog.Logger) *speaker {
 	return s
 }
 
-// order makes o what is wanted.
+// order makes o what is wanted, from now on unless it says since when.
 func (s *speaker) order(o control.Order) {
+	if o.Given.IsZero() {
+		o.Given = time.Now()
+	}
 	s.wanting.Lock()
 	s.wanted, s.heard = &o, false
 	s.wanting.Unlock()
@@ -199,6 +203,24 @@ func (s *speaker) took(o *control.Order) {
 	}
 }
 
+// overtaken notes that the speaker has a later order than o, which somebody gave
+// it while this node was away. An old wish to be announced ends there; what keeps
+// routes back is given anew, because that is how the node stands now.
+func (s *speaker) overtaken(o *control.Order) {
+	s.log.Warn("anymx-bgp has a later order", "routes", o.Routes, "given", o.Given)
+	if o.Routes == control.Announced {
+		s.took(o)
+		return
+	}
+	s.wanting.Lock()
+	defer s.wanting.Unlock()
+	if s.wanted == o {
+		again := *o
+		again.Given = time.Now()
+		s.wanted, s.heard = &again, false
+	}
+}
+
 // askOrOrder gives the order that the speaker does not have, else asks.
 func (s *speaker) askOrOrder(ctx context.Context) (control.SpeakerStatus, error) {
 	o, heard := s.want()
@@ -209,6 +231,10 @@ func (s *speaker) askOrOrder(ctx context.Context) (control.SpeakerStatus, error)
 		}
 	}
 	status, err := s.client.Order(ctx, *o)
+	if errors.Is(err, &control.Error{Code: control.Overtaken}) {
+		s.overtaken(o)
+		return s.client.Status(ctx)
+	}
 	if err != nil {
 		return status, fmt.Errorf("the order %q is not taken: %w", o.Routes, err)
 	}

@@ -105,7 +105,7 @@ func routesNote(n *control.Neighbour[control.SpeakerStatus], wanted *control.Ord
 	}
 }
 
-// maxOrderReason is the longest reason that a speaker takes, in octets.
+// maxOrderReason is how much of a reason an order has, in octets; a speaker takes more.
 const maxOrderReason = 200
 
 // orderReason is a drain's reason as the speaker takes it.

@@ -77,17 +77,6 @@ func (n *Node) coreStatus() []control.CoreStatus {
 	return list
 }
 
-// Ready is nil if a message can be accepted and stored now.
-func (n *Node) Ready(ctx context.Context) error {
-	if err := n.drain.accepting(); err != nil {
-		return err
-	}
-	if err := n.spool.Accepting(); err != nil {
-		return err
-	}
-	return n.spool.Probe(ctx)
-}
-
 // Drain begins to take the node out of service.
 func (n *Node) Drain(_ context.Context, r control.DrainRequest) error { return n.drain.request(r) }
 

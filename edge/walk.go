@@ -20,8 +20,8 @@ type walk struct {
 }
 
 // newWalk is a walk that was asked for, and is on disk.
-func newWalk() *walk {
-	w := &walk{keep: true, hurry: make(chan struct{}), done: make(chan struct{})}
+func newWalk(keep bool) *walk {
+	w := &walk{keep: keep, hurry: make(chan struct{}), done: make(chan struct{})}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	return w
 }

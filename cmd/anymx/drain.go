@@ -35,8 +35,8 @@ If anymx-edge does not answer, and the config has a section [bgp], the BGP
 speaker is ordered to withdraw, and to keep that order until 'anymx resume'.
 
 Exit codes:
-  0    drained: no message is in the spool but those that are held, which are
-       listed
+  0    drained: every router has acknowledged it, and no message is in the spool
+       but those that are held, which are listed
   1    not drained: the wait ended before, messages are left, or anymx-edge does
        not answer and its speaker has withdrawn; it is said what is left
   3    neither the node nor, if there is one, its speaker answers

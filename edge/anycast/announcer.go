@@ -177,11 +177,23 @@ func (a *Announcer) Order(ctx context.Context, o control.Order) (control.Speaker
 		return control.SpeakerStatus{}, &control.Error{Code: control.BadRequest, Text: text}
 	}
 	o.Keep = o.Keep || o.Routes == control.Announced
+	if err := ctx.Err(); err != nil {
+		return control.SpeakerStatus{}, err // whoever gave it has given it up, and may have given another since
+	}
 	now := time.Now()
+	at := now
+	if !o.Given.IsZero() && o.Given.Before(now) {
+		at = o.Given
+	}
+	o.Given = time.Time{}
 	a.mu.Lock()
+	if kept := a.orders.kept.at; o.Keep && at.Before(kept) && !kept.After(now) { // or else the clock was set back
+		a.mu.Unlock()
+		return control.SpeakerStatus{}, errOvertaken
+	}
 	less := rank(o.Routes) <= rank(a.orders.inForce().Routes)
 	if !o.Keep || less {
-		a.orders = a.orders.with(o, now)
+		a.orders = a.orders.with(o, at)
 		a.settle()
 	}
 	if o.Keep {
@@ -193,7 +205,7 @@ func (a *Announcer) Order(ctx context.Context, o control.Order) (control.Speaker
 		return a.Status(), nil
 	}
 	runtime.Gosched() // sessions write what has changed before this goroutine is at the disk
-	err := a.keep(ctx, standing{Order: o, at: now}, number)
+	err := a.keep(ctx, standing{Order: o, at: at}, number)
 	switch {
 	case errors.Is(err, errOvertaken):
 		return control.SpeakerStatus{}, err
@@ -205,8 +217,9 @@ func (a *Announcer) Order(ctx context.Context, o control.Order) (control.Speaker
 	return a.Status(), nil
 }
 
-// errOvertaken is for orders that waited for the disk while a later one came.
-var errOvertaken = &control.Error{Code: control.Unavailable, Text: "a later order has come in between"}
+// errOvertaken is for orders that a later one has overtaken, on their way or
+// while they waited for the disk.
+var errOvertaken = &control.Error{Code: control.Overtaken, Text: "a later order holds, or is about to"}
 
 // keep writes an order to disk, unless a later one is to be written, and has it
 // hold.

@@ -23,8 +23,7 @@ type record struct {
 	At      time.Time     `json:"at"`
 }
 
-// maxRecord bounds the file, in octets; a reason has no more than 64 KiB on its
-// way in.
+// maxRecord bounds the file, in octets; a reason has no more than maxReason.
 const maxRecord = 1 << 20
 
 // openOrderFile makes the directory that the file is in. It must be there before

@@ -1,6 +1,8 @@
 package anycast
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -259,4 +261,31 @@ func TestOrderOnADiskThatHangs(t *testing.T) {
 		t.Errorf("%v, %s", err, announces(a))
 	}
 	<-a.writing
+}
+
+// An order that was long on its way does not undo a later one, unless the clock
+// was set back since.
+func TestOrderOfYesterday(t *testing.T) {
+	a := newTestAnnouncer(t)
+	healthy(a)
+	old := kept(control.Announced)
+	old.Given = time.Now().Add(-time.Hour)
+	if _, err := a.Order(t.Context(), kept(control.Withdrawn)); err != nil {
+		t.Fatal(err)
+	}
+	_, err := a.Order(t.Context(), old)
+	if !errors.Is(err, errOvertaken) || a.Status().Order.Routes != control.Withdrawn {
+		t.Errorf("%v, %+v", err, a.Status().Order)
+	}
+	a.mu.Lock()
+	a.orders.kept.at = time.Now().Add(time.Hour)
+	a.mu.Unlock()
+	if s, err := a.Order(t.Context(), kept(control.Announced)); err != nil || s.Order.Routes != control.Announced {
+		t.Errorf("with a clock that was set back: %v, %+v", err, s.Order)
+	}
+	given, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := a.Order(given, kept(control.Withdrawn)); err == nil || a.Status().Order.Routes != control.Announced {
+		t.Errorf("given up: %v, %+v", err, a.Status().Order)
+	}
 }

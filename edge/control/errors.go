@@ -24,6 +24,7 @@ const (
 	BadConfig   Code = "invalid_config" // 422: reload found problems and changed nothing
 	Internal    Code = "internal"       // 500
 	Unavailable Code = "unavailable"    // 503: starting, stopping, or out of time
+	Overtaken   Code = "overtaken"      // 409: a later order is in force, or about to be
 )
 
 // httpStatus is the HTTP status of a code.
@@ -37,6 +38,8 @@ func (c Code) httpStatus() int {
 		return http.StatusRequestEntityTooLarge
 	case BadConfig:
 		return http.StatusUnprocessableEntity
+	case Overtaken:
+		return http.StatusConflict
 	case Unavailable:
 		return http.StatusServiceUnavailable
 	}

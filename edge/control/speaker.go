@@ -26,6 +26,10 @@ type Order struct {
 	// is how a restart of the mail program ends it. An order to announce is
 	// always kept: it removes what was on disk.
 	Keep bool `json:"keep,omitempty"`
+	// Given is when the order was given, which may be long before it arrives: one
+	// that is to be kept is refused as Overtaken if a later one is kept already.
+	// Zero: now. A status has it in Ordered.
+	Given time.Time `json:"given,omitzero"`
 }
 
 // SpeakerStatus is the BGP speaker at one moment: GET /v1/status of its socket,

@@ -165,13 +165,37 @@ func (s Status) Left(now time.Time) []string {
 		}
 		left = append(left, text)
 	}
-	if d.Sessions > 0 {
+	if d.Sessions > 0 && s.Phase != Drained { // who comes to a drained node hears 421 and goes
 		left = append(left, "open: "+counted(int64(d.Sessions), "session"))
+	}
+	if trouble := s.drawing(); trouble != "" {
+		left = append(left, trouble)
 	}
 	if waiting := d.Messages - d.Held; waiting > 0 {
 		left = append(left, "not handed over to core: "+counted(waiting, "message")+s.coreTrouble())
 	}
 	return left
+}
+
+// drawing says why routers may still send traffic to a node that is drained; ""
+// if they don't.
+func (s *Status) drawing() string {
+	if s.Phase != Drained || s.Speaker == nil {
+		return ""
+	}
+	said := s.Speaker.Status
+	switch {
+	case s.Speaker.Problem != "":
+		return "routes: the BGP speaker does not answer: " + Clean(s.Speaker.Problem)
+	case said == nil:
+		return "routes: the BGP speaker has not answered yet"
+	case said.Routes != Withdrawn:
+		return "routes: still " + Clean(string(said.Routes))
+	}
+	if confirmed, established := said.Confirmed(); confirmed < established {
+		return "routes: " + confirmedText(confirmed, established) + " the withdrawal"
+	}
+	return ""
 }
 
 // coreTrouble says why core takes no messages; "" if it seems to.

@@ -235,7 +235,10 @@ func (c *Conn) start() {
 			return
 		}
 	}
-	early := limits.BannerDelay > 0 && c.speaksWithin(limits.BannerDelay) || len(c.in.unread()) > 0
+	early := false
+	if !c.registry.draining.Load() { // who is to hear 421 need not wait for it
+		early = limits.BannerDelay > 0 && c.speaksWithin(limits.BannerDelay) || len(c.in.unread()) > 0
+	}
 	switch {
 	case c.registry.draining.Load():
 		c.refuseBanner("421 4.3.2", "is going out of service, try again", "draining")

@@ -120,6 +120,17 @@ func TestDrainOfTheSilent(t *testing.T) {
 	}
 }
 
+// TestDrainDoesNotDelay tells 421 at once where a banner would be waited for.
+func TestDrainDoesNotDelay(t *testing.T) {
+	s := serve(t, Settings{Limits: Limits{BannerDelay: 5 * time.Second}}, false)
+	s.registry.SetDraining(true)
+	began := time.Now()
+	s.talk("", 0).gone("421 4.3.2 ")
+	if took := time.Since(began); took > 4*time.Second {
+		t.Errorf("told after %s", took)
+	}
+}
+
 // TestDrainIsGivenUp lets a client in a transaction end it, and then go, though
 // others are served again.
 func TestDrainIsGivenUp(t *testing.T) {

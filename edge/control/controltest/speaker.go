@@ -55,6 +55,10 @@ func (s *Speaker) order(r *http.Request) (any, error) {
 	if s.OrderErr != nil {
 		return nil, s.OrderErr
 	}
+	if o.Keep && s.State.Order.Keep && !o.Given.IsZero() && o.Given.Before(s.State.Ordered) {
+		return nil, &control.Error{Code: control.Overtaken, Text: "a later order holds"}
+	}
+	o.Given = time.Time{}
 	s.State.Order, s.State.Ordered = o, Now
 	if o.Routes != control.Announced || s.State.Health.Up {
 		s.State.Routes, s.State.Since, s.State.Reason = o.Routes, Now, "healthy"
