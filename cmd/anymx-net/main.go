@@ -17,8 +17,9 @@ func main() {
 	program.Program{
 		Name: "anymx-net", Does: "anymx-net puts a node's addresses, rules, routes and tunnel in place, and keeps them so.",
 		Help: `-plan needs no privilege. It exits with 0 if there is nothing to do, with 3 if
-there is something.
--remove is for a node that leaves service for good. What others made stays.
+there is something. It does not look at the tunnel's keys, peers and MTU.
+-remove is for a node that leaves service for good. What others made stays. It
+errs if something remains, and names it.
 
 Signals: TERM and INT end it, and everything stays in place; HUP reads the config
 and the keys again. It needs CAP_NET_ADMIN.

@@ -159,7 +159,9 @@ func TestWithoutCapability(t *testing.T) {
 		t.Errorf("-plan: exit code %d, error %q", code, errs)
 	}
 	for _, line := range []string{
-		"ip link add dev wg-core type wireguard # or a TUN, if the kernel has no WireGuard\nip -4 route add unreachable 10.77.0.0/24 metric 4000000000 proto 125\n",
+		"ip link add dev wg-core type wireguard # or a TUN, if the kernel has no WireGuard\nip -4 route add unreachable default table 3325256714 metric 4000000000 proto 125\n",
+		"ip -4 route add unreachable 10.77.0.0/24 metric 4000000000 proto 125\n",
+		"ip -4 address add 198.51.100.10/32 dev eth0 proto 125\n", "ip -4 route add 198.51.100.0/24 dev eth0 metric 3999999999 proto 125\n",
 		"ip -4 address add 192.0.2.25/32 dev lo scope host proto 125\n",
 		"ip -4 route add 10.77.0.0/24 dev wg-core proto 125 # there is no device wg-core yet\n",
 		"ip -4 rule add from 198.51.100.10 lookup 3325256714 priority 2550 proto 125\n",
@@ -217,6 +219,34 @@ func TestKilledRestartedRemoved(t *testing.T) {
 	}
 	if out, errs, code := node.once(",+net_admin", "-remove"); code != 0 || out != "" {
 		t.Errorf("-remove again: exit code %d, %s%s", code, out, errs)
+	}
+}
+
+// -remove needs no directory of the socket: where it is missing nobody runs. What
+// it cannot take away it names.
+func TestRemove(t *testing.T) {
+	node, _ := pair(t)
+	node.settle()
+	before := node.all()
+	node.start(func(s control.NetworkStatus) bool { return len(s.Things) > 0 }).end(syscall.SIGKILL)
+	text, err := os.ReadFile(node.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The tunnel has another name by now, too.
+	gone := strings.NewReplacer(node.socket(), filepath.Join(node.dir, "gone", "net.sock"), "wg-core", "wg-new").Replace(string(text))
+	node.write("anymx.toml", gone)
+	node.ip("route add blackhole 10.99.0.0/24 proto 125")
+	out, errs, code := node.once(",+net_admin", "-remove")
+	if code != 1 || !strings.Contains(errs, "10.99.0.0/24 could not be taken away: it is still there") || !strings.HasPrefix(out, "ip link del dev wg-core\n") {
+		t.Errorf("-remove: exit code %d, %s%s", code, out, errs)
+	}
+	node.ip("route del blackhole 10.99.0.0/24")
+	if out, errs, code := node.once(",+net_admin", "-remove"); code != 0 || out != "" {
+		t.Errorf("-remove again: exit code %d, %s%s", code, out, errs)
+	}
+	if removed := node.all(); removed != before {
+		t.Errorf("before all\n%s\nafter -remove\n%s", before, removed)
 	}
 }
 

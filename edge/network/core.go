@@ -73,17 +73,16 @@ func (c *core) begin(ctx context.Context) (*tunnel.Tunnel, error) {
 // run holds the tunnel open until ctx ends. opened is what open returned before,
 // nil if it failed. What is there stays there.
 func (c *core) run(ctx context.Context, opened *tunnel.Tunnel) {
-	for ctx.Err() == nil {
-		if opened == nil {
+	for {
+		for opened == nil {
 			select {
 			case <-ctx.Done():
 				return
 			case <-time.After(again):
 			}
 			opened = c.open(ctx)
-			continue
 		}
-		err := opened.Run(ctx)
+		err := opened.Run(ctx) // returns at once if ctx has ended meanwhile
 		c.mu.Lock()
 		c.tunnel, c.problem = nil, err
 		c.mu.Unlock()

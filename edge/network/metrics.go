@@ -13,6 +13,7 @@ import (
 var (
 	descThings   = describe("anymx_net_things", "Addresses, routes and rules that the config asks for.", "kind", "present")
 	descRepairs  = describe("anymx_net_repairs_total", "Things put back that others had changed or taken away.")
+	descRetries  = describe("anymx_net_retries_total", "Tries of addresses that another host had.")
 	descFought   = describe("anymx_net_fought_things", "Things that something else takes away again and again.")
 	descCompared = describe("anymx_net_compared_timestamp_seconds", "When config and kernel were last compared.")
 
@@ -31,7 +32,7 @@ type gauges struct{ *network }
 
 // Describe names the metrics.
 func (g gauges) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descThings, descRepairs, descFought, descCompared, descUp, descMTU, descHandshake, descBytes} {
+	for _, d := range []*prometheus.Desc{descThings, descRepairs, descRetries, descFought, descCompared, descUp, descMTU, descHandshake, descBytes} {
 		to <- d
 	}
 }
@@ -53,6 +54,7 @@ func (g gauges) Collect(to chan<- prometheus.Metric) {
 		send(descThings, prometheus.GaugeValue, float64(n), labels[:]...)
 	}
 	send(descRepairs, prometheus.CounterValue, float64(p.Repaired))
+	send(descRetries, prometheus.CounterValue, float64(p.Retried))
 	send(descFought, prometheus.GaugeValue, float64(p.Fought))
 	if !p.Compared.IsZero() {
 		send(descCompared, prometheus.GaugeValue, float64(p.Compared.UnixMilli())/1000)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 
 	"anymx/edge/control"
@@ -18,8 +19,9 @@ import (
 const Something program.Code = 3
 
 // Plan writes what Run would do at its start, one line for each step, as `ip`
-// would take it. It changes nothing and needs no privilege. It returns nil if there
-// is nothing to do, and Something if there is.
+// would take it. It changes nothing and needs no privilege, and so it does not look
+// at the tunnel's keys, peers and MTU, which only who may change them may read. It
+// returns nil if there is nothing to do, and Something if there is.
 func Plan(env *program.Env, w io.Writer) error {
 	plumbing, err := plumb.Open(plumb.Options{})
 	if err != nil {
@@ -54,33 +56,43 @@ func exists(device string) bool {
 }
 
 // Remove takes away what was made here and nothing else, and writes each step. It
-// errs if anymx-net runs, which would put everything back.
+// errs if anymx-net runs, which would put everything back, and if something
+// remains, which it names.
 func Remove(ctx context.Context, env *program.Env, w io.Writer) error {
 	if err := privilege(); err != nil {
 		return err
 	}
 	socket, err := control.Listen(env.Config.Net.Control) // held until the end, so that none starts meanwhile
-	if errors.Is(err, control.ErrSocketLive) {
+	switch {
+	case errors.Is(err, control.ErrSocketLive):
 		return errors.New("anymx-net runs, and would put everything back: stop it first")
-	}
-	if err != nil {
+	case errors.Is(err, fs.ErrNotExist): // without the socket's directory none can run
+	case err != nil:
 		return err
+	default:
+		defer socket.Close()
 	}
-	defer socket.Close()
 	plumbing, err := plumb.Open(plumb.Options{})
 	if err != nil {
 		return err
 	}
 	defer plumbing.Close()
-	var kept error
-	if t := env.Config.Tunnel; t != nil && exists(t.Interface) {
-		if kept = tunnel.Remove(t.Interface); kept == nil {
-			fmt.Fprintf(w, "ip link del dev %s\n", t.Interface)
-		}
+	var device string
+	if t := env.Config.Tunnel; t != nil {
+		device = t.Interface
+	}
+	removed, kept := tunnel.Remove(device)
+	for _, name := range removed {
+		fmt.Fprintf(w, "ip link del dev %s\n", name)
 	}
 	steps, err := plumbing.Set(ctx, nil)
 	for _, step := range steps {
 		fmt.Fprintln(w, step)
 	}
-	return errors.Join(kept, err)
+	errs := []error{kept, err}
+	left := plumbing.Status()
+	for _, problem := range remains(left, len(left.Left)) {
+		errs = append(errs, errors.New(problem))
+	}
+	return errors.Join(errs...)
 }

@@ -82,6 +82,19 @@ func complaints(p plumb.Status) []string {
 	if missing > told {
 		problems = append(problems, fmt.Sprintf("and %d more are missing", missing-told))
 	}
+	return append(problems, remains(p, told)...)
+}
+
+// remains names what is not wanted any more and could not be taken away, up to
+// most things.
+func remains(p plumb.Status, most int) []string {
+	var problems []string
+	for i, s := range p.Left {
+		if i == most {
+			return append(problems, fmt.Sprintf("and %d more could not be taken away", len(p.Left)-most))
+		}
+		problems = append(problems, fmt.Sprintf("%s %s could not be taken away: %s", s.Kind(), s, s.Problem))
+	}
 	return problems
 }
 

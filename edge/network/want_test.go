@@ -58,7 +58,9 @@ func TestWants(t *testing.T) {
 		"nothing": {config: "[core]\naddresses = [\"192.0.2.1:25\"]\n"},
 		"all": {config: whole, want: []string{
 			"service: 192.0.2.25/32 dev lo scope host",
-			"source: 198.51.100.10/24 dev eth0",
+			"source: 198.51.100.10/32 dev eth0",
+			"source: 198.51.100.0/24 dev eth0 metric 3999999999",
+			"source: unreachable default table 3325256714 metric 4000000000",
 			"source: default via 198.51.100.1 dev eth0 onlink table 3325256714",
 			"source: from 198.51.100.10 lookup 3325256714 priority 2550",
 			"tunnel: unreachable 10.77.0.0/24 metric 4000000000",

@@ -12,7 +12,8 @@
 //     away, and the `unreachable` routes come first and go last.
 //  4. Run listens to what the kernel tells of changes, compares again, and puts
 //     back what others changed or took away. What is taken away again and again
-//     is put back after longer and longer pauses.
+//     is put back after longer and longer pauses. An IPv6 address that another
+//     host has is tried again as often as all is compared.
 //
 // Whose a thing is, the kernel itself keeps: everything that is made here bears
 // Protocol, in the attribute that routes, rules and addresses have for that. So
@@ -29,8 +30,9 @@ package plumb
 
 // Protocol marks what is made here: the protocol number of routes
 // (rtm_protocol), rules (FRA_PROTOCOL, Linux 4.17) and addresses (IFA_PROTO,
-// Linux 5.18). 125 is given to nobody by the kernel's rtnetlink.h (0 to 18, 42, 84, 99 and 186 to 192), by iproute2's rt_protos, by FRR (193 to
-// 197) or by network plugins of containers (80). The kernel does not act on it.
+// Linux 5.18). 125 is given to nobody by the kernel's rtnetlink.h (0 to 18, 42,
+// 84, 99 and 186 to 192), by iproute2's rt_protos, by FRR (193 to 197) or by
+// network plugins of containers (80). The kernel does not act on it.
 // An older kernel does not keep it for addresses: they work, and stay when they
 // are not wanted any more.
 const Protocol = 125

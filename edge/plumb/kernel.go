@@ -37,10 +37,13 @@ func openKernel() (*kernel, error) {
 	}
 	k := &kernel{sockets: map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: s}}}
 	wait := unix.NsecToTimeval(int64(netlinkTimeout))
-	err = errors.Join(s.SetReceiveTimeout(&wait), s.SetSendTimeout(&wait),
-		// Lists are then filtered by the kernel (Linux 4.20), and a table of a million routes costs nothing.
-		unix.SetsockoptInt(s.GetFd(), unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1))
-	if err != nil {
+	// Lists are then filtered by the kernel: it walks through a table of a
+	// million routes, but hands over ours alone.
+	err = unix.SetsockoptInt(s.GetFd(), unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1)
+	if errors.Is(err, unix.ENOPROTOOPT) {
+		err = fmt.Errorf("this kernel is too old, Linux 4.20 is needed: %w", err)
+	}
+	if err = errors.Join(err, s.SetReceiveTimeout(&wait), s.SetSendTimeout(&wait)); err != nil {
 		k.close()
 		return nil, fmt.Errorf("netlink socket: %w", err)
 	}

@@ -35,7 +35,8 @@ func (k *kernel) addresses(devices links) ([]found, error) {
 			a.Deprecated = preferred(attributes[unix.IFA_CACHEINFO]) == 0
 		}
 		proto := attributes[ifaProto]
-		have = append(have, found{Thing: a, ours: len(proto) == 1 && proto[0] == Protocol, duplicate: flags&unix.IFA_F_DADFAILED != 0})
+		have = append(have, found{Thing: a, ours: len(proto) == 1 && proto[0] == Protocol,
+			duplicate: flags&unix.IFA_F_DADFAILED != 0, tentative: flags&unix.IFA_F_TENTATIVE != 0})
 	}
 	return have, nil
 }

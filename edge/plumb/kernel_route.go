@@ -1,7 +1,9 @@
 package plumb
 
 import (
+	"errors"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -81,28 +83,51 @@ func routeMessage(devices links, r Route) []nl.NetlinkRequestData {
 func (k *kernel) rules(links) ([]found, error) {
 	var have []found
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		filter := &nl.RtMsg{}
-		filter.Family = family
-		messages, err := k.list(unix.RTM_GETRULE, unix.RTM_NEWRULE, filter)
+		some, err := k.rulesOf(family)
 		if err != nil {
 			return nil, err
 		}
-		for _, m := range messages {
-			header := nl.DeserializeRtMsg(m)
-			attributes, err := attributesOf(m[header.Len():])
-			if err != nil {
-				return nil, err
-			}
-			if rule, ours, ok := ruleOf(header, attributes); ok && header.Family == family {
-				have = append(have, found{Thing: rule, ours: ours})
-			}
+		have = append(have, some...)
+	}
+	return have, nil
+}
+
+// rulesOf lists the rules of a family. One that the kernel has not has none.
+func (k *kernel) rulesOf(family uint8) ([]found, error) {
+	filter := &nl.RtMsg{}
+	filter.Family = family
+	messages, err := k.list(unix.RTM_GETRULE, unix.RTM_NEWRULE, filter)
+	if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) {
+		return nil, nil // as with ipv6.disable=1
+	}
+	if err != nil {
+		return nil, err
+	}
+	var have []found
+	for _, m := range messages {
+		header := nl.DeserializeRtMsg(m)
+		attributes, err := attributesOf(m[header.Len():])
+		if err != nil {
+			return nil, err
+		}
+		if rule, ours, ok := ruleOf(header, attributes); ok && header.Family == family {
+			have = append(have, found{Thing: rule, ours: ours})
 		}
 	}
 	return have, nil
 }
 
-// ruleOf reads a rule. Another's that asks for more than a prefix is none of the
-// kind that is known here.
+// plain are the attributes of a rule that asks for a prefix and no more.
+var plain = []uint16{
+	nl.FRA_SRC, nl.FRA_DST, nl.FRA_PRIORITY, nl.FRA_TABLE, nl.FRA_PROTOCOL, nl.FRA_PAD, nl.FRA_SUPPRESS_PREFIXLEN,
+}
+
+// nothingSuppressed is -1, which the kernel says of a rule that passes over no
+// route.
+const nothingSuppressed = 0xffffffff
+
+// ruleOf reads a rule. Another's that asks for more than a prefix, by whatever
+// attribute, is none of the kind that is known here.
 func ruleOf(header *nl.RtMsg, attributes map[uint16][]byte) (r Rule, ours, known bool) {
 	proto := attributes[nl.FRA_PROTOCOL]
 	ours = len(proto) == 1 && proto[0] == Protocol
@@ -116,12 +141,13 @@ func ruleOf(header *nl.RtMsg, attributes map[uint16][]byte) (r Rule, ours, known
 	if ours {
 		return r, true, r.selector().IsValid()
 	}
-	for _, more := range []uint16{
-		nl.FRA_FWMARK, nl.FRA_IIFNAME, nl.FRA_OIFNAME, nl.FRA_UID_RANGE, nl.FRA_IP_PROTO, nl.FRA_SPORT_RANGE, nl.FRA_DPORT_RANGE,
-	} {
-		if _, there := attributes[more]; there {
+	for attribute := range attributes {
+		if !slices.Contains(plain, attribute) {
 			return r, false, false
 		}
+	}
+	if least, there := attributes[nl.FRA_SUPPRESS_PREFIXLEN]; there && number(least) != nothingSuppressed {
+		return r, false, false
 	}
 	return r, false, r.selector().IsValid() && header.Type == unix.RTN_UNICAST && header.Flags == 0 && header.Tos == 0
 }

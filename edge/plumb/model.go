@@ -83,13 +83,10 @@ func (r Route) Device() string { return r.Dev }
 // Device is "".
 func (r Rule) Device() string { return "" }
 
-// place: the kernel has an IPv4 address once for each length, and an IPv6
-// address once, on each device.
+// place: an address is on a device once. The kernel could have an IPv4 address
+// with several lengths, but one serves, whoever gave it.
 func (a Address) place() Thing {
-	if a.Prefix.Addr().Is6() {
-		return Address{Prefix: netip.PrefixFrom(a.Prefix.Addr(), 128), Dev: a.Dev}
-	}
-	return Address{Prefix: a.Prefix, Dev: a.Dev}
+	return Address{Prefix: netip.PrefixFrom(a.Prefix.Addr(), a.Prefix.Addr().BitLen()), Dev: a.Dev}
 }
 
 func (r Route) place() Thing { return Route{Prefix: r.Prefix, Table: r.Table, Metric: r.Metric} }

@@ -5,7 +5,7 @@ import "time"
 // The pauses between putting the same thing back. The first time there is none.
 const (
 	firstPause = 200 * time.Millisecond // after the first time; each is double the one before
-	longFight  = 2 * time.Second        // a pause from which on it counts as fought for
+	manyTimes  = 5                      // from which on it counts as fought for: after 3 s or longer
 	calm       = time.Minute            // after which all is forgotten
 )
 
@@ -14,6 +14,9 @@ const (
 type pace struct {
 	last  time.Time // when it was put back
 	pause time.Duration
+	times int // how often it was, without a calm time between
+	// duplicate is of an address that another host has, which was tried again.
+	duplicate bool
 }
 
 // next is the earliest time at which the thing may be put back.
@@ -23,13 +26,20 @@ func (p *pace) next() time.Time { return p.last.Add(p.pause) }
 // getting too much. No pause is longer than most.
 func (p *pace) count(now time.Time, most time.Duration) bool {
 	if now.Sub(p.last) > max(calm, 2*p.pause) {
-		p.pause = 0
+		p.pause, p.times = 0, 0
 	}
 	p.last, p.pause = now, min(max(firstPause, 2*p.pause), most)
+	p.times++
 	return p.fought(now)
+}
+
+// refused takes down that another host was found to have the address, or that it
+// was tried again: it is next after a pause.
+func (p *pace) refused(now time.Time, pause time.Duration) {
+	p.last, p.pause, p.times, p.duplicate = now, pause, 0, true
 }
 
 // fought says whether the thing is taken away again and again.
 func (p *pace) fought(now time.Time) bool {
-	return p.pause >= longFight && now.Sub(p.last) <= max(calm, 2*p.pause)
+	return p.times >= manyTimes && now.Sub(p.last) <= max(calm, 2*p.pause)
 }

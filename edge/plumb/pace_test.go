@@ -1,6 +1,7 @@
 package plumb
 
 import (
+	"net/netip"
 	"syscall"
 	"testing"
 	"time"
@@ -21,8 +22,8 @@ func TestPace(t *testing.T) {
 		now = now.Add(p.pause)
 		fought := p.count(now, most)
 		pauses = append(pauses, p.pause)
-		if fought != (p.pause >= longFight) {
-			t.Errorf("fought for %v with a pause of %s", fought, p.pause)
+		if fought != (len(pauses) >= manyTimes) {
+			t.Errorf("fought for %v after %d times", fought, len(pauses))
 		}
 		if got := p.next().Sub(now); got != p.pause {
 			t.Errorf("next after %s, want %s", got, p.pause)
@@ -43,12 +44,32 @@ func TestPace(t *testing.T) {
 	}
 }
 
+// However short the pauses are, it shows.
+func TestPace_short(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	var p pace
+	for n := 1; n <= manyTimes; n++ {
+		if fought := p.count(now, time.Second); fought != (n == manyTimes) {
+			t.Errorf("fought for %v after %d times", fought, n)
+		}
+		now = now.Add(p.pause)
+	}
+}
+
 // Routes of others must not wake us: there may be thousands of changes a second.
 func TestMatters(t *testing.T) {
 	route := func(kind, flags uint16, protocol uint8) syscall.NetlinkMessage {
 		body := &nl.RtMsg{RtMsg: unix.RtMsg{Protocol: protocol}}
 		return syscall.NetlinkMessage{Header: syscall.NlMsghdr{Type: kind, Flags: flags}, Data: body.Serialize()}
 	}
+	to := func(prefix string) syscall.NetlinkMessage {
+		p := prefixOf(prefix)
+		m := route(unix.RTM_NEWROUTE, unix.NLM_F_REPLACE, unix.RTPROT_BIRD)
+		header := &nl.RtMsg{RtMsg: unix.RtMsg{Protocol: unix.RTPROT_BIRD, Family: familyOf(p), Dst_len: uint8(p.Bits())}}
+		m.Data = append(header.Serialize(), nl.NewRtAttr(unix.RTA_DST, p.Addr().AsSlice()).Serialize()...)
+		return m
+	}
+	ours := map[netip.Prefix]bool{prefixOf("10.77.0.0/24"): true, prefixOf("fd77::/64"): true}
 	for name, test := range map[string]struct {
 		message syscall.NetlinkMessage
 		want    bool
@@ -59,9 +80,12 @@ func TestMatters(t *testing.T) {
 		"our route goes":              {route(unix.RTM_DELROUTE, 0, Protocol), true},
 		"another's route comes":       {route(unix.RTM_NEWROUTE, unix.NLM_F_CREATE, unix.RTPROT_BIRD), false},
 		"another's route goes":        {route(unix.RTM_DELROUTE, 0, unix.RTPROT_BIRD), false},
-		"another's route takes place": {route(unix.RTM_NEWROUTE, unix.NLM_F_REPLACE, unix.RTPROT_BIRD), true},
+		"another's takes ours' place": {to("10.77.0.0/24"), true},
+		"the same in IPv6":            {to("fd77::/64"), true},
+		"another's takes another's":   {to("10.77.0.0/25"), false},
+		"another's new default route": {route(unix.RTM_NEWROUTE, unix.NLM_F_REPLACE, unix.RTPROT_BIRD), false},
 	} {
-		if got := matters(test.message); got != test.want {
+		if got := matters(test.message, ours); got != test.want {
 			t.Errorf("%s: matters %v, want %v", name, got, test.want)
 		}
 	}

@@ -37,6 +37,7 @@ type found struct {
 	Thing
 	ours      bool // it bears Protocol
 	duplicate bool // an IPv6 address that another host has too (RFC 4862 5.4.5)
+	tentative bool // an IPv6 address of which it is not known yet
 }
 
 // The order of adding; taking away goes the other way round. At no moment is
@@ -83,6 +84,8 @@ func plan(wants []Want, have []found) []Step {
 		switch {
 		case !there:
 			steps = append(steps, Step{Add, w.Thing})
+		case now.duplicate && now.ours: // the kernel asks again for a new one only
+			steps = append(steps, Step{Delete, now.Thing}, Step{Add, w.Thing})
 		case now.Thing == w.Thing || !now.ours:
 		case replaceable(now.Thing, w.Thing):
 			steps = append(steps, Step{Replace, w.Thing})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,9 +15,9 @@ import (
 // netlinkTimeout bounds one question to the kernel, which answers at once.
 const netlinkTimeout = 10 * time.Second
 
-// maxPasses bounds how often one Set compares and acts: taking away an IPv4
-// address takes away those that the kernel counts as secondary to it
-// (unless sysctl promote_secondaries is set), which are then put back.
+// maxPasses bounds how often one Set compares and acts: what a step takes away
+// beside its own thing, as the last address of a device takes its routes, is then
+// put back.
 const maxPasses = 3
 
 // maxLines bounds the lines that one comparison logs for things.
@@ -40,9 +41,10 @@ type Plumbing struct {
 	mu      sync.Mutex // held through a whole comparison
 	kernel  *kernel
 	wants   []Want
+	wanted  map[Thing]bool   // by place
 	stood   map[Thing]bool   // by place: what has stood since it was wanted
 	paces   map[Thing]*pace  // by place: what was put back lately
-	problem map[Thing]string // by place
+	problem map[Thing]string // by place, of what is wanted and of what is left
 
 	statusMu sync.Mutex
 	status   Status
@@ -58,7 +60,9 @@ type State struct {
 // Status is what is wanted and what there is.
 type Status struct {
 	Things   []State
+	Left     []State   // what is ours and not wanted, and could not be taken away
 	Repaired int64     // how often a thing was put back that others had taken away or changed
+	Retried  int64     // how often an address was tried again that another host had
 	Fought   int       // how many things are taken away again and again, and wait to be put back
 	Compared time.Time // when the kernel was last asked; the zero Time: never
 	Problem  string    // why it could not be asked; "" if it could
@@ -129,13 +133,13 @@ func (p *Plumbing) Plan(wants []Want) ([]Step, error) {
 func (p *Plumbing) Set(ctx context.Context, wants []Want) ([]Step, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.wants = order(wants)
-	wanted := make(map[Thing]bool, len(p.wants))
+	p.wants, p.wanted = order(wants), make(map[Thing]bool, len(wants))
 	for _, w := range p.wants {
-		wanted[w.place()] = true
+		p.wanted[w.place()] = true
 	}
+	p.events.expect(p.wants)
 	for place := range p.stood {
-		if !wanted[place] {
+		if !p.wanted[place] {
 			delete(p.stood, place)
 			delete(p.paces, place)
 			delete(p.problem, place)
@@ -160,7 +164,7 @@ func (p *Plumbing) pass(ctx context.Context, now time.Time) ([]Step, error) {
 		p.note(func(s *Status) { s.Problem = err.Error() })
 		return nil, err
 	}
-	work := &work{Plumbing: p, devices: devices, now: now, failed: map[Thing]error{}}
+	work := &work{Plumbing: p, devices: devices, held: byPlace(have), now: now, failed: map[Thing]error{}}
 	for _, step := range plan(p.wants, have) {
 		if ctx.Err() != nil {
 			break
@@ -184,15 +188,17 @@ func (p *Plumbing) settle(work *work, have []found) {
 	fought := 0
 	for i, w := range p.wants {
 		place := w.place()
-		things[i] = State{Want: w, Present: standing(w, held)}
+		pace, text, there := p.paces[place], "", held[place]
+		// One that is tried again is not there before the kernel has asked.
+		there.duplicate = there.duplicate || there.tentative && pace != nil && pace.duplicate
+		things[i] = State{Want: w, Present: standing(w, held) && !there.duplicate}
 		p.stood[place] = p.stood[place] || things[i].Present
-		pace, text := p.paces[place], ""
 		contested := pace != nil && pace.fought(work.now)
 		if contested {
 			fought++
 		}
 		if !things[i].Present {
-			text = reason(w, held[place], work.failed[place], contested)
+			text = reason(w, there, work.failed[place], contested)
 		}
 		things[i].Problem = text
 		if p.problem[place] != text && text != "" {
@@ -204,11 +210,39 @@ func (p *Plumbing) settle(work *work, have []found) {
 		}
 		p.problem[place] = text
 	}
+	left := work.left(have)
 	work.rest()
 	p.note(func(s *Status) {
-		s.Things, s.Fought, s.Compared, s.Problem = things, fought, work.now, ""
+		s.Things, s.Left, s.Fought, s.Compared, s.Problem = things, left, fought, work.now, ""
 		s.Repaired += work.repaired
+		s.Retried += work.retried
 	})
+}
+
+// left is what should have been taken away.
+func (w *work) left(have []found) []State {
+	var left []State
+	for _, f := range have {
+		place := f.place()
+		if !f.ours || w.wanted[place] {
+			continue
+		}
+		text := "it is still there"
+		if err := w.failed[place]; err != nil {
+			text = explain(f.Thing, err)
+		}
+		left = append(left, State{Want: Want{Thing: f.Thing}, Present: true, Problem: text})
+		if w.problem[place] != text {
+			w.line(slog.LevelError, "not taken away", "what", f.String(), "kind", f.Kind(), "problem", text)
+		}
+		w.problem[place] = text
+	}
+	for place := range w.problem { // of what went after all nothing is kept
+		if !w.wanted[place] && !slices.ContainsFunc(left, func(s State) bool { return s.place() == place }) {
+			delete(w.problem, place)
+		}
+	}
+	return left
 }
 
 // reason is why a want does not stand.

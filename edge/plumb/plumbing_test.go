@@ -79,7 +79,9 @@ func TestSet(t *testing.T) {
 		"inet6 2001:db8:25::25/128 scope global nodad deprecated",
 		"inet 10.77.0.2/24 scope global noprefixroute wg-core",
 		"inet6 fd77::2/64 scope global nodad noprefixroute",
-		"inet 198.51.100.10/24 brd 198.51.100.255 scope global secondary eth0",
+		"inet 198.51.100.10/32 scope global eth0",
+		"198.51.100.0/24 dev eth0 proto 125 scope link metric 3999999999",
+		"unreachable default table 3325256714 proto 125 metric 4000000000",
 		"10.77.0.0/24 dev wg-core proto 125 scope link",
 		"unreachable 10.77.0.0/24 proto 125 metric 4000000000",
 		"unreachable 10.78.0.0/16 proto 125 metric 4000000000",
@@ -158,13 +160,12 @@ func TestRunPutsBack(t *testing.T) {
 		"a route":                  "route del 10.77.0.0/24 dev wg-core", "an IPv6 route": "-6 route del fd77::/64 dev wg-core",
 		"an unreachable route": "route del unreachable 10.78.0.0/16 metric 4000000000",
 		"a rule":               "rule del priority 2500 to 10.77.0.0/24", "an IPv6 rule": "-6 rule del priority 2500",
-		"a source's table": "route flush table 3325256714",
-		"the device lo":    "link set lo down",
-		"a device":         "link set wg-core down",
-		"an interface":     "link set eth0 down",
-		"the first IPv4 address of a network, with those that hang on it": "address del 198.51.100.2/24 dev eth0",
-		"a route, by one that leads elsewhere":                            "route replace 10.77.0.0/24 via 198.51.100.1 dev eth0 onlink",
-		"an IPv6 route, by one that leads elsewhere":                      "-6 route replace fd77::/64 via 2001:db8:1::1 dev eth0 metric 1",
+		"a source's table":                     "route flush table 3325256714",
+		"the device lo":                        "link set lo down",
+		"a device":                             "link set wg-core down",
+		"an interface":                         "link set eth0 down",
+		"a route, by one that leads elsewhere": "route replace 10.77.0.0/24 via 198.51.100.1 dev eth0 onlink",
+		"an IPv6 route, by one that leads elsewhere": "-6 route replace fd77::/64 via 2001:db8:1::1 dev eth0 metric 1",
 	} {
 		t.Run(name, func(t *testing.T) {
 			steady(t, p)
@@ -250,6 +251,61 @@ func TestSet_withoutDevices(t *testing.T) {
 	}
 	ns.devices()
 	within(t, 2*time.Second, "all there", func() bool { return len(missing(p.Status())) == 0 })
+}
+
+// What cannot be taken away is named.
+func TestSet_left(t *testing.T) {
+	ns := newNamespace(t)
+	ns.ip("route add blackhole 10.99.0.0/24 proto 125") // not of a kind that is made here
+	p := ns.open(false)
+	ns.set(p, nil)
+	left := p.Status().Left
+	if len(left) != 1 || !strings.HasPrefix(left[0].String(), "10.99.0.0/24") || left[0].Problem != "it is still there" {
+		t.Errorf("left %+v", left)
+	}
+	ns.ip("route del blackhole 10.99.0.0/24")
+	ns.set(p, nil)
+	if left := p.Status().Left; len(left) > 0 {
+		t.Errorf("left %+v", left)
+	}
+}
+
+// A family that the kernel has not, as IPv6 with ipv6.disable=1, has no rules. No
+// kernel has those of DECnet any more.
+func TestRules_noFamily(t *testing.T) {
+	k, err := openKernel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.close()
+	if have, err := k.rulesOf(unix.AF_DECnet); err != nil || len(have) > 0 {
+		t.Errorf("rules %v, error %v", have, err)
+	}
+}
+
+// A rule of another that asks for more than ours does not stand for it.
+func TestSet_anothersRule(t *testing.T) {
+	ns := newNamespace(t)
+	from := Want{Rule{From: prefixOf("198.51.100.10/32"), Table: 77, Priority: sourcePriority}, ForSource}
+	for command, serves := range map[string]bool{
+		"rule add from 198.51.100.10 lookup 77 priority 2550":                         true,
+		"rule add from 198.51.100.10 lookup 77 priority 2550 suppress_prefixlength 0": false,
+		"rule add from 198.51.100.10 lookup 77 priority 2550 suppress_ifgroup 3":      false,
+		"rule add from 198.51.100.10 lookup 77 priority 2550 fwmark 7":                false,
+		"rule add from 198.51.100.10 lookup 77 priority 2550 ipproto tcp dport 25":    false,
+		"rule add from 198.51.100.10 lookup 77 priority 2550 tun_id 5":                false,
+		"rule add from 198.51.100.10 to 203.0.113.0/24 lookup 77 priority 2550":       false,
+	} {
+		ns.ip(command)
+		steps, err := ns.open(false).Plan([]Want{from})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if serves != (len(steps) == 0) {
+			t.Errorf("%s: serves %v, steps %q", command, !serves, text(steps))
+		}
+		ns.ip(strings.Replace(command, " add ", " del ", 1))
+	}
 }
 
 // A route of another in the place of ours is not touched, and shown.
@@ -440,23 +496,6 @@ func offered(t *testing.T, far netip.Addr) int {
 		t.Fatal(err)
 	}
 	return int(info.Advmss)
-}
-
-// An IPv6 source that another host has already is shown, and not used.
-func TestSet_duplicateAddress(t *testing.T) {
-	node, other := newNamespace(t), newNamespace(t)
-	var thread string
-	other.do(func() { thread = fmt.Sprint(unix.Gettid()) })
-	node.ip("link add eth0 type veth peer name eth0 netns " + thread)
-	other.ip("link set eth0 up")
-	other.ip("-6 address add 2001:db8:1::10/64 dev eth0 nodad")
-	node.ip("link set eth0 up")
-	p := node.open(true)
-	node.set(p, Sources([]Source{{Address: prefixOf("2001:db8:1::10/64"), Interface: "eth0"}}))
-	within(t, 10*time.Second, "shown as a problem", func() bool {
-		s := p.Status()
-		return !s.Things[0].Present && s.Things[0].Problem == "another host has this address: duplicate address detection found it"
-	})
 }
 
 // BenchmarkRoute is a look-up of a route, beside which stand as many rules of

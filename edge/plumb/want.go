@@ -30,10 +30,12 @@ const (
 )
 
 // Metrics of our routes. The smallest is 0 in IPv4; IPv6 takes 0 for 1024. The
-// route that makes a prefix unreachable is worse than any that a person writes.
+// route to the network of a source, and the one that makes a prefix unreachable,
+// are worse than any that a person writes.
 const (
 	bestMetric6       = 1
 	defaultMetric6    = 1024
+	networkMetric     = 3_999_999_999
 	unreachableMetric = 4_000_000_000
 )
 
@@ -67,9 +69,17 @@ type Source struct {
 
 // Sources is what sources need: each address on its interface, and for one with
 // a gateway a table of its own with a default route, and a rule that sends what
-// comes from the address there. An IPv6 source is deprecated, so that the node
-// does not send anything else from it; an IPv4 one comes after the addresses of
-// its interface that are there already.
+// comes from the address there. Behind that route stands one that says
+// unreachable: it stays when the interface goes down and takes the other away, so
+// that mail waits and does not leave by another uplink. An IPv6 source is
+// deprecated, so that the node does not send anything else from it; an IPv4 one
+// comes after the addresses of its interface that are there already.
+//
+// An IPv4 source is a /32, with the route to its network beside it. If it had the
+// network's length, the kernel would count each address that others add to that
+// network later as secondary to it, and take them away with it (unless sysctl
+// promote_secondaries is set), or it with theirs. The route serves a node that has
+// no other address there; where there is one, its own route is better.
 //
 // The number of the table of an IPv4 source is its address as a number:
 // 198.51.100.10 has table 3325256714. That of an IPv6 source is 2^31 plus 31
@@ -87,7 +97,15 @@ func Sources(sources []Source) []Want {
 	var wants []Want
 	for _, s := range sources {
 		addr := s.Address.Addr()
-		wants = append(wants, Want{Address{Prefix: s.Address, Dev: s.Interface, Deprecated: addr.Is6()}, ForSource})
+		from := netip.PrefixFrom(addr, addr.BitLen())
+		if addr.Is6() {
+			wants = append(wants, Want{Address{Prefix: s.Address, Dev: s.Interface, Deprecated: true}, ForSource})
+		} else {
+			wants = append(wants, Want{Address{Prefix: from, Dev: s.Interface}, ForSource})
+			if network := s.Address.Masked(); !network.IsSingleIP() {
+				wants = append(wants, Want{Route{Prefix: network, Dev: s.Interface, Table: mainTable, Metric: networkMetric}, ForSource})
+			}
+		}
 		if !s.Gateway.IsValid() {
 			continue
 		}
@@ -95,8 +113,8 @@ func Sources(sources []Source) []Want {
 		if addr.Is6() {
 			metric = defaultMetric6
 		}
-		from := netip.PrefixFrom(addr, addr.BitLen())
 		wants = append(wants,
+			Want{Route{Prefix: all(familyOf(from)), Unreachable: true, Table: table, Metric: unreachableMetric}, ForSource},
 			Want{Route{Prefix: all(familyOf(from)), Via: s.Gateway.WithZone(""), Dev: s.Interface, Table: table, Metric: metric}, ForSource},
 			Want{Rule{From: from, Table: table, Priority: sourcePriority}, ForSource})
 	}

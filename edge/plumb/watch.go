@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -30,6 +32,7 @@ type events struct {
 	poke   chan struct{} // one slot
 	ended  chan struct{} // closed when nothing is heard any more, for the reason in err
 	err    error
+	ours   atomic.Pointer[map[netip.Prefix]bool] // where routes of ours lead
 }
 
 func listen() (*events, error) {
@@ -38,6 +41,7 @@ func listen() (*events, error) {
 		return nil, fmt.Errorf("listen to changes of the network: %w", err)
 	}
 	e := &events{socket: s, poke: make(chan struct{}, 1), ended: make(chan struct{})}
+	e.expect(nil)
 	go func() {
 		defer close(e.ended)
 		e.err = e.read()
@@ -48,6 +52,17 @@ func listen() (*events, error) {
 func (e *events) close() {
 	e.socket.Close()
 	<-e.ended
+}
+
+// expect says what is wanted from now on.
+func (e *events) expect(wants []Want) {
+	ours := map[netip.Prefix]bool{}
+	for _, w := range wants {
+		if r, ok := w.Thing.(Route); ok {
+			ours[r.Prefix] = true
+		}
+	}
+	e.ours.Store(&ours)
 }
 
 // read pokes for each message that can matter, until the socket is closed.
@@ -61,7 +76,7 @@ func (e *events) read() error {
 		if err != nil {
 			return fmt.Errorf("listen to changes of the network: %w", err)
 		}
-		if slices.ContainsFunc(messages, matters) {
+		if slices.ContainsFunc(messages, func(m syscall.NetlinkMessage) bool { return matters(m, *e.ours.Load()) }) {
 			e.touch()
 		}
 	}
@@ -74,14 +89,28 @@ func (e *events) touch() {
 	}
 }
 
-// matters leaves out routes of others that replace none: a router's table may
-// change thousands of times a second.
-func matters(m syscall.NetlinkMessage) bool {
+// matters leaves out routes of others that replace none of ours, which lead to
+// the given prefixes: a router's table may change thousands of times a second.
+func matters(m syscall.NetlinkMessage, ours map[netip.Prefix]bool) bool {
 	if m.Header.Type != unix.RTM_NEWROUTE && m.Header.Type != unix.RTM_DELROUTE || len(m.Data) < unix.SizeofRtMsg {
 		return true
 	}
-	replaced := m.Header.Type == unix.RTM_NEWROUTE && m.Header.Flags&unix.NLM_F_REPLACE != 0
-	return nl.DeserializeRtMsg(m.Data).Protocol == Protocol || replaced
+	header := nl.DeserializeRtMsg(m.Data)
+	if header.Protocol == Protocol {
+		return true
+	}
+	if m.Header.Type != unix.RTM_NEWROUTE || m.Header.Flags&unix.NLM_F_REPLACE == 0 {
+		return false
+	}
+	attributes, err := attributesOf(m.Data[header.Len():])
+	if err != nil {
+		return true // whatever it is
+	}
+	to := all(header.Family)
+	if dst, ok := attributes[unix.RTA_DST]; ok {
+		to = prefix(dst, header.Dst_len)
+	}
+	return ours[to]
 }
 
 // Run compares when the kernel tells of a change, and every so often, and puts

@@ -13,9 +13,11 @@ import (
 type work struct {
 	*Plumbing
 	devices   links
+	held      map[Thing]found // what there was, by place
 	now       time.Time
 	done      []Step
 	repaired  int64
+	retried   int64
 	failed    map[Thing]error // by place
 	forbidden error           // if the kernel lets us do nothing
 	lines     int             // logged
@@ -24,8 +26,9 @@ type work struct {
 // do does one step, unless its thing was put back too often of late.
 func (w *work) do(step Step) {
 	place := step.Thing.place()
-	repair := step.Verb != Delete && w.stood[place]
-	if repair && !w.due(place) {
+	again := w.held[place].duplicate && w.wanted[place]
+	repair := step.Verb != Delete && w.stood[place] && !again
+	if repair && !w.due(place) || again && !w.dueAgain(place) {
 		return
 	}
 	err := w.try(step, repair)
@@ -36,6 +39,11 @@ func (w *work) do(step Step) {
 			w.forbidden = err
 		}
 		return
+	case again && step.Verb == Add:
+		w.retried++
+		w.paces[place].refused(w.now, w.every)
+		w.line(slog.LevelInfo, "tried again", "what", step.Thing.String(), "kind", step.Thing.Kind())
+	case again: // counted once it is added
 	case repair:
 		w.repaired++
 		if w.paces[place].count(w.now, w.every) {
@@ -56,6 +64,17 @@ func (w *work) due(place Thing) bool {
 		w.paces[place] = &pace{}
 	}
 	return !w.now.Before(w.paces[place].next())
+}
+
+// dueAgain says whether an address that another host has may be tried again now.
+func (w *work) dueAgain(place Thing) bool {
+	if w.paces[place] == nil {
+		w.paces[place] = &pace{}
+	}
+	if p := w.paces[place]; !p.duplicate {
+		p.refused(w.now, w.every)
+	}
+	return w.due(place)
 }
 
 // try asks the kernel for one step.

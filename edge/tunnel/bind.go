@@ -13,7 +13,7 @@ import (
 // way. By then the MTU inside has been derived again, as a rule.
 const plainly = time.Second
 
-// bind is wireguard-go's pair of UDP sockets, mended in two respects.
+// bind is wireguard-go's pair of UDP sockets, mended in three respects.
 //
 // A batch of packets is handed to the kernel as one, to be cut on the way out
 // (UDP GSO). Where the way turns out to be narrower than one packet, the kernel
@@ -25,6 +25,9 @@ const plainly = time.Second
 // The source is always the kernel's choice, by the routes of that moment. An
 // endpoint may hold the address and device that the peer was heard on, which
 // would go on being used when the route moves to another device.
+//
+// The port is said even where the kernel has no IPv6: wireguard-go's own pair
+// says 0 then, as if there were none.
 type bind struct {
 	conn.Bind
 	narrow func()       // called when a batch did not fit the way; must not block
@@ -32,6 +35,16 @@ type bind struct {
 }
 
 func newBind(narrow func()) *bind { return &bind{Bind: conn.NewStdNetBind(), narrow: narrow} }
+
+// Open opens the sockets at a UDP port, at any if it is 0, and says which it is; 0
+// where any was asked for and the kernel lacks a family.
+func (b *bind) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
+	receive, opened, err := b.Bind.Open(port)
+	if err == nil && opened == 0 {
+		opened = port
+	}
+	return receive, opened, err
+}
 
 // Send sends packets to one peer.
 func (b *bind) Send(packets [][]byte, to conn.Endpoint) error {

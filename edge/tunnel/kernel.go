@@ -19,6 +19,7 @@ var errNoKernel = errors.New("this kernel has no WireGuard")
 // was made in, wherever the device is moved later.
 type kernelDevice struct {
 	name   string
+	links  links
 	client *wgctrl.Client
 }
 
@@ -33,8 +34,12 @@ func openKernel(l links, name string, there bool) (*kernelDevice, error) {
 	if err != nil {
 		return nil, fmt.Errorf("WireGuard's netlink: %w", err)
 	}
-	d := &kernelDevice{name, client}
-	if _, err := d.have(); err != nil {
+	d := &kernelDevice{name, l, client}
+	have, err := d.have()
+	if err == nil && there {
+		err = d.claim(have)
+	}
+	if err != nil {
 		return nil, errors.Join(err, d.close())
 	}
 	return d, nil
@@ -66,8 +71,43 @@ func makeKernel(l links, name string) error {
 	return nil
 }
 
+// claim marks a device that nobody has named or configured: one that was made
+// here, by a process that ended before it could.
+func (d *kernelDevice) claim(have *wgtypes.Device) error {
+	link, err := d.find()
+	if err != nil {
+		return err
+	}
+	if !unclaimed(link.Attrs().Alias, have) {
+		return nil
+	}
+	if err := d.links.LinkSetAlias(link, ours); err != nil {
+		return fmt.Errorf("mark WireGuard device %s: %w", d.name, err)
+	}
+	return nil
+}
+
+// unclaimed says whether a device is as it was made.
+func unclaimed(alias string, have *wgtypes.Device) bool {
+	return alias == "" && have.PrivateKey == (wgtypes.Key{}) && len(have.Peers) == 0
+}
+
+// find is the kernel's device; errGone: there is none. Without one the client
+// would look for a program that serves a device of the name, and tell that one
+// the private key.
+func (d *kernelDevice) find() (netlink.Link, error) {
+	link, err := d.links.find(d.name)
+	if err == nil && kind(link) != kindWireGuard {
+		err = errGone
+	}
+	return link, err
+}
+
 // have is the device as it is. errGone: it was taken away.
 func (d *kernelDevice) have() (*wgtypes.Device, error) {
+	if _, err := d.find(); err != nil {
+		return nil, err
+	}
 	have, err := d.client.Device(d.name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -75,13 +115,15 @@ func (d *kernelDevice) have() (*wgtypes.Device, error) {
 	case err != nil:
 		return nil, fmt.Errorf("ask WireGuard device %s: %w", d.name, err)
 	case have.Type != wgtypes.LinuxKernel:
-		// The client also finds programs that serve a device of the name.
-		return nil, errGone
+		return nil, errGone // it went a moment ago
 	}
 	return have, nil
 }
 
 func (d *kernelDevice) configure(c wgtypes.Config) error {
+	if _, err := d.find(); err != nil {
+		return err
+	}
 	err := d.client.ConfigureDevice(d.name, c)
 	if errors.Is(err, fs.ErrNotExist) {
 		return errGone

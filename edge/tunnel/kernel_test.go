@@ -8,6 +8,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
 
 // kernelHas says whether this kernel has WireGuard, by making a device.
@@ -100,5 +101,39 @@ func TestKernelDevice(t *testing.T) {
 	a.apply()
 	through(t, c)
 	a.stop()
-	p.a.do(func() error { return Remove("wg-core") })
+	p.a.do(func() error { _, err := Remove("wg-core"); return err })
+}
+
+// TestUnclaimed tells a device that was made and never marked from those of others.
+func TestUnclaimed(t *testing.T) {
+	peer := []wgtypes.Peer{{}}
+	for name, test := range map[string]struct {
+		alias string
+		have  wgtypes.Device
+		want  bool
+	}{
+		"as it was made": {want: true},
+		"named":          {alias: "office"},
+		"ours":           {alias: ours},
+		"with a key":     {have: wgtypes.Device{PrivateKey: wgtypes.Key{1}}},
+		"with a peer":    {have: wgtypes.Device{Peers: peer}},
+	} {
+		if got := unclaimed(test.alias, &test.have); got != test.want {
+			t.Errorf("%s: unclaimed %v", name, got)
+		}
+	}
+}
+
+// TestKernelDeviceGone has no device in the kernel, and a program that serves one
+// of the name: it is not told the key.
+func TestKernelDeviceGone(t *testing.T) {
+	h := newHost(t)
+	d := &kernelDevice{name: "wg-core", links: h.links} // without a client: it is not asked
+	key := GenerateKey().wg()
+	if err := d.configure(wgtypes.Config{PrivateKey: &key}); !errors.Is(err, errGone) {
+		t.Errorf("configure: %v", err)
+	}
+	if _, err := d.have(); !errors.Is(err, errGone) {
+		t.Errorf("have: %v", err)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -38,6 +39,20 @@ func (l links) find(name string) (netlink.Link, error) {
 		return nil, fmt.Errorf("device %s: %w", name, err)
 	}
 	return link, nil
+}
+
+// made are the devices that this package made.
+func (l links) made() ([]netlink.Link, error) {
+	all, err := l.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("list devices: %w", err)
+	}
+	return slices.DeleteFunc(all, func(link netlink.Link) bool { return !isOurs(link) }), nil
+}
+
+// isOurs says whether this package made a device.
+func isOurs(link netlink.Link) bool {
+	return (kind(link) == kindWireGuard || kind(link) == kindTUN) && link.Attrs().Alias == ours
 }
 
 // path is the way to a peer from a device.

@@ -45,14 +45,15 @@ func (s Settings) floor() int {
 
 // mtu derives the MTU of the device from the ways to its peers, and says where
 // it comes from. All peers share one device, so the narrowest way decides. last
-// is what was derived before, which stays while no way is known; 0: nothing.
+// is what was derived before, which stays while no way is known, if these settings
+// allow it; 0: nothing.
 func (s Settings) mtu(paths []path, last int) (int, string) {
 	if s.MTU != 0 {
 		return s.MTU, "set"
 	}
 	if len(paths) == 0 {
 		if last != 0 {
-			return last, "kept: no route to a peer is known"
+			return min(max(last, s.floor()), largest), "kept: no route to a peer is known"
 		}
 		return unknown, "assumed: no route to a peer is known"
 	}

@@ -13,15 +13,16 @@
 // What happens to settings:
 //
 //  1. Open finds the device or makes it. One that is there is taken over as it
-//     is, with its sessions if it is the kernel's.
+//     is, with its sessions if it is the kernel's, whoever made it. One that was
+//     made here under another name goes: a kernel's would keep the UDP port.
 //  2. Apply compares what the device has with what is wanted, and tells it what
 //     differs: a session with a peer that stays is not touched.
 //  3. Run does the same again and again: when routes or devices change, because
 //     the MTU hangs on them; when a host name is due to be looked up; and every
 //     few seconds, so that what others changed is put back.
 //  4. Close lets go. The device stays, with addresses and routes: the kernel's
-//     goes on working, and a TUN holds its packets back until somebody serves
-//     it again. Remove takes it away.
+//     goes on working, and a TUN drops what is sent into it until somebody
+//     serves it again: TCP sends it once more. Remove takes it away.
 //
 // The MTU inside is the smallest that any route to a peer allows less what
 // WireGuard puts around. Local TCP sockets derive their segment size from it.
@@ -156,6 +157,12 @@ func (t *Tunnel) open() error {
 	if err != nil {
 		return err
 	}
+	if err := t.sweep(); err != nil {
+		return err
+	}
+	if t.mtu == 0 && link != nil && isOurs(link) {
+		t.mtu = link.Attrs().MTU // stays until a way to a peer is known
+	}
 	if c.implementation == Kernel {
 		d, err := openKernel(t.links, t.name, link != nil)
 		if err == nil {
@@ -175,6 +182,26 @@ func (t *Tunnel) open() error {
 	}
 	t.chosen = c
 	t.log.Info("tunnel is open", "interface", t.name, "implementation", c.implementation, "why", c.why, "made", link == nil)
+	return nil
+}
+
+// sweep takes away devices of ours that have another name: the config had it, or
+// somebody renamed one.
+func (t *Tunnel) sweep() error {
+	made, err := t.links.made()
+	if err != nil {
+		return err
+	}
+	for _, link := range made {
+		name := link.Attrs().Name
+		if name == t.name {
+			continue
+		}
+		if err := t.links.LinkDel(link); err != nil {
+			return fmt.Errorf("take away %s, which the tunnel was before: %w", name, err)
+		}
+		t.log.Info("took away the device that the tunnel was before", "interface", t.name, "before", name)
+	}
 	return nil
 }
 
@@ -265,28 +292,39 @@ func (t *Tunnel) Close() error {
 	return nil
 }
 
-// Remove takes a device away, in the network namespace of the calling thread,
-// with addresses and routes. It errs if the device was not made by this package,
-// and does nothing if there is none.
-func Remove(name string) error {
+// Remove takes away each device that this package made, in the network namespace
+// of the calling thread, with addresses and routes, and returns their names. It
+// errs if the device of the given name was made by another, and stays; "" is no
+// device.
+func Remove(name string) ([]string, error) {
 	l, err := openLinks()
 	if err != nil {
-		return fmt.Errorf("tunnel %s: %w", name, err)
+		return nil, fmt.Errorf("tunnel: %w", err)
 	}
 	defer l.Close()
+	made, err := l.made()
+	if err != nil {
+		return nil, fmt.Errorf("tunnel: %w", err)
+	}
+	var removed []string
+	var errs []error
+	for _, link := range made {
+		if err := l.LinkDel(link); err != nil {
+			errs = append(errs, fmt.Errorf("tunnel %s: remove: %w", link.Attrs().Name, err))
+			continue
+		}
+		removed = append(removed, link.Attrs().Name)
+	}
+	if name == "" {
+		return removed, errors.Join(errs...)
+	}
 	link, err := l.find(name)
-	switch {
-	case err != nil:
-		return fmt.Errorf("tunnel %s: %w", name, err)
-	case link == nil:
-		return nil
-	case kind(link) != kindWireGuard && kind(link) != kindTUN || link.Attrs().Alias != ours:
-		return fmt.Errorf("tunnel %s: the device (%s) was not made by anymx, it stays", name, kind(link))
+	if err != nil {
+		errs = append(errs, fmt.Errorf("tunnel %s: %w", name, err))
+	} else if link != nil && !isOurs(link) {
+		errs = append(errs, fmt.Errorf("tunnel %s: the device (%s) was not made by anymx, it stays", name, kind(link)))
 	}
-	if err := l.LinkDel(link); err != nil {
-		return fmt.Errorf("tunnel %s: remove: %w", name, err)
-	}
-	return nil
+	return removed, errors.Join(errs...)
 }
 
 // Format prints the name of the device for every verb.

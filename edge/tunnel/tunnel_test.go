@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -262,15 +263,22 @@ func TestRemove(t *testing.T) {
 	if link := h.link("wg-core"); link.Attrs().Alias != ours {
 		t.Errorf("the device's alias is %q", link.Attrs().Alias)
 	}
-	h.do(func() error { return Remove("wg-core") })
+	removed := []string(nil)
+	remove := func(name string) func() error {
+		return func() (err error) { removed, err = Remove(name); return err }
+	}
+	h.do(remove(""))
+	if !slices.Equal(removed, []string{"wg-core"}) {
+		t.Errorf("removed %q", removed)
+	}
 	if link, err := h.links.find("wg-core"); err != nil || link != nil {
 		t.Errorf("the device stays: %v, %v", link, err)
 	}
-	h.do(func() error { return Remove("wg-core") }) // nothing to do
+	h.do(remove("wg-core")) // nothing to do
 
 	foreign := &netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: "wg-core"}, Mode: netlink.TUNTAP_MODE_TUN}
 	h.do(func() error { return netlink.LinkAdd(foreign) })
-	err := h.space.do(func() error { return errors.Join(Remove("wg-core"), Remove("lo")) })
+	err := h.space.do(func() error { return errors.Join(remove("wg-core")(), remove("lo")()) })
 	if err == nil || strings.Count(err.Error(), "was not made by anymx") != 2 {
 		t.Errorf("foreign devices: %v", err)
 	}
@@ -282,7 +290,35 @@ func TestRemove(t *testing.T) {
 		t.Errorf("status %+v", s)
 	}
 	e.stop()
-	if err := h.space.do(func() error { return Remove("wg-core") }); err == nil {
+	if err := h.space.do(remove("wg-core")); err == nil {
 		t.Error("a foreign device is removed once it was taken over")
+	}
+}
+
+// TestRenamed opens a tunnel under another name than the device has that is there:
+// of the two only the new one is left.
+func TestRenamed(t *testing.T) {
+	h := newHost(t)
+	s := Settings{PrivateKey: GenerateKey(), ListenPort: 51820}
+	h.open(Options{Interface: "wg-core"}, s).stop()
+	foreign := &netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: "wg-other"}, Mode: netlink.TUNTAP_MODE_TUN}
+	h.do(func() error { return netlink.LinkAdd(foreign) })
+	h.open(Options{Interface: "wg-new"}, s).stop()
+	if link, err := h.links.find("wg-core"); err != nil || link != nil {
+		t.Errorf("the old device stays: %v, %v", link, err)
+	}
+	h.link("wg-new")
+	h.link("wg-other")
+}
+
+// TestTakenOverMTU has a device keep its MTU while no way to its peer is known.
+func TestTakenOverMTU(t *testing.T) {
+	h := newHost(t)
+	s := Settings{PrivateKey: GenerateKey(), MTU: 1300}
+	h.open(Options{}, s).stop()
+	s.MTU = 0
+	e := h.open(Options{}, s)
+	if st := e.Status(); st.MTU != 1300 || h.link("wg-core").Attrs().MTU != 1300 {
+		t.Errorf("MTU %d (%s)", st.MTU, st.MTUWhy)
 	}
 }

@@ -17,6 +17,7 @@ type userspaceDevice struct {
 	tun    *tunDevice
 	device *device.Device
 	up     bool
+	deaf   bool // no sockets are open, since the port could not be changed
 }
 
 // openUserspace attaches to the TUN or makes it. narrow is called when a way
@@ -53,6 +54,7 @@ func (d *userspaceDevice) configure(c wgtypes.Config) error {
 		// a key.
 		var cause syscall.Errno
 		if c.ListenPort != nil && errors.As(err, &cause) {
+			d.deaf = true // the old ones are closed
 			return fmt.Errorf("UDP port %d: %w", *c.ListenPort, cause)
 		}
 		return fmt.Errorf("wireguard-go refuses what it is told (%d)", refused.ErrorCode())
@@ -64,12 +66,19 @@ func (d *userspaceDevice) configure(c wgtypes.Config) error {
 // is a key. Each peer whose place is known is greeted: it may still hold a
 // session of the process before, and would find out only after 15 s of silence.
 func (d *userspaceDevice) started() error {
-	if d.up {
+	if d.up && !d.deaf {
 		return nil
 	}
 	have, err := d.have()
 	if err != nil {
 		return err
+	}
+	if d.up {
+		if err := d.device.BindUpdate(); err != nil {
+			return fmt.Errorf("UDP port %d: %w", have.ListenPort, err)
+		}
+		d.deaf = false
+		return nil
 	}
 	if err := d.device.Up(); err != nil {
 		return fmt.Errorf("UDP port %d: %w", have.ListenPort, err)

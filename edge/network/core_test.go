@@ -1,0 +1,49 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"runtime"
+	"testing"
+
+	"anymx/edge/tunnel"
+
+	"golang.org/x/sys/unix"
+)
+
+// A tunnel that is opened while the program is told to end is closed.
+func TestCore_endsMeanwhile(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root may make network namespaces")
+	}
+	if _, err := os.Stat("/dev/net/tun"); err != nil {
+		t.Skip(err)
+	}
+	options := tunnel.Options{Interface: "wg-core", Implementation: tunnel.Userspace}
+	var opened *tunnel.Tunnel
+	made := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with its goroutine
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		if err == nil {
+			opened, err = tunnel.Open(options)
+		}
+		made <- err
+	}()
+	if err := <-made; err != nil {
+		t.Fatal(err)
+	}
+	c := &core{options: options, log: slog.New(slog.DiscardHandler), tunnel: opened}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	c.run(ctx, opened)
+	if err := opened.Apply(t.Context(), tunnel.Settings{PrivateKey: tunnel.GenerateKey()}); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the tunnel is still open: %v", errors.Join(err, opened.Close()))
+	}
+	if _, open := c.status(); open {
+		t.Error("the status is of a closed tunnel")
+	}
+}
