@@ -57,7 +57,7 @@ addresses = ["10.77.0.2:2525"]
 [tunnel]
 interface = "wg-edge"
 address = ["10.77.0.1/24", "fd77::1/64"]
-private_key_file = "DIR/wg.key"
+private_key_file = "<dir>/wg.key"
 [[tunnel.peer]]
 public_key = %q
 endpoint = "198.51.100.2:51820"
@@ -87,7 +87,7 @@ gateway = "2001:db8:1::1"
 [tunnel]
 interface = "wg-core"
 address = ["10.77.0.2/24", "fd77::2/64"]
-private_key_file = "DIR/wg.key"
+private_key_file = "<dir>/wg.key"
 [[tunnel.peer]]
 public_key = %q
 endpoint = "198.51.100.3:51820"

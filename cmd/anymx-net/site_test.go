@@ -156,7 +156,7 @@ state_dir = %q
 [net]
 control = %q
 metrics = "127.0.0.1:9927"
-`, s.name, s.dir, s.socket())+strings.ReplaceAll(text, "DIR", s.dir))
+`, s.name, s.dir, s.socket())+strings.ReplaceAll(text, "<dir>", s.dir))
 }
 
 // key makes a private key in the file wg.key and returns the public one.

@@ -286,7 +286,7 @@ func (b *dsnWriter) status(d *DSN, boundary string) {
 // section 3 if the notification is not in UTF-8.
 func (b *dsnWriter) originalRecipient(orcpt string) string {
 	kind, addr, ok := strings.Cut(orcpt, ";")
-	if !ok || !isAuthToken(kind) || addr == "" || len(addr) > 500 || !isPlain(addr) {
+	if !ok || !isAuthToken(kind) || len(kind) > 60 || addr == "" || len(addr) > 500 || !isPlain(addr) {
 		return ""
 	}
 	if b.utf8ok || isASCII(addr) {
