@@ -1,6 +1,7 @@
 // Command anymx-net puts a node's network in place: service addresses, source
-// addresses with their rules, and the tunnel to core. It runs as a user of its
-// own with CAP_NET_ADMIN and nothing else.
+// addresses with their rules, the tunnel to core, and the shield in front of
+// ingress. It runs as a user of its own with CAP_NET_ADMIN and, for the shield,
+// CAP_BPF and CAP_PERFMON, and nothing else.
 package main
 
 import (
@@ -15,14 +16,15 @@ import (
 func main() {
 	var plan, remove bool
 	program.Program{
-		Name: "anymx-net", Does: "anymx-net puts a node's addresses, rules, routes and tunnel in place, and keeps them so.",
+		Name: "anymx-net", Does: "anymx-net puts a node's addresses, rules, routes, tunnel and shield in place, and keeps them so.",
 		Help: `-plan needs no privilege. It exits with 0 if there is nothing to do, with 3 if
 there is something. It does not look at the tunnel's keys, peers and MTU.
 -remove is for a node that leaves service for good. What others made stays. It
 errs if something remains, and names it.
 
 Signals: TERM and INT end it, and everything stays in place; HUP reads the config
-and the keys again. It needs CAP_NET_ADMIN.
+and the keys again. It needs CAP_NET_ADMIN, and CAP_BPF and CAP_PERFMON for a
+shield.
 `,
 		Sections: network.Sections,
 		Flags: func(f *flag.FlagSet) {

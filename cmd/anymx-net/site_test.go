@@ -24,6 +24,17 @@ import (
 // user is who the program runs as: nobody that the machine knows.
 const user = 61234
 
+// Capabilities that the program is given, as for setpriv: what it needs, and what
+// it needs with a shield.
+const (
+	plain    = ",+net_admin"
+	shielded = ",+net_admin,+bpf,+perfmon"
+)
+
+// pins is where the shield of a site is pinned: in a BPF file system that the site
+// alone has, in a folder of the user.
+const pins = "/mnt/bpf/node/pins"
+
 // site is a network namespace and a mount namespace of one node, held by a
 // process that does nothing. Its /dev/net/tun is open to all, as udev makes it.
 type site struct {
@@ -56,9 +67,12 @@ func newSite(t *testing.T, name string) *site {
 mount -t tmpfs -o mode=755,dev none /mnt
 mknod -m 666 /mnt/tun c 10 200
 mount --bind /mnt/tun /dev/net/tun
+mkdir -p /mnt/bpf
+if mount -t bpf bpf /mnt/bpf; then mkdir /mnt/bpf/node && chown USER:USER /mnt/bpf/node; fi
 ip link set lo up
 echo ready
 exec sleep 600`
+	script = strings.ReplaceAll(script, "USER", strconv.Itoa(user))
 	holder := exec.Command("unshare", "--net", "--mount", "sh", "-c", script)
 	holder.Stderr = os.Stderr
 	out, err := holder.StdoutPipe()
@@ -179,7 +193,12 @@ type running struct {
 // says of itself is good.
 func (s *site) start(good func(control.NetworkStatus) bool) *running {
 	s.t.Helper()
-	r := &running{Cmd: s.program(",+net_admin"), site: s, log: &bytes.Buffer{}}
+	return s.startWith(plain, good)
+}
+
+func (s *site) startWith(capabilities string, good func(control.NetworkStatus) bool) *running {
+	s.t.Helper()
+	r := &running{Cmd: s.program(capabilities), site: s, log: &bytes.Buffer{}}
 	r.Stderr = r.log
 	if err := r.Start(); err != nil {
 		s.t.Fatal(err)
@@ -217,6 +236,13 @@ func (s *site) status() (control.NetworkStatus, error) {
 // metrics asks for the program's metrics.
 func (s *site) metrics() string {
 	s.t.Helper()
+	_, text := s.ask(http.MethodGet, "/metrics", "")
+	return text
+}
+
+// ask sends a request to the program's socket.
+func (s *site) ask(method, path, body string) (status int, text string) {
+	s.t.Helper()
 	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -224,16 +250,20 @@ func (s *site) metrics() string {
 			return d.DialContext(ctx, "unix", s.socket())
 		},
 	}}
-	answer, err := client.Get("http://anymx/metrics")
+	request, err := http.NewRequestWithContext(s.t.Context(), method, "http://anymx"+path, strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	answer, err := client.Do(request)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	defer answer.Body.Close()
-	text, err := io.ReadAll(answer.Body)
+	read, err := io.ReadAll(answer.Body)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return string(text)
+	return answer.StatusCode, string(read)
 }
 
 // until waits until the program's status is good.
@@ -246,7 +276,7 @@ func (s *site) until(what string, limit time.Duration, good func(control.Network
 			return
 		}
 	}
-	s.t.Fatalf("%s: after %s not %s: %v, %+v, tunnel %+v", s.name, limit, what, err, last, last.Tunnel)
+	s.t.Fatalf("%s: after %s not %s: %v, %+v, tunnel %+v, shield %+v", s.name, limit, what, err, last, last.Tunnel, last.Shield)
 }
 
 // well says that nothing is missing.

@@ -34,6 +34,10 @@ type story struct {
 	down bool
 	// speaker is the one that the config names; nil: the config has no [bgp].
 	speaker *controltest.Speaker
+	// network is the anymx-net that the config names; nil: none answers.
+	network *controltest.Network
+	// ssh is where SSH says that the operator comes from.
+	ssh string
 }
 
 func noScreen() (columns, rows int, ok bool) { return 0, 0, false }
@@ -177,6 +181,77 @@ var stories = []story{
 	{name: "status-draining", args: "status", node: controltest.Draining},
 	{name: "status-drained", args: "status", node: drained},
 
+	{name: "help-shield", args: "shield"},
+	{name: "help-shield-block", args: "shield block --help"},
+	{name: "unknown-shield-command", args: "shield unblok"},
+	{name: "status-shield", args: "status", node: shielded(controltest.ShieldStatus())},
+	{name: "status-shield-troubled", args: "status", node: shielded(controltest.ShieldTroubled())},
+	{name: "status-shield-off", args: "status", node: shielded(controltest.ShieldOff())},
+	{name: "status-shield-unloaded", args: "status", node: shielded(controltest.ShieldUnloaded())},
+	{name: "shield-status", args: "shield status", network: controltest.ShieldNetwork()},
+	{name: "shield-status-json", args: "shield status --json", network: controltest.ShieldNetwork()},
+	{name: "shield-status-troubled", args: "shield status", network: netWith(controltest.ShieldTroubled())},
+	{name: "shield-status-off", args: "shield status", network: netWith(controltest.ShieldOff())},
+	{name: "shield-status-unloaded", args: "shield status", network: netWith(controltest.ShieldUnloaded())},
+	{name: "shield-status-none", args: "shield status", network: netWith(nil)},
+	{name: "shield-status-none-json", args: "shield status --json", network: netWith(nil)},
+	{name: "shield-status-down", args: "shield status"},
+	{name: "shield-top", args: "shield top", network: controltest.ShieldNetwork()},
+	{name: "shield-top-limit", args: "shield top --limit 1", network: controltest.ShieldNetwork()},
+	{name: "shield-top-json", args: "shield top --json", network: controltest.ShieldNetwork()},
+	{name: "shield-top-empty", args: "shield top", network: &controltest.Network{}},
+	{name: "shield-top-empty-json", args: "shield top --json", network: &controltest.Network{}},
+	{name: "shield-top-bad-limit", args: "shield top --limit 0", network: controltest.ShieldNetwork()},
+	{name: "shield-top-refused", args: "shield top", network: noShield()},
+	{name: "shield-list", args: "shield list", network: controltest.ShieldNetwork()},
+	{name: "shield-list-json", args: "shield list --json", network: controltest.ShieldNetwork()},
+	{name: "shield-list-empty", args: "shield list", network: &controltest.Network{}},
+	{name: "shield-list-empty-json", args: "shield list --json", network: &controltest.Network{}},
+	{name: "shield-list-address", args: "shield list 203.0.113.7", network: controltest.ShieldNetwork()},
+	{name: "shield-list-prefix", args: "shield list 203.0.113.0/25", network: controltest.ShieldNetwork()},
+	{name: "shield-list-not", args: "shield list 203.0.114.7", network: controltest.ShieldNetwork()},
+	{name: "shield-list-not-json", args: "shield list --json 203.0.114.7", network: controltest.ShieldNetwork()},
+	{name: "shield-list-down", args: "shield list"},
+	{name: "shield-block", args: "shield block 192.0.2.7", network: controltest.ShieldNetwork()},
+	{name: "shield-block-for", args: "shield block 192.0.2.0/24 2001:DB8:1::7 --for 1d --reason flood", network: controltest.ShieldNetwork()},
+	{name: "shield-block-json", args: "shield block 192.0.2.0/24 2001:db8:1::/64 --for 1h --json", network: controltest.ShieldNetwork()},
+	{name: "shield-block-mapped", args: "shield block ::ffff:192.0.2.7", network: controltest.ShieldNetwork()},
+	{name: "shield-block-allowed", args: "shield block 203.0.113.7", network: controltest.ShieldNetwork()},
+	{name: "shield-block-own", args: "shield block 192.0.2.0/24", network: controltest.ShieldNetwork(), ssh: "192.0.2.99 50122 22"},
+	{name: "shield-block-own-json", args: "shield block 2001:db8:1::/64 --json", network: controltest.ShieldNetwork(), ssh: "2001:db8:1::9%eth0 50122 22"},
+	{name: "shield-block-other", args: "shield block 192.0.2.0/24", network: controltest.ShieldNetwork(), ssh: "192.0.3.99 50122 22"},
+	{name: "shield-block-everybody", args: "shield block 192.0.2.7 0.0.0.0/0", network: controltest.ShieldNetwork()},
+	{name: "shield-block-everybody6", args: "shield block ::/0", network: controltest.ShieldNetwork()},
+	{name: "shield-block-bits", args: "shield block 192.0.2.7/24", network: controltest.ShieldNetwork()},
+	{name: "shield-block-name", args: "shield block mx.example.net", network: controltest.ShieldNetwork()},
+	{name: "shield-block-zone", args: "shield block fe80::1%eth0", network: controltest.ShieldNetwork()},
+	{name: "shield-block-nothing", args: "shield block", network: controltest.ShieldNetwork()},
+	{name: "shield-block-bad-time", args: "shield block 192.0.2.7 --for soon", network: controltest.ShieldNetwork()},
+	{name: "shield-block-no-time", args: "shield block 192.0.2.7 --for 0s", network: controltest.ShieldNetwork()},
+	{name: "shield-block-full", args: "shield block 192.0.2.7 192.0.2.8", network: roomFor(6)},
+	{name: "shield-block-full-json", args: "shield block 192.0.2.7 192.0.2.8 --json", network: roomFor(6)},
+	{name: "shield-block-down", args: "shield block 192.0.2.7"},
+	{name: "shield-allow", args: "shield allow 192.0.2.64/28 --reason relays", network: controltest.ShieldNetwork(), ssh: "192.0.2.65 50122 22"},
+	{name: "shield-allow-json", args: "shield allow 192.0.2.64/28 --json", network: controltest.ShieldNetwork()},
+	{name: "shield-unblock", args: "shield unblock 203.0.113.0/24", network: controltest.ShieldNetwork()},
+	{name: "shield-unblock-json", args: "shield unblock 203.0.113.0/24 192.0.2.7 203.0.113.7 --json", network: controltest.ShieldNetwork()},
+	{name: "shield-unblock-inside", args: "shield unblock 203.0.113.9", network: controltest.ShieldNetwork()},
+	{name: "shield-unblock-still-inside", args: "shield unblock 203.0.113.7", network: controltest.ShieldNetwork()},
+	{name: "shield-unblock-partly", args: "shield unblock 192.0.2.7 203.0.113.0/24", network: controltest.ShieldNetwork()},
+	{name: "shield-unblock-file", args: "shield unblock 198.51.100.0/25", network: controltest.ShieldNetwork()},
+	{name: "shield-unblock-file-too", args: "shield unblock 198.51.100.0/25", network: listedTwice()},
+	{name: "shield-unblock-part-refused", args: "shield unblock 203.0.113.0/24 198.51.100.0/25 192.0.2.7", network: controltest.ShieldNetwork()},
+	{name: "shield-unblock-refused", args: "shield unblock 192.0.2.7", network: noShield()},
+	{name: "shield-mode", args: "shield mode generic", network: controltest.ShieldNetwork()},
+	{name: "shield-mode-json", args: "shield mode generic --json", network: controltest.ShieldNetwork()},
+	{name: "shield-mode-off", args: "shield mode off", network: controltest.ShieldNetwork()},
+	{name: "shield-mode-open", args: "shield mode native", network: netWith(controltest.ShieldTroubled())},
+	{name: "shield-mode-unknown", args: "shield mode fast", network: controltest.ShieldNetwork()},
+	{name: "shield-mode-nothing", args: "shield mode", network: controltest.ShieldNetwork()},
+	{name: "complete-shield", args: "__complete shield ", network: controltest.ShieldNetwork()},
+	{name: "complete-shield-unblock", args: "__complete shield unblock 203.0.113.0/24 20", network: controltest.ShieldNetwork()},
+	{name: "complete-shield-mode", args: "__complete shield mode ", network: controltest.ShieldNetwork()},
+
 	{name: "reload", args: "reload"},
 	{name: "reload-json", args: "reload --json"},
 	{name: "reload-nothing", args: "reload", node: func(n *controltest.Node) { n.Reloads = control.Reloaded{} }},
@@ -231,16 +306,20 @@ func (s story) run(t *testing.T) {
 	if !s.down {
 		socket, _ = controltest.Start(t, n, false)
 	}
-	speaker := ""
+	sockets := control.Sockets{Node: socket}
 	if s.speaker != nil {
-		speaker = controltest.StartSpeaker(t, s.speaker)
+		sockets.Speaker = controltest.StartSpeaker(t, s.speaker)
 	}
-	out, errOut, code := s.runProgram(t, socket, speaker)
+	if s.network != nil {
+		sockets.Network = s.network.Start(t)
+	}
+	out, errOut, code := s.runProgram(t, sockets)
 	got := fmt.Sprintf("$ anymx %s\n%s--- stderr\n%s--- exit %d\n", s.args, out, errOut, code)
 	got = settle(got, socket)
-	if speaker != "" {
-		got = strings.ReplaceAll(got, speaker, "SPEAKER")
+	if sockets.Speaker != "" {
+		got = strings.ReplaceAll(got, sockets.Speaker, "SPEAKER")
 	}
+	got = strings.ReplaceAll(got, filepath.Dir(socket)+"/net.sock", "BESIDE")
 	golden := filepath.Join("testdata", s.name+".txt")
 	if *update {
 		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
@@ -273,34 +352,36 @@ func settle(text, socket string) string {
 
 func runProgram(t *testing.T, s story, socket string) (out, errOut string, code int) {
 	t.Helper()
-	return s.runProgram(t, socket, "")
+	return s.runProgram(t, control.Sockets{Node: socket})
 }
 
-// runProgram runs it against the node at socket, which is found by the
-// environment, or, with a speaker, by the config.
-func (s story) runProgram(t *testing.T, socket, speaker string) (out, errOut string, code int) {
+// runProgram runs it against the node, which is found by the environment, or, with
+// a speaker or an anymx-net, by the config.
+func (s story) runProgram(t *testing.T, sockets control.Sockets) (out, errOut string, code int) {
 	t.Helper()
 	var o, e bytes.Buffer
 	args := strings.Split(s.args, " ")
 	if s.args == "" {
 		args = []string{}
 	}
-	env := socket
-	if speaker != "" {
+	env := sockets.Node
+	if sockets.Speaker != "" || sockets.Network != "" {
+		text := fmt.Sprintf("[node]\ncontrol = %q\n", sockets.Node)
+		if sockets.Speaker != "" {
+			text += fmt.Sprintf("[bgp]\ncontrol = %q\n", sockets.Speaker)
+		}
+		if sockets.Network != "" {
+			text += fmt.Sprintf("[net]\ncontrol = %q\n", sockets.Network)
+		}
 		file := filepath.Join(t.TempDir(), "anymx.toml")
-		if err := os.WriteFile(file, fmt.Appendf(nil, "[node]\ncontrol = %q\n[bgp]\ncontrol = %q\n", socket, speaker), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		env, args = "", append(args, "--config", file)
+		env, args = "", append([]string{"--config", file}, args...)
 	}
 	p := &program{
 		in: strings.NewReader(""), out: &o, errOut: &e,
-		getenv: func(key string) string {
-			if key == "ANYMX_CONTROL" {
-				return env
-			}
-			return ""
-		},
+		getenv:   func(key string) string { return map[string]string{"ANYMX_CONTROL": env, "SSH_CLIENT": s.ssh}[key] },
 		now:      func() time.Time { return controltest.Now },
 		terminal: func() bool { return s.typed != nil },
 		screen:   noScreen, poll: time.Millisecond,
@@ -367,6 +448,45 @@ func TestFindsItsNode(t *testing.T) {
 		}
 		if code := p.run(t.Context(), append(tt.args, "status")); code != tt.want {
 			t.Errorf("%q %v: exit %d, want %d: %s", tt.env, tt.args, code, tt.want, errOut.String())
+		}
+	}
+}
+
+// The commands of the shield find anymx-net by the config of the node that is asked,
+// else beside its socket.
+func TestFindsItsNetwork(t *testing.T) {
+	dir, other := t.TempDir(), t.TempDir()
+	file := filepath.Join(dir, "anymx.toml")
+	if err := os.WriteFile(file, []byte("[node]\ncontrol = '/x/edge.sock'\n[net]\ncontrol = '/x/n.sock'\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	broken := filepath.Join(dir, "broken.toml")
+	if err := os.WriteFile(broken, []byte("[net]\ncontrol = 7\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	beside := "no anymx-net answers on " + filepath.Join(other, "net.sock") + ":"
+	for _, tt := range []struct {
+		env  string
+		args []string
+		want string // what is said
+	}{
+		{"", []string{"--config", file}, "no anymx-net answers on /x/n.sock:"},
+		{"", []string{"--control", filepath.Join(other, "edge.sock")}, beside},
+		{filepath.Join(other, "edge.sock"), nil, beside},
+		{"/x/edge.sock", []string{"--config", file}, "answers on /x/n.sock:"},
+		{filepath.Join(other, "edge.sock"), []string{"--config", file}, "answers on /x/n.sock:"},
+		{"", []string{"--control", filepath.Join(other, "edge.sock"), "--config", broken}, beside},
+		{"", []string{"--config", broken}, "give it by --control"},
+	} {
+		var out, errOut bytes.Buffer
+		p := &program{
+			in: strings.NewReader(""), out: &out, errOut: &errOut, now: time.Now,
+			getenv:   func(key string) string { return map[string]string{"ANYMX_CONTROL": tt.env}[key] },
+			terminal: func() bool { return false }, screen: noScreen,
+		}
+		p.run(t.Context(), append(tt.args, "shield", "list"))
+		if !strings.Contains(errOut.String(), tt.want) {
+			t.Errorf("%q %v: %s", tt.env, tt.args, errOut.String())
 		}
 	}
 }

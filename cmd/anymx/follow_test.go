@@ -127,11 +127,14 @@ func TestDrainOfNodeThatEnds(t *testing.T) {
 	}
 }
 
-// Only the speaker of the node that was meant is ordered in its place.
+// Only the speaker of the node that was meant is ordered in its place, and only its
+// anymx-net is asked.
 func TestSpeakerIsOfTheSameNode(t *testing.T) {
 	dir := t.TempDir()
 	node, other := filepath.Join(dir, "edge.sock"), filepath.Join(dir, "other.sock")
 	file := filepath.Join(dir, "anymx.toml")
+	const standard = "/run/anymx/net.sock"
+	beside := filepath.Join(dir, "net.sock")
 	p := &program{config: file, now: time.Now}
 	text := fmt.Sprintf("[node]\ncontrol = %q\n[bgp]\ncontrol = \"/run/bgp.sock\"\n", node)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -142,13 +145,13 @@ func TestSpeakerIsOfTheSameNode(t *testing.T) {
 		given     bool // --config
 		want      control.Sockets
 	}{
-		{"", "", false, control.Sockets{Node: node, Speaker: "/run/bgp.sock"}},
-		{node, "", false, control.Sockets{Node: node, Speaker: "/run/bgp.sock"}},
-		{"", node, false, control.Sockets{Node: node, Speaker: "/run/bgp.sock"}},
-		{other, "", false, control.Sockets{Node: other}},
-		{"", other, false, control.Sockets{Node: other}},
-		{other, node, false, control.Sockets{Node: other}},
-		{other, "", true, control.Sockets{Node: other, Speaker: "/run/bgp.sock"}},
+		{"", "", false, control.Sockets{Node: node, Speaker: "/run/bgp.sock", Network: standard}},
+		{node, "", false, control.Sockets{Node: node, Speaker: "/run/bgp.sock", Network: standard}},
+		{"", node, false, control.Sockets{Node: node, Speaker: "/run/bgp.sock", Network: standard}},
+		{other, "", false, control.Sockets{Node: other, Network: beside}},
+		{"", other, false, control.Sockets{Node: other, Network: beside}},
+		{other, node, false, control.Sockets{Node: other, Network: beside}},
+		{other, "", true, control.Sockets{Node: other, Speaker: "/run/bgp.sock", Network: standard}},
 	} {
 		p.socket, p.getenv, p.configGiven = tt.flag, func(string) string { return tt.env }, func() bool { return tt.given }
 		if got, err := p.sockets(); err != nil || got != tt.want {
@@ -158,7 +161,7 @@ func TestSpeakerIsOfTheSameNode(t *testing.T) {
 	p.config, p.socket = filepath.Join(dir, "missing"), other
 	for _, given := range []bool{false, true} {
 		p.configGiven = func() bool { return given }
-		if got, err := p.sockets(); err != nil || got != (control.Sockets{Node: other}) {
+		if got, err := p.sockets(); err != nil || got != (control.Sockets{Node: other, Network: beside}) {
 			t.Errorf("no config: %+v, %v", got, err)
 		}
 	}
@@ -173,7 +176,7 @@ func TestSpeakerIsOrdered(t *testing.T) {
 		speaker := confirms()
 		socket := controltest.StartSpeaker(t, speaker)
 		s := story{args: command}
-		if _, errOut, code := s.runProgram(t, filepath.Join(t.TempDir(), "none"), socket); code != exitNo {
+		if _, errOut, code := s.runProgram(t, control.Sockets{Node: filepath.Join(t.TempDir(), "none"), Speaker: socket}); code != exitNo {
 			t.Errorf("%s: exit %d: %s", command, code, errOut)
 		}
 		if got := speaker.Orders(); len(got) != 1 || got[0] != want {
@@ -183,7 +186,7 @@ func TestSpeakerIsOrdered(t *testing.T) {
 	// One that does not answer either does not change what is said.
 	s := story{args: "drain"}
 	none := filepath.Join(t.TempDir(), "none")
-	out, errOut, code := s.runProgram(t, none, none+".bgp")
+	out, errOut, code := s.runProgram(t, control.Sockets{Node: none, Speaker: none + ".bgp"})
 	if code != exitUnreachable || out != "" || !strings.Contains(errOut, "no anymx-bgp answers") || !strings.Contains(errOut, "no node answers") {
 		t.Errorf("exit %d: %s%s", code, out, errOut)
 	}

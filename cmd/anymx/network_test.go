@@ -217,3 +217,39 @@ func withdrawn() *controltest.Speaker {
 	p.Health.Checks[0].OK, p.Health.Checks[0].Reason = false, "nothing answers on /run/anymx/edge.sock"
 	return s
 }
+
+// shielded is one on a network with a shield.
+func shielded(shield *control.ShieldStatus) func(*controltest.Node) {
+	return func(n *controltest.Node) {
+		controltest.OnNetwork(n)
+		n.State.Network.Status.Shield = shield
+	}
+}
+
+// netWith is an anymx-net with this shield, nil for none.
+func netWith(shield *control.ShieldStatus) *controltest.Network {
+	n := controltest.ShieldNetwork()
+	n.State.Shield = shield
+	return n
+}
+
+// noShield is an anymx-net that refuses what is about a shield.
+func noShield() *controltest.Network {
+	return &controltest.Network{Broken: &control.Error{Code: control.NotFound, Text: "this node has no shield"}}
+}
+
+// roomFor is an anymx-net with room for so many entries.
+func roomFor(n int) *controltest.Network {
+	full := controltest.ShieldNetwork()
+	full.Room = n
+	return full
+}
+
+// listedTwice is an anymx-net of which a command has said the same as a file.
+func listedTwice() *controltest.Network {
+	n := controltest.ShieldNetwork()
+	again := n.Entries[4]
+	again.Source, again.Reason = "command", "flood"
+	n.Entries = append(n.Entries, again)
+	return n
+}

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,14 +17,16 @@ const defaultConfig = "/etc/anymx/anymx.toml"
 const rootHelp = `anymx shows what a node does and changes it, over the node's control socket.
 
 The socket is the one given by --control, else by ANYMX_CONTROL in the
-environment, else the one that the config file names (--config).
+environment, else the one that the config file names (--config). The commands
+below 'shield' ask anymx-net instead: on the socket that the same config names,
+or else on net.sock beside the node's.
 
 Exit codes:
   0    done; the answer is yes
   1    the answer is no, or the node could not do it
   2    wrong usage
   3    no node answers on the socket
-  4    no message with that id
+  4    no message with that id, no such prefix on the shield's lists
   130  interrupted`
 
 // program is one run of the command line and what it touches.
@@ -66,6 +70,23 @@ func (p *program) remote(do func(cmd *cobra.Command, args []string, c *control.C
 	})
 }
 
+// network is a command that asks anymx-net.
+func (p *program) network(do func(cmd *cobra.Command, args []string, c *control.NetworkClient) error) command {
+	return p.local(func(cmd *cobra.Command, args []string) error {
+		s, err := p.sockets()
+		if err != nil {
+			return err
+		}
+		c := control.NewNetworkClient(s.Network)
+		defer c.Close()
+		err = do(cmd, args, c)
+		if errors.Is(err, control.ErrNotFound) { // which is the shield, and no message or prefix
+			return errors.New(err.Error())
+		}
+		return err
+	})
+}
+
 // client asks the node.
 func (p *program) client() (*control.Client, error) {
 	s, err := p.sockets()
@@ -75,8 +96,12 @@ func (p *program) client() (*control.Client, error) {
 	return control.NewClient(s.Node), nil
 }
 
-// sockets finds the node and, where the config tells that it is of the same
-// node, its speaker.
+// networkSocket is what the socket of anymx-net is called beside the node's, unless
+// a config says otherwise.
+const networkSocket = "net.sock"
+
+// sockets finds the node and its anymx-net and, where the config tells that it is
+// of the same node, its speaker.
 func (p *program) sockets() (control.Sockets, error) {
 	given := p.socket
 	if given == "" {
@@ -89,7 +114,7 @@ func (p *program) sockets() (control.Sockets, error) {
 	case given == "":
 		return s, nil
 	case err != nil || s.Node != given && !p.configGiven():
-		s.Speaker = ""
+		s.Speaker, s.Network = "", filepath.Join(filepath.Dir(given), networkSocket)
 	}
 	s.Node = given
 	return s, nil

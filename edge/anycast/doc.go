@@ -35,6 +35,7 @@
 // then. Its sessions hang, and it counts as down. Should it have been an attack
 // after all, it moves from PoP to PoP no faster than that.
 //
-// The tunnel and the state of anymx-net are asked as well, for information: core
-// is shared, and if it is out of reach every PoP would vanish at once.
+// The tunnel, the shield and the state of anymx-net are asked as well, for
+// information: core is shared, and if it is out of reach every PoP would vanish
+// at once; and a node without its shield still takes mail.
 package anycast

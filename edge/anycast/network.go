@@ -2,6 +2,7 @@ package anycast
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"anymx/edge/control"
@@ -18,9 +19,13 @@ const (
 const (
 	networkCheck = "net"
 	tunnelCheck  = "tunnel"
+	shieldCheck  = "shield"
 )
 
-var information = []string{networkCheck, tunnelCheck}
+var information = []string{networkCheck, tunnelCheck, shieldCheck}
+
+// expected is what a config has that anymx-net tells of.
+type expected struct{ tunnel, shield bool }
 
 // inform asks anymx-net until ctx ends.
 func (a *Announcer) inform(ctx context.Context, socket string) {
@@ -36,7 +41,7 @@ func (a *Announcer) inform(ctx context.Context, socket string) {
 		if ctx.Err() != nil {
 			return
 		}
-		a.informed(informationOf(status, err, a.tunnelled(), began, time.Since(began)))
+		a.informed(informationOf(status, err, a.expected(), began, time.Since(began)))
 		select {
 		case <-ctx.Done():
 			return
@@ -45,36 +50,54 @@ func (a *Announcer) inform(ctx context.Context, socket string) {
 	}
 }
 
-func (a *Announcer) tunnelled() bool {
+func (a *Announcer) expected() expected {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.config.Tunnel != nil
+	return expected{tunnel: a.config.Tunnel != nil, shield: a.config.Shield != nil}
 }
 
-// informationOf makes checks of what anymx-net says of itself. There is one of
-// the tunnel where the config has one.
-func informationOf(s control.NetworkStatus, err error, tunnelled bool, at time.Time, took time.Duration) []control.HealthCheck {
+// informationOf makes checks of what anymx-net says of itself. There are those of
+// the tunnel and of the shield where the config has them.
+func informationOf(s control.NetworkStatus, err error, want expected, at time.Time, took time.Duration) []control.HealthCheck {
 	network := control.HealthCheck{Name: networkCheck, Information: true, Reason: s.Problem, At: at, Took: took}
 	if err != nil {
 		network.Reason = err.Error()
 	}
 	network.OK = network.Reason == ""
-	if !tunnelled {
-		return []control.HealthCheck{network}
-	}
-	tunnel := network
-	tunnel.Name = tunnelCheck
-	switch {
-	case err != nil:
-	case s.Tunnel == nil:
-		tunnel.OK, tunnel.Reason = false, "anymx-net has no tunnel yet"
-	default:
-		tunnel.OK, tunnel.Reason = s.Tunnel.Up, s.Tunnel.Problem
-		if !tunnel.OK && tunnel.Reason == "" {
-			tunnel.Reason = "no handshake within three minutes"
+	checks := []control.HealthCheck{network}
+	for _, part := range []struct {
+		name string
+		want bool
+		how  func(control.NetworkStatus) (bool, string)
+	}{{tunnelCheck, want.tunnel, tunnelHealth}, {shieldCheck, want.shield, shieldHealth}} {
+		if !part.want {
+			continue
 		}
+		check := network
+		check.Name = part.name
+		if err == nil {
+			check.OK, check.Reason = part.how(s)
+		}
+		checks = append(checks, check)
 	}
-	return []control.HealthCheck{network, tunnel}
+	return checks
+}
+
+func tunnelHealth(s control.NetworkStatus) (ok bool, reason string) {
+	switch {
+	case s.Tunnel == nil:
+		return false, "anymx-net has no tunnel yet"
+	case !s.Tunnel.Up && s.Tunnel.Problem == "":
+		return false, "no handshake within three minutes"
+	}
+	return s.Tunnel.Up, s.Tunnel.Problem
+}
+
+func shieldHealth(s control.NetworkStatus) (ok bool, reason string) {
+	if s.Shield == nil {
+		return false, "anymx-net has no shield yet"
+	}
+	return s.Shield.Problem == "", s.Shield.Problem
 }
 
 // informed takes checks for information, and logs those that have changed.
@@ -87,7 +110,9 @@ func (a *Announcer) informed(checks []control.HealthCheck) {
 		}
 		a.results[c.Name] = c
 	}
-	if len(checks) == 1 {
-		delete(a.results, tunnelCheck)
+	for _, name := range information { // what a reload took away
+		if !slices.ContainsFunc(checks, func(c control.HealthCheck) bool { return c.Name == name }) {
+			delete(a.results, name)
+		}
 	}
 }

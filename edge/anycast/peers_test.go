@@ -91,22 +91,26 @@ func TestRoutes(t *testing.T) {
 func TestInformation(t *testing.T) {
 	up := control.NetworkStatus{Tunnel: &control.TunnelStatus{Up: true}}
 	for name, test := range map[string]struct {
-		status    control.NetworkStatus
-		err       error
-		tunnelled bool
-		want      string
+		status control.NetworkStatus
+		err    error
+		has    expected
+		want   string
 	}{
-		"well":            {up, nil, true, "net ok; tunnel ok; "},
-		"no tunnel":       {control.NetworkStatus{}, nil, false, "net ok; "},
-		"no tunnel yet":   {control.NetworkStatus{}, nil, true, "net ok; tunnel: anymx-net has no tunnel yet; "},
-		"silent tunnel":   {control.NetworkStatus{Tunnel: &control.TunnelStatus{}}, nil, true, "net ok; tunnel: no handshake within three minutes; "},
-		"tunnel problem":  {control.NetworkStatus{Tunnel: &control.TunnelStatus{Problem: "no key"}}, nil, true, "net ok; tunnel: no key; "},
-		"network problem": {control.NetworkStatus{Problem: "no lo"}, nil, false, "net: no lo; "},
-		"unreachable":     {control.NetworkStatus{}, errors.New("nobody answers"), true, "net: nobody answers; tunnel: nobody answers; "},
+		"well":            {up, nil, expected{tunnel: true}, "net ok; tunnel ok; "},
+		"no tunnel":       {control.NetworkStatus{}, nil, expected{}, "net ok; "},
+		"no tunnel yet":   {control.NetworkStatus{}, nil, expected{tunnel: true}, "net ok; tunnel: anymx-net has no tunnel yet; "},
+		"silent tunnel":   {control.NetworkStatus{Tunnel: &control.TunnelStatus{}}, nil, expected{tunnel: true}, "net ok; tunnel: no handshake within three minutes; "},
+		"tunnel problem":  {control.NetworkStatus{Tunnel: &control.TunnelStatus{Problem: "no key"}}, nil, expected{tunnel: true}, "net ok; tunnel: no key; "},
+		"network problem": {control.NetworkStatus{Problem: "no lo"}, nil, expected{}, "net: no lo; "},
+		"unreachable":     {control.NetworkStatus{}, errors.New("nobody answers"), expected{tunnel: true}, "net: nobody answers; tunnel: nobody answers; "},
+		"shield":          {control.NetworkStatus{Shield: &control.ShieldStatus{}}, nil, expected{shield: true}, "net ok; shield ok; "},
+		"no shield yet":   {up, nil, expected{tunnel: true, shield: true}, "net ok; tunnel ok; shield: anymx-net has no shield yet; "},
+		"shield problem":  {control.NetworkStatus{Problem: "shield: off", Shield: &control.ShieldStatus{Problem: "off"}}, nil, expected{shield: true}, "net: shield: off; shield: off; "},
+		"shield unasked":  {control.NetworkStatus{}, errors.New("nobody answers"), expected{shield: true}, "net: nobody answers; shield: nobody answers; "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := ""
-			for _, c := range informationOf(test.status, test.err, test.tunnelled, epoch, time.Second) {
+			for _, c := range informationOf(test.status, test.err, test.has, epoch, time.Second) {
 				switch {
 				case !c.Information || c.At != epoch || c.Took != time.Second:
 					t.Errorf("%+v", c)

@@ -13,8 +13,10 @@ import (
 // What follows reads the small languages of values: names, paths, addresses. Each returns an error
 // that completes the sentence "KEY: ..." and says what would be right.
 
-// parsePrefix reads a network, or an address as the network of just that address.
-func parsePrefix(s string) (netip.Prefix, error) {
+// ParsePrefix reads a network, or an address as the network of just that address,
+// as the keys of the file do. Bits behind the length are kept. The error says what
+// would be right.
+func ParsePrefix(s string) (netip.Prefix, error) {
 	if a, err := parseAddr(s); err == nil && a.IsValid() {
 		return a.Prefix(a.BitLen())
 	}

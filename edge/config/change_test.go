@@ -42,6 +42,9 @@ func TestChange(t *testing.T) {
 		{"the sockets of anymx-net", func(c *Config) {
 			c.Net.Control, c.Net.Metrics = "/run/n.sock", ""
 		}, []string{"net.control", "net.metrics"}, []string{"net.control", "net.metrics"}},
+		{"the shield", func(c *Config) {
+			c.Shield.Interfaces, c.Shield.Mode, c.Shield.KeyFile, c.Shield.SYNRate, c.Shield.Pins = nil, "off", "/k", 1, "/p"
+		}, []string{"shield.interfaces", "shield.mode", "shield.key_file", "shield.syn_rate", "shield.pins"}, []string{"shield.pins"}},
 		{"sections that go", func(c *Config) { c.Tunnel, c.Shield = nil, nil }, []string{"tunnel", "shield"}, []string{"tunnel", "shield"}},
 	} {
 		t.Run(x.name, func(t *testing.T) {

@@ -107,7 +107,11 @@ func TestDesign(t *testing.T) {
 			Port: 179, Multihop: 1, ConnectRetry: Duration(5 * time.Second),
 		}},
 	}
-	want.Shield = &Shield{Interfaces: []string{"eth0"}, Mode: "auto"}
+	want.Shield = &Shield{
+		Interfaces: []string{"eth0"}, Mode: "auto", Epoch: Duration(2 * time.Minute), Cookies: "adaptive",
+		SYNRate: 1000, StrayRate: 1000, Hold: Duration(10 * time.Second), ConnectionRate: 100,
+		Fragments: "drop", Unparsable: "drop", Unserved: "drop", Pins: "/sys/fs/bpf/anymx", MTU: 1500,
+	}
 	if !reflect.DeepEqual(*c, want) {
 		t.Errorf("got:\n%+v\nwant:\n%+v", *c, want)
 	}

@@ -122,7 +122,7 @@ func (d *decoder) text(n *node, into reflect.Value, key string) bool {
 	case *PublicKey:
 		want, decode = `a key in "quotes"`, unmarshal(p)
 	case *netip.Prefix:
-		want, decode = `a network in "quotes"`, func(s string) (err error) { *p, err = parsePrefix(s); return }
+		want, decode = `a network in "quotes"`, func(s string) (err error) { *p, err = ParsePrefix(s); return }
 	case *netip.Addr:
 		want, decode = `an IP address in "quotes"`, func(s string) (err error) { *p, err = parseAddr(s); return }
 	default:

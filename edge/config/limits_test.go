@@ -74,6 +74,23 @@ func TestLimits(t *testing.T) {
 		}},
 		{"[egress.source]", "interface", []string{`"eth0.100"`}, []string{`""`, `"wg-core"`, `"eth 0"`, `"a-name-too-long-"`}},
 		{"[egress.source]", "gateway", []string{`""`, `"198.51.100.254"`}, []string{`"198.51.100.10"`, `"198.51.101.1"`, `"fe80::1"`, `"192.0.2.25"`}},
+		{"shield", "interfaces", []string{`["eth0", "eth1"]`, `["a-name-of-15-oc"]`}, []string{"[]", `["eth0", "eth0"]`, `["eth 0"]`, `["wg-core"]`, `"eth0"`}},
+		{"shield", "mode", []string{`"auto"`, `"native"`, `"generic"`, `"off"`}, []string{`""`, `"Auto"`, `"on"`}},
+		{"shield", "key_file", []string{`""`, `"/k"`, `"credential:shield.key"`}, []string{`"k"`, `"credential:"`, `"/k/"`}},
+		{"shield", "epoch", []string{`"4s"`, `"1h"`}, []string{"0", `"3999ms"`, `"1h1s"`}},
+		{"shield", "cookies", []string{`"adaptive"`, `"always"`, `"never"`}, []string{`""`, `"on"`, "true"}},
+		{"shield", "syn_rate", []string{"1", "1000000000"}, []string{"0", "-1", "1000000001", `"1000"`}},
+		{"shield", "stray_rate", []string{"1", "1000000000"}, []string{"0", "-1", "1000000001"}},
+		{"shield", "hold", []string{`"1s"`, `"1h"`}, []string{"0", `"999ms"`, `"61m"`}},
+		{"shield", "connection_rate", []string{"0", "1", "1000000000"}, []string{"-1", "1000000001", "0.5"}},
+		{"shield", "connection_burst", []string{"0", "1", "1000000000"}, []string{"-1", "1000000001"}},
+		{"shield", "fragments", []string{`"drop"`, `"pass"`}, []string{`""`, `"Drop"`, "false"}},
+		{"shield", "unparsable", []string{`"drop"`, `"pass"`}, []string{`""`, `"count"`}},
+		{"shield", "unserved", []string{`"drop"`, `"pass"`}, []string{`""`, `"reset"`}},
+		{"shield", "block_file", []string{`""`, `"/b"`}, []string{`"b"`, `"/b/"`, `"credential:b"`}},
+		{"shield", "allow_file", []string{`""`, `"/a"`}, []string{`"a"`, `"/etc/anymx/shield.block"`}},
+		{"shield", "pins", []string{`"/p"`}, []string{`""`, `"p"`, `"/p/"`}},
+		{"shield", "mtu", []string{"1280", "65535"}, []string{"0", "-1", "1279", "65536"}},
 	} {
 		text := complete
 		if x.key == "address" { // with which the gateway would not go

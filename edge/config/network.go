@@ -242,14 +242,59 @@ type EgressSource struct {
 
 func (s *EgressSource) setDefaults() { *s = EgressSource{} }
 
-// Shield is the packet filter in front of ingress.
+// Shield is the packet filter in front of ingress. It protects the service addresses, on the ports that
+// ingress.listen has for them.
 type Shield struct {
-	// Interfaces are the devices it stands on, at most 15 octets each. No default, unless Mode is
-	// "off".
+	// Interfaces are the devices that packets for the service addresses come in by, at most 15 octets
+	// each; VLAN devices above them are seen to. No default, unless Mode is "off".
 	Interfaces []string `toml:"interfaces"`
 	// Mode is where packets are met: "native", in the driver; "generic", in the kernel's stack;
 	// "auto", the default: native where the driver can; or "off".
 	Mode string `toml:"mode"`
+	// KeyFile holds the key that makes SYN cookies, 16 octets or more, and is written like
+	// Tunnel.PrivateKeyFile. Nodes that announce the same prefix share it, and take each other's
+	// cookies. Empty, the default: a random one.
+	KeyFile string `toml:"key_file"`
+	// Epoch is how long a key derived from KeyFile makes cookies, 4s to 1h. Default 2m. Clocks of
+	// nodes may differ by half of it; nodes that share a key share it too.
+	Epoch Duration `toml:"epoch"`
+	// Cookies says when SYNs are answered with cookies: "adaptive", the default, above SYNRate;
+	// "always"; or "never".
+	Cookies string `toml:"cookies"`
+	// SYNRate is how many SYNs in a second pass to the stack, 1 to 1000000000. Default 1000. It and
+	// StrayRate are counted in windows of 134ms, so that less than 8 counts as 8.
+	SYNRate int `toml:"syn_rate"`
+	// StrayRate is how many segments in a second that fit no connection pass to the stack, which
+	// answers them with a reset, 1 to 1000000000. Default 1000.
+	StrayRate int `toml:"stray_rate"`
+	// Hold is how long a rate counts as exceeded after it last was, 1s to 1h. Default 10s.
+	Hold Duration `toml:"hold"`
+	// ConnectionRate is how many new connections in a second a /24 or /64 may open, at most
+	// 1000000000. Default 100; 0: no limit. ConnectionBurst is how many at once. Default 0: ten
+	// seconds' worth.
+	ConnectionRate  int `toml:"connection_rate"`
+	ConnectionBurst int `toml:"connection_burst"`
+	// Fragments, Unparsable and Unserved are what becomes of fragments, of what can't be parsed, and
+	// of other ports of the service addresses: "drop", the default, or "pass".
+	Fragments  string `toml:"fragments"`
+	Unparsable string `toml:"unparsable"`
+	Unserved   string `toml:"unserved"`
+	// BlockFile and AllowFile hold a prefix a line, 100,000 of each IP version together, with comments
+	// behind #; absolute, and not the same file. They are read again when they change. Default: none.
+	BlockFile string `toml:"block_file"`
+	AllowFile string `toml:"allow_file"`
+	// Pins is the directory on a BPF file system in which the filter outlives anymx-net; absolute.
+	// Default /sys/fs/bpf/anymx.
+	Pins string `toml:"pins" restart:"true"`
+	// MTU is that of the way to senders, which gives the segment size that cookies offer, in octets,
+	// 1280 to 65535. Default 1500.
+	MTU int `toml:"mtu"`
 }
 
-func (s *Shield) setDefaults() { *s = Shield{Mode: "auto"} }
+func (s *Shield) setDefaults() {
+	*s = Shield{
+		Mode: "auto", Epoch: Duration(2 * time.Minute), Cookies: "adaptive", SYNRate: 1000, StrayRate: 1000,
+		Hold: Duration(10 * time.Second), ConnectionRate: 100, Fragments: "drop", Unparsable: "drop", Unserved: "drop",
+		Pins: "/sys/fs/bpf/anymx", MTU: 1500,
+	}
+}

@@ -184,28 +184,6 @@ func (v *checker) announced(served []bool) {
 	}
 }
 
-func (v *checker) shield() {
-	s := v.Shield
-	if s == nil {
-		return
-	}
-	v.oneOf("shield.mode", s.Mode, "auto", "native", "generic", "off")
-	if len(s.Interfaces) == 0 && s.Mode != "off" {
-		v.report("shield.interfaces", `missing: say where packets come in, such as ["eth0"], or set mode = "off"`)
-	}
-	first := map[string]int{}
-	for i, name := range s.Interfaces {
-		key := index("shield.interfaces", i)
-		if err := checkInterface(name); err != nil {
-			v.report(key, "%s", err)
-		} else if earlier, twice := first[name]; twice {
-			v.report(key, "%s stands twice, first as %s", quote(name), index("shield.interfaces", earlier))
-		} else {
-			first[name] = i
-		}
-	}
-}
-
 func (v *checker) drain() {
 	for _, l := range []limit[Duration]{
 		{"drain.graceful", v.Drain.Graceful, 0, Duration(time.Hour)},

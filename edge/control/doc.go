@@ -33,5 +33,10 @@
 //	POST /v1/drain           DrainRequest in, Status out
 //	POST /v1/resume          Status
 //	POST /v1/reload          Reloaded
+//	GET  /v1/shield/top      ShieldTop; n is how many of each (anymx-net)
+//	GET  /v1/shield/lists    ShieldLists
+//	POST /v1/shield/list     ShieldEntry in and out
+//	POST /v1/shield/unlist   ShieldUnlist in, ShieldUnlisted out
+//	POST /v1/shield/mode     ShieldMode in, NetworkStatus out
 //	GET  /metrics /healthz /readyz
 package control

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -151,6 +152,48 @@ func TestNetworkClient(t *testing.T) {
 	defer c.Close()
 	if got, err := c.Status(t.Context()); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%v\ngot  %+v\nwant %+v", err, got, want)
+	}
+}
+
+// What the commands of the shield ask of anymx-net goes there and back.
+func TestShieldClient(t *testing.T) {
+	fake := controltest.ShieldNetwork()
+	before := len(fake.Entries)
+	c := control.NewNetworkClient(fake.Start(t))
+	defer c.Close()
+	top, err := c.ShieldTop(t.Context(), 1)
+	if err != nil || !reflect.DeepEqual(top.Noisy, fake.Top.Noisy[:1]) || !reflect.DeepEqual(top.Openers, fake.Top.Openers[:1]) {
+		t.Errorf("top: %+v, %v", top, err)
+	}
+	e := control.ShieldEntry{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Until: controltest.Now, Reason: "why"}
+	listed, err := c.ShieldList(t.Context(), e)
+	if e.Source = "command"; err != nil || listed != e {
+		t.Errorf("listed %+v, %v; want %+v", listed, err, e)
+	}
+	entries, err := c.ShieldLists(t.Context())
+	if err != nil || len(entries) != before+1 || entries[before] != e {
+		t.Errorf("lists: %+v, %v", entries, err)
+	}
+	for _, want := range []bool{true, false} {
+		if removed, err := c.ShieldUnlist(t.Context(), e.Prefix); err != nil || removed != want {
+			t.Errorf("removed: %v, %v; want %v", removed, err, want)
+		}
+	}
+	s, err := c.ShieldMode(t.Context(), control.ShieldMode{Mode: "generic"})
+	if err != nil || s.Shield.Mode != "generic" || s.Shield.Interfaces[0].Mode != "generic" || s.PID == 0 {
+		t.Errorf("mode: %+v, %v", s, err)
+	}
+	fake.Broken = &control.Error{Code: control.Unavailable, Text: "not loaded"}
+	_, topErr := c.ShieldTop(t.Context(), 1)
+	_, listErr := c.ShieldList(t.Context(), e)
+	_, listsErr := c.ShieldLists(t.Context())
+	_, unlistErr := c.ShieldUnlist(t.Context(), e.Prefix)
+	_, modeErr := c.ShieldMode(t.Context(), control.ShieldMode{Mode: "off"})
+	for what, err := range map[string]error{"top": topErr, "list": listErr, "lists": listsErr, "unlist": unlistErr, "mode": modeErr} {
+		var refused *control.Error
+		if !errors.As(err, &refused) || refused.Text != "not loaded" {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,17 +16,19 @@ import (
 type Sockets struct {
 	Node    string
 	Speaker string // "": no speaker is configured
+	Network string // of anymx-net
 }
 
 // SocketsOf reads where the node's control sockets are from its config file.
 // Nothing else of the file has to be right, so that a node can still be asked
 // while its next config is being written. A file that does not exist, or may
-// not be read, gives the default socket of the node alone, unless must is set.
+// not be read, gives the default sockets of the node and of anymx-net, unless must
+// is set.
 func SocketsOf(file string, must bool) (Sockets, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		if !must && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)) {
-			return Sockets{Node: standardSocket}, nil
+			return Sockets{Node: standardSocket, Network: standardNetworkSocket}, nil
 		}
 		return Sockets{}, fmt.Errorf("config: %w", err)
 	}
@@ -41,6 +44,7 @@ func SocketsOf(file string, must bool) (Sockets, error) {
 // config gives a [bgp] section.
 var (
 	standardSocket        = config.Default().Node.Control
+	standardNetworkSocket = config.Default().Net.Control
 	standardSpeakerSocket = "/run/anymx/bgp.sock"
 )
 
@@ -52,17 +56,12 @@ func socketsIn(text []byte) (Sockets, error) {
 	var c struct {
 		Node section  `toml:"node"`
 		BGP  *section `toml:"bgp"`
+		Net  section  `toml:"net"`
 	}
 	err := toml.Unmarshal(text, &c)
-	s := Sockets{Node: c.Node.Control}
-	if s.Node == "" {
-		s.Node = standardSocket
-	}
+	s := Sockets{Node: cmp.Or(c.Node.Control, standardSocket), Network: cmp.Or(c.Net.Control, standardNetworkSocket)}
 	if c.BGP != nil {
-		s.Speaker = c.BGP.Control
-		if s.Speaker == "" {
-			s.Speaker = standardSpeakerSocket
-		}
+		s.Speaker = cmp.Or(c.BGP.Control, standardSpeakerSocket)
 	}
 	return s, err
 }

@@ -10,8 +10,9 @@ import (
 )
 
 func TestSocketsOf(t *testing.T) {
-	standard := Sockets{Node: "/run/anymx/edge.sock"}
-	own := Sockets{Node: "/x/y.sock"}
+	const network = "/run/anymx/net.sock"
+	standard := Sockets{Node: "/run/anymx/edge.sock", Network: network}
+	own := Sockets{Node: "/x/y.sock", Network: network}
 	dir := t.TempDir()
 	for i, tt := range []struct {
 		text    string
@@ -22,8 +23,10 @@ func TestSocketsOf(t *testing.T) {
 		{text: "", want: standard},
 		{text: "[node]\nname = \"ams1\"\n", want: standard},
 		{text: "[node]\ncontrol = \"/x/y.sock\"\nnmae = 7\n[ingress]\nlisten = 3\n[nonsense]\n", want: own},
-		{text: "[node]\ncontrol = \"/x/y.sock\"\n[bgp]\ncontrol = \"/x/bgp.sock\"\n", want: Sockets{Node: "/x/y.sock", Speaker: "/x/bgp.sock"}},
-		{text: "[bgp]\nasn = 64512\n[[bgp.peer]]\n", want: Sockets{Node: "/run/anymx/edge.sock", Speaker: "/run/anymx/bgp.sock"}},
+		{text: "[node]\ncontrol = \"/x/y.sock\"\n[bgp]\ncontrol = \"/x/bgp.sock\"\n", want: Sockets{Node: "/x/y.sock", Speaker: "/x/bgp.sock", Network: network}},
+		{text: "[bgp]\nasn = 64512\n[[bgp.peer]]\n", want: Sockets{Node: "/run/anymx/edge.sock", Speaker: "/run/anymx/bgp.sock", Network: network}},
+		{text: "[net]\ncontrol = \"/x/net.sock\"\nrepair = 7\n", want: Sockets{Node: "/run/anymx/edge.sock", Network: "/x/net.sock"}},
+		{text: "[net]\ncontrol = 7\n", problem: "give it by --control"},
 		{text: "[node\n", problem: "give it by --control"},
 		{text: "[node]\ncontrol = 7\n", problem: "give it by --control"},
 	} {

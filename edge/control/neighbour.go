@@ -3,6 +3,8 @@ package control
 import (
 	"context"
 	"net/http"
+	"net/netip"
+	"strconv"
 )
 
 // SpeakerClient asks anymx-bgp over its control socket, as a Client asks the
@@ -42,4 +44,41 @@ func NewNetworkClient(path string) *NetworkClient {
 func (c *NetworkClient) Status(ctx context.Context) (NetworkStatus, error) {
 	var s NetworkStatus
 	return s, c.do(ctx, http.MethodGet, "/v1/status", nil, &s)
+}
+
+// ShieldTop asks for the n prefixes that are noisiest, and the n that opened the
+// most connections.
+func (c *NetworkClient) ShieldTop(ctx context.Context, n int) (ShieldTop, error) {
+	var t ShieldTop
+	err := c.do(ctx, http.MethodGet, "/v1/shield/top?n="+strconv.Itoa(n), nil, &t)
+	return t, err
+}
+
+// ShieldLists asks for all that is on the block and the allow list.
+func (c *NetworkClient) ShieldLists(ctx context.Context) ([]ShieldEntry, error) {
+	var l ShieldLists
+	err := c.do(ctx, http.MethodGet, "/v1/shield/lists", nil, &l)
+	return l.Entries, err
+}
+
+// ShieldList puts a prefix on a list, and returns how it stands there.
+func (c *NetworkClient) ShieldList(ctx context.Context, e ShieldEntry) (ShieldEntry, error) {
+	var listed ShieldEntry
+	err := c.do(ctx, http.MethodPost, "/v1/shield/list", e, &listed)
+	return listed, err
+}
+
+// ShieldUnlist takes this same prefix off its list. It returns whether it was on
+// one.
+func (c *NetworkClient) ShieldUnlist(ctx context.Context, p netip.Prefix) (bool, error) {
+	var u ShieldUnlisted
+	err := c.do(ctx, http.MethodPost, "/v1/shield/unlist", ShieldUnlist{p}, &u)
+	return u.Removed, err
+}
+
+// ShieldMode makes the shield run in another mode, and returns what came of it.
+func (c *NetworkClient) ShieldMode(ctx context.Context, m ShieldMode) (NetworkStatus, error) {
+	var s NetworkStatus
+	err := c.do(ctx, http.MethodPost, "/v1/shield/mode", m, &s)
+	return s, err
 }

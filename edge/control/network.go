@@ -21,6 +21,7 @@ type NetworkStatus struct {
 	Problem string `json:"problem,omitempty"`
 
 	Tunnel *TunnelStatus `json:"tunnel,omitempty"` // nil: none is configured
+	Shield *ShieldStatus `json:"shield,omitempty"` // nil: none is configured
 	Config *ConfigStatus `json:"config,omitempty"`
 }
 

@@ -54,6 +54,7 @@ type networkView struct {
 	Known   bool
 	Lines   []line
 	Tunnel  *tunnelView // nil: none is configured
+	Shield  *shieldView // nil: none is configured
 }
 
 // tunnelView is the tunnel to core.
@@ -61,6 +62,12 @@ type tunnelView struct {
 	Up    bool
 	Lines []line
 	Peers []farSideView
+}
+
+// shieldView is the packet filter.
+type shieldView struct {
+	Open  string // what passes unseen; "": nothing
+	Lines []line
 }
 
 // farSideView is a peer of the tunnel.
@@ -79,6 +86,9 @@ func newNetworkView(s *Status, now time.Time) *networkView {
 		return v
 	}
 	v.Lines = n.Status.text()
+	if s := n.Status.Shield; s != nil {
+		v.Shield = &shieldView{s.open(), s.text()}
+	}
 	t := n.Status.Tunnel
 	if t == nil {
 		return v

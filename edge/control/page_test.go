@@ -121,6 +121,20 @@ func TestPageOfNetwork(t *testing.T) {
 			n.State.Speaker = &control.Neighbour[control.SpeakerStatus]{Problem: "no anymx-bgp answers"}
 			n.State.Network = &control.Neighbour[control.NetworkStatus]{}
 		}, []string{"no anymx-bgp answers", "anymx-net has not been asked yet"}, []string{"<h2>Tunnel</h2>", "<th>Router</th>"}},
+		"shield": {shieldOn(controltest.ShieldStatus()),
+			[]string{"<h2>Shield</h2>", "native on eth0, generic on eth1; own cookies, shared key; 5 prefixes listed", "in peace; the most so far: 1,412,345 SYNs/s"},
+			[]string{`class="note`, "VERDICT", "syn-answered"},
+		},
+		"shield half open": {shieldOn(controltest.ShieldTroubled()),
+			[]string{"<b>The shield is open:</b> packets pass unseen on eth1", `<p class="line wrong">eth1: PACKETS PASS UNSEEN: driver \x1b[2J has no XDP`, "UNDER PRESSURE"},
+			[]string{"\x1b"},
+		},
+		"shield off": {shieldOn(controltest.ShieldOff()),
+			[]string{"<b>The shield is open:</b> everything passes", `<p class="line wrong">off: EVERYTHING PASSES`}, nil,
+		},
+		"shield not loaded": {shieldOn(controltest.ShieldUnloaded()),
+			[]string{"<b>The shield is open:</b> it is not loaded: packets pass unprotected; capability CAP_BPF is missing", "NOT LOADED"}, nil,
+		},
 		"addresses": {func(n *controltest.Node) {
 			controltest.NetworkTroubled(n)
 			controltest.Draining(n)
@@ -131,6 +145,9 @@ func TestPageOfNetwork(t *testing.T) {
 			s.Health.Checks[0].Reason, s.Health.Checks[0].OK = "user6@example.net", false
 			w.Problem, w.Tunnel.Problem, w.Tunnel.Peers[0].Endpoint = "user7@example.net", "user8@example.net", "user9@example.net"
 			n.State.Core[0].Probe = &control.ProbeStatus{Problem: "user10@example.net"}
+			w.Shield = controltest.ShieldStatus()
+			w.Shield.Problem, w.Shield.Interfaces[0].Problem, w.Shield.Interfaces[1].Name = "user11@example.net", "user12@example.net", "user13@example.net"
+			w.Shield.Interfaces[1].Mode, w.Shield.Why = "off", "user14@example.net"
 		}, []string{"(names a mail address; see anymx status)"}, []string{"user", "@example"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -150,6 +167,14 @@ func TestPageOfNetwork(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// shieldOn is a node with this shield.
+func shieldOn(s *control.ShieldStatus) func(*controltest.Node) {
+	return func(n *controltest.Node) {
+		controltest.OnNetwork(n)
+		n.State.Network.Status.Shield = s
 	}
 }
 

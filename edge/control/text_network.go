@@ -11,7 +11,7 @@ import (
 // told of.
 const maxThings = 10
 
-// networkRows tell of the tunnel, and of addresses, rules and routes.
+// networkRows tell of the tunnel, of the shield, and of addresses, rules and routes.
 func (s *Status) networkRows(now time.Time) []row {
 	n := s.Network
 	if n == nil {
@@ -22,7 +22,7 @@ func (s *Status) networkRows(now time.Time) []row {
 		return []row{{"Network", network}}
 	}
 	network = append(network, n.Status.text()...)
-	return []row{{"Tunnel", n.Status.Tunnel.text(now)}, {"Network", network}}
+	return []row{{"Tunnel", n.Status.Tunnel.text(now)}, {"Shield", n.Status.Shield.text()}, {"Network", network}}
 }
 
 // text tells what of the config is not in the kernel.

@@ -22,19 +22,24 @@ func plainLine(text string) []line { return []line{{Text: text}} }
 func (s Status) WriteText(w io.Writer, now time.Time) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s (%s), %s, anymx %s\n\n", Clean(s.Name), Clean(s.Region), Clean(s.Hostname), Clean(s.Version))
-	for _, row := range s.rows(now) {
+	writeRows(&b, s.rows(now))
+	_, err := b.WriteTo(w)
+	return err
+}
+
+// writeRows writes each row's name beside its first line.
+func writeRows(b *bytes.Buffer, rows []row) {
+	for _, row := range rows {
 		name := row.name
 		for _, l := range row.lines {
 			mark := " "
 			if l.Wrong {
 				mark = "!"
 			}
-			fmt.Fprintf(&b, "%-8s%s %s\n", name, mark, l.Text)
+			fmt.Fprintf(b, "%-8s%s %s\n", name, mark, l.Text)
 			name = ""
 		}
 	}
-	_, err := b.WriteTo(w)
-	return err
 }
 
 // row is a part of a status: its name, of at most eight characters, and its

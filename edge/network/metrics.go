@@ -35,6 +35,9 @@ func (g gauges) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descThings, descRepairs, descRetries, descFought, descCompared, descUp, descMTU, descHandshake, descBytes} {
 		to <- d
 	}
+	for _, d := range shieldDescs {
+		to <- d
+	}
 }
 
 // Collect measures them.
@@ -59,15 +62,14 @@ func (g gauges) Collect(to chan<- prometheus.Metric) {
 	if !p.Compared.IsZero() {
 		send(descCompared, prometheus.GaugeValue, float64(p.Compared.UnixMilli())/1000)
 	}
+	if g.shield != nil {
+		collectShield(to, g.shield.status())
+	}
 	if g.core == nil {
 		return
 	}
 	t, _ := g.core.status()
-	up := 0.0
-	if t.Up {
-		up = 1
-	}
-	send(descUp, prometheus.GaugeValue, up)
+	send(descUp, prometheus.GaugeValue, oneIf(t.Up))
 	if t.MTU > 0 {
 		send(descMTU, prometheus.GaugeValue, float64(t.MTU))
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -26,7 +27,8 @@ type network struct {
 	log      *slog.Logger
 	started  time.Time
 	plumbing *plumb.Plumbing
-	core     *core // nil: no tunnel is configured
+	core     *core   // nil: no tunnel is configured
+	shield   *shield // nil: none is configured
 
 	mu     sync.Mutex // of what follows
 	config *config.Config
@@ -59,6 +61,11 @@ func Run(ctx context.Context, env *program.Env) error {
 			read: func() (tunnel.Settings, error) { return settings(n.inForce().Tunnel) },
 		}
 	}
+	if n.config.Shield != nil {
+		n.shield = newShield(n.log, filepath.Join(n.config.Node.StateDir, "net"), func() (shieldPlan, error) { return shieldWants(n.inForce()) })
+	} else if err := withdraw(n.config, n.log); err != nil {
+		n.log.Error("a shield of an earlier config stays", "err", err)
+	}
 	endpoint, err := n.endpoint()
 	if err != nil {
 		return errors.Join(err, closeAll(socket, metrics))
@@ -68,6 +75,10 @@ func Run(ctx context.Context, env *program.Env) error {
 	defer end(nil)
 	var parts sync.WaitGroup
 	parts.Go(func() { end(endpoint.Serve(ctx, socket, metrics)) })
+	if n.shield != nil { // before there is an address that it protects
+		n.shield.start()
+		parts.Go(func() { n.shield.run(ctx) })
+	}
 	opened, err := n.start(ctx)
 	if err == nil {
 		parts.Go(func() { end(plumbing.Run(ctx)) })
@@ -84,7 +95,7 @@ func Run(ctx context.Context, env *program.Env) error {
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause
 	}
-	n.log.Info("stopped; addresses, rules, routes and the tunnel's device stay")
+	n.log.Info("stopped; addresses, rules, routes, the tunnel's device and the shield stay")
 	return nil
 }
 
@@ -136,6 +147,7 @@ func (n *network) endpoint() (*control.Endpoint, error) {
 		return nil, err
 	}
 	e.Handle("GET /v1/status", n.answer)
+	n.shieldRoutes(e)
 	return e, nil
 }
 

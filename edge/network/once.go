@@ -37,6 +37,14 @@ func Plan(env *program.Env, w io.Writer) error {
 		none = false
 		fmt.Fprintf(w, "ip link add dev %s type wireguard # or a TUN, if the kernel has no WireGuard\n", t.Interface)
 	}
+	lines, err := planShield(env.Config)
+	if err != nil {
+		return err
+	}
+	for _, line := range lines {
+		none = false
+		fmt.Fprintln(w, line)
+	}
 	for _, step := range steps {
 		line := step.String()
 		if device := step.Thing.Device(); device != "" && !exists(device) {
@@ -93,6 +101,13 @@ func Remove(ctx context.Context, env *program.Env, w io.Writer) error {
 	left := plumbing.Status()
 	for _, problem := range remains(left, len(left.Left)) {
 		errs = append(errs, errors.New(problem))
+	}
+	if there(env.Config) { // behind the addresses that it protects
+		unpinned := unpin(env.Config)
+		if unpinned == nil {
+			fmt.Fprintf(w, "rm -r %s # the shield, with its counters\n", pinsOf(env.Config))
+		}
+		errs = append(errs, unpinned)
 	}
 	return errors.Join(errs...)
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // errPrivilege says what a process lacks that may not change the network.
-var errPrivilege = errors.New(`it may not change the network: it lacks CAP_NET_ADMIN, and needs nothing else. ` +
+var errPrivilege = errors.New(`it may not change the network: it lacks CAP_NET_ADMIN, and needs nothing else but CAP_BPF and CAP_PERFMON for a shield. ` +
 	`A unit of systemd gives it with AmbientCapabilities=CAP_NET_ADMIN; ` +
 	`-plan says without it what would be done`)
 

@@ -39,6 +39,13 @@ func (n *network) reload(ctx context.Context) {
 			return
 		}
 	}
+	var filter shieldPlan
+	if n.shield != nil {
+		if filter, err = n.shield.prepare(taken); err != nil {
+			n.keep(err)
+			return
+		}
+	}
 	program.SetLevel(n.env.Level, next)
 	n.plumbing.SetEvery(time.Duration(taken.Net.Repair))
 	restart := before.NeedsRestart(next)
@@ -49,6 +56,9 @@ func (n *network) reload(ctx context.Context) {
 	n.mu.Unlock()
 	n.log.Info("reloaded", "changed", changed, "restart", restart)
 
+	if n.shield != nil { // before there is an address that it protects
+		n.shield.apply(filter)
+	}
 	// What was allowed before is still guarded until the tunnel knows of it no more.
 	if err := n.set(ctx, append(wants(before), wants(taken)...)); err != nil {
 		n.log.Error("what is new could not be put in place", "err", err)

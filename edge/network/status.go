@@ -39,6 +39,12 @@ func (n *network) status() control.NetworkStatus {
 			problems = append(problems, fmt.Sprintf("tunnel %s is not open: %s", t.Interface, t.Problem))
 		}
 	}
+	if n.shield != nil {
+		s.Shield = n.shield.status()
+		if s.Shield.Problem != "" {
+			problems = append(problems, "shield: "+s.Shield.Problem)
+		}
+	}
 	if about.Problem != "" {
 		problems = append(problems, "the last reload changed nothing: "+about.Problem)
 	}

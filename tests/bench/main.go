@@ -94,6 +94,7 @@ func benchCommand(args []string, stdout, stderr io.Writer) error {
 			fmt.Fprintln(stdout, j.name())
 		}
 		fmt.Fprintln(stdout, routesJob)
+		fmt.Fprintln(stdout, shieldJob)
 		return nil
 	}
 	if err := raiseFileLimit(); err != nil {
@@ -115,14 +116,25 @@ func benchCommand(args []string, stdout, stderr io.Writer) error {
 			return err
 		}
 	}
-	if !opts.runs(routesJob) {
-		return nil
+	for _, own := range []struct {
+		job, begin, end string
+		run             func(context.Context, options, io.Writer) (string, error)
+	}{
+		{routesJob, routesBegin, routesEnd, runRoutes},
+		{shieldJob, shieldBegin, shieldEnd, runShield},
+	} {
+		if !opts.runs(own.job) {
+			continue
+		}
+		text, err := own.run(ctx, opts, stderr)
+		if err == nil {
+			err = write(opts.out, own.begin, own.end, text, stdout)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", own.job, err)
+		}
 	}
-	text, err := runRoutes(ctx, opts, stderr)
-	if err != nil {
-		return fmt.Errorf("%s: %w", routesJob, err)
-	}
-	return write(opts.out, routesBegin, routesEnd, text, stdout)
+	return nil
 }
 
 // write prints a section, and puts it into the document if there is to be one.
@@ -137,7 +149,7 @@ func write(file, begin, end, text string, stdout io.Writer) error {
 // runs says whether a job is to be run.
 func (o options) runs(job string) bool { return o.match == nil || o.match.MatchString(job) }
 
-// anyJob says whether there is anything to run beside the job of the routes.
+// anyJob says whether there is anything to run beside the jobs with sections of their own.
 func (o options) anyJob() bool {
 	return o.runs("limit") || slices.ContainsFunc(jobs(o), func(j job) bool { return o.runs(j.name()) })
 }

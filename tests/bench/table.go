@@ -132,13 +132,19 @@ func (s systemReport) shortTitle() string {
 	return short
 }
 
-// cell is a median, with the lowest and the highest round behind it.
+// cell is what the rounds of a system came to.
 func (r *report) cell(line row, system string) string {
 	res := r.result(line.job, system)
-	m, ok := res.middle(line.metric)
-	switch {
-	case res != nil && res.Failure != "":
+	if res != nil && res.Failure != "" {
 		return "failed"
+	}
+	return res.cell(line.metric)
+}
+
+// cell is a median, with the lowest and the highest round behind it.
+func (r *result) cell(metric string) string {
+	m, ok := r.middle(metric)
+	switch {
 	case !ok:
 		return "-"
 	case m.rounds == 1:

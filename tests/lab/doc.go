@@ -19,7 +19,10 @@
 //  4. Senders send from the clients and write down each acknowledgement (load.go);
 //     what core has is held against it (mailbox.go). Watches see routes change in a
 //     router's kernel (watch.go) and packets on a node's interfaces (capture.go).
-//  5. Down ends every process in the run's namespaces and removes all of it.
+//  5. Floods come from forged sources over a node's link, while strangers call
+//     (flood.go, call.go, siege.go); what the node sends back to them is counted at
+//     the far end (tap.go). shield.go puts up what holds against them.
+//  6. Down ends every process in the run's namespaces and removes all of it.
 //
 // It wants root. Nothing in it can reach the machine's own network.
 package lab

@@ -164,6 +164,7 @@ func (l *Lab) let() error {
 			n.Client.Close()
 			n.Speaker.Close()
 			n.Network.Close()
+			failed = errors.Join(failed, n.Tap.counts.Close())
 		}
 	}
 	for _, n := range l.spaces {

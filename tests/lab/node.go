@@ -34,13 +34,14 @@ const group = 64900
 // site is what makes one node differ from the other.
 type site struct {
 	role     string
+	upstream string // role of its router
 	tunnel   string // its address in the tunnel
 	routerID string
 	peers    string // TOML; %s is the file with the TCP MD5 password
 }
 
 var siteA = site{
-	role: "a", tunnel: "10.77.0.2/24", routerID: A4,
+	role: "a", upstream: "r1", tunnel: "10.77.0.2/24", routerID: A4,
 	peers: `
 [[bgp.peer]]                          # the router's IPv4 session, with TCP MD5
 address = "` + R1ToA4 + `"
@@ -61,7 +62,7 @@ connect_retry = "1s"
 }
 
 var siteB = site{
-	role: "b", tunnel: "10.77.0.3/24", routerID: B4,
+	role: "b", upstream: "r2", tunnel: "10.77.0.3/24", routerID: B4,
 	peers: `
 [[bgp.peer]]                          # one session for both families, with TTL security
 address = "` + R2ToB4 + `"
@@ -153,19 +154,25 @@ type Node struct {
 	Speaker *control.SpeakerClient
 	Network *control.NetworkClient
 
-	lab  *Lab
-	text string // of the config
-	runs map[string]*Process
+	// Tap counts at its router what it sends to forged sources.
+	Tap *Tap
+
+	lab      *Lab
+	upstream *Namespace // its router's
+	text     string     // of the config
+	filter   string     // and its section [shield]
+	runs     map[string]*Process
 }
 
 // newNode writes all files of a node.
 func (l *Lab) newNode(s site) (*Node, error) {
 	n := &Node{
 		Namespace: l.spaces[s.role], Role: s.role, Host: "mx-" + s.role + ".example.net", Dir: l.file(s.role),
-		Device: device(l.Name, s.role), Bin: l.file("bin"), lab: l, runs: make(map[string]*Process),
+		Device: device(l.Name, s.role), Bin: l.file("bin"), lab: l, upstream: l.spaces[s.upstream], runs: make(map[string]*Process),
 	}
 	n.Config = filepath.Join(n.Dir, "anymx.toml")
 	secret := filepath.Join(n.Dir, "bgp.password")
+	n.filter = n.shielded("off", "")
 	n.text = fmt.Sprintf(nodeConfig, s.role, n.Dir, n.Device, s.tunnel, l.keys.core.public, s.routerID) +
 		strings.ReplaceAll(s.peers, "%[1]q", fmt.Sprintf("%q", secret))
 	own := l.keys.a
@@ -179,23 +186,27 @@ func (l *Lab) newNode(s site) (*Node, error) {
 		mode os.FileMode
 	}{
 		{"", 0, 0o755}, {"run", 0, 0o777}, {"state", users[Edge], 0o750}, {"state/bgp", users[BGP], 0o750},
+		{"state/net", users[Net], 0o750}, {"bpf", 0, 0o755},
 	} {
 		if err := makeDir(filepath.Join(n.Dir, dir.name), dir.user, dir.mode); err != nil {
 			return nil, err
 		}
 	}
 	err := errors.Join(
-		os.WriteFile(n.Config, []byte(n.text), 0o644),
+		n.Append(""),
 		secretFile(filepath.Join(n.Dir, "wg.key"), own.private, users[Net]),
 		secretFile(secret, password, users[BGP]),
 		// Where udev runs, anybody may open the TUN device, and needs CAP_NET_ADMIN
 		// to do anything with it. Here it may not run.
 		unix.Mknod(tun, unix.S_IFCHR|0o660, int(unix.Mkdev(10, 200))), os.Chown(tun, 0, group), os.Chmod(tun, 0o660),
 	)
+	if err := errors.Join(err, n.prepareShield()); err != nil {
+		return nil, err
+	}
 	n.Client = control.NewClient(filepath.Join(n.Dir, "run", "edge.sock"))
 	n.Speaker = control.NewSpeakerClient(filepath.Join(n.Dir, "run", "bgp.sock"))
 	n.Network = control.NewNetworkClient(filepath.Join(n.Dir, "run", "net.sock"))
-	return n, err
+	return n, nil
 }
 
 func makeDir(name string, user int, mode os.FileMode) error {
@@ -209,7 +220,7 @@ func secretFile(name, text string, user int) error {
 // Append writes the config file anew with more TOML at its end; "" is the
 // config as it was. The programs take it with a SIGHUP or their next start.
 func (n *Node) Append(toml string) error {
-	return os.WriteFile(n.Config, []byte(n.text+toml), 0o644)
+	return os.WriteFile(n.Config, []byte(n.text+n.filter+toml), 0o644)
 }
 
 // Start starts those of the programs that do not run, all if none is named, and
@@ -239,7 +250,7 @@ func (n *Node) Start(ctx context.Context, programs ...string) error {
 func startProgram(space *Namespace, dir, role, program string) (*Process, error) {
 	capabilities := "-all"
 	if program == Net {
-		capabilities += ",+net_admin"
+		capabilities += ",+net_admin,+bpf,+perfmon"
 	}
 	return space.start(program, filepath.Join(dir, "log", role+"-"+program+".log"),
 		"sh", "-ec", `mount --bind "$0" /dev/net/tun; exec setpriv "$@"`, filepath.Join(dir, role, "tun"),

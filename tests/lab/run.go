@@ -113,6 +113,12 @@ func Remove(ctx context.Context, name string) error {
 			failed = errors.Join(failed, err)
 		}
 	}
+	for _, role := range []string{"a", "b"} { // and with them what is pinned there
+		if err := unix.Unmount(filepath.Join(runs, name, role, "bpf"), unix.MNT_DETACH); err != nil &&
+			!errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+			failed = errors.Join(failed, fmt.Errorf("BPF file system of PoP %s: %w", role, err))
+		}
+	}
 	if failed != nil {
 		return fmt.Errorf("removing lab %s: %w", name, failed)
 	}

@@ -82,18 +82,6 @@ func StartSpeaker(t testing.TB, s *Speaker) string {
 	return startEndpoint(t, "bgp.sock", e)
 }
 
-// StartNetwork puts an anymx-net that says s behind a real control socket until
-// the test ends, and returns the socket's path.
-func StartNetwork(t testing.TB, s control.NetworkStatus) string {
-	t.Helper()
-	e, err := control.NewEndpoint(control.EndpointOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	e.Handle("GET /v1/status", func(*http.Request) (any, error) { return s, nil })
-	return startEndpoint(t, "net.sock", e)
-}
-
 func startEndpoint(t testing.TB, name string, e *control.Endpoint) string {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), name)

@@ -32,6 +32,10 @@ func main() {
 		err = shell(ctx, place)
 	case command == "start" && flag.NArg() == 3: // lab-start in the shell of a PoP
 		err = lab.StartAgain(lab.Person, place, flag.Arg(2))
+	case command == "flood": // lab-flood in the shell of r1
+		err = flood(ctx, flag.Args()[1:])
+	case command == "calls": // lab-calls in the shell of client-a
+		err = calls(ctx, flag.Args()[1:])
 	case command == "down" && place == "":
 		err = down(ctx)
 	default:
@@ -67,6 +71,9 @@ func serve(ctx context.Context, l *lab.Lab) error {
 	for _, n := range []*lab.Node{l.A, l.B} {
 		fmt.Printf("  PoP %s: %s\n", n.Role, strings.Join(lab.Programs, ", "))
 		if err := n.Start(ctx); err != nil {
+			return err
+		}
+		if err := n.Shield(ctx, ""); err != nil {
 			return err
 		}
 	}
@@ -121,7 +128,16 @@ Drain PoP a, and watch client-a's connections move:
     anymx status
     anymx resume
 
-docs/drain.md walks through it. To end it:
+docs/drain.md walks through it. Flood PoP a while clients call, and see its shield:
+
+  make lab-shell POP=client-a     # in one terminal:
+    lab-calls 20s
+  make lab-shell POP=r1           # in another one:
+    lab-flood syn 15s 200000
+  make lab-shell POP=a            # and in a third:
+    anymx shield status
+
+docs/shield.md walks through that. To end it:
 
   make lab-down
 `

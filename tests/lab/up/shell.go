@@ -22,6 +22,7 @@ type place struct {
 
 const nodeHint = `Try
   anymx status
+  anymx shield status
   anymx drain --wait 1m --reason "new kernel"
   anymx resume
   ip address show dev lo; ip route          # what anymx-net has made
@@ -34,6 +35,7 @@ To crash a program and start it again:
 const clientHint = `Try
   who-answers                               # which PoP a connection reaches now
   while sleep 1; do who-answers; done
+  lab-calls 20s                             # 100 connections a second: how long until the banner?
   lab-send                                  # one message to b@example.net; core has it in
                                             # $LAB/core/store/mail/example.net/b/new
 `
@@ -47,7 +49,10 @@ var places = []place{
   birdc show protocols
   birdc show route all 192.0.2.0/24
   ip monitor route                          # as the kernel's routes change
-`, functions: `birdc() { command birdc -s "$LAB/bird-r1.ctl" "$@"; }`},
+  lab-flood syn 15s 200000                  # flood PoP a from forged sources; without a rate: all that is possible
+  lab-flood ack 15s
+`, functions: `birdc() { command birdc -s "$LAB/bird-r1.ctl" "$@"; }
+lab-flood() { "$LAB_UP" flood "$@"; }`},
 	{role: "r2", name: "r2, which runs FRR", try: `Try
   vtysh -c 'show bgp summary'
   vtysh -c 'show bgp ipv4 unicast 192.0.2.0/24'
@@ -68,6 +73,7 @@ lab-pids() { for pid in $(ip netns pids "$LAB_NAMESPACE"); do
 	case $(cat /proc/$pid/comm 2>/dev/null) in anymx-*) echo "$pid $(cat /proc/$pid/comm)";; esac; done; }
 lab-start() { "$LAB_UP" start "$LAB_ROLE" "$1"; }`
 	clientFunctions = `
+lab-calls() { "$LAB_UP" calls "$@"; }
 who-answers() { local at line; for at in 192.0.2.25 2001:db8:25::25; do
 	if exec 3<>/dev/tcp/$at/25 && read -r -t 5 line <&3; then echo "$at: $line"; printf 'QUIT\r\n' >&3; else echo "$at: nobody"; fi; exec 3>&-; done; }
 lab-send() { local line; exec 3<>/dev/tcp/192.0.2.25/25 || return

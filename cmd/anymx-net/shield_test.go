@@ -1,0 +1,490 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"anymx/edge/control"
+
+	"golang.org/x/sys/unix"
+)
+
+// fence is a node with a shield on eth0, and a host at the other end of its link
+// that knows the way to the service addresses.
+func fence(t *testing.T) (node, host *site) {
+	t.Helper()
+	node, host = newSite(t, "node"), newSite(t, "host")
+	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
+		t.Skip("the kernel has no BTF, which the shield needs: ", err)
+	}
+	if out, err := node.command("ls", filepath.Dir(pins)).CombinedOutput(); err != nil {
+		t.Skipf("no BPF file system can be mounted: %s", out)
+	}
+	node.ip(fmt.Sprintf("link add eth0 type veth peer name eth0 netns %d", host.pid))
+	for _, command := range []string{"link set eth0 up", "address add 198.51.100.2/24 dev eth0", "-6 address add 2001:db8:1::2/64 dev eth0 nodad"} {
+		node.ip(command)
+	}
+	for _, command := range []string{
+		"link set eth0 up", "address add 198.51.100.3/24 dev eth0", "-6 address add 2001:db8:1::3/64 dev eth0 nodad",
+		"route add 192.0.2.25/32 via 198.51.100.2", "-6 route add 2001:db8:25::25/128 via 2001:db8:1::2",
+	} {
+		host.ip(command)
+	}
+	node.configure(guarded(""))
+	return node, host
+}
+
+// guarded is the node's config, with more lines of the shield's section.
+func guarded(more string) string {
+	return fmt.Sprintf(`[core]
+addresses = ["10.77.0.1:2525"]
+[ingress]
+listen = ["[::]:25", "192.0.2.25:8025"]
+[anycast]
+addresses = ["192.0.2.25/32", "2001:db8:25::25/128"]
+prefixes = ["192.0.2.0/24", "2001:db8:25::/48"]
+[shield]
+interfaces = ["eth0"]
+pins = %q
+%s
+`, pins, more)
+}
+
+// on says that all is well and the shield stands on eth0 in this mode.
+func on(mode string) func(control.NetworkStatus) bool {
+	return func(s control.NetworkStatus) bool {
+		return well(s) && s.Shield != nil && s.Shield.Problem == "" && len(s.Shield.Interfaces) == 1 && s.Shield.Interfaces[0].Mode == mode
+	}
+}
+
+// inside runs f on a thread in the site's network.
+func (s *site) inside(f func()) {
+	s.t.Helper()
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends here
+		fd, err := unix.Open(fmt.Sprintf("/proc/%d/ns/net", s.pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err == nil {
+			err = unix.Setns(fd, unix.CLONE_NEWNET)
+			unix.Close(fd)
+		}
+		if err == nil {
+			f()
+		}
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// udp is a socket in the site.
+func (s *site) udp(port int) *net.UDPConn {
+	s.t.Helper()
+	var conn *net.UDPConn
+	var err error
+	s.inside(func() { conn, err = net.ListenUDP("udp4", &net.UDPAddr{Port: port}) })
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// verdict is how many packets were judged so.
+func verdict(s control.NetworkStatus, name string) uint64 {
+	if s.Shield != nil {
+		for _, v := range s.Shield.Verdicts {
+			if v.Verdict == name {
+				return v.Packets
+			}
+		}
+	}
+	return 0
+}
+
+// It works with three capabilities, as a user that owns a folder of the BPF file
+// system and nothing else.
+func TestShieldUnprivileged(t *testing.T) {
+	node, _ := fence(t)
+	key := filepath.Join(node.dir, "shield.key")
+	node.write("shield.key", "sixteen octets, and more\n")
+	node.configure(guarded(fmt.Sprintf("key_file = %q\nsyn_rate = 5000", key)))
+	r := node.startWith(shielded, on("native"))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const few = "000000c000001000" // 1<<12 | 1<<38 | 1<<39
+	for _, line := range []string{
+		fmt.Sprintf("Uid:\t%d\t%[1]d\t%[1]d\t%[1]d", user), "NoNewPrivs:\t1",
+		"CapPrm:\t" + few, "CapEff:\t" + few, "CapBnd:\t" + few, "CapAmb:\t" + few,
+	} {
+		if !strings.Contains(string(status), line+"\n") {
+			t.Errorf("/proc/%d/status lacks %q:\n%s", r.Process.Pid, line, status)
+		}
+	}
+	s, err := node.status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Shield.Mode != "auto" || !s.Shield.SharedKey || s.Shield.SYNs.Limit < 4900 || s.Shield.SYNs.Limit > 5000 || len(s.Shield.Verdicts) != 18 {
+		t.Errorf("%+v", s.Shield)
+	}
+	if s.Shield.Cookies == "own" && !s.Shield.Interfaces[0].Admits {
+		t.Errorf("cookies are not admitted: %+v", s.Shield)
+	}
+	metrics := node.metrics()
+	for _, name := range []string{
+		`anymx_shield_attached{interface="eth0",mode="native"} 1`, `anymx_shield_attached{interface="eth0",mode="generic"} 0`,
+		`anymx_shield_packets_total{verdict="unserved"} 0`, `anymx_shield_bytes_total{verdict="other"}`, `anymx_shield_cookies_total{event="sent"} 0`,
+		`anymx_shield_pressure{kind="syns"} 0`, `anymx_shield_rate_peak{kind="strays"}`, `anymx_shield_limit{kind="strays"}`,
+		"anymx_shield_listed 0", "anymx_shield_failed 0",
+	} {
+		if !strings.Contains(metrics, name) {
+			t.Errorf("no %s among the metrics", name)
+		}
+	}
+	if code, text := node.ask("GET", "/readyz", ""); code != 200 {
+		t.Errorf("/readyz: %d %s", code, text)
+	}
+	r.end(syscall.SIGTERM)
+	if strings.Contains(r.log.String(), "sixteen") || strings.Contains(metrics, "sixteen") {
+		t.Error("the key is told")
+	}
+}
+
+// Where it can't be loaded, packets pass, the rest is in place, and everybody is
+// told what is missing.
+func TestShieldFailsOpen(t *testing.T) {
+	for _, test := range []struct{ name, capabilities, pins, says string }{
+		{"no capability", plain, pins, "the shield needs the capability CAP_BPF"},
+		{"one too few", ",+net_admin,+bpf", pins, "the shield needs the capability CAP_PERFMON"},
+		{"no BPF file system", shielded, "/mnt/pins", "no BPF file system is mounted where /mnt/pins should be"},
+		{"another's folder", shielded, "/mnt/bpf/other", "permission denied"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			node, host := fence(t)
+			if out, err := node.command("chmod", "755", "/mnt/bpf").CombinedOutput(); err != nil {
+				t.Fatal(string(out))
+			}
+			node.configure(strings.ReplaceAll(guarded(""), pins, test.pins))
+			r := node.startWith(test.capabilities, func(s control.NetworkStatus) bool {
+				return strings.HasPrefix(s.Problem, "shield: it is not loaded: packets pass unprotected; ") && strings.Contains(s.Problem, test.says)
+			})
+			if out := node.ip("address show dev lo"); !strings.Contains(out, "192.0.2.25/32") {
+				t.Errorf("the service address is missing: %s", out)
+			}
+			if out, err := host.command("ping", "-c", "1", "-W", "5", "192.0.2.25").CombinedOutput(); err != nil {
+				t.Errorf("ping: %v: %s", err, out)
+			}
+			if code, text := node.ask("GET", "/readyz", ""); code != 503 || !strings.Contains(text, test.says) {
+				t.Errorf("/readyz: %d %s", code, text)
+			}
+			if metrics := node.metrics(); !strings.Contains(metrics, "anymx_shield_failed 1\n") || !strings.Contains(metrics, `anymx_shield_attached{interface="eth0",mode="native"} 0`) {
+				t.Error("the metrics say nothing of it")
+			}
+			code, text := node.ask("POST", "/v1/shield/list", `{"prefix":"203.0.113.0/24"}`)
+			if code != 503 || !strings.Contains(text, "it is kept on the list, and not in force") {
+				t.Errorf("a block is answered with %d %s", code, text)
+			}
+			if code := r.end(syscall.SIGTERM); code != 0 {
+				t.Errorf("exit code %d", code)
+			}
+			if !strings.Contains(r.log.String(), "level=ERROR") || !strings.Contains(r.log.String(), test.says) {
+				t.Errorf("log: %s", r.log)
+			}
+		})
+	}
+}
+
+// What fails open is tried again: the pins become usable while it runs.
+func TestShieldIsTriedAgain(t *testing.T) {
+	node, _ := fence(t)
+	node.command("chown", "0:0", filepath.Dir(pins)).Run()
+	node.startWith(shielded, func(s control.NetworkStatus) bool { return strings.Contains(s.Problem, "permission denied") })
+	if code, text := node.ask("POST", "/v1/shield/list", `{"prefix":"203.0.113.0/24"}`); code != 503 {
+		t.Errorf("a block is answered with %d %s", code, text)
+	}
+	id := strconv.Itoa(user)
+	if out, err := node.command("chown", id+":"+id, filepath.Dir(pins)).CombinedOutput(); err != nil {
+		t.Fatal(string(out))
+	}
+	node.until("tried again", 15*time.Second, func(s control.NetworkStatus) bool { return on("native")(s) && s.Shield.Listed == 1 })
+}
+
+// From the first packet on to the last one none passes, whatever becomes of the
+// program: killed, started again, stopped, started again, told another mode.
+func TestShieldSurvivesItsProgram(t *testing.T) {
+	node, host := fence(t)
+	node.configure(guarded(`mode = "off"`))
+	r := node.startWith(shielded, func(s control.NetworkStatus) bool { return well(s) && s.Shield.Mode == "off" })
+
+	// Datagrams to a service address, which serves none: whoever gets one is not
+	// protected.
+	listener, sender := node.udp(9999), host.udp(0)
+	to := netip.MustParseAddrPort("192.0.2.25:9999")
+	send := func() {
+		if _, err := sender.WriteToUDPAddrPort([]byte("hello"), to); err != nil {
+			t.Error(err)
+		}
+	}
+	got := make(chan struct{}, 1000)
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		buf := make([]byte, 16)
+		for {
+			if _, _, err := listener.ReadFromUDPAddrPort(buf); err != nil {
+				return
+			}
+			got <- struct{}{}
+		}
+	})
+	defer reading.Wait()
+	defer listener.Close()
+	send()
+	select {
+	case <-got:
+	case <-time.After(5 * time.Second):
+		t.Fatal("without the shield no datagram arrives: this test proves nothing")
+	}
+
+	node.configure(guarded(""))
+	if err := r.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	node.until("on", 10*time.Second, on("native"))
+	before, err := node.status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop, sent := make(chan struct{}), uint64(0)
+	var sending sync.WaitGroup
+	sending.Go(func() {
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				send()
+				sent++
+			}
+		}
+	})
+	count := func() uint64 {
+		s, err := node.status()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return verdict(s, "unserved") - verdict(before, "unserved")
+	}
+	r.end(syscall.SIGKILL)
+	if out, err := host.command("ping", "-c", "3", "-i", "0.2", "192.0.2.25").CombinedOutput(); err != nil {
+		t.Errorf("what the shield lets through does not pass any more: %s", out)
+	}
+	r = node.startWith(shielded, on("native"))
+	first := count()
+	if first < 300 { // of the time without a program, 400 ms at least
+		t.Errorf("the counters began anew, or stood still: %d", first)
+	}
+	if code := r.end(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d after SIGTERM", code)
+	}
+	r = node.startWith(shielded, on("native"))
+	if again := count(); again <= first {
+		t.Errorf("%d datagrams, and %d later", first, again)
+	}
+	node.configure(guarded("syn_rate = 77")) // one map write
+	if err := r.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	node.until("changed", 5*time.Second, func(s control.NetworkStatus) bool { return on("native")(s) && s.Shield.SYNs.Limit < 100 })
+	close(stop)
+	sending.Wait()
+	node.until("counted", 5*time.Second, func(control.NetworkStatus) bool { return count() == sent })
+	if len(got) > 0 {
+		t.Errorf("%d of %d datagrams passed", len(got), sent)
+	}
+	var top control.ShieldTop
+	code, text := node.ask("GET", "/v1/shield/top?n=1", "")
+	if err := json.Unmarshal([]byte(text), &top); code != 200 || err != nil || len(top.Noisy) != 1 || top.Noisy[0].Prefix.String() != "198.51.100.0/24" || top.Noisy[0].Last != "unserved" {
+		t.Errorf("top: %d %s", code, text)
+	}
+	if code, text := node.ask("GET", "/v1/shield/top?n=x", ""); code != 400 {
+		t.Errorf("top: %d %s", code, text)
+	}
+	r.end(syscall.SIGTERM)
+	if n := strings.Count(r.log.String(), "the shield is loaded"); n != 1 {
+		t.Errorf("it was loaded %d times for a change of limits", n)
+	}
+	t.Logf("%d datagrams, none of them passed", sent)
+}
+
+// SIGHUP takes what is good, and nothing of what is not; a command's mode lasts until
+// then.
+func TestShieldReload(t *testing.T) {
+	node, _ := fence(t)
+	r := node.startWith(shielded, on("native"))
+	hup := func(more string) {
+		t.Helper()
+		node.configure(guarded(more))
+		if err := r.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hup(`mode = "generic"`)
+	node.until("generic", 10*time.Second, on("generic"))
+	hup(`mode = "native"` + "\n" + `key_file = "/nowhere/key"`)
+	node.until("refused", 10*time.Second, func(s control.NetworkStatus) bool {
+		return strings.HasPrefix(s.Config.Problem, "shield.key_file: ") && s.Shield.Interfaces[0].Mode == "generic"
+	})
+	node.write("blocked", "203.0.113.0/24\n2001:db8:66::/4x\n")
+	hup(`mode = "native"` + "\n" + fmt.Sprintf("block_file = %q", filepath.Join(node.dir, "blocked")))
+	node.until("refused", 10*time.Second, func(s control.NetworkStatus) bool {
+		return strings.Contains(s.Config.Problem, "shield.block_file: "+node.dir+`/blocked:2: "2001:db8:66::/4x" is neither`) && s.Shield.Listed == 0
+	})
+	for _, mode := range []string{"native", "off", "generic"} {
+		code, text := node.ask("POST", "/v1/shield/mode", fmt.Sprintf(`{"mode":%q}`, mode))
+		var s control.NetworkStatus
+		if err := json.Unmarshal([]byte(text), &s); code != 200 || err != nil || s.Shield.Mode != mode || s.Shield.Interfaces[0].Mode != mode || s.Shield.Problem != "" {
+			t.Errorf("mode %s: %d %s", mode, code, text)
+		}
+	}
+	if code, text := node.ask("POST", "/v1/shield/mode", `{"mode":"fast"}`); code != 400 {
+		t.Errorf("mode fast: %d %s", code, text)
+	}
+	hup("")
+	node.until("auto", 10*time.Second, func(s control.NetworkStatus) bool { return on("generic")(s) && s.Shield.Mode == "auto" }) // what is attached stays
+	r.end(syscall.SIGTERM)
+	if !strings.Contains(r.log.String(), `msg="control request" action="shield mode" mode=off uid=0`) {
+		t.Errorf("no audit: %s", r.log)
+	}
+}
+
+// A mode that the driver has not takes no protection away.
+func TestShieldModeThatTheDriverLacks(t *testing.T) {
+	node, _ := fence(t)
+	node.configure(strings.ReplaceAll(guarded(""), `"eth0"`, `"lo"`))
+	node.startWith(shielded, on("generic"))
+	node.post("/v1/shield/mode", `{"mode":"native"}`, 503, "the mode stays auto: interface lo: native XDP")
+	if s, err := node.status(); err != nil || !on("generic")(s) || s.Shield.Mode != "auto" {
+		t.Errorf("%+v, %v", s.Shield, err)
+	}
+}
+
+// An interface that is missing does not leave the others unprotected.
+func TestShieldModeWithAMissingInterface(t *testing.T) {
+	node, _ := fence(t)
+	node.configure(strings.ReplaceAll(guarded(`mode = "off"`), `"eth0"`, `"eth0", "eth9"`))
+	node.startWith(shielded, func(s control.NetworkStatus) bool { return s.Shield != nil && s.Shield.Mode == "off" })
+	code, text := node.ask("POST", "/v1/shield/mode", `{"mode":"auto"}`)
+	var s control.NetworkStatus
+	if err := json.Unmarshal([]byte(text), &s); code != 200 || err != nil || s.Shield.Interfaces[0].Mode != "native" || s.Shield.Interfaces[1].Problem == "" {
+		t.Errorf("%d %s", code, text)
+	}
+}
+
+// An interface that comes later is protected then; until then everybody is told.
+func TestShieldInterfaceComesLater(t *testing.T) {
+	node, _ := fence(t)
+	node.configure(strings.ReplaceAll(guarded(""), `"eth0"`, `"eth1"`))
+	node.startWith(shielded, func(s control.NetworkStatus) bool {
+		return strings.HasPrefix(s.Problem, "shield: interface eth1: ") && s.Shield.Interfaces[0].Mode == "off"
+	})
+	if metrics := node.metrics(); !strings.Contains(metrics, "anymx_shield_failed 1\n") {
+		t.Error("the metrics say nothing of it")
+	}
+	node.ip("link add eth1 type veth peer name eth2")
+	node.until("attached", 20*time.Second, on("native"))
+}
+
+// Without the key of the others a node protects itself, and says so; with it it
+// takes their cookies.
+func TestShieldKeyComesLater(t *testing.T) {
+	node, _ := fence(t)
+	node.configure(guarded(fmt.Sprintf("key_file = %q", filepath.Join(node.dir, "shield.key"))))
+	node.startWith(shielded, func(s control.NetworkStatus) bool {
+		return strings.HasPrefix(s.Problem, "shield: shield.key_file: ") && s.Shield.Interfaces[0].Mode == "native" && !s.Shield.SharedKey
+	})
+	if metrics := node.metrics(); !strings.Contains(metrics, "anymx_shield_failed 0\n") {
+		t.Error("the metrics say that packets pass")
+	}
+	node.write("shield.key", "sixteen octets, and more\n")
+	node.until("keyed", 15*time.Second, func(s control.NetworkStatus) bool { return on("native")(s) && s.Shield.SharedKey })
+}
+
+// A section that has gone from the config takes its shield with it, at the next
+// start; before, SIGHUP says that it takes one.
+func TestShieldLeavesTheConfig(t *testing.T) {
+	node, _ := fence(t)
+	if out, err := node.command("mount", "-t", "bpf", "bpf", "/sys/fs/bpf").CombinedOutput(); err != nil {
+		t.Skipf("no BPF file system can be mounted on /sys/fs/bpf: %s", out)
+	}
+	node.configure(strings.ReplaceAll(guarded(""), pins, "/sys/fs/bpf/anymx"))
+	r := node.startWith(shielded, on("native"))
+	without, _, _ := strings.Cut(guarded(""), "[shield]")
+	node.configure(without)
+	if err := r.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	node.until("reloaded", 5*time.Second, func(s control.NetworkStatus) bool {
+		return on("native")(s) && strings.Join(s.Config.Restart, " ") == "shield"
+	})
+	r.end(syscall.SIGTERM)
+	if out, _, code := node.once("", "-plan"); code != 3 || out != "rm /sys/fs/bpf/anymx/shield-eth0 # the shield leaves eth0\n" {
+		t.Errorf("-plan: exit code %d, %s", code, out)
+	}
+	node.startWith(shielded, func(s control.NetworkStatus) bool { return well(s) && s.Shield == nil })
+	if out := node.ip("link show dev eth0"); strings.Contains(out, "xdp") {
+		t.Errorf("XDP is still there: %s", out)
+	}
+	if code, text := node.ask("GET", "/v1/shield/lists", ""); code != 404 || !strings.Contains(text, "no [shield] in its config") {
+		t.Errorf("lists: %d %s", code, text)
+	}
+}
+
+// Nothing is left behind by -remove; -plan says before what would come.
+func TestShieldRemoved(t *testing.T) {
+	node, _ := fence(t)
+	out, _, code := node.once("", "-plan")
+	if want := "ip link set dev eth0 xdp pinned " + pins + "/shield-eth0 # the shield, mode auto\n"; code != 3 || !strings.HasPrefix(out, want) {
+		t.Errorf("-plan: exit code %d, %s", code, out)
+	}
+	r := node.startWith(shielded, on("native"))
+	if out := node.ip("link show dev eth0"); !strings.Contains(out, "xdp") {
+		t.Fatalf("no XDP: %s", out)
+	}
+	r.end(syscall.SIGTERM)
+	if out := node.ip("link show dev eth0"); !strings.Contains(out, "xdp") {
+		t.Fatalf("SIGTERM took XDP away: %s", out)
+	}
+	if out, errs, code := node.once("", "-plan"); code != 0 || out != "" {
+		t.Errorf("-plan: exit code %d, %s%s", code, out, errs)
+	}
+	out, errs, code := node.once(shielded, "-remove")
+	if code != 0 || !strings.HasSuffix(out, "rm -r "+pins+" # the shield, with its counters\n") {
+		t.Errorf("-remove: exit code %d, %s%s", code, out, errs)
+	}
+	if out := node.ip("link show dev eth0"); strings.Contains(out, "xdp") {
+		t.Errorf("XDP is still there: %s", out)
+	}
+	if out, err := node.command("ls", pins).CombinedOutput(); err == nil {
+		t.Errorf("the pins are still there: %s", out)
+	}
+	if out, errs, code := node.once(shielded, "-remove"); code != 0 || out != "" {
+		t.Errorf("-remove again: exit code %d, %s%s", code, out, errs)
+	}
+}

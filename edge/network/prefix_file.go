@@ -1,0 +1,78 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+)
+
+// maxPrefixFile bounds a list, in octets. 200,000 prefixes with a comment each
+// need less.
+const maxPrefixFile = 64 << 20
+
+// prefixFile is a list as it was when its file was last good.
+type prefixFile struct {
+	key, path string // of the config; no path: there is no list
+	seen      stamp  // of what was last read, good or bad
+	list      prefixes
+	good      bool  // it was read, at some time
+	problem   error // what is wrong with the file now
+}
+
+// look reads the file if it is not what it was, and returns the list that stands
+// in it then. fresh is false if there is none: nothing changed, or the file is bad.
+func (f *prefixFile) look() (list prefixes, fresh bool) {
+	if f.path == "" {
+		return prefixes{}, !f.good
+	}
+	now := stampOf(f.path)
+	if now == f.seen && now != (stamp{}) {
+		return nil, false
+	}
+	text, err := readBounded(f.path, maxPrefixFile)
+	if err != nil { // it may be another the next time, and the stamp the same
+		f.seen, f.problem = stamp{}, fmt.Errorf("%s: %w", f.key, err)
+		return nil, false
+	}
+	f.seen = now
+	list, err = parsePrefixes(f.path, text)
+	if err != nil {
+		f.problem = fmt.Errorf("%s: %w", f.key, err)
+		return nil, false
+	}
+	return list, true
+}
+
+// refuse takes back that the file was read, if err says why.
+func (f *prefixFile) refuse(err error) {
+	if err != nil {
+		f.seen, f.problem = stamp{}, err
+	}
+}
+
+// readBounded reads a regular file of at most `most` octets, and never waits for
+// somebody to write to it.
+func readBounded(path string, most int) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	text, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
+	if err == nil && len(text) > most {
+		err = errors.New("too large")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return text, nil
+}

@@ -1,0 +1,98 @@
+package network
+
+import (
+	"slices"
+
+	"anymx/edge/control"
+	"anymx/xdp"
+)
+
+// status is the shield at this moment. It does not wait for a change that is
+// under way.
+func (s *shield) status() *control.ShieldStatus {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	st := &control.ShieldStatus{
+		Mode: string(s.told.options.Mode), Interfaces: []control.ShieldInterface{}, Verdicts: []control.ShieldVerdict{},
+	}
+	if s.loaded == nil {
+		for _, name := range s.told.options.Interfaces {
+			st.Interfaces = append(st.Interfaces, control.ShieldInterface{Name: name, Mode: string(xdp.Off)})
+		}
+		st.Problem = line(s.told.problem)
+		return st
+	}
+	now, err := s.loaded.Status()
+	counters, uncounted := s.loaded.Counters()
+	faults := []error{err, uncounted, s.told.problem}
+	if now.Problem != "" {
+		faults = slices.Insert(faults, 0, error(text(now.Problem)))
+	}
+	st.Problem = line(oneLine(faults))
+	for _, i := range now.Interfaces {
+		st.Interfaces = append(st.Interfaces, control.ShieldInterface{
+			Name: i.Name, Mode: string(i.Mode), Admits: i.Admits, Problem: i.Problem,
+		})
+	}
+	st.Cookies, st.Why, st.SharedKey = "own", "", now.SharedKey
+	if now.StackCookies {
+		st.Cookies, st.Why = "kernel", now.WhyStackCookies
+	}
+	st.SYNs, st.Strays = pressure(now.SYNs), pressure(now.Strays)
+	st.Listed = now.Listed
+	for _, c := range counters {
+		st.Verdicts = append(st.Verdicts, control.ShieldVerdict{Verdict: c.Verdict.String(), Packets: c.Packets, Bytes: c.Bytes})
+	}
+	return st
+}
+
+func pressure(p xdp.Pressure) control.ShieldPressure {
+	return control.ShieldPressure{On: p.On, Left: p.Left, Peak: p.Peak, Limit: p.Limit}
+}
+
+// top is who is noisiest, n of each kind.
+func (s *shield) top(n int) (control.ShieldTop, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	top := control.ShieldTop{Noisy: []control.ShieldNoisy{}, Openers: []control.ShieldOpener{}}
+	if s.loaded == nil {
+		if s.told.off {
+			return top, nil
+		}
+		return top, unavailable(s.told.problem)
+	}
+	noisy, err := s.loaded.Top(n)
+	if err != nil {
+		return top, err
+	}
+	openers, err := s.loaded.Openers(n)
+	if err != nil {
+		return top, err
+	}
+	for _, o := range noisy {
+		top.Noisy = append(top.Noisy, control.ShieldNoisy{Prefix: o.Prefix, Packets: o.Packets, Bytes: o.Bytes, Last: o.Last.String(), Seen: o.Seen})
+	}
+	for _, o := range openers {
+		top.Openers = append(top.Openers, control.ShieldOpener{Prefix: o.Prefix, Connections: o.Connections, Limited: o.Limited, Seen: o.Seen})
+	}
+	return top, nil
+}
+
+// unprotected says whether packets pass unseen that should not.
+func unprotected(s *control.ShieldStatus) bool {
+	return s.Mode != string(xdp.Off) &&
+		slices.ContainsFunc(s.Interfaces, func(i control.ShieldInterface) bool { return i.Mode == string(xdp.Off) })
+}
+
+// text is an error that somebody else has put into words.
+type text string
+
+func (t text) Error() string { return string(t) }
+
+// line is what an error says, nothing for none.
+func line(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}

@@ -1,0 +1,102 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// shieldConfig is what both nodes have in common. All clients of a lab live in one
+// network, which may open connections as fast as they like.
+const shieldConfig = `
+[shield]
+interfaces = ["eth0"]
+mode = %q
+key_file = %q
+pins = %q
+connection_rate = 100000
+`
+
+// sharedKey is the cookie key of both nodes, until a test gives one another.
+const sharedKey = "the cookie key of both nodes of a lab"
+
+// prepareShield makes what a node's shield needs: its key, a BPF file system to
+// pin to, and at the router a tap, without which a veth takes no answer from XDP.
+func (n *Node) prepareShield() error {
+	pins := filepath.Join(n.Dir, "bpf")
+	if err := unix.Mount("bpf", pins, "bpf", 0, ""); err != nil {
+		return fmt.Errorf("BPF file system: %w", err)
+	}
+	client := n.lab.spaces["client-"+n.Role]
+	err := errors.Join(os.Chown(pins, users[Net], group), n.ShareKey(sharedKey), client.wholeChecksums("eth0"),
+		n.Namespace.queue("eth0"), n.upstream.queue("pop-"+n.Role))
+	if err != nil {
+		return err
+	}
+	n.Tap, err = n.upstream.tap("pop-" + n.Role)
+	return err
+}
+
+// ShareKey writes the file with the key that a node's cookies are made with.
+// anymx-net takes it with a SIGHUP or its next start.
+func (n *Node) ShareKey(key string) error {
+	name := filepath.Join(n.Dir, "shield.key")
+	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return secretFile(name, key, users[Net])
+}
+
+// Shield has anymx-net put up the shield, with more keys of [shield], and waits
+// until it stands in the driver.
+func (n *Node) Shield(ctx context.Context, keys string) error { return n.shield(ctx, "native", keys) }
+
+// Unshield has it take the shield away.
+func (n *Node) Unshield(ctx context.Context) error { return n.shield(ctx, "off", "") }
+
+// shielded is a node's section [shield].
+func (n *Node) shielded(mode, keys string) string {
+	return fmt.Sprintf(shieldConfig, mode, filepath.Join(n.Dir, "shield.key"), filepath.Join(n.Dir, "bpf", "shield")) + keys + "\n"
+}
+
+func (n *Node) shield(ctx context.Context, mode, keys string) error {
+	n.filter = n.shielded(mode, keys)
+	if err := n.Append(""); err != nil {
+		return err
+	}
+	before := time.Now()
+	if err := n.Reload(Net); err != nil {
+		return err
+	}
+	return Poll(ctx, 20*time.Second, func(ctx context.Context) error {
+		now, err := n.Network.Status(ctx)
+		if err != nil {
+			return err
+		}
+		if s := now.Shield; now.Config == nil || now.Config.Loaded.Before(before) || s == nil || s.Problem != "" ||
+			len(s.Interfaces) != 1 || s.Interfaces[0].Mode != mode {
+			return fmt.Errorf("the shield of PoP %s, which should be %s: %+v, config %+v", n.Role, mode, s, now.Config)
+		}
+		return nil
+	})
+}
+
+// Verdicts counts the packets that came to each verdict of the shield.
+func (n *Node) Verdicts(ctx context.Context) (map[string]uint64, error) {
+	s, err := n.Network.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[string]uint64)
+	if s.Shield != nil {
+		for _, v := range s.Shield.Verdicts {
+			all[v.Verdict] = v.Packets
+		}
+	}
+	return all, nil
+}

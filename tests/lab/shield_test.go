@@ -1,0 +1,160 @@
+package lab
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+)
+
+// enough is the share of real clients that must have their banner within a second.
+const enough = 0.995
+
+// besiege floods PoP a for a time while strangers call it.
+func besiege(t *testing.T, l *Lab, o Flood, took time.Duration) Besieged {
+	t.Helper()
+	b, err := l.Besiege(t.Context(), Siege{Flood: o, Calls: 150, Took: took})
+	must(t, err)
+	t.Log(b)
+	if b.Flooded.Packets < 50_000 || b.Called.Calls < 100 {
+		t.Error("this proves nothing: no flood, or no calls")
+	}
+	return b
+}
+
+// underSiege is a lab in service whose PoP a knows none of the clients.
+func underSiege(t *testing.T) *Lab {
+	t.Helper()
+	l := inService(t)
+	must(t, l.A.Strangers(t.Context(), true))
+	t.Cleanup(func() { must(t, l.A.Strangers(context.WithoutCancel(t.Context()), false)) })
+	return l
+}
+
+// shielded puts up a node's shield until the test ends.
+func shielded(t *testing.T, n *Node, keys string) {
+	t.Helper()
+	t.Cleanup(func() { must(t, n.Unshield(context.WithoutCancel(t.Context()))) })
+	must(t, n.Shield(t.Context(), keys))
+}
+
+// served holds that PoP a greeted enough clients and was announced all the time.
+func served(t *testing.T, l *Lab, b Besieged) {
+	t.Helper()
+	if share := b.Called.Share(l.A.Host); share < enough {
+		t.Errorf("%.2f%% of the clients had PoP a's banner within a second; enough are %.1f%%", share*100, enough*100)
+	}
+	for prefix, gateway := range map[string]string{Prefix4: A4, Prefix6: A6} {
+		if at, ok := l.R1.Routes.Left(prefix, gateway, b.Began); ok {
+			t.Errorf("%s left r1 %s after the flood began", prefix, at.Sub(b.Began))
+		}
+	}
+}
+
+// rates are those of the floods, with their names.
+var rates = map[string]int{"200,000 a second": 200_000, "all that the machine gives": 0}
+
+// Under a flood of SYNs from forged sources real clients are greeted, mail goes
+// through to core, and a cookie key that changes meanwhile breaks no handshake.
+func TestSYNFlood(t *testing.T) {
+	l := underSiege(t)
+	const epoch = 4 * time.Second
+	shielded(t, l.A, `epoch = "4s"`)
+	load := l.Send(t.Context(), Load{Sessions: 16, Each: 2, Pause: 100 * time.Millisecond, Recipient: "syn-flood"})
+	defer load.Stop()
+	must(t, load.AwaitMore(t.Context(), 50, time.Minute))
+
+	for name, rate := range rates {
+		t.Run(name, func(t *testing.T) {
+			before := load.Acknowledged()
+			b := besiege(t, l, Flood{Flags: SYN, Rate: rate}, 2*epoch)
+			served(t, l, b)
+			if b.Verdicts["syn-answered"] < uint64(b.Flooded.Packets)*9/10 || b.Verdicts["admitted"] == 0 {
+				t.Errorf("it was not the shield that answered: %v", b.Verdicts)
+			}
+			sent, keys := load.Acknowledged()-before, b.Began.Add(b.Flooded.Took).Truncate(epoch).Sub(b.Began.Truncate(epoch))/epoch
+			t.Logf("%d messages acknowledged meanwhile, %d new keys", sent, keys)
+			if sent < 50 || keys < 1 {
+				t.Error("this proves nothing: no mail, or no new key")
+			}
+		})
+	}
+	ledger, _ := settled(t, l, load, "syn-flood", time.Minute)
+	hosts := make(map[string]int)
+	for _, host := range ledger.Acknowledged {
+		hosts[host]++
+	}
+	if hosts[l.A.Host] < 100 || hosts[l.B.Host] < 100 {
+		t.Errorf("messages by node: %v", hosts)
+	}
+}
+
+// Under a flood of ACKs from forged sources the shield lets the stack send about
+// no reset; without the shield it sends one for each.
+func TestACKFlood(t *testing.T) {
+	l := underSiege(t)
+	shielded(t, l.A, "")
+	for name, rate := range rates {
+		t.Run(name, func(t *testing.T) {
+			b := besiege(t, l, Flood{Flags: ACK, Rate: rate}, 3*time.Second)
+			served(t, l, b)
+			// The first ones, up to stray_rate, are still answered.
+			if b.Returned.Resets > 1000 {
+				t.Errorf("%d resets for %d ACKs", b.Returned.Resets, b.Flooded.Packets)
+			}
+		})
+	}
+	must(t, l.A.Unshield(t.Context()))
+	b := besiege(t, l, Flood{Flags: ACK, Rate: 200_000}, 2*time.Second)
+	if b.Returned.Resets < uint64(b.Flooded.Packets)*9/10 {
+		t.Errorf("this proves nothing: without the shield %d resets for %d ACKs", b.Returned.Resets, b.Flooded.Packets)
+	}
+}
+
+// Without the shield, and without the kernel's own cookies, the same flood shuts
+// clients out: what the other tests hold is the shield's doing.
+func TestSYNFloodWithoutShield(t *testing.T) {
+	for name, rate := range rates {
+		t.Run(name, func(t *testing.T) {
+			l := underSiege(t)
+			t.Cleanup(func() {
+				must(t, l.A.KernelCookies(true))
+				l.A.Program(Edge).Kill() // and with it what waits in its queues
+			})
+			must(t, l.A.KernelCookies(false))
+			b := besiege(t, l, Flood{Flags: SYN, Rate: rate}, 4*time.Second)
+			// A PoP that sees that it greets nobody withdraws, and PoP b greets them.
+			if share := b.Called.Share(l.A.Host); share > 0.5 {
+				t.Errorf("%.1f%% of the clients had PoP a's banner", share*100)
+			}
+		})
+	}
+}
+
+// The shield does not need anymx-net: it dies and is started again during a flood,
+// and nobody notices.
+func TestKilledNetDuringFlood(t *testing.T) {
+	l := underSiege(t)
+	shielded(t, l.A, "")
+	var again sync.WaitGroup
+	var failed error
+	again.Go(func() {
+		pause(t.Context(), time.Second)
+		l.A.Program(Net).Kill()
+		pause(t.Context(), 2*time.Second)
+		failed = l.A.Start(t.Context(), Net)
+	})
+	t.Cleanup(again.Wait)
+	b := besiege(t, l, Flood{Flags: SYN, Rate: 200_000}, 6*time.Second)
+	again.Wait()
+	must(t, failed)
+	served(t, l, b)
+	if b.Verdicts["syn-answered"] < uint64(b.Flooded.Packets)*9/10 {
+		t.Errorf("it was not the shield that answered all the time: %v", b.Verdicts)
+	}
+	s, err := l.A.Network.Status(t.Context())
+	must(t, err)
+	if s.Shield == nil || s.Shield.Problem != "" || len(s.Shield.Interfaces) != 1 || s.Shield.Interfaces[0].Mode != "native" {
+		t.Errorf("after the start: %+v", s.Shield)
+	}
+}
