@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
+
+	"anymx/edge/statefile"
 )
 
 // standing is what a restart must know of a drain. It is on disk from before
@@ -24,17 +25,20 @@ type standing struct {
 	Resumed bool `json:"resumed,omitempty"`
 }
 
+// maxStanding bounds the file, in octets; a reason is short.
+const maxStanding = 64 << 10
+
 // standingFile is where it is kept: state_dir/drain.json.
-type standingFile string
+type standingFile struct{ statefile.File }
 
 func newStandingFile(stateDir string) standingFile {
-	return standingFile(filepath.Join(stateDir, "drain.json"))
+	return standingFile{statefile.File(filepath.Join(stateDir, "drain.json"))}
 }
 
 // read returns nil if the node is to be in service. What can't be understood is
 // an error: nobody knows then what was promised.
 func (f standingFile) read() (*standing, error) {
-	text, err := os.ReadFile(string(f))
+	text, err := f.Read(maxStanding)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -56,54 +60,19 @@ func (f standingFile) read() (*standing, error) {
 func (f standingFile) write(s standing) error {
 	text, err := json.Marshal(s)
 	if err == nil {
-		err = f.replace(append(text, '\n'))
+		err = f.Write(append(text, '\n'))
 	}
 	if err != nil {
 		return fmt.Errorf("state of the drain: %w", err)
 	}
 	return nil
-}
-
-func (f standingFile) replace(text []byte) error {
-	next := string(f) + ".new"
-	file, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(text)
-	if err == nil {
-		err = file.Sync()
-	}
-	if err = errors.Join(err, file.Close()); err != nil {
-		return errors.Join(err, os.Remove(next))
-	}
-	if err := os.Rename(next, string(f)); err != nil {
-		return err
-	}
-	return f.syncDir()
 }
 
 // remove returns when it is gone from stable storage. It may not have been
 // there.
 func (f standingFile) remove() error {
-	err := os.Remove(string(f))
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil // an earlier attempt may have failed behind this point
-	}
-	if err == nil {
-		err = f.syncDir()
-	}
-	if err != nil {
+	if err := f.Remove(); err != nil {
 		return fmt.Errorf("state of the drain: %w", err)
 	}
 	return nil
-}
-
-// syncDir makes the names in the directory durable.
-func (f standingFile) syncDir() error {
-	dir, err := os.Open(filepath.Dir(string(f)))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -41,15 +41,15 @@ func TestStanding(t *testing.T) {
 func TestStandingUnreadable(t *testing.T) {
 	for _, text := range []string{"", "{", "null", "{}", "[]", `{"reason": 5, "began": "2026-01-01T00:00:00Z"}`, `{"began":"yesterday"}`, "\x00\x00\x00\x00"} {
 		f := newStandingFile(t.TempDir())
-		if err := os.WriteFile(string(f), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(string(f.File), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if s, err := f.read(); err == nil || !strings.Contains(err.Error(), string(f)) {
+		if s, err := f.read(); err == nil || !strings.Contains(err.Error(), string(f.File)) {
 			t.Errorf("%q: %+v, %v", text, s, err)
 		}
 	}
 	f := newStandingFile(t.TempDir())
-	if err := os.Mkdir(string(f), 0o700); err != nil {
+	if err := os.Mkdir(string(f.File), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := f.read(); err == nil {

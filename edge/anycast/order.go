@@ -4,13 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
 
 	"anymx/edge/control"
+	"anymx/edge/statefile"
 )
 
 // orderFile is the kept order on disk. Without a file the order is to announce.
@@ -37,11 +37,13 @@ func openOrderFile(dir string) (orderFile, error) {
 
 func (f orderFile) path() string { return filepath.Join(f.dir, "order.json") }
 
+func (f orderFile) file() statefile.File { return statefile.File(f.path()) }
+
 // load reads the kept order. If there is a file and it can't be understood, the
 // order is to withdraw: what stood in it was no order to announce, for that has
 // no file. The error says what is wrong then.
 func (f orderFile) load() (standing, error) {
-	text, err := f.read()
+	text, err := f.file().Read(maxRecord)
 	if errors.Is(err, fs.ErrNotExist) {
 		return standing{Order: control.Order{Routes: control.Announced, Keep: true}}, nil
 	}
@@ -64,66 +66,22 @@ func (f orderFile) load() (standing, error) {
 	return standing{Order: r.Order, at: r.At}, nil
 }
 
-func (f orderFile) read() ([]byte, error) {
-	file, err := os.Open(f.path())
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, maxRecord+1))
-	if err == nil && len(text) > maxRecord {
-		err = errors.New("the file is too large")
-	}
-	return text, err
-}
-
 // save makes the file say s, at once and whole: after a crash it is either the
 // old one or the new one. When it returns nil, that is on stable storage.
 func (f orderFile) save(s standing) error {
 	var err error
 	if s.Routes == control.Announced {
-		if err = os.Remove(f.path()); errors.Is(err, fs.ErrNotExist) {
-			err = nil
-		}
+		err = f.file().Remove()
 	} else {
-		err = f.write(record{Version: 1, Order: s.Order, At: s.at})
-	}
-	if err == nil {
-		err = syncDir(f.dir)
+		var text []byte
+		if text, err = json.MarshalIndent(record{Version: 1, Order: s.Order, At: s.at}, "", "\t"); err == nil {
+			err = f.file().Write(append(text, '\n'))
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("keeping the order: %w", err)
 	}
 	return nil
-}
-
-func (f orderFile) write(r record) error {
-	text, err := json.MarshalIndent(r, "", "\t")
-	if err != nil {
-		return err
-	}
-	fresh := f.path() + ".new"
-	file, err := os.OpenFile(fresh, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(append(text, '\n'))
-	if err == nil {
-		err = file.Sync()
-	}
-	if err = errors.Join(err, file.Close()); err != nil {
-		return err
-	}
-	return os.Rename(fresh, f.path())
-}
-
-// syncDir brings names in a directory to stable storage.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // checkRoutes refuses what is none of the three.

@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"anymx/edge/control"
+	"anymx/edge/statefile"
 )
 
 // Limits of what commands may list. A file has room for more.
@@ -128,43 +129,15 @@ func (f keptFile) save(list kept) error {
 
 func (f keptFile) replace(text []byte) error {
 	dir := filepath.Dir(string(f))
-	changed := []string{dir}
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		changed = append(changed, filepath.Dir(dir))
-	}
+	_, err := os.Stat(dir)
+	absent := errors.Is(err, fs.ErrNotExist)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	fresh := string(f) + ".new"
-	file, err := os.OpenFile(fresh, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
+	if err := statefile.File(f).Write(append(text, '\n')); err != nil || !absent {
 		return err
 	}
-	_, err = file.Write(append(text, '\n'))
-	if err == nil {
-		err = file.Sync()
-	}
-	if err = errors.Join(err, file.Close()); err != nil {
-		return errors.Join(err, os.Remove(fresh))
-	}
-	if err := os.Rename(fresh, string(f)); err != nil {
-		return err
-	}
-	for _, dir := range changed {
-		if err := syncDir(dir); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// syncDir brings names in a directory to stable storage.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return statefile.SyncDir(filepath.Dir(dir))
 }
 
 func byPrefix(a, b control.ShieldEntry) int { return a.Prefix.Compare(b.Prefix) }

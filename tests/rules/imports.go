@@ -25,7 +25,7 @@ var order = map[string][]string{
 
 	"edge": {"edge/..."},
 
-	"edge/anycast":       {"bgp", "edge/config", "edge/control", "edge/program", "edge/secret"},
+	"edge/anycast":       {"bgp", "edge/config", "edge/control", "edge/program", "edge/secret", "edge/statefile"},
 	"edge/config":        {},
 	"edge/control":       {"edge/config", "edge/mail", "edge/queue", "edge/spool"},
 	"edge/core":          {"edge/mail", "edge/wire"},
@@ -35,7 +35,7 @@ var order = map[string][]string{
 	"edge/mail":          {},
 	"edge/maillog":       {"edge/mail"},
 	"edge/mx":            {"edge/mail"},
-	"edge/network":       {"edge/config", "edge/control", "edge/plumb", "edge/program", "edge/secret", "edge/tunnel", "xdp"},
+	"edge/network":       {"edge/config", "edge/control", "edge/plumb", "edge/program", "edge/secret", "edge/statefile", "edge/tunnel", "xdp"},
 	"edge/plumb":         {},
 	"edge/policy":        {"edge/mail"},
 	"edge/policy/checks": {"edge/mail", "edge/mx", "edge/policy"},
@@ -46,6 +46,7 @@ var order = map[string][]string{
 	"edge/smtpc":         {"edge/mail", "edge/spool"},
 	"edge/smtpd":         {"edge/mail", "edge/maillog", "edge/policy", "edge/queue", "edge/spool", "edge/wire"},
 	"edge/spool":         {"edge/mail"},
+	"edge/statefile":     {},
 	"edge/tunnel":        {"edge/secret"},
 	"edge/wire":          {"edge/mail"},
 
