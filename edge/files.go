@@ -6,43 +6,18 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"syscall"
 	"time"
 
 	"anymx/edge/config"
 	"anymx/edge/policy"
+	"anymx/edge/program"
 )
 
-// watchEvery is how often files are looked at. A look is one stat for each
-// file: it needs no notification that a bind mount, a symbolic link or a
-// network file system would not send.
-const watchEvery = 2 * time.Second
-
-// stamp tells one version of a file from another. The zero stamp is "not
-// there".
-type stamp struct {
-	modified time.Time
-	size     int64
-	inode    uint64
-}
-
-func stampOf(path string) stamp {
-	info, err := os.Stat(path)
-	if err != nil {
-		return stamp{}
-	}
-	s := stamp{modified: info.ModTime(), size: info.Size()}
-	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
-		s.inode = sys.Ino
-	}
-	return s
-}
-
 // stamps looks at all of paths.
-func stamps(paths []string) map[string]stamp {
-	seen := make(map[string]stamp, len(paths))
+func stamps(paths []string) map[string]program.Stamp {
+	seen := make(map[string]program.Stamp, len(paths))
 	for _, path := range paths {
-		seen[path] = stampOf(path)
+		seen[path] = program.StampOf(path)
 	}
 	return seen
 }
@@ -51,7 +26,7 @@ func stamps(paths []string) map[string]stamp {
 // what it was, until ctx ends. paths is asked anew at each look.
 func watchFiles(ctx context.Context, paths func() []string, changed func()) {
 	seen := stamps(paths())
-	tick := time.NewTicker(watchEvery)
+	tick := time.NewTicker(program.WatchEvery)
 	defer tick.Stop()
 	for {
 		select {

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"syscall"
+
+	"anymx/edge/program"
 )
 
 // maxPrefixFile bounds a list, in octets. 200,000 prefixes with a comment each
@@ -14,8 +16,8 @@ const maxPrefixFile = 64 << 20
 
 // prefixFile is a list as it was when its file was last good.
 type prefixFile struct {
-	key, path string // of the config; no path: there is no list
-	seen      stamp  // of what was last read, good or bad
+	key, path string        // of the config; no path: there is no list
+	seen      program.Stamp // of what was last read, good or bad
 	list      prefixes
 	good      bool  // it was read, at some time
 	problem   error // what is wrong with the file now
@@ -27,13 +29,13 @@ func (f *prefixFile) look() (list prefixes, fresh bool) {
 	if f.path == "" {
 		return prefixes{}, !f.good
 	}
-	now := stampOf(f.path)
-	if now == f.seen && now != (stamp{}) {
+	now := program.StampOf(f.path)
+	if now == f.seen && now != (program.Stamp{}) {
 		return nil, false
 	}
 	text, err := readBounded(f.path, maxPrefixFile)
 	if err != nil { // it may be another the next time, and the stamp the same
-		f.seen, f.problem = stamp{}, fmt.Errorf("%s: %w", f.key, err)
+		f.seen, f.problem = program.Stamp{}, fmt.Errorf("%s: %w", f.key, err)
 		return nil, false
 	}
 	f.seen = now
@@ -48,7 +50,7 @@ func (f *prefixFile) look() (list prefixes, fresh bool) {
 // refuse takes back that the file was read, if err says why.
 func (f *prefixFile) refuse(err error) {
 	if err != nil {
-		f.seen, f.problem = stamp{}, err
+		f.seen, f.problem = program.Stamp{}, err
 	}
 }
 

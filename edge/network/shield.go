@@ -12,6 +12,7 @@ import (
 
 	"anymx/edge/config"
 	"anymx/edge/control"
+	"anymx/edge/program"
 	"anymx/xdp"
 )
 
@@ -206,7 +207,7 @@ func (s *shield) work() {
 // run looks at the lists, and tries again what could not be done, until ctx ends.
 // What is pinned protects on.
 func (s *shield) run(ctx context.Context) {
-	tick := time.NewTicker(watchEvery)
+	tick := time.NewTicker(program.WatchEvery)
 	defer tick.Stop()
 	for {
 		select {
