@@ -67,6 +67,23 @@ lab-down: ## takes the lab away
 	@[ -x bin/.lab ] || go build -o bin/.lab ./tests/lab/up
 	@exec bin/.lab down
 
+.PHONY: image
+image: build ## the appliance: a disk image, its update bundle and bill of materials, into bin/image/ (root)
+	@.ci/setup image
+	@image/build $(IMAGE_ARGS)
+
+.PHONY: qemu
+qemu: build ## boots the image beside a router and a core, sends mail through it, and leaves it to play with
+	@.ci/setup qemu
+	@[ -e bin/image/anymx.raw ] || { echo "qemu: there is no image yet"; $(MAKE) --no-print-directory image; }
+	@go build -o bin/.qemu ./tests/vm/up
+	@exec bin/.qemu -image bin/image/anymx.raw $(QEMU_ARGS)
+
+.PHONY: test-image
+test-image: build ## builds the image, then boots, floods, updates, breaks and unplugs the image in QEMU (root, half an hour)
+	@.ci/setup image qemu test
+	@go run ./tests/ladder -timeout 55m $(TEST_ARGS) ./tests/image
+
 .PHONY: check
 check: format vet staticcheck rules generated shell vulnerabilities long ## everything that reads the code without running it
 
@@ -136,8 +153,9 @@ go: # is there a Go that can build this?
 	echo "anymx needs Go 1.26 or newer; the one here is $$have: https://go.dev/dl/"; exit 1
 
 .PHONY: clean
-clean: ## removes bin/ and the state of make run (.run/)
+clean: ## removes bin/, the state of make run (.run/) and what images are made in (.image/, but for the keys)
 	rm -rf bin .run
+	@if [ -d .image ]; then find .image -mindepth 1 -maxdepth 1 ! -name keys -exec rm -rf {} +; fi
 
 .PHONY: help
 help: ## this list

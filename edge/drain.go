@@ -26,8 +26,8 @@ type drainOptions struct {
 }
 
 // drain is the node's way out of service and back. A request is on disk before
-// it is answered; a walk, a goroutine of the drain's own, then takes the steps.
-// The zero phase is Starting.
+// it is answered, unless it is for this process alone; a walk, a goroutine of the
+// drain's own, then takes the steps. The zero phase is Starting.
 type drain struct {
 	o drainOptions
 
@@ -35,8 +35,9 @@ type drain struct {
 	walk     *walk      // nil in service
 	ending   bool       // the process is: requests are refused
 
-	disk     sync.Mutex // orders what is written; behind changing
-	promised standing   // what is on disk, if the node is not in service
+	disk     sync.Mutex    // orders what is written; behind changing
+	promised standing      // what is on disk, or should be, if the node is not in service
+	until    control.Until // "": it should be
 
 	mu     sync.Mutex
 	phase  control.Phase
@@ -109,10 +110,11 @@ func (d *drain) arrive(w *walk) {
 	if w.ctx.Err() != nil {
 		return
 	}
-	state := d.promised
-	state.Drained = true
-	if err := d.promise(state); err != nil {
-		d.o.log.Warn("a restart will walk the drain's steps once more", "err", err)
+	d.promised.Drained = true
+	if d.until == "" {
+		if err := d.promise(d.promised); err != nil {
+			d.o.log.Warn("a restart will walk the drain's steps once more", "err", err)
+		}
 	}
 	d.set(control.Drained, nil)
 	left := d.o.queue.Stats()
@@ -147,25 +149,42 @@ func (d *drain) request(r control.DrainRequest) error {
 	if d.walk == nil || r.Reason != "" {
 		state.Reason = r.Reason
 	}
-	// A disk that fails is not the least reason to drain a node.
-	unkept := d.promise(state)
-	d.promised = state
-	if unkept != nil {
-		unkept = fmt.Errorf("the node is drained all the same, but only until anymx-edge is started again: %w", unkept)
-		d.o.log.Error("drain", "err", unkept)
-	}
+	unkept := d.record(state, r.Until)
 	if d.walk == nil {
-		d.set(control.Draining, &control.DrainStatus{Reason: state.Reason, Began: state.Began})
-		d.begin(r.Now, unkept == nil)
+		d.set(control.Draining, &control.DrainStatus{Reason: state.Reason, Began: state.Began, Until: d.until})
+		d.begin(r.Now, d.until == "" && unkept == nil)
 		return unkept
 	}
 	d.mu.Lock()
-	d.status.Reason = state.Reason
+	d.status.Reason, d.status.Until = state.Reason, d.until
 	d.mu.Unlock()
+	if d.until == "" && unkept == nil {
+		d.keepOrders(d.walk)
+	}
 	if r.Now {
 		d.walk.skip()
 	}
 	return unkept
+}
+
+// record promises a drain, unless it is to end with this process and no drain
+// that lasts is under way. Its error says that it will, because the disk takes
+// nothing: that is not the least reason to drain a node. d.changing and d.disk
+// are held.
+func (d *drain) record(s standing, until control.Until) error {
+	if d.walk != nil && d.until == "" {
+		until = "" // what was promised to last does
+	}
+	d.promised, d.until = s, until
+	if until != "" {
+		return nil
+	}
+	err := d.promise(s)
+	if err != nil {
+		err = fmt.Errorf("the node is drained all the same, but only until anymx-edge is started again: %w", err)
+		d.o.log.Error("drain", "err", err)
+	}
+	return err
 }
 
 // resume takes the node back into service, from wherever the walk is.
@@ -259,9 +278,9 @@ func (d *drain) beginEnd(grace time.Duration, atOnce bool, close func()) *walk {
 	}
 	status := &control.DrainStatus{Reason: "the program ends", Began: time.Now()}
 	phase, _ := d.place()
-	if d.giveUp() {
+	if before := d.walk; d.giveUp() {
 		status = d.view()
-		w.keep, w.course.now = true, true
+		w.keep, w.course.now = before.keeps(), true
 		w.course.routes = w.course.routes && phase != control.Drained && !walked(status, control.StepWithdraw)
 	}
 	status.Stopping = true

@@ -378,9 +378,10 @@ func TestDrainAndResume(t *testing.T) {
 
 	r.request(control.DrainRequest{})
 	r.step(control.StepSessions)
-	if err := r.drain.accepting(); err == nil || !strings.Contains(err.Error(), "draining") {
-		t.Errorf("with 421 for all: %v", err)
-	}
+	eventually(t, "421 for all", func() bool {
+		err := r.drain.accepting()
+		return err != nil && strings.Contains(err.Error(), "draining")
+	})
 	idle.want("421")
 	stray.want("421")
 	r.dial("421")

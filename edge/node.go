@@ -3,11 +3,13 @@
 //
 // What happens to the data: Open builds spool, queue, courier, server and
 // control socket from one config, and fails before anything is promised. Run
-// serves, unless the node was drained when it ended. A drain walks through its
-// steps: the speaker withdraws the routes, ingress says 421 to what is new and
-// lets transactions in flight end, and the queue hands the spool over. When
-// Run's context ends the same steps are walked within the grace, then the parts
-// are closed from the outside in, the spool last.
+// serves, unless the node was drained when it ended, and sends itself a message
+// through each listener: before that was stored and read back nobody is told that
+// the node is ready. A drain walks through its steps: the speaker withdraws the
+// routes, ingress says 421 to what is new and lets transactions in flight end,
+// and the queue hands the spool over. When Run's context ends the same steps are
+// walked within the grace, then the parts are closed from the outside in, the
+// spool last.
 package edge
 
 import (
@@ -54,6 +56,7 @@ type Node struct {
 	log     *slog.Logger
 	started time.Time
 	drain   *drain
+	proof   proof
 
 	config      atomic.Pointer[inForce]
 	reloading   sync.Mutex
@@ -105,6 +108,7 @@ func Open(o Options) (n *Node, err error) {
 		limits: func() config.Drain { return n.config.Load().config.Drain }, log: n.log,
 	})
 	n.metrics.MustRegister(drainMetrics{n.drain})
+	n.proof.metrics = newProofMetrics(n.metrics)
 	n.control, err = control.New(control.Options{Node: n, Gather: n.metrics, Metrics: n.metrics, Log: n.log})
 	if err != nil {
 		return n, err
@@ -219,6 +223,7 @@ func (n *Node) Run(ctx context.Context) error {
 		control.Go(func() { n.tunnel.watch(controlCtx) })
 		parts.Go(func() { n.probeCore(failed) })
 	}
+	control.Go(func() { program.Watchdog(controlCtx, n.log, n.parts()...) })
 	n.drain.start()
 	start(&control, "control", func() error { return n.control.Serve(controlCtx, n.socket, n.page) })
 	start(&queue, "queue", func() error { return n.queue.Run(queueCtx) })
@@ -254,9 +259,14 @@ func (n *Node) Run(ctx context.Context) error {
 	return err
 }
 
-// ready tells systemd, once a message can be stored, or is not to be.
+// ready tells systemd, once the node has proven that it takes and stores mail.
 func (n *Node) ready(ctx context.Context) {
-	if phase, _ := n.drain.place(); phase != control.Running {
+	if !n.proveAtStart(ctx) {
+		return
+	}
+	phase, _ := n.drain.place()
+	program.Status(string(phase))
+	if phase != control.Running {
 		n.log.Warn("out of service", "phase", phase)
 	} else if err := n.Ready(ctx); err != nil {
 		n.log.Error("not ready", "err", err)

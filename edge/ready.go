@@ -7,14 +7,17 @@ import (
 	"anymx/edge/spool"
 )
 
-// Ready is nil while the node is in service and its storage works. A spool that
-// is full of mail which waits for core does not make it unready: senders are told
-// to come back (452), and the routes stay. Core is shared, so its absence would
-// withdraw one node after the other, each with the load of those before it; and
-// a node that is withdrawn at the mark falls below it at once, and would come and
-// go.
+// Ready is nil while the node is in service, has proven itself, and its storage
+// works. A spool that is full of mail which waits for core does not make it
+// unready: senders are told to come back (452), and the routes stay. Core is
+// shared, so its absence would withdraw one node after the other, each with the
+// load of those before it; and a node that is withdrawn at the mark falls below it
+// at once, and would come and go.
 func (n *Node) Ready(ctx context.Context) error {
 	if err := n.drain.accepting(); err != nil {
+		return err
+	}
+	if err := n.proof.ready(); err != nil {
 		return err
 	}
 	var full *spool.Full

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"anymx/edge/control"
@@ -10,16 +11,19 @@ import (
 // walk is one walk out of service.
 type walk struct {
 	course course        // limits and left are looked up for each step
-	keep   bool          // the orders to the speaker, over restarts
 	close  func()        // of the listeners; nil: they stay open
 	hurry  chan struct{} // closed: the step graceful is over
 	end    time.Time     // of all steps, while stopping
 	ctx    context.Context
 	cancel context.CancelFunc // of ctx: the walk is given up
 	done   chan struct{}      // closed when it has ended
+
+	ordering sync.Mutex     // of the next two
+	keep     bool           // the orders to the speaker, over restarts
+	ordered  control.Routes // last; "": nothing yet
 }
 
-// newWalk is a walk that was asked for, and is on disk.
+// newWalk is a walk that was asked for. keep says that it is on disk.
 func newWalk(keep bool) *walk {
 	w := &walk{keep: keep, hurry: make(chan struct{}), done: make(chan struct{})}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
@@ -147,9 +151,36 @@ func (d *drain) withdraw(ctx context.Context, w *walk) string {
 
 // order orders the speaker to tell routes, for as long as the walk lasts.
 func (d *drain) order(routes control.Routes, w *walk) *control.Order {
-	o := control.Order{Routes: routes, Reason: orderReason(d.view().Reason), Keep: w.keep}
+	w.ordering.Lock()
+	defer w.ordering.Unlock()
+	w.ordered = routes
+	return d.giveOrder(w)
+}
+
+// keepOrders has the speaker keep its part of the walk over restarts, from now on.
+func (d *drain) keepOrders(w *walk) {
+	w.ordering.Lock()
+	defer w.ordering.Unlock()
+	if w.keep {
+		return
+	}
+	w.keep = true
+	if w.ordered != "" {
+		d.giveOrder(w)
+	}
+}
+
+// giveOrder gives the speaker the walk's order. w.ordering is held.
+func (d *drain) giveOrder(w *walk) *control.Order {
+	o := control.Order{Routes: w.ordered, Reason: orderReason(d.view().Reason), Keep: w.keep}
 	d.o.speaker.order(o)
 	return &o
+}
+
+func (w *walk) keeps() bool {
+	w.ordering.Lock()
+	defer w.ordering.Unlock()
+	return w.keep
 }
 
 // closeSessions says 421 to what is new, lets sessions in flight end until timed

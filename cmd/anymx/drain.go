@@ -22,6 +22,10 @@ keeps it out, over restarts and reboots too, until 'anymx resume':
   sessions  new sessions are told to come back later, those there are end
   flush     the spool is handed over to core
 
+With --until restart it is kept nowhere: the node is in service again when
+anymx-edge is started again, as after a reboot. A node that is to stay drained
+stays so; a drain without --until makes the other one stay too.
+
 Each step has its limit in the section [drain] of the config. The process stays.
 A node without a section [bgp] begins with the sessions.
 
@@ -32,7 +36,8 @@ interrupted. Run it again to go on waiting. With --now, also of a drain under
 way, the prefixes are withdrawn at once.
 
 If anymx-edge does not answer, and the config has a section [bgp], the BGP
-speaker is ordered to withdraw, and to keep that order until 'anymx resume'.
+speaker is ordered to withdraw, and to keep that order until 'anymx resume'; with
+--until restart, until anymx-edge is healthy again.
 
 Exit codes:
   0    drained: every router has acknowledged it, and no message is in the spool
@@ -48,6 +53,7 @@ type draining struct {
 	wait   waiting
 	reason string
 	atOnce bool
+	until  string
 }
 
 func (p *program) drainCommand() *cobra.Command {
@@ -57,12 +63,16 @@ func (p *program) drainCommand() *cobra.Command {
 		Example: `  anymx drain --reason "kernel update" && systemctl reboot
   anymx drain --wait 5m || anymx queue list
   anymx drain --now --wait 0
+  anymx drain --until restart && systemctl reboot
   anymx drain --json --wait 10m | jq .missing`,
 		Args: cobra.NoArgs,
 	}
 	d.wait.addTo(cmd, "the node is drained")
 	cmd.Flags().StringVar(&d.reason, "reason", "", "why, as `TEXT` that is shown in status and log")
 	cmd.Flags().BoolVar(&d.atOnce, "now", false, "withdraw at once: let no traffic move away before")
+	cmd.Flags().StringVar(&d.until, "until", "", "end with the next `restart` of anymx-edge (default: with 'anymx resume' alone)")
+	complete := cobra.FixedCompletions([]string{string(control.UntilRestart)}, cobra.ShellCompDirectiveNoFileComp)
+	cmd.RegisterFlagCompletionFunc("until", complete) // the flag is there
 	cmd.RunE = p.remote(func(cmd *cobra.Command, _ []string, c *control.Client) error { return d.run(cmd.Context(), c) })
 	return cmd
 }
@@ -71,6 +81,10 @@ func (p *program) drainCommand() *cobra.Command {
 var errStopping = errors.New("the node is stopping, by the steps of a drain: run this again when anymx-edge has been started again (systemctl start anymx-edge)")
 
 func (d *draining) run(ctx context.Context, c *control.Client) error {
+	until, err := control.ParseUntil(d.until)
+	if err != nil {
+		return usagef("--%w", err)
+	}
 	sockets, err := d.sockets()
 	if err != nil {
 		return err
@@ -84,8 +98,8 @@ func (d *draining) run(ctx context.Context, c *control.Client) error {
 	case s.Phase == control.Drained:
 		before = "it was drained before"
 	}
-	if err == nil && (before == "" || d.reason != "") {
-		s, err = c.Drain(ctx, control.DrainRequest{Reason: d.reason, Now: d.atOnce})
+	if err == nil && (before == "" || d.reason != "" || lasts(s, until)) {
+		s, err = c.Drain(ctx, control.DrainRequest{Reason: d.reason, Now: d.atOnce, Until: until})
 	}
 	var nobody *control.Unreachable
 	if errors.As(err, &nobody) && sockets.Speaker != "" && !errors.Is(err, fs.ErrPermission) {
@@ -110,6 +124,11 @@ func (d *draining) run(ctx context.Context, c *control.Client) error {
 	return d.answer(ctx, c, s, before)
 }
 
+// lasts says whether a drain of s that ends by itself is to do so no more.
+func lasts(s control.Status, until control.Until) bool {
+	return until == "" && s.Drain != nil && s.Drain.Until != ""
+}
+
 // answer says whether the node is drained, and what it keeps or lacks.
 func (d *draining) answer(ctx context.Context, c *control.Client, s control.Status, before string) error {
 	o := outcome{Missing: orEmpty(s.Left(d.now())), Node: &s}
@@ -131,7 +150,11 @@ func (d *draining) answer(ctx context.Context, c *control.Client, s control.Stat
 			return err
 		}
 		if o.Done {
-			_, err := fmt.Fprintln(w, "`anymx resume` takes it back into service.")
+			back := "`anymx resume` takes it back into service."
+			if s.Drain != nil && s.Drain.Until == control.UntilRestart {
+				back = "`anymx resume`, or the next start of anymx-edge, takes it back into service."
+			}
+			_, err := fmt.Fprintln(w, back)
 			return err
 		}
 		fmt.Fprintln(w, d.why(s))

@@ -26,7 +26,7 @@ func endDrain(s *control.Status) {
 	list[4].Ended = controltest.Now
 	began := list[0].Began
 	s.Phase, s.Since = control.Drained, controltest.Now
-	s.Drain = &control.DrainStatus{Reason: s.Drain.Reason, Began: began, Steps: list, Confirmed: 2, Peers: 2}
+	s.Drain = &control.DrainStatus{Reason: s.Drain.Reason, Until: s.Drain.Until, Began: began, Steps: list, Confirmed: 2, Peers: 2}
 	if s.Speaker != nil {
 		p := s.Speaker.Status
 		p.Routes, p.Reason, p.Since = control.Withdrawn, "ordered", began
@@ -80,6 +80,12 @@ func drained(n *controltest.Node) {
 	endDrain(&n.State)
 	n.State.Since = ago(time.Hour)
 	n.State.Drain.Began = n.State.Since.Add(-16 * time.Second)
+}
+
+// drainedUntilRestart is back in service with the next start of anymx-edge.
+func drainedUntilRestart(n *controltest.Node) {
+	drained(n)
+	n.State.Drain.Until = control.UntilRestart
 }
 
 // drainsHeld keeps a message that is held.

@@ -22,7 +22,7 @@ const confirmTime = 10 * time.Second
 func (d *draining) withoutNode(ctx context.Context, socket string, nobody error) error {
 	c := control.NewSpeakerClient(socket)
 	defer c.Close()
-	s, err := d.order(ctx, c, control.Order{Routes: control.Withdrawn, Reason: d.reason, Keep: true}, nobody)
+	s, err := d.order(ctx, c, control.Order{Routes: control.Withdrawn, Reason: d.reason, Keep: d.until == ""}, nobody)
 	if err != nil {
 		return err
 	}
@@ -33,9 +33,13 @@ func (d *draining) withoutNode(ctx context.Context, socket string, nobody error)
 	if err != nil {
 		return err
 	}
+	how := "until `anymx resume`, whatever is restarted"
+	if d.until != "" {
+		how = "until anymx-edge has proven its health"
+	}
 	return d.told(s, []string{
 		"anymx-edge does not answer, so its spool could not be looked at: accepted messages may be left in it",
-	}, "The speaker announces nothing until `anymx resume`, whatever is restarted. Once anymx-edge answers, run `anymx drain` again: it hands over the spool.")
+	}, "The speaker announces nothing "+how+". Once anymx-edge answers, run `anymx drain` again: it hands over the spool.")
 }
 
 // withoutNode takes back what keeps the speaker silent.

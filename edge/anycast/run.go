@@ -127,6 +127,7 @@ func (a *Announcer) run(ctx context.Context, s sockets, reload <-chan struct{}) 
 		parts.Go(func() { a.inform(partsCtx, c.Net.Control) })
 		parts.Go(func() { a.tell(partsCtx) })
 		parts.Go(func() { a.reloads(failed, reload) })
+		parts.Go(func() { program.Watchdog(partsCtx, a.log, a.parts(c.BGP.Control)...) })
 		program.Ready()
 		a.log.Info("ready", "asn", c.BGP.ASN, "router_id", c.BGP.RouterID, "control", c.BGP.Control)
 		<-failed.Done()
@@ -148,6 +149,18 @@ func (a *Announcer) run(ctx context.Context, s sockets, reload <-chan struct{}) 
 		a.log.Info("stopped")
 	}
 	return err
+}
+
+// parts are those that answer systemd's watchdog: what decides about routes, and
+// what can be told to. None of them waits for a router, for the node, or for the
+// disk that the orders are kept on: routes are withdrawn while any of those hangs,
+// which a speaker that was killed could not do.
+func (a *Announcer) parts(socket string) []program.Part {
+	return []program.Part{
+		{Name: "health", Answers: a.watch.answers},
+		{Name: "routes", Answers: func() { a.Status() }},
+		program.ControlPart(socket, a.log),
+	}
 }
 
 // tell keeps systemd's line about the program up to date.

@@ -12,6 +12,8 @@ type watch struct {
 	ended  func(checked)      // is told of each check
 	judged func(verdict) bool // and of each round; true: the next one is in a hurry
 	change chan assignment    // one slot
+	asked  chan struct{}      // whether it still goes round
+	over   chan struct{}      // closed when it has ended
 }
 
 // assignment is what a watch has to do.
@@ -22,7 +24,18 @@ type assignment struct {
 }
 
 func newWatch(ended func(checked), judged func(verdict) bool) *watch {
-	return &watch{ended: ended, judged: judged, change: make(chan assignment, 1)}
+	return &watch{
+		ended: ended, judged: judged,
+		change: make(chan assignment, 1), asked: make(chan struct{}), over: make(chan struct{}),
+	}
+}
+
+// answers returns when the watch has gone round once more, or has ended.
+func (w *watch) answers() {
+	select {
+	case w.asked <- struct{}{}:
+	case <-w.over:
+	}
 }
 
 // assign changes what is checked, from the next round on.
@@ -36,6 +49,7 @@ func (w *watch) assign(a assignment) {
 
 // run checks until ctx ends, and returns when no check is left.
 func (w *watch) run(ctx context.Context) {
+	defer close(w.over)
 	for a := <-w.change; ctx.Err() == nil; {
 		a = w.follow(ctx, a)
 	}
@@ -70,6 +84,7 @@ func (w *watch) follow(ctx context.Context, a assignment) assignment {
 		case <-tick.C:
 			tick.Reset(a.interval)
 			begin()
+		case <-w.asked:
 		case e := <-ends:
 			if ctx.Err() != nil {
 				return a // the check was broken off

@@ -46,6 +46,8 @@ type Config struct {
 	Queue Queue `toml:"queue"`
 	// Log says what the programs write to their standard error.
 	Log Log `toml:"log"`
+	// Console is the prompt on the machine's own screen and serial line.
+	Console Console `toml:"console"`
 	// Mailstore is the embedded core, anymx-core; nil: this is not its file.
 	Mailstore *Mailstore `toml:"mailstore" restart:"true"`
 	// Tunnel is the WireGuard tunnel to core; nil: core is reached directly.
@@ -69,7 +71,7 @@ type Config struct {
 func Default() Config {
 	var c Config
 	for _, section := range []interface{ setDefaults() }{
-		&c.Node, &c.Ingress, &c.Core, &c.Spool, &c.Queue, &c.Log, &c.Anycast, &c.Drain, &c.Net, &c.Egress,
+		&c.Node, &c.Ingress, &c.Core, &c.Spool, &c.Queue, &c.Log, &c.Console, &c.Anycast, &c.Drain, &c.Net, &c.Egress,
 	} {
 		section.setDefaults()
 	}

@@ -145,6 +145,7 @@ func TestForms(t *testing.T) {
 		{"connect_timeout", c.Core.ConnectTimeout, Duration(10 * time.Second)},
 		{"proxy_protocol_from", c.Ingress.ProxyProtocolFrom, prefixes("10.1.2.3/32", "2001:db8::/32")},
 		{"disk_reserve", c.Spool.DiskReserve, GiB},
+		{"console", c.Console, Console{Mode: ConsoleView}},
 		{"asn", c.BGP.ASN, uint32(4200000000)},
 		{"peer 0 hold_time", c.BGP.Peers[0].HoldTime, Duration(9 * time.Second)},
 		{"peer 1 hold_time", c.BGP.Peers[1].HoldTime, Duration(90 * time.Second)},

@@ -288,6 +288,28 @@ func (l *Log) setDefaults() {
 	*l = Log{Level: "info", Format: "logfmt", Sessions: true}
 }
 
+// Console is the prompt of `anymx console` on the machine's own screen and serial line.
+type Console struct {
+	// Mode is what the prompt lets whoever sits there do: ConsoleOperate, the default, which is what
+	// `anymx` can do without files; ConsoleView, look and change nothing; or ConsoleOff, see the
+	// banner alone.
+	Mode string `toml:"mode"`
+	// IdleTimeout is how long the prompt waits for a key before it goes back to the banner, 10s to
+	// 1d. Default 15m; 0: for ever.
+	IdleTimeout Duration `toml:"idle_timeout"`
+}
+
+func (c *Console) setDefaults() {
+	*c = Console{Mode: ConsoleOperate, IdleTimeout: Duration(15 * time.Minute)}
+}
+
+// The words of Console.Mode.
+const (
+	ConsoleOperate = "operate"
+	ConsoleView    = "view"
+	ConsoleOff     = "off"
+)
+
 // Mailstore is anymx-core, the embedded core: SMTP and LMTP in, Maildirs on disk. anymx-edge does
 // not look at it.
 type Mailstore struct {

@@ -26,6 +26,7 @@ func (v *checker) all() {
 	v.spool()
 	v.queue()
 	v.log()
+	v.console()
 	v.tunnel()
 	v.anycast()
 	v.bgp()
@@ -348,4 +349,12 @@ func (v *checker) queue() {
 func (v *checker) log() {
 	v.oneOf("log.level", v.Log.Level, "debug", "info", "warn", "error")
 	v.oneOf("log.format", v.Log.Format, "logfmt", "json")
+}
+
+func (v *checker) console() {
+	c := &v.Console
+	v.oneOf("console.mode", c.Mode, ConsoleOperate, ConsoleView, ConsoleOff)
+	if c.IdleTimeout != 0 {
+		limit[Duration]{"console.idle_timeout", c.IdleTimeout, Duration(10 * time.Second), Day}.check(v)
+	}
 }

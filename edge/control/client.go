@@ -38,8 +38,8 @@ func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
 	return r, c.do(ctx, http.MethodPost, "/v1/reload", nil, &r)
 }
 
-// Drain begins to take the node out of service, or hurries a drain under way. It
-// does not wait for its end: ask for Status.
+// Drain begins to take the node out of service, or hurries a drain under way, or
+// makes it last. It does not wait for its end: ask for Status.
 func (c *Client) Drain(ctx context.Context, r DrainRequest) (Status, error) {
 	var s Status
 	return s, c.do(ctx, http.MethodPost, "/v1/drain", r, &s)

@@ -20,7 +20,8 @@
 //
 // The other programs of a node have such a socket too, made by Listen and served
 // by an Endpoint, which is a Server without a node behind it: anymx-bgp answers a
-// SpeakerClient, anymx-net a NetworkClient.
+// SpeakerClient, anymx-net a NetworkClient, anymx-machine a MachineClient. An order
+// to anymx-machine is answered with lines while it is carried out (HandleStream).
 //
 // The TCP listener serves /metrics, /healthz, /readyz and the page at /, all of
 // them for reading and none with a mail address in it.
@@ -33,10 +34,14 @@
 //	POST /v1/drain           DrainRequest in, Status out
 //	POST /v1/resume          Status
 //	POST /v1/reload          Reloaded
+//	POST /v1/prove           Proven
 //	GET  /v1/shield/top      ShieldTop; n is how many of each (anymx-net)
 //	GET  /v1/shield/lists    ShieldLists
 //	POST /v1/shield/list     ShieldEntry in and out
 //	POST /v1/shield/unlist   ShieldUnlist in, ShieldUnlisted out
 //	POST /v1/shield/mode     ShieldMode in, NetworkStatus out
+//	POST /v1/update          a bundle in, MachineProgress out, a line for each (anymx-machine)
+//	POST /v1/rollback        PowerRequest in, MachineProgress out; reboot and poweroff too
+//	POST /v1/provision       Provisioned
 //	GET  /metrics /healthz /readyz
 package control

@@ -1,12 +1,35 @@
 package control
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // DrainRequest begins a drain, or hurries one that is under way: POST /v1/drain.
 type DrainRequest struct {
 	Reason string `json:"reason,omitempty"` // for people; in status and log
 	// Now withdraws at once: the routes are not announced with GRACEFUL_SHUTDOWN before.
 	Now bool `json:"now,omitempty"`
+	// Until is when the node comes back into service by itself: "" is never, also
+	// not over restarts. A drain without Until keeps that also if a later request
+	// has one; a request without it takes it from the drain that there is.
+	Until Until `json:"until,omitempty"`
+}
+
+// Until says when a drain ends by itself.
+type Until string
+
+// UntilRestart is the next start of anymx-edge: nothing about the drain is on
+// disk, as nothing is about the one that a stop walks.
+const UntilRestart Until = "restart"
+
+// ParseUntil reads an Until; "" is never.
+func ParseUntil(s string) (Until, error) {
+	switch u := Until(s); u {
+	case "", UntilRestart:
+		return u, nil
+	}
+	return "", fmt.Errorf("until %q: want %q, or nothing", s, UntilRestart)
 }
 
 // DrainStep is a step of a drain.
@@ -26,6 +49,7 @@ const (
 type DrainStatus struct {
 	Reason string    `json:"reason,omitempty"`
 	Began  time.Time `json:"began,omitzero"`
+	Until  Until     `json:"until,omitempty"` // as DrainRequest.Until
 	// Stopping says that the process ends after it, and that it is in service
 	// again when it is started again.
 	Stopping bool         `json:"stopping,omitempty"`

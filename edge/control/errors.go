@@ -36,6 +36,8 @@ func (c Code) httpStatus() int {
 		return http.StatusNotFound
 	case TooLarge:
 		return http.StatusRequestEntityTooLarge
+	case Forbidden:
+		return http.StatusForbidden
 	case BadConfig:
 		return http.StatusUnprocessableEntity
 	case Overtaken:

@@ -19,6 +19,7 @@ func (s *Server) addRoutes() {
 	e.Handle("POST /v1/drain", s.postDrain)
 	e.Handle("POST /v1/resume", s.postResume)
 	e.Handle("POST /v1/reload", s.postReload)
+	e.Handle("POST /v1/prove", s.postProve)
 	e.HandlePage("GET /{$}", http.HandlerFunc(s.page))
 }
 
@@ -129,9 +130,14 @@ func (s *Server) postDrain(r *http.Request) (any, error) {
 	}
 	err := checkReason(d.Reason)
 	if err == nil {
+		if _, err = ParseUntil(string(d.Until)); err != nil {
+			err = badRequest(err)
+		}
+	}
+	if err == nil {
 		err = s.node.Drain(r.Context(), d)
 	}
-	s.endpoint.Audit(r, err, "action", "drain", "reason", d.Reason, "now", d.Now)
+	s.endpoint.Audit(r, err, "action", "drain", "reason", d.Reason, "now", d.Now, "until", d.Until)
 	if err != nil {
 		return nil, err
 	}

@@ -33,9 +33,13 @@ type Node interface {
 	// be done is done: the error is for the ids that the Outcome does not name.
 	Change(ctx context.Context, a Action, ids []mail.ID, reason string) (Outcome, error)
 	// Drain begins to take the node out of service, and returns once that is on
-	// disk; Status tells how far it is. A drain under way goes on, hurried if
+	// disk, unless r.Until says that it need not be; Status tells how far it is. A
+	// drain under way goes on, hurried if
 	// r.Now; a node that is drained stays so. One that is about to end refuses.
 	Drain(ctx context.Context, r DrainRequest) error
+	// Prove takes a message through each listener and the spool, whatever the
+	// phase, and errs for those that it did not get through.
+	Prove(ctx context.Context) (Proven, error)
 	// Resume takes the node back into service, from a drain under way too, and
 	// returns once that is on disk. One that is in service stays so.
 	Resume(ctx context.Context) error

@@ -30,8 +30,19 @@ func (d *DrainStatus) text(now time.Time) []line {
 	case d.Reason != "":
 		lines = plainLine(Clean(d.Reason))
 	}
+	if text := d.Until.text(); text != "" && !d.Stopping {
+		lines = append(lines, line{Text: text})
+	}
 	lines = append(lines, d.stepsText(now)...)
 	return append(lines, line{Text: d.leftText()})
+}
+
+// text says when a drain ends by itself; "" for one that does not.
+func (u Until) text() string {
+	if u == "" {
+		return ""
+	}
+	return "until anymx-edge is started again: nothing of it is kept"
 }
 
 func (d *DrainStatus) stepsText(now time.Time) []line {
@@ -116,6 +127,9 @@ func (s Status) DrainReport(now time.Time) Report {
 		return p
 	}
 	p.Lines = []string{s.drainHead(now)}
+	if text := d.Until.text(); text != "" {
+		p.Lines = append(p.Lines, "  "+text)
+	}
 	for _, l := range d.stepsText(now) {
 		p.Lines = append(p.Lines, "  "+l.Text)
 	}

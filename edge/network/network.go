@@ -86,6 +86,7 @@ func Run(ctx context.Context, env *program.Env) error {
 		if n.core != nil {
 			parts.Go(func() { n.core.run(ctx, opened) })
 		}
+		parts.Go(func() { program.Watchdog(ctx, n.log, n.parts()...) })
 		program.Ready()
 		<-ctx.Done()
 		program.Stopping()
@@ -97,6 +98,17 @@ func Run(ctx context.Context, env *program.Env) error {
 	}
 	n.log.Info("stopped; addresses, rules, routes, the tunnel's device and the shield stay")
 	return nil
+}
+
+// parts are those that answer systemd's watchdog. Neither asks the kernel or a name
+// server, as reloads, comparisons and the tunnel do: one that hangs would hang
+// again after a kill, which a tunnel in user space does not survive.
+func (n *network) parts() []program.Part {
+	return []program.Part{
+		{Name: "config", Answers: func() { n.inForce() }},
+		{Name: "addresses, rules and routes", Answers: func() { n.plumbing.Status() }},
+		program.ControlPart(n.inForce().Net.Control, n.log),
+	}
 }
 
 // listen opens the control socket and the listener for metrics, nil if none is

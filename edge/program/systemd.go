@@ -3,6 +3,8 @@ package program
 import (
 	"fmt"
 	"net"
+	"strings"
+	"unicode"
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -14,8 +16,16 @@ func Ready() { notify(daemon.SdNotifyReady) }
 // Stopping tells systemd that the program is about to end.
 func Stopping() { notify(daemon.SdNotifyStopping) }
 
-// Status tells systemd one line that `systemctl status` shows.
-func Status(line string) { notify("STATUS=" + line) }
+// Status tells systemd one line that `systemctl status` shows. What would end the
+// line, and begin another message to systemd, is shown as a space.
+func Status(line string) {
+	notify("STATUS=" + strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, line))
+}
 
 func notify(state string) { _, _ = daemon.SdNotify(false, state) } // nothing to do where there is no systemd
 

@@ -35,7 +35,7 @@ func (in *intake) Write(p []byte) (int, error) {
 // the message is on stable storage and the queue knows of it.
 func (s *session) take(env *mail.Envelope) mail.Reply {
 	o := &s.server.o
-	draft, err := o.Spool.Begin()
+	draft, err := s.begin()
 	if err != nil {
 		return s.storeFailed(err)
 	}
@@ -56,12 +56,12 @@ func (s *session) take(env *mail.Envelope) mail.Reply {
 		return refusal
 	}
 	message, err := draft.Commit(env)
+	if err == nil {
+		err = s.stored(message)
+	}
 	if err != nil {
 		return s.storeFailed(err)
 	}
-	s.server.metrics.accepted(env)
-	o.MailLog.Accepted(env)
-	o.Accepted(message)
 	s.wire.Answer(mail.Reply{Code: 250, Enhanced: mail.Enhanced{2, 0, 0}, Text: "stored as " + env.ID.String()})
 	return mail.Reply{}
 }
@@ -69,6 +69,9 @@ func (s *session) take(env *mail.Envelope) mail.Reply {
 // storeFailed is the reply to a fault of the spool: always temporary, for the
 // message is as good as it was.
 func (s *session) storeFailed(err error) mail.Reply {
+	if s.proof != nil {
+		s.proof.hand(Stored{Err: err})
+	}
 	var full *spool.Full
 	if errors.As(err, &full) {
 		return mail.Reply{Code: 452, Enhanced: mail.Enhanced{4, 3, 1}, Text: "no room for mail, try later"}

@@ -12,6 +12,11 @@
 //     way.
 //  4. The draft is committed: synced to stable storage. Only then the queue is
 //     told, and the client gets its 250 with the spool id.
+//
+// The node sends itself messages in the same way, to see that all of this works.
+// Such a proof is told from mail before anything is done with its connection, it
+// is read back from the spool in place of going to the queue, and nothing is left
+// of it when it gets its 250.
 package smtpd
 
 import (
@@ -62,6 +67,9 @@ type Server struct {
 	settings atomic.Pointer[Settings]
 	smtp     *smtp.Server
 	metrics  *metrics
+
+	proofs    proofs
+	proofSMTP *smtp.Server
 }
 
 // New makes a server that listens nowhere yet.
@@ -74,14 +82,20 @@ func New(o Options) *Server {
 	}
 	s := &Server{o: o, metrics: newMetrics(o.Metrics)}
 	s.registry = wire.NewRegistry(wire.Options{Settings: s.prepare(o.Settings), Log: o.Log, Metrics: o.Metrics})
-	s.smtp = smtp.NewServer(smtp.BackendFunc(s.newSession))
-	s.smtp.Domain = o.Hostname
-	s.smtp.ErrorLog = errorLog{o.Log}
-	s.smtp.MaxLineLength = 0 // wire's
-	s.smtp.EnableSMTPUTF8 = true
-	s.smtp.EnableREQUIRETLS = true
-	s.smtp.EnableDSN = true
+	s.smtp, s.proofSMTP = s.newSMTP(s.newSession), s.newSMTP(s.newProofSession)
 	return s
+}
+
+// newSMTP is a go-smtp that begins its sessions by begin.
+func (s *Server) newSMTP(begin smtp.BackendFunc) *smtp.Server {
+	server := smtp.NewServer(begin)
+	server.Domain = s.o.Hostname
+	server.ErrorLog = errorLog{s.o.Log}
+	server.MaxLineLength = 0 // wire's
+	server.EnableSMTPUTF8 = true
+	server.EnableREQUIRETLS = true
+	server.EnableDSN = true
+	return server
 }
 
 // prepare stores the settings and gives wire its part.
@@ -126,7 +140,9 @@ func (s *Server) Registry() *wire.Registry { return s.registry }
 // Serve takes connections from l, which should be plain TCP, until l is closed.
 // It returns nil then.
 func (s *Server) Serve(l net.Listener) error {
-	err := s.smtp.Serve(s.registry.Listen(l))
+	d := newDoor(l, &s.proofs)
+	defer s.serveAside(d)()
+	err := s.smtp.Serve(s.registry.Listen(d))
 	if closed(err) {
 		return nil
 	}

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -86,7 +87,7 @@ func serve(t *testing.T, set Settings, spoolOptions spool.Options) *front {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		f.server.Registry().Close(ctx)
-		if err := sp.Close(); err != nil {
+		if err := sp.Close(); err != nil && !errors.Is(err, spool.ErrClosed) {
 			t.Error(err)
 		}
 	})

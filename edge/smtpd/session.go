@@ -23,6 +23,7 @@ func closed(err error) bool { return err == nil || errors.Is(err, net.ErrClosed)
 type session struct {
 	server *Server
 	rules  *policy.Rules
+	proof  *Proof // nil: it is a client's
 	smtp   *smtp.Conn
 	wire   *wire.Conn
 	client mail.Client
@@ -73,7 +74,7 @@ func (s *session) Mail(_ string, opts *smtp.MailOptions) error {
 	}
 	refusal := s.rules.Mail(policy.Mail{
 		Sender: sender, Size: opts.Size, TLS: s.wire.Secure(), RequireTLS: opts.RequireTLS, SMTPUTF8: opts.UTF8,
-		Open: s.env != nil, Messages: s.messages, Full: s.server.o.Spool.Accepting(),
+		Open: s.env != nil, Messages: s.messages, Full: s.full(),
 	})
 	if refusal.Code != 0 {
 		return s.refuse("mail", sender, mail.Path{}, refusal)
@@ -128,6 +129,9 @@ func (s *session) Rcpt(_ string, opts *smtp.RcptOptions) error {
 	to, _, err := cutCommandPath(s.wire.Command().Arg, "TO:")
 	if err != nil || to.IsNull() {
 		return s.refuseRcpt(mail.Path{}, mail.Reply{Code: 501, Enhanced: mail.Enhanced{5, 1, 3}, Text: "malformed address"})
+	}
+	if s.proof != nil && !s.proof.isFor(to) {
+		return s.refuseRcpt(to, mail.Reply{Code: 550, Enhanced: mail.Enhanced{5, 7, 1}, Text: "this is not what was to be proven"})
 	}
 	path, refusal := s.rules.Rcpt(policy.Rcpt{
 		Path: to, SMTPUTF8: s.env.SMTPUTF8, Recipients: len(s.env.Recipients), Refused: s.badRcpts,
@@ -191,8 +195,10 @@ func (s *session) slowDown() {
 // command failed.
 func (s *session) refuse(stage string, sender, to mail.Path, r mail.Reply) error {
 	s.refused++
-	s.server.metrics.refused.WithLabelValues(stage, class(r)).Inc()
-	s.server.o.MailLog.Refused(&s.client, stage, sender, to, r)
+	if s.proof == nil {
+		s.server.metrics.refused.WithLabelValues(stage, class(r)).Inc()
+		s.server.o.MailLog.Refused(&s.client, stage, sender, to, r)
+	}
 	s.wire.Answer(r)
 	return &smtp.SMTPError{Code: r.Code, EnhancedCode: smtp.EnhancedCode(r.Enhanced), Message: r.Text}
 }

@@ -206,8 +206,20 @@ func (s *Spool) ending(id mail.ID) (removal, header, error) {
 	return removal{id: id, inFile: h.inFile, state: state}, h, nil
 }
 
+// remember puts a message on the books.
+func (s *Spool) remember(h header) {
+	s.ledger.messages.Add(1)
+	s.ledger.bytes.Add(h.size)
+	if h.inFile {
+		s.ledger.inFiles.Add(h.size)
+	}
+}
+
 // forget takes a message off the books.
 func (s *Spool) forget(h header, r removal) {
+	if h.proof {
+		return
+	}
 	s.ledger.messages.Add(-1)
 	s.ledger.bytes.Add(-h.size)
 	if h.inFile {

@@ -68,6 +68,7 @@ type committer struct {
 	gone      []removal // nobody waits
 	goneSince time.Time
 	closed    bool
+	asked     chan struct{} // closed with the next turn of run; nil: nobody asks
 
 	poke chan struct{} // one slot
 	over chan struct{} // closed when run has ended
@@ -188,7 +189,6 @@ func (k *committer) run() {
 			continue
 		}
 		last = now
-		k.began.Store(now.UnixNano())
 		k.write(batch, &g)
 		k.began.Store(0)
 	}
@@ -209,6 +209,10 @@ func (k *committer) take(g *group, now, last time.Time) (wait time.Duration, mor
 	g.changes, g.gone = g.changes[:0], g.gone[:0]
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.asked != nil {
+		close(k.asked)
+		k.asked = nil
+	}
 	switch {
 	case k.closed:
 		if len(k.changes)+len(k.gone) == 0 {
@@ -225,6 +229,7 @@ func (k *committer) take(g *group, now, last time.Time) (wait time.Duration, mor
 	default:
 		return time.Hour, true
 	}
+	k.began.Store(now.UnixNano())
 	g.gone, k.gone = k.gone, g.gone
 	n, bytes := 0, 0
 	for n < len(k.changes) && (n == 0 || bytes+k.changes[n].size() <= groupBytes) {
@@ -296,6 +301,27 @@ func single(b *pebble.Batch, kind byte, id mail.ID) {
 	d.Key[0] = kind
 	copy(d.Key[1:], id[:])
 	_ = d.Finish()
+}
+
+// answers returns when the committer's goroutine has taken its next turn, at
+// once if it is with the disk or has ended.
+func (k *committer) answers() {
+	k.mu.Lock()
+	if k.began.Load() != 0 {
+		k.mu.Unlock()
+		return
+	}
+	if k.asked == nil {
+		k.asked = make(chan struct{})
+	}
+	asked := k.asked
+	k.mu.Unlock()
+	k.wake()
+	select {
+	case <-asked:
+	case <-k.over:
+	case <-k.engine.failed:
+	}
 }
 
 // busy is how long the group under way has taken so far.

@@ -23,6 +23,7 @@ type Draft struct {
 	inFlight int64     // octets that the ledger has of it
 	err      error     // the first that Write met; sticky
 	ended    bool
+	proof    bool   // see BeginProof
 	change   change // what Commit writes
 }
 
@@ -88,8 +89,8 @@ func (d *Draft) spill(p []byte) error {
 		d.buf.free()
 		d.buf = newBuffer(spillPiece)
 	}
-	if f := d.s.ledger.exhausted(); f != nil {
-		return f
+	if err := d.room(); err != nil {
+		return err
 	}
 	d.count(int64(len(p)))
 	if len(d.buf.b)+len(p) > cap(d.buf.b) {
@@ -102,6 +103,14 @@ func (d *Draft) spill(p []byte) error {
 		return nil
 	}
 	return d.s.bodyFailed(d.file.write(p))
+}
+
+// room is *Full if the disk has none left for the draft.
+func (d *Draft) room() error {
+	if f := d.s.ledger.exhausted(); f != nil && !d.proof {
+		return f
+	}
+	return nil
 }
 
 // count puts n octets of the file on the books.
@@ -146,12 +155,12 @@ func (d *Draft) commit(env *mail.Envelope) (*Message, error) {
 	}
 	s := d.s
 	env.ID, env.Size = d.id, d.size
-	h := header{inFile: d.file != nil, size: d.size}
+	h := header{inFile: d.file != nil, proof: d.proof, size: d.size}
 	if h.inFile {
 		h.sum = d.file.sum
 	}
 	record, c := newBuffer(0), &d.change
-	record.b = appendEnvelope(record.b, env, h.inFile, h.sum)
+	record.b = appendEnvelope(record.b, env, h)
 	c.id, c.envelope = d.id, record.b
 	if !h.inFile {
 		c.body, c.inline = d.buf.b, true
@@ -170,13 +179,8 @@ func (d *Draft) commit(env *mail.Envelope) (*Message, error) {
 		return nil, fmt.Errorf("message %s: %w", d.id, err)
 	}
 	record.free()
-	s.ledger.messages.Add(1)
-	s.ledger.bytes.Add(d.size)
-	if h.inFile {
-		s.ledger.inFiles.Add(d.size)
-	}
 	m := &Message{Envelope: env, s: s, header: h}
-	if !h.inFile && s.ledger.hold(int64(cap(d.buf.b)), s.o.Memory) {
+	if !h.inFile && !h.proof && s.ledger.hold(int64(cap(d.buf.b)), s.o.Memory) {
 		m.body = &held{buf: d.buf, ledger: &s.ledger}
 		m.body.refs.Store(1)
 	} else {
@@ -184,7 +188,10 @@ func (d *Draft) commit(env *mail.Envelope) (*Message, error) {
 	}
 	d.buf = nil
 	d.end()
-	s.metrics.committed(d.size, time.Since(start))
+	if !h.proof {
+		s.remember(h)
+		s.metrics.committed(h.size, time.Since(start))
+	}
 	return m, nil
 }
 
@@ -192,10 +199,7 @@ func (d *Draft) commit(env *mail.Envelope) (*Message, error) {
 // only needs room on the disk.
 func (d *Draft) seal() error {
 	if d.file == nil {
-		if f := d.s.ledger.exhausted(); f != nil {
-			return f
-		}
-		return nil
+		return d.room()
 	}
 	if err := d.flush(); err != nil {
 		return err
@@ -206,7 +210,9 @@ func (d *Draft) seal() error {
 // end takes the draft off the books.
 func (d *Draft) end() {
 	d.ended = true
-	d.s.ledger.drafts.Add(-1)
+	if !d.proof {
+		d.s.ledger.drafts.Add(-1)
+	}
 	d.s.ledger.inFlight.Add(-d.inFlight)
 }
 

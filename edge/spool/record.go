@@ -40,8 +40,11 @@ const recordVersion = 1
 //	24:28  CRC-32C of a body that has a file of its own
 const headerSize = 28
 
-// bodyInFile is the header flag of a message whose body is a file.
-const bodyInFile = 1
+// Flags of a header.
+const (
+	bodyInFile = 1 // the body is a file
+	isProof    = 2 // the message is a proof
+)
 
 // Tags of the fields of an envelope record. Never use a number twice.
 const (
@@ -92,6 +95,7 @@ var errRecord = errors.New("malformed record")
 // header is the part of an envelope record that recovery reads.
 type header struct {
 	inFile     bool
+	proof      bool
 	origin     mail.Origin
 	recipients int
 	size       int64
@@ -99,20 +103,24 @@ type header struct {
 	sum        uint32 // of the body, if inFile
 }
 
-// appendEnvelope writes the record of env to b. The ID is the record's key and
-// is not written.
-func appendEnvelope(b []byte, env *mail.Envelope, inFile bool, sum uint32) []byte {
-	var h [headerSize]byte
-	h[0] = recordVersion
-	if inFile {
-		h[1] = bodyInFile
+// appendEnvelope writes the record of env to b, with what h says of where the
+// body is and whether it is a proof. The ID is the record's key and is not
+// written.
+func appendEnvelope(b []byte, env *mail.Envelope, h header) []byte {
+	var fixed [headerSize]byte
+	fixed[0] = recordVersion
+	if h.inFile {
+		fixed[1] |= bodyInFile
 	}
-	h[2] = byte(env.Origin)
-	binary.LittleEndian.PutUint32(h[4:], uint32(len(env.Recipients)))
-	binary.LittleEndian.PutUint64(h[8:], uint64(env.Size))
-	binary.LittleEndian.PutUint64(h[16:], uint64(stamp(env.Arrived)))
-	binary.LittleEndian.PutUint32(h[24:], sum)
-	b = append(b, h[:]...)
+	if h.proof {
+		fixed[1] |= isProof
+	}
+	fixed[2] = byte(env.Origin)
+	binary.LittleEndian.PutUint32(fixed[4:], uint32(len(env.Recipients)))
+	binary.LittleEndian.PutUint64(fixed[8:], uint64(env.Size))
+	binary.LittleEndian.PutUint64(fixed[16:], uint64(stamp(env.Arrived)))
+	binary.LittleEndian.PutUint32(fixed[24:], h.sum)
+	b = append(b, fixed[:]...)
 
 	if !env.Sender.IsNull() {
 		b = appendGroup(b, tagSender, pathSize(env.Sender))
@@ -150,6 +158,7 @@ func decodeHeader(b []byte) (header, error) {
 	}
 	h := header{
 		inFile:     b[1]&bodyInFile != 0,
+		proof:      b[1]&isProof != 0,
 		origin:     mail.Origin(b[2]),
 		recipients: int(binary.LittleEndian.Uint32(b[4:])),
 		size:       int64(binary.LittleEndian.Uint64(b[8:])),

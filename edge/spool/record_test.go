@@ -68,7 +68,7 @@ func TestEnvelopeRecord(t *testing.T) {
 	for name, env := range envelopes() {
 		t.Run(name, func(t *testing.T) {
 			env.ID = testID
-			b := appendEnvelope(nil, env, true, 0xdeadbeef)
+			b := appendEnvelope(nil, env, header{inFile: true, sum: 0xdeadbeef})
 			got, h, err := decodeEnvelope(testID, b)
 			if err != nil {
 				t.Fatal(err)
@@ -115,7 +115,7 @@ func TestRecordSkipsUnknownFields(t *testing.T) {
 	unknown := append(appendGroup(nil, 99, 3), "new"...)
 	env := envelopes()["all"]
 	env.ID = testID
-	b := appendEnvelope(nil, env, false, 0)
+	b := appendEnvelope(nil, env, header{})
 	b = append(b[:headerSize:headerSize], append(bytes.Clone(unknown), b[headerSize:]...)...)
 	b = append(b, unknown...)
 	got, _, err := decodeEnvelope(testID, b)
@@ -130,7 +130,7 @@ func TestRecordSkipsUnknownFields(t *testing.T) {
 }
 
 func TestRecordErrors(t *testing.T) {
-	env := appendEnvelope(nil, envelopes()["all"], false, 0)
+	env := appendEnvelope(nil, envelopes()["all"], header{})
 	st := states()["all"]
 	state := appendState(nil, &st)
 	newer := func(b []byte) []byte {
@@ -190,7 +190,7 @@ func TestRecordTimes(t *testing.T) {
 
 func FuzzEnvelopeRecord(f *testing.F) {
 	for _, env := range envelopes() {
-		f.Add(appendEnvelope(nil, env, true, 7))
+		f.Add(appendEnvelope(nil, env, header{inFile: true, sum: 7}))
 	}
 	f.Add([]byte{recordVersion})
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -199,7 +199,7 @@ func FuzzEnvelopeRecord(f *testing.F) {
 			return
 		}
 		// What can be read can be written, and says the same when read again.
-		again, h2, err := decodeEnvelope(testID, appendEnvelope(nil, env, h.inFile, h.sum))
+		again, h2, err := decodeEnvelope(testID, appendEnvelope(nil, env, h))
 		if err != nil {
 			t.Fatalf("%v: %+v", err, env)
 		}

@@ -135,24 +135,30 @@ func syncDir(fsys vfs.FS, dir string) error {
 	return nil
 }
 
-// recover counts what the store holds, removes orphans, and makes sure that
-// new IDs are greater than those that are in use.
+// recover counts what the store holds, removes orphans and proofs, and makes sure
+// that new IDs are greater than those that are in use.
 func (s *Spool) recover() error {
 	if err := syncDir(s.fs, s.o.Dir); err != nil { // the names of bodies and engine
 		return err
 	}
 	var newest mail.ID
+	var proofs []removal
 	inFile := make(map[mail.ID]int64)
 	err := s.eachHeader(func(id mail.ID, h header) error {
 		newest = id
-		s.ledger.messages.Add(1)
-		s.ledger.bytes.Add(h.size)
+		if h.proof {
+			proofs = append(proofs, removal{id: id, inFile: h.inFile})
+			return nil
+		}
+		s.remember(h)
 		if h.inFile {
-			s.ledger.inFiles.Add(h.size)
 			inFile[id] = h.size
 		}
 		return nil
 	})
+	if err == nil {
+		err = s.dropProofs(proofs)
+	}
 	if err != nil {
 		return err
 	}
@@ -290,8 +296,8 @@ type Entry struct {
 	State      State
 }
 
-// Each gives all messages in order of arrival, without their bodies and in
-// little memory however many there are. It ends at the first error of yield,
+// Each gives all messages but proofs in order of arrival, without their bodies and
+// in little memory however many there are. It ends at the first error of yield,
 // and returns it. Messages that are committed or removed meanwhile may be
 // among them or not. The spool can't be closed while it runs.
 func (s *Spool) Each(yield func(Entry) error) (err error) {
@@ -306,7 +312,7 @@ func (s *Spool) Each(yield func(Entry) error) (err error) {
 	defer func() { err = errors.Join(err, states.Close()) }()
 	more := states.First()
 	err = s.eachHeader(func(id mail.ID, h header) error {
-		if s.endings.has(id) {
+		if h.proof || s.endings.has(id) {
 			return nil
 		}
 		e := Entry{ID: id, Size: h.size, Arrived: h.arrived, Origin: h.origin, Recipients: h.recipients}

@@ -303,16 +303,24 @@ func (s *Spool) Accepting() error {
 }
 
 func (s *Spool) accepting() error {
-	if s.closed.Load() {
-		return ErrClosed
-	}
-	if err := s.engine.trouble(); err != nil {
-		return &Full{Reason: ReasonEngine, Cause: err}
+	if err := s.working(); err != nil {
+		return err
 	}
 	if f := s.ledger.refusal(); f != nil {
 		return f
 	}
 	return nil
+}
+
+// Answers returns when the spool's own goroutines and locks have answered, which
+// they do at once unless they are stuck in each other. It waits for no disk: one
+// that hangs is told by Accepting.
+func (s *Spool) Answers() {
+	s.endings.has(mail.ID{})
+	if s.reading() == nil {
+		s.readers.done()
+	}
+	s.committer.answers()
 }
 
 // Failed is closed when the engine has failed in a way that only a restart of

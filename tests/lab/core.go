@@ -64,7 +64,7 @@ func (l *Lab) startCore(ctx context.Context) (*Core, error) {
 		return nil, err
 	}
 	settings := filepath.Join(dir, "wg.conf")
-	if err := os.WriteFile(settings, fmt.Appendf(nil, coreTunnel, l.keys.core.private, l.keys.a.public, l.keys.b.public), 0o600); err != nil {
+	if err := os.WriteFile(settings, fmt.Appendf(nil, coreTunnel, l.keys.Core.Private, l.keys.A.Public, l.keys.B.Public), 0o600); err != nil {
 		return nil, err
 	}
 	if _, err := c.Namespace.Output(ctx, "wg", "setconf", name, settings); err != nil {

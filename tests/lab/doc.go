@@ -22,7 +22,9 @@
 //  5. Floods come from forged sources over a node's link, while strangers call
 //     (flood.go, call.go, siege.go); what the node sends back to them is counted at
 //     the far end (tap.go). shield.go puts up what holds against them.
-//  6. Down ends every process in the run's namespaces and removes all of it.
+//  6. Guest has a virtual machine take the place of PoP a (guest.go).
+//  7. Down ends every process in the run's namespaces and removes all of it.
 //
-// It wants root. Nothing in it can reach the machine's own network.
+// It wants root, if only that of a user namespace: see Options.Alone. Nothing in it
+// can reach the machine's own network.
 package lab

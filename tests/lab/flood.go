@@ -54,7 +54,11 @@ type Flooding struct {
 
 // Flood begins one. It goes on until Stop, at most o.Most.
 func (l *Lab) Flood(ctx context.Context, n *Node, o Flood) (*Flooding, error) {
-	return o.begin(ctx, n.upstream, n.Namespace, "pop-"+n.Role)
+	to, err := n.Namespace.hardware("eth0")
+	if err != nil {
+		return nil, err
+	}
+	return o.begin(ctx, n.upstream, to, "pop-"+n.Role)
 }
 
 // FloodAgain floods PoP a of a run that nobody holds, until ctx ends, at most o.Most.
@@ -72,7 +76,11 @@ func FloodAgain(ctx context.Context, run string, o Flood) (Flooded, error) {
 		return Flooded{}, err
 	}
 	defer node.file.Close()
-	f, err := o.begin(ctx, router, node, "pop-"+siteA.role)
+	to, err := node.hardware("eth0")
+	if err != nil {
+		return Flooded{}, err
+	}
+	f, err := o.begin(ctx, router, to, "pop-"+siteA.role)
 	if err != nil {
 		return Flooded{}, err
 	}
@@ -80,16 +88,13 @@ func FloodAgain(ctx context.Context, run string, o Flood) (Flooded, error) {
 	return f.Stop()
 }
 
-// begin floods from a device of a router what is at its other end.
-func (o Flood) begin(ctx context.Context, space, node *Namespace, device string) (*Flooding, error) {
+// begin floods from a device of a router what has an address on its link.
+func (o Flood) begin(ctx context.Context, space *Namespace, to net.HardwareAddr, device string) (*Flooding, error) {
 	if o.Most == 0 {
 		o.Most = 10 * time.Second
 	}
-	to, err := node.hardware("eth0")
-	if err != nil {
-		return nil, err
-	}
 	if o.Void {
+		var err error
 		if device, to, err = space.void(ctx); err != nil {
 			return nil, err
 		}

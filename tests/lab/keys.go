@@ -4,23 +4,48 @@ import (
 	"crypto/ecdh"
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
 )
 
 // key is one end's WireGuard key.
-type key struct{ private, public string }
+type key struct{ Private, Public string }
 
 // keys are those of the tunnel's ends.
-type keys struct{ core, a, b key }
+type keys struct{ Core, A, B key }
 
-func newKeys() (keys, error) {
+// newKeys makes keys, or takes those that are in a file, which has them from then
+// on; "": none.
+func newKeys(file string) (keys, error) {
 	var all keys
-	for _, k := range []*key{&all.core, &all.a, &all.b} {
+	if file != "" {
+		text, err := os.ReadFile(file)
+		if err == nil {
+			err = json.Unmarshal(text, &all)
+		}
+		if !errors.Is(err, os.ErrNotExist) {
+			if err != nil {
+				err = fmt.Errorf("keys in %s: %w", file, err)
+			}
+			return all, err
+		}
+	}
+	for _, k := range []*key{&all.Core, &all.A, &all.B} {
 		pair, err := ecdh.X25519().GenerateKey(rand.Reader)
 		if err != nil {
 			return all, err
 		}
-		k.private = base64.StdEncoding.EncodeToString(pair.Bytes())
-		k.public = base64.StdEncoding.EncodeToString(pair.PublicKey().Bytes())
+		k.Private = base64.StdEncoding.EncodeToString(pair.Bytes())
+		k.Public = base64.StdEncoding.EncodeToString(pair.PublicKey().Bytes())
 	}
-	return all, nil
+	if file == "" {
+		return all, nil
+	}
+	text, err := json.Marshal(all)
+	if err != nil {
+		return all, err
+	}
+	return all, os.WriteFile(file, text, 0o600)
 }

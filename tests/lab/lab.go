@@ -20,6 +20,15 @@ type Options struct {
 	// Beside adds one more node to r1 which announces prefixes of its own by BIRD:
 	// what withdrawals are measured against.
 	Beside bool
+	// Guest has a virtual machine take the place of PoP a: there is no node A, but
+	// a socket for the machine's network card, see Guest.
+	Guest bool
+	// Alone leaves out r2 with all that is behind it: a lab for a user namespace,
+	// in which FRR and the nodes can't have users of their own.
+	Alone bool
+	// Keys is a file that the WireGuard keys are kept in, made if it is not there,
+	// for a guest that outlives a lab. "": new ones.
+	Keys string
 	// Say gets a line for each thing that is done; nil: nobody is told.
 	Say io.Writer
 }
@@ -32,7 +41,10 @@ type Lab struct {
 	R1   *BIRD
 	R2   *FRR
 	Core *Core
-	A, B *Node
+	// A and B are the nodes: no A if there is a Guest, no B and no R2 if the lab is
+	// Alone.
+	A, B  *Node
+	Guest *Guest
 	// Beside is the BIRD that announces prefixes, if Options ask for it.
 	Beside *BIRD
 
@@ -70,7 +82,7 @@ func Up(ctx context.Context, o Options) (_ *Lab, err error) {
 	if err := l.bring(o.Bin); err != nil {
 		return nil, err
 	}
-	if l.keys, err = newKeys(); err != nil {
+	if l.keys, err = newKeys(o.Keys); err != nil {
 		return nil, err
 	}
 	l.say("namespaces and links")
@@ -78,33 +90,50 @@ func Up(ctx context.Context, o Options) (_ *Lab, err error) {
 		return nil, err
 	}
 	l.ClientA, l.ClientB = l.spaces["client-a"], l.spaces["client-b"]
-	l.say("routers: BIRD and FRR")
-	config := r1Config
-	if o.Beside {
-		config += r1Beside
-	}
-	if l.R1, err = l.startBIRD(ctx, "r1", config); err != nil {
+	if err := l.routers(ctx); err != nil {
 		return nil, err
-	}
-	if l.R2, err = l.startFRR(ctx, l.spaces["r2"], r2Config); err != nil {
-		return nil, err
-	}
-	if o.Beside {
-		if l.Beside, err = l.startBIRD(ctx, "beside", besideConfig); err != nil {
-			return nil, err
-		}
 	}
 	l.say("core: wireguard-go and anymx-core")
 	if l.Core, err = l.startCore(ctx); err != nil {
 		return nil, err
 	}
-	if l.A, err = l.newNode(siteA); err != nil {
-		return nil, err
+	if o.Guest {
+		l.Guest, err = l.newGuest(ctx)
+	} else {
+		l.A, err = l.newNode(siteA)
+	}
+	if err != nil || o.Alone {
+		return l, err
 	}
 	if l.B, err = l.newNode(siteB); err != nil {
 		return nil, err
 	}
 	return l, l.converge(ctx)
+}
+
+// routers starts BIRD and FRR.
+func (l *Lab) routers(ctx context.Context) (err error) {
+	if l.options.Alone {
+		l.say("router: BIRD")
+	} else {
+		l.say("routers: BIRD and FRR")
+	}
+	config := r1Config
+	if l.options.Beside {
+		config += r1Beside
+	}
+	if l.R1, err = l.startBIRD(ctx, "r1", config); err != nil {
+		return err
+	}
+	if !l.options.Alone {
+		if l.R2, err = l.startFRR(ctx, l.spaces["r2"], r2Config); err != nil {
+			return err
+		}
+	}
+	if l.options.Beside {
+		l.Beside, err = l.startBIRD(ctx, "beside", besideConfig)
+	}
+	return err
 }
 
 // converge waits until each router's kernel has learnt the way to what is behind
@@ -166,6 +195,9 @@ func (l *Lab) let() error {
 			n.Network.Close()
 			failed = errors.Join(failed, n.Tap.counts.Close())
 		}
+	}
+	if l.Guest != nil && l.Guest.Tap != nil {
+		failed = errors.Join(failed, l.Guest.Tap.counts.Close())
 	}
 	for _, n := range l.spaces {
 		failed = errors.Join(failed, n.file.Close())

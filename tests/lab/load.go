@@ -14,7 +14,7 @@ import (
 
 // Load is clients that send without a pause.
 type Load struct {
-	// Sessions is how many send at a time, half of them from each client, and by
+	// Sessions is how many send at a time, half of them from each client that there is, and by
 	// turns over IPv4 and IPv6, to port 25 and 8025.
 	Sessions int
 	// Each is how many messages a connection carries.
@@ -69,7 +69,7 @@ func (l *Lab) Send(ctx context.Context, o Load) *Running {
 	r := &Running{stop: cancel, began: time.Now(), numbers: &l.numbers, ledger: Ledger{First: int(l.numbers.Load()) + 1, Acknowledged: make(map[Attempt]string)}}
 	for i := range o.Sessions {
 		s := &sender{load: o, running: r, space: l.ClientA, client: "a", address: Service4, port: "25"}
-		if i%2 == 1 {
+		if i%2 == 1 && l.ClientB != nil {
 			s.space, s.client = l.ClientB, "b"
 		}
 		if i/2%2 == 1 {

@@ -173,11 +173,11 @@ func (l *Lab) newNode(s site) (*Node, error) {
 	n.Config = filepath.Join(n.Dir, "anymx.toml")
 	secret := filepath.Join(n.Dir, "bgp.password")
 	n.filter = n.shielded("off", "")
-	n.text = fmt.Sprintf(nodeConfig, s.role, n.Dir, n.Device, s.tunnel, l.keys.core.public, s.routerID) +
+	n.text = fmt.Sprintf(nodeConfig, s.role, n.Dir, n.Device, s.tunnel, l.keys.Core.Public, s.routerID) +
 		strings.ReplaceAll(s.peers, "%[1]q", fmt.Sprintf("%q", secret))
-	own := l.keys.a
+	own := l.keys.A
 	if s.role == "b" {
-		own = l.keys.b
+		own = l.keys.B
 	}
 	tun := filepath.Join(n.Dir, "tun")
 	for _, dir := range []struct {
@@ -194,7 +194,7 @@ func (l *Lab) newNode(s site) (*Node, error) {
 	}
 	err := errors.Join(
 		n.Append(""),
-		secretFile(filepath.Join(n.Dir, "wg.key"), own.private, users[Net]),
+		secretFile(filepath.Join(n.Dir, "wg.key"), own.Private, users[Net]),
 		secretFile(secret, password, users[BGP]),
 		// Where udev runs, anybody may open the TUN device, and needs CAP_NET_ADMIN
 		// to do anything with it. Here it may not run.

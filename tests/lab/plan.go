@@ -29,10 +29,19 @@ const (
 // roles are the namespaces of a lab.
 var roles = []string{"client-a", "client-b", "r1", "r2", "a", "b", "core"}
 
+// others are the roles that a lab goes without if it is Alone.
+var others = []string{"client-b", "r2", "b"}
+
 // link is a veth pair. An end is "role/interface" with its addresses.
 type link struct {
 	from, to           string
 	addresses, atOther []string
+}
+
+// role is the one at the far end, which no two links have in common.
+func (k link) role() string {
+	role, _, _ := strings.Cut(k.to, "/")
+	return role
 }
 
 var links = []link{
@@ -70,6 +79,10 @@ func (l *Lab) plug(ctx context.Context) error {
 	if l.options.Beside {
 		roles, links = append(roles, "beside"), append(links, beside)
 	}
+	if l.options.Alone {
+		roles = slices.DeleteFunc(roles, func(role string) bool { return slices.Contains(others, role) })
+		links = slices.DeleteFunc(links, func(k link) bool { return slices.Contains(others, k.role()) })
+	}
 	for _, role := range roles {
 		n, err := newNamespace(ctx, prefix(l.Name)+role)
 		if err != nil {
@@ -78,11 +91,17 @@ func (l *Lab) plug(ctx context.Context) error {
 		l.spaces[role] = n
 	}
 	for _, k := range links {
+		if l.options.Guest && k.role() == siteA.role {
+			k.atOther = nil // the guest has the addresses
+		}
 		if err := l.connect(ctx, k); err != nil {
 			return err
 		}
 	}
 	for role, all := range gateways {
+		if l.spaces[role] == nil || l.options.Guest && role == siteA.role {
+			continue
+		}
 		for _, gateway := range all {
 			if err := l.spaces[role].IP(ctx, "route", "add", "default", "via", gateway); err != nil {
 				return err
@@ -92,10 +111,16 @@ func (l *Lab) plug(ctx context.Context) error {
 	var failed error
 	for _, role := range []string{"r1", "r2"} {
 		n := l.spaces[role]
+		if n == nil {
+			continue
+		}
 		failed = errors.Join(failed, n.Sysctl("ipv4/ip_forward", "1"), n.Sysctl("ipv6/conf/all/forwarding", "1"),
 			n.Sysctl("ipv4/conf/all/rp_filter", "0"), n.Sysctl("ipv4/conf/default/rp_filter", "0"))
 	}
 	for _, role := range []string{"a", "b"} { // ports below 1024 are systemd's to open on an appliance
+		if l.spaces[role] == nil {
+			continue
+		}
 		failed = errors.Join(failed, l.spaces[role].Sysctl("ipv4/ip_unprivileged_port_start", "25"))
 	}
 	return failed

@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -27,6 +28,7 @@ import (
 type options struct {
 	dir       string // where the Go command runs; "": here
 	patterns  []string
+	all       bool           // no pattern was given
 	ci        bool           // no cached results, no skips
 	fuzzTime  time.Duration  // for each fuzz target; 0: seeds only
 	onlyFuzz  bool           // leave the tests out
@@ -86,7 +88,7 @@ func parse(args []string, env func(string) string) (options, error) {
 		o.allowSkip = re
 	}
 	if o.patterns = f.Args(); len(o.patterns) == 0 {
-		o.patterns = []string{"./..."}
+		o.patterns, o.all = []string{"./..."}, true
 	}
 	return o, nil
 }
@@ -99,6 +101,9 @@ func climb(ctx context.Context, o options) (bool, error) {
 	packages, err := list(ctx, o.dir, o.patterns)
 	if err != nil {
 		return false, err
+	}
+	if o.all {
+		packages = slices.DeleteFunc(packages, func(p testPackage) bool { return p.within(apart) })
 	}
 	tally := NewTally(o.out)
 	if !o.onlyFuzz {

@@ -31,19 +31,26 @@ type testPackage struct {
 // build programs and drive them from outside, where it would see nothing and
 // cost several times the time.
 var plain = []string{
-	"tests/anycast", "tests/bench", "tests/interop", "tests/lab", "tests/ladder", "tests/node", "tests/rules", "tests/run", "tests/soak",
+	"tests/anycast", "tests/bench", "tests/image", "tests/interop", "tests/lab", "tests/ladder", "tests/node", "tests/rules", "tests/run", "tests/soak",
+}
+
+// apart are the rooms whose tests run only where they are asked for by name:
+// they want the image, and half an hour (make test-image).
+var apart = []string{"tests/image"}
+
+// within says whether p is one of rooms or lies below one.
+func (p testPackage) within(rooms []string) bool {
+	room := strings.TrimPrefix(p.ImportPath, p.Module.Path+"/")
+	for _, name := range rooms {
+		if room == name || strings.HasPrefix(room, name+"/") {
+			return true
+		}
+	}
+	return false
 }
 
 // raced says whether p is run with the race detector.
-func (p testPackage) raced() bool {
-	room := strings.TrimPrefix(p.ImportPath, p.Module.Path+"/")
-	for _, name := range plain {
-		if room == name || strings.HasPrefix(room, name+"/") {
-			return false
-		}
-	}
-	return true
-}
+func (p testPackage) raced() bool { return !p.within(plain) }
 
 // fuzzTargets are the names of p's FuzzX functions.
 func (p testPackage) fuzzTargets() ([]string, error) {

@@ -17,21 +17,26 @@ import (
 // room such as edge/control/controltest serves tests only: it may import its
 // parent and what that may import, and nothing that ships may import it.
 var order = map[string][]string{
-	"cmd/anymx":      {"edge/config", "edge/control", "edge/mail"},
-	"cmd/anymx-core": {"edge/core", "edge/program"},
-	"cmd/anymx-edge": {"edge", "edge/program"},
-	"cmd/anymx-net":  {"edge/network", "edge/program"},
-	"cmd/anymx-bgp":  {"edge/anycast", "edge/program"},
+	"cmd/anymx":         {"edge/config", "edge/console", "edge/control", "edge/diskimage", "edge/mail", "edge/provision", "edge/slot"},
+	"cmd/anymx-core":    {"edge/core", "edge/program"},
+	"cmd/anymx-edge":    {"edge", "edge/program"},
+	"cmd/anymx-net":     {"edge/network", "edge/program"},
+	"cmd/anymx-bgp":     {"edge/anycast", "edge/program"},
+	"cmd/anymx-machine": {"edge/machine", "edge/program", "edge/provision"},
 
 	"edge": {"edge/..."},
 
 	"edge/anycast":       {"bgp", "edge/config", "edge/control", "edge/program", "edge/secret", "edge/statefile"},
+	"edge/bundle":        {"edge/slot"},
 	"edge/config":        {},
+	"edge/console":       {"edge/config", "edge/control"},
 	"edge/control":       {"edge/config", "edge/mail", "edge/queue", "edge/spool"},
 	"edge/core":          {"edge/mail", "edge/wire"},
+	"edge/diskimage":     {},
 	"edge/egress":        {"edge/mail", "edge/maillog", "edge/mx", "edge/queue", "edge/rules", "edge/smtpc", "edge/spool"},
 	"edge/fleet":         {"edge/rules"},
 	"edge/handoff":       {"edge/mail", "edge/maillog", "edge/queue", "edge/smtpc", "edge/spool"},
+	"edge/machine":       {"edge/bundle", "edge/control", "edge/provision", "edge/slot", "edge/statefile"},
 	"edge/mail":          {},
 	"edge/maillog":       {"edge/mail"},
 	"edge/mx":            {"edge/mail"},
@@ -40,9 +45,11 @@ var order = map[string][]string{
 	"edge/policy":        {"edge/mail"},
 	"edge/policy/checks": {"edge/mail", "edge/mx", "edge/policy"},
 	"edge/program":       {"edge/config", "edge/control"},
+	"edge/provision":     {"edge/config", "edge/policy", "edge/statefile"},
 	"edge/queue":         {"edge/mail", "edge/maillog", "edge/spool"},
 	"edge/rules":         {"edge/mail"},
 	"edge/secret":        {},
+	"edge/slot":          {},
 	"edge/smtpc":         {"edge/mail", "edge/spool"},
 	"edge/smtpd":         {"edge/mail", "edge/maillog", "edge/policy", "edge/queue", "edge/spool", "edge/wire"},
 	"edge/spool":         {"edge/mail"},
@@ -53,7 +60,9 @@ var order = map[string][]string{
 	"bgp": {},
 	"xdp": {},
 
-	"tests": {"edge/...", "bgp", "xdp", "tests/lab", "tests/pop"}, // and every room below tests
+	"image/pack": {"edge/bundle"}, // run by who builds the image
+
+	"tests": {"edge/...", "bgp", "xdp", "tests/lab", "tests/pop", "tests/vm", "tests/vm/lossy", "tests/vm/rack"}, // and every room below tests
 }
 
 // Imports holds the order between rooms.

@@ -54,7 +54,7 @@ func (f Finding) String() string {
 
 // unread are folders that are no part of the tree that git keeps. Folders
 // named testdata are listed, but their Go files are not parsed.
-var unread = []string{".git", ".run", "bin"}
+var unread = []string{".git", ".run", ".image", "bin"}
 
 // Read parses the module in the directory root.
 func Read(root string) (*Tree, error) {

@@ -38,6 +38,7 @@ type Node struct {
 	// DrainErr is what Drain and Resume return, if set. OnDrain and OnResume, if
 	// set, change State after the order was taken, OnStatus before each Status.
 	DrainErr                    error
+	ProveErr                    error // that Prove returns, if set
 	OnDrain, OnResume, OnStatus func(*control.Status)
 	// Orders and Resumes are the drains and resumes that reached the node.
 	Orders  []control.DrainRequest
@@ -131,14 +132,23 @@ func (n *Node) Drain(_ context.Context, r control.DrainRequest) error {
 	}
 	if n.State.Phase == control.Running {
 		n.State.Phase, n.State.Since = control.Draining, Now
-		n.State.Drain = &control.DrainStatus{Reason: r.Reason, Began: Now, Steps: []control.StepStatus{
+		n.State.Drain = &control.DrainStatus{Reason: r.Reason, Began: Now, Until: r.Until, Steps: []control.StepStatus{
 			{Step: control.StepGraceful, Began: Now, Limit: 10 * time.Second},
 		}}
+	} else if n.State.Drain != nil && r.Until == "" {
+		n.State.Drain.Until = ""
 	}
 	if n.OnDrain != nil {
 		n.OnDrain(&n.State)
 	}
 	return nil
+}
+
+// Prove implements control.Node.
+func (n *Node) Prove(context.Context) (control.Proven, error) {
+	return control.Proven{Listeners: []control.ProvenListener{
+		{Address: "[::]:25", ID: ID(900), Octets: 512, Took: 3 * time.Millisecond},
+	}}, n.ProveErr
 }
 
 // Resume implements control.Node.

@@ -1,0 +1,213 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"anymx/edge/control"
+	"anymx/edge/diskimage"
+	"anymx/edge/slot"
+)
+
+const imageShowHelp = `Show tells what is in an image, or on a disk: its size and partitions, the versions
+in its slots, the entries that it boots from with the tries that each has left, and
+the files of the config in it. It shows nothing of what is in those.
+
+A disk that is in use can be looked at too; what it shows then may be a moment old.`
+
+func (p *program) imageShowCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "show IMAGE", Short: "Show what is in an image", Long: imageShowHelp,
+		Example: "  anymx image show anymx.raw\n  anymx image show /dev/sdb\n  anymx image show anymx.raw --json | jq -r '.slots[].version'",
+		Args:    cobra.ExactArgs(1),
+		RunE: p.local(func(_ *cobra.Command, args []string) error {
+			img, err := openImage(args[0], false)
+			if err != nil {
+				return err
+			}
+			defer img.close()
+			p.warn(img.warnings)
+			answer, err := imageShownOf(args[0], img)
+			if err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
+			}
+			return p.print(answer, answer.text)
+		}),
+	}
+}
+
+// imageShown is the answer of image show as JSON.
+type imageShown struct {
+	Image      string           `json:"image"`
+	Size       int64            `json:"size"` // octets
+	Warnings   []string         `json:"warnings"`
+	Partitions []imagePartition `json:"partitions"`
+	Slots      []imageSlot      `json:"slots"`
+	Boot       []bootEntry      `json:"boot"`
+	Config     []imageFile      `json:"config"` // empty: none
+	Free       int64            `json:"free"`   // octets, on the ESP
+}
+
+type imagePartition struct {
+	Number int    `json:"number"`
+	Label  string `json:"label"`
+	Size   int64  `json:"size"` // octets
+	Type   string `json:"type"` // GUID
+	ID     string `json:"id"`   // GUID
+}
+
+// imageSlot is a root file system and its verity.
+type imageSlot struct {
+	Version string `json:"version"` // "": it is empty
+	Root    int    `json:"root"`    // number of the partition; 0: none
+	Verity  int    `json:"verity"`
+}
+
+// bootEntry is a kernel that the firmware's boot loader may take.
+type bootEntry struct {
+	File    string `json:"file"`
+	Version string `json:"version"` // "": it is none of a node
+	Left    *int   `json:"left"`    // tries; null: they are not counted
+	Done    int    `json:"done"`    // tries that failed
+	Size    int64  `json:"size"`    // octets
+}
+
+func imageShownOf(path string, img *image) (*imageShown, error) {
+	s := &imageShown{Image: path, Size: img.drive.Size, Warnings: append([]string{}, img.warnings...), Free: img.fat.Free()}
+	for _, p := range img.table.Partitions {
+		s.Partitions = append(s.Partitions, imagePartition{p.Number, p.Label, p.Size, p.Type.String(), p.ID.String()})
+	}
+	s.Slots = slotsOf(img.table.Partitions)
+	entries, err := img.fat.ReadDir("EFI/Linux")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	s.Boot = []bootEntry{}
+	for _, e := range entries {
+		if !e.Folder && strings.HasSuffix(strings.ToLower(e.Name), ".efi") {
+			s.Boot = append(s.Boot, bootEntryOf(e.Name, e.Size))
+		}
+	}
+	slices.SortFunc(s.Boot, func(a, b bootEntry) int { return strings.Compare(a.File, b.File) })
+	s.Config, err = configOf(img.fat)
+	return s, err
+}
+
+const (
+	slotPrefix = "anymx_"
+	verityEnd  = "_verity"
+	emptySlot  = "_empty"
+)
+
+// slotsOf reads the versions from the labels of the partitions. Those without one
+// are the empty slot, if there is any.
+func slotsOf(all []diskimage.Partition) []imageSlot {
+	slots := []imageSlot{}
+	empty := false
+	for _, p := range all {
+		name, ours := strings.CutPrefix(p.Label, slotPrefix)
+		version, verity := strings.CutSuffix(name, verityEnd)
+		if p.Label == emptySlot && !empty {
+			empty = true
+		}
+		if !ours {
+			continue
+		}
+		i := slices.IndexFunc(slots, func(s imageSlot) bool { return s.Version == version })
+		if i < 0 {
+			i, slots = len(slots), append(slots, imageSlot{Version: version})
+		}
+		if verity {
+			slots[i].Verity = p.Number
+		} else {
+			slots[i].Root = p.Number
+		}
+	}
+	if empty {
+		slots = append(slots, imageSlot{})
+	}
+	return slots
+}
+
+// bootEntryOf reads the name of a boot entry, such as anymx_0.5.0+2-1.efi.
+func bootEntryOf(file string, size int64) bootEntry {
+	b := bootEntry{File: file, Size: size}
+	if e, ours := slot.ParseEntry(file); ours {
+		b.Version, b.Done = e.Version, e.Done
+		if e.Left != slot.Uncounted {
+			b.Left = &e.Left
+		}
+	}
+	return b
+}
+
+// text is the answer for people.
+func (s *imageShown) text(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s, %s\n\nPartitions\n", control.Clean(s.Image), octets(s.Size))
+	for _, p := range s.Partitions {
+		fmt.Fprintf(&b, "  %d  %-32s  %9s\n", p.Number, control.Clean(p.Label), octets(p.Size))
+	}
+	b.WriteString("\nVersions\n")
+	for _, slot := range s.Slots {
+		b.WriteString("  " + slot.text() + "\n")
+	}
+	if len(s.Slots) == 0 {
+		b.WriteString("  none: this is no image of anymx\n")
+	}
+	b.WriteString("\nBoot entries\n")
+	for _, e := range s.Boot {
+		fmt.Fprintf(&b, "  %-32s  %9s  %s\n", control.Clean(e.File), octets(e.Size), e.text())
+	}
+	if len(s.Boot) == 0 {
+		b.WriteString("  none: nothing boots from it\n")
+	}
+	size, secrets := total(s.Config)
+	switch {
+	case len(s.Config) == 0:
+		b.WriteString("\nConfig  none\n")
+	default:
+		fmt.Fprintf(&b, "\nConfig  %s, %s, %s\n%s", counted(len(s.Config), "file"), octets(size), counted(secrets, "secret"), filesText(s.Config))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (s imageSlot) text() string {
+	switch {
+	case s.Version == "":
+		return "an empty slot"
+	case s.Root == 0:
+		return fmt.Sprintf("%s  its root partition is missing (verity is partition %d)", control.Clean(s.Version), s.Verity)
+	case s.Verity == 0:
+		return fmt.Sprintf("%s  its verity partition is missing (root is partition %d)", control.Clean(s.Version), s.Root)
+	}
+	return fmt.Sprintf("%s  partitions %d (root) and %d (verity)", control.Clean(s.Version), s.Root, s.Verity)
+}
+
+func (e bootEntry) text() string {
+	switch {
+	case e.Version == "":
+		return "none of anymx"
+	case e.Left == nil:
+		return "tries are not counted"
+	case *e.Left == 0:
+		return fmt.Sprintf("no tries left, %d failed: it boots only if nothing else does", e.Done)
+	case *e.Left == 1:
+		return fmt.Sprintf("1 try left%s", failed(e.Done))
+	}
+	return fmt.Sprintf("%d tries left%s", *e.Left, failed(e.Done))
+}
+
+func failed(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d failed", n)
+}

@@ -1,0 +1,162 @@
+package console
+
+import (
+	"fmt"
+	"strings"
+
+	"anymx/edge/config"
+	"anymx/edge/control"
+)
+
+// Bounds of a banner, which should leave room for the prompt on 24 rows.
+const (
+	maxAddresses    = 8
+	maxProblemLines = 6
+)
+
+// Banner is what stands before the prompt, line by line. Nothing in it is anything
+// that a terminal would obey.
+func (f *Facts) Banner() []string {
+	lines := []string{"", "anymx " + control.Clean(f.Version) + ", " + f.title(), ""}
+	row := func(name, format string, args ...any) {
+		lines = append(lines, fmt.Sprintf("  %-9s ", name)+fmt.Sprintf(format, args...))
+	}
+	f.addressRows(row)
+	if f.Source != "" {
+		row("Config", "from %s", f.Source)
+	}
+	for i, line := range f.Problem {
+		name := ""
+		if i == 0 {
+			name = "Problem"
+		}
+		if i == maxProblemLines {
+			row("", "... `config` shows all %d lines", len(f.Problem))
+			break
+		}
+		row(name, "%s", line)
+	}
+	if f.Status != nil {
+		statusRows(f.Status, row)
+	} else {
+		row("Node", "%s", f.Silence)
+	}
+	return append(lines, "", f.hint(), "")
+}
+
+// title is the node's name, as far as it is known.
+func (f *Facts) title() string {
+	switch {
+	case f.Name == "":
+		return "not configured"
+	case f.Hostname == "":
+		return control.Clean(f.Name)
+	}
+	return control.Clean(f.Name) + " (" + control.Clean(f.Hostname) + ")"
+}
+
+// hint says what can be done here.
+func (f *Facts) hint() string {
+	switch f.Mode {
+	case config.ConsoleOff:
+		return `This console is switched off ([console] mode = "off" in the config).`
+	case config.ConsoleView:
+		return "Type help for the commands; this console only shows. There is no shell."
+	}
+	return "Type help for the commands. There is no shell."
+}
+
+type rowFunc = func(name, format string, args ...any)
+
+// addressRows tells where the machine can be reached: what is on loopback can't be
+// from here.
+func (f *Facts) addressRows(row rowFunc) {
+	count := 0
+	for _, far := range []bool{true, false} { // link-local ones last
+		for _, d := range f.Devices {
+			name := d.Name
+			for _, a := range d.Addresses {
+				if d.Loopback || a.Addr().IsLoopback() || a.Addr().IsLinkLocalUnicast() == far {
+					continue
+				}
+				if count++; count <= maxAddresses {
+					row(control.Clean(name), "%s", a)
+					name = ""
+				}
+			}
+		}
+	}
+	switch {
+	case count == 0:
+		row("Network", "no address yet; `network` shows the interfaces")
+	case count > maxAddresses:
+		row("", "and %d more: `network`", count-maxAddresses)
+	}
+}
+
+// statusRows are a status in a few lines; `status` has it all.
+func statusRows(s *control.Status, row rowFunc) {
+	phase := string(s.Phase)
+	if !s.Since.IsZero() {
+		phase += " since " + s.Since.UTC().Format("2006-01-02 15:04 MST")
+	}
+	if s.Drain != nil && s.Drain.Reason != "" {
+		phase += ": " + s.Drain.Reason
+	}
+	row("Phase", "%s", control.Clean(phase))
+	ready := "yes"
+	if !s.Ready.OK {
+		ready = "NO: " + s.Ready.Reason
+	}
+	row("Ready", "%s", control.Clean(ready))
+	if s.Speaker != nil {
+		row("Routes", "%s", control.Clean(routesText(s.Speaker)))
+	}
+	row("Core", "%s", coreText(s.Core))
+	spool := control.Messages(s.Spool.Messages)
+	if s.Queue.Held > 0 {
+		spool += fmt.Sprintf(", %d of them held", s.Queue.Held)
+	}
+	if !s.Spool.Accepting {
+		spool += "; TAKES NO MORE: " + s.Spool.Reason
+	}
+	row("Spool", "%s", control.Clean(spool))
+}
+
+// routesText is what the speaker says, and how many of its peers listen.
+func routesText(n *control.Neighbour[control.SpeakerStatus]) string {
+	switch s := n.Status; {
+	case s == nil && n.Problem != "":
+		return "anymx-bgp does not answer: " + n.Problem
+	case s == nil:
+		return "anymx-bgp has not answered yet"
+	default:
+		_, established := s.Confirmed()
+		text := string(s.Routes)
+		if s.Reason != "" {
+			text += " (" + s.Reason + ")"
+		}
+		text += fmt.Sprintf("; %d of %d peers established", established, len(s.Peers))
+		if n.Problem != "" {
+			text += "; anymx-bgp does not answer now"
+		}
+		return text
+	}
+}
+
+func coreText(list []control.CoreStatus) string {
+	up, down := 0, []string{}
+	for _, c := range list {
+		switch c.Health {
+		case control.Up, control.Unused:
+			up++
+		default:
+			down = append(down, control.Clean(c.Address)+" "+control.Clean(string(c.Health)))
+		}
+	}
+	text := fmt.Sprintf("%d of %d addresses in order", up, len(list))
+	if len(down) > 0 {
+		text += "; " + strings.Join(down, ", ")
+	}
+	return text
+}

@@ -1,0 +1,111 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"anymx/edge/control"
+)
+
+// Facts are what the banner is made of.
+type Facts struct {
+	Version  string
+	Name     string // of the node; "": not configured
+	Hostname string
+	Mode     string   // one of those of config.Console
+	Source   string   // where the config came from, in a line; "": not known
+	Problem  []string // lines about why there is no valid config; nil: there is none to tell
+	Devices  []Device
+	// Status is nil where the node did not answer; Silence is then why.
+	Status  *control.Status
+	Silence string
+}
+
+// Limits of what the banner asks for.
+const (
+	factsTime  = 2 * time.Second // for the node's answer
+	maxProblem = 16 << 10        // octets that are read of the problem
+	maxSource  = 1 << 10
+)
+
+// gather finds out the facts. It takes factsTime at most, or little longer.
+func (c *Console) gather(ctx context.Context) Facts {
+	s := c.settings.get()
+	f := Facts{Version: c.Version, Name: s.Name, Hostname: s.Hostname, Mode: s.Mode}
+	f.Source, f.Problem = c.Provisioned()
+	f.Devices, _ = Devices() // a banner without them is better than none
+	if s.Missing {
+		f.Silence = "there is no config"
+		return f
+	}
+	soon, cancel := context.WithTimeout(ctx, factsTime)
+	defer cancel()
+	status, err := c.Status(soon)
+	if err != nil {
+		f.Silence = silence(err)
+		return f
+	}
+	f.Status = &status
+	return f
+}
+
+// silence says why the node did not answer, without advice that nobody can follow
+// who has no shell.
+func silence(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "anymx-edge is not up yet"
+	case errors.Is(err, fs.ErrPermission):
+		return "the console may not ask anymx-edge: " + control.Clean(err.Error())
+	case errors.Is(err, context.DeadlineExceeded):
+		return "anymx-edge gives no answer in time"
+	}
+	return "anymx-edge does not answer"
+}
+
+// Provisioned reads where the node's config came from, and what is wrong with it if
+// it is not valid, from the files that provisioning leaves behind. What is not there
+// is empty.
+func (c *Console) Provisioned() (source string, problem []string) {
+	source, _, _ = strings.Cut(readSome(c.SourceFile, maxSource), "\n")
+	for line := range strings.Lines(readSome(c.ProblemFile, maxProblem)) {
+		problem = append(problem, control.Clean(strings.ReplaceAll(strings.TrimRight(line, "\r\n"), "\t", "    ")))
+	}
+	return control.Clean(strings.TrimSpace(source)), problem
+}
+
+// readSome reads up to most octets of a file; nothing if it can't be read.
+func readSome(path string, most int64) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, most))
+	if err != nil {
+		return ""
+	}
+	return string(text)
+}
+
+// ready says that there is nothing more to wait for at the banner.
+func (f *Facts) ready() bool { return f.Status != nil && f.Status.Ready.OK }
+
+// headline changes when a banner that stands there for nobody's eyes should be drawn
+// again.
+func (f *Facts) headline() string {
+	text := fmt.Sprintf("%q %q %q %q %v", f.Name, f.Mode, f.Source, f.Problem, f.ready())
+	for _, d := range f.Devices {
+		if d.Loopback || len(d.Addresses) == 0 {
+			continue
+		}
+		text += fmt.Sprintf(" %s %v", d.Name, d.Addresses)
+	}
+	return text
+}

@@ -1,0 +1,240 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Why no key came.
+var (
+	errIdle   = errors.New("no key came for too long")
+	errPoked  = errors.New("there is something new to show")
+	errHungUp = errors.New("the terminal was closed")
+)
+
+// maxAhead bounds what is typed before anybody reads it, in octets. What is beyond
+// is dropped.
+const maxAhead = 4096
+
+// keys are what was typed on a terminal, read by one goroutine from openKeys on
+// until Close.
+type keys struct {
+	tty    *os.File
+	wakeR  *os.File // readable: the goroutine is to end
+	wakeW  *os.File
+	done   chan struct{} // closed: it has ended
+	sieve  sieve         // the goroutine's own
+	change chan struct{} // one slot: there is a key, or the end
+
+	mu        sync.Mutex
+	ahead     []byte    // typed, and not read yet
+	ended     error     // why no more will come
+	last      time.Time // when a key came, or the terminal was opened
+	interrupt func()    // what Ctrl-C does in place of being a key; nil: it is a key
+}
+
+// openKeys begins to read tty, which must be in raw mode.
+func openKeys(tty *os.File) (*keys, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("console: %w", err)
+	}
+	k := &keys{tty: tty, wakeR: r, wakeW: w, done: make(chan struct{}), change: make(chan struct{}, 1), last: time.Now()}
+	go k.run()
+	return k, nil
+}
+
+// Close ends the reading. The terminal stays open.
+func (k *keys) Close() {
+	k.wakeW.Close()
+	<-k.done
+	k.wakeR.Close()
+}
+
+// run reads until Close, or until the terminal is gone. It waits in poll(2), which,
+// unlike read(2), can be told to end.
+func (k *keys) run() {
+	defer close(k.done)
+	buf := make([]byte, 256)
+	fds := []unix.PollFd{{Fd: int32(k.tty.Fd()), Events: unix.POLLIN}, {Fd: int32(k.wakeR.Fd()), Events: unix.POLLIN}}
+	for {
+		_, err := unix.Poll(fds, -1)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			k.end(fmt.Errorf("console: poll: %w", err))
+			return
+		case fds[1].Revents != 0:
+			k.end(context.Canceled)
+			return
+		}
+		n, err := unix.Read(int(k.tty.Fd()), buf)
+		switch {
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
+			continue
+		case err != nil || n == 0: // EIO: the line has hung up
+			k.end(errHungUp)
+			return
+		}
+		for _, c := range buf[:n] {
+			if key := k.sieve.pass(c); key != "" {
+				k.add(key)
+			}
+		}
+	}
+}
+
+func (k *keys) end(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.ended = err
+	if k.interrupt != nil {
+		k.interrupt() // nobody is there to wait for it
+	}
+	k.tell()
+}
+
+// add takes a key. Ctrl-C is taken at once, whatever was typed before it.
+func (k *keys) add(key string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.last = time.Now()
+	switch {
+	case key[0] == keyInterrupt:
+		k.ahead = k.ahead[:0]
+		if k.interrupt != nil {
+			k.interrupt()
+			return
+		}
+		// To the editor it is: go to the end, delete all before it, and take that.
+		k.ahead = append(k.ahead, "\x05\x15\r"...)
+	case len(k.ahead)+len(key) <= maxAhead:
+		k.ahead = append(k.ahead, key...)
+	}
+	k.tell()
+}
+
+func (k *keys) tell() {
+	select {
+	case k.change <- struct{}{}:
+	default:
+	}
+}
+
+// onInterrupt makes Ctrl-C, and the end of the terminal, call do until the returned
+// function is called.
+func (k *keys) onInterrupt(do func()) (restore func()) {
+	set := func(to func()) func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		before := k.interrupt
+		k.interrupt = to
+		if to != nil && k.ended != nil {
+			to()
+		}
+		return before
+	}
+	before := set(do)
+	return func() { set(before) }
+}
+
+// next waits for an octet of a key: at most for idle since the last key, if that
+// is not 0, and until poke can be received from. It never takes one once ctx has
+// ended.
+func (k *keys) next(ctx context.Context, idle time.Duration, poke <-chan struct{}) (byte, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		c, ok, left, err := k.take(idle)
+		if ok || err != nil {
+			return c, err
+		}
+		if err := k.wait(ctx, left, poke); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// take takes an octet, if there is one. left is how long may be waited for one; 0:
+// for ever.
+func (k *keys) take(idle time.Duration) (c byte, ok bool, left time.Duration, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.ahead) > 0 {
+		c, k.ahead = k.ahead[0], k.ahead[1:]
+		return c, true, 0, nil
+	}
+	if k.ended != nil {
+		return 0, false, 0, k.ended
+	}
+	if idle > 0 {
+		if left = idle - time.Since(k.last); left <= 0 {
+			return 0, false, 0, errIdle
+		}
+	}
+	return 0, false, left, nil
+}
+
+// wait waits until something may have changed.
+func (k *keys) wait(ctx context.Context, left time.Duration, poke <-chan struct{}) error {
+	var late <-chan time.Time
+	if left > 0 {
+		timer := time.NewTimer(left)
+		defer timer.Stop()
+		late = timer.C
+	}
+	select {
+	case <-k.change:
+	case <-late:
+	case <-ctx.Done():
+	case <-poke:
+		return errPoked
+	}
+	return nil
+}
+
+// touch begins the idle time anew.
+func (k *keys) touch() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.last = time.Now()
+}
+
+// typed is the keys as a reader of one octet at a time, so that what was typed
+// ahead stays where the next reader finds it.
+type typed struct {
+	keys *keys
+	ctx  context.Context
+	idle time.Duration
+	poke <-chan struct{} // nil: nothing new is waited for
+}
+
+// Read implements io.Reader.
+func (t *typed) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, io.ErrShortBuffer
+	}
+	c, err := t.keys.next(t.ctx, t.idle, t.poke)
+	if err != nil {
+		return 0, err
+	}
+	t.poke = nil // somebody sits here: nothing comes in between
+	p[0] = c
+	return 1, nil
+}
+
+// drop forgets what was typed and not read.
+func (k *keys) drop() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.ahead = k.ahead[:0]
+}

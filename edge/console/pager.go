@@ -1,0 +1,86 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"unicode/utf8"
+)
+
+// Pager stops after each screenful until a key is pressed. It does so on a screen
+// alone, where what has gone off the top can't be brought back: whoever sits at a
+// serial line has a terminal that can, or is a program that presses no key.
+type Pager struct {
+	session *Session
+	ctx     context.Context
+	stop    func()
+	rows    int // written since the last stop
+	column  int // of the row that is being written
+	quit    bool
+}
+
+// Pages makes a Pager for a command whose context is ctx. It calls stop if nobody wants
+// to see the rest, which is then dropped.
+func (s *Session) Pages(ctx context.Context, stop func()) *Pager {
+	return &Pager{session: s, ctx: ctx, stop: stop}
+}
+
+// Quit says that the rest was not wanted.
+func (p *Pager) Quit() bool { return p.quit }
+
+// Write implements io.Writer. It fails where the terminal does.
+func (p *Pager) Write(text []byte) (int, error) {
+	c := p.session.console
+	if c.terminal == nil || c.Kind != "linux" {
+		return c.out.Write(text)
+	}
+	columns, rows := c.terminal.size()
+	for rest := text; len(rest) > 0 && !p.quit; {
+		if p.rows >= rows-1 && p.column == 0 {
+			p.wait()
+			continue
+		}
+		n := p.row(rest, columns)
+		if _, err := c.out.Write(rest[:n]); err != nil {
+			return 0, err
+		}
+		rest = rest[n:]
+	}
+	return len(text), nil
+}
+
+// row is how many octets of text fill the row that is being written, up to the end of
+// the line or of the row.
+func (p *Pager) row(text []byte, columns int) int {
+	for i := 0; i < len(text); {
+		r, size := utf8.DecodeRune(text[i:])
+		switch {
+		case r == '\n':
+			p.rows, p.column = p.rows+1, 0
+			return i + size
+		case p.column >= columns: // a row that is full ends with the next character
+			p.rows, p.column = p.rows+1, 0
+			return i
+		}
+		p.column++
+		i += size
+	}
+	return len(text)
+}
+
+// wait waits for a key. A q, the end of the command and that of the session end the
+// output.
+func (p *Pager) wait() {
+	const text = "-- more: any key; q: enough --"
+	c := p.session.console
+	io.WriteString(c.out, text)
+	key, err := c.terminal.keys.next(p.ctx, c.settings.get().Idle, nil)
+	fmt.Fprintf(c.out, "\r%*s\r", len(text), "")
+	p.rows = 0
+	p.session.ended = p.session.ended || errors.Is(err, errIdle)
+	if err != nil || key == 'q' {
+		p.quit = true
+		p.stop()
+	}
+}

@@ -1,0 +1,104 @@
+package controltest
+
+import (
+	"io"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"anymx/edge/control"
+)
+
+// Machine is an anymx-machine in memory. Its fields are set before it is used.
+type Machine struct {
+	State control.MachineStatus
+	// Steps are what each order says, and Err how it ends after them; nil: all is
+	// done.
+	Steps []control.MachineProgress
+	Err   error
+
+	mu     sync.Mutex
+	orders []MachineOrdered
+}
+
+// MachineOrdered is an order that reached a Machine.
+type MachineOrdered struct {
+	Kind   string // "update", "rollback", "reboot", "poweroff"
+	Update control.UpdateRequest
+	Power  control.PowerRequest
+	Octets int64 // of the bundle
+}
+
+// Orders are those that reached the machine.
+func (m *Machine) Orders() []MachineOrdered {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.orders
+}
+
+func (m *Machine) take(r *http.Request, kind string, send func(any) error) error {
+	o := MachineOrdered{Kind: kind}
+	var err error
+	if kind == "update" {
+		if o.Update, err = control.ReadUpdateRequest(r.URL.Query()); err != nil {
+			return err
+		}
+		if o.Octets, err = io.Copy(io.Discard, r.Body); err != nil {
+			return err
+		}
+	} else if err := control.ReadJSON(r, &o.Power); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	m.orders = append(m.orders, o)
+	m.mu.Unlock()
+	for _, p := range m.Steps {
+		if err := send(p); err != nil {
+			return err
+		}
+	}
+	return m.Err
+}
+
+// Start puts m behind a real control socket until the test ends, and returns the
+// socket's path.
+func (m *Machine) Start(t testing.TB) string {
+	t.Helper()
+	e, err := control.NewEndpoint(control.EndpointOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Handle("GET /v1/status", func(*http.Request) (any, error) { return m.State, nil })
+	for _, kind := range []string{"update", "rollback", "reboot", "poweroff"} {
+		e.HandleStream("POST /v1/"+kind, func(r *http.Request, send func(any) error) error { return m.take(r, kind, send) })
+	}
+	return startEndpoint(t, "machine.sock", e)
+}
+
+// MachineStatus is a machine whose last update did not hold.
+func MachineStatus() control.MachineStatus {
+	three, none := 3, 0
+	return control.MachineStatus{
+		Version: "v0.5.0 (0123456789ab, go1.26.0)", PID: 412, Started: ago(72 * time.Hour),
+		Image: "0.5.0", RootHash: "5050", Proven: true, Next: "0.5.0",
+		Slots: []control.MachineSlot{
+			{Version: "0.5.0", State: "running", Proven: true, Entry: "anymx_0.5.0+3.efi", TriesLeft: &three},
+			{Version: "0.6.0", State: "whole", Entry: "anymx_0.6.0+0-3.efi", TriesLeft: &none, TriesDone: 3},
+		},
+		Last:   &control.MachineUpdate{Version: "0.6.0", From: "0.5.0", Staged: ago(80 * time.Hour), Outcome: "back", Ended: ago(79 * time.Hour)},
+		Config: "file system ANYMX on /dev/sdb1",
+	}
+}
+
+// MachineSteps are what an update says.
+func MachineSteps() []control.MachineProgress {
+	return []control.MachineProgress{
+		{Step: control.MachineReceive, Text: "version 0.6.0, built 2026-03-12, signed by SHA256:abc (releases)"},
+		{Step: control.MachineReceive, Done: 100 << 20, Total: 217 << 20},
+		{Step: control.MachineWrite, Text: "the other slot is made empty"},
+		{Step: control.MachineCheck, Done: 217 << 20, Total: 217 << 20},
+		{Step: control.MachineDrain, Text: "draining, converge 3s of at most 10s"},
+		{Step: control.MachineReboot, Text: "reboot: version 0.6.0 is next", Ended: true},
+	}
+}

@@ -1,0 +1,77 @@
+package control
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Forbidden refuses somebody who may open the socket, but not ask for this.
+const Forbidden Code = "forbidden" // 403
+
+// jsonLines is one JSON value on each line.
+const jsonLines = "application/x-ndjson"
+
+// lingering is how long a request may still send what nobody reads any more, so
+// that its sender comes to read why.
+const lingering = 2 * time.Second
+
+// HandleStream adds what the control socket answers to pattern with values that
+// come one after the other, each a line of JSON that is sent at once. Neither such a request
+// nor its body has a limit in time: serve is to see to both. The body may be read
+// while lines are sent, and after the client is gone it fails.
+//
+// An error of serve before the first line is answered as Handle does; a later one
+// is the last line, in the form of an Error.
+func (e *Endpoint) HandleStream(pattern string, serve func(r *http.Request, send func(any) error) error) {
+	e.socket.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		control := http.NewResponseController(w)
+		if err := errors.Join(control.EnableFullDuplex(), control.SetReadDeadline(time.Time{}), control.SetWriteDeadline(time.Time{})); err != nil {
+			e.log.Error("control request can't be streamed", "request", pattern, "err", err)
+		}
+		w.Header().Set("Cache-Control", "no-store")
+		status, begun := http.StatusOK, false
+		send := func(value any) error {
+			var line bytes.Buffer
+			enc := json.NewEncoder(&line)
+			enc.SetEscapeHTML(false)
+			if err := enc.Encode(value); err != nil {
+				return err
+			}
+			if !begun {
+				w.Header().Set("Content-Type", jsonLines)
+				w.WriteHeader(status)
+				begun = true
+			}
+			if _, err := w.Write(line.Bytes()); err != nil {
+				return err
+			}
+			return control.Flush()
+		}
+		if err := serve(r, send); err != nil {
+			refusal := asError(err)
+			if refusal.Code == Internal {
+				e.log.Error("control request failed", "request", pattern, "err", err)
+			}
+			if !begun {
+				status = refusal.Code.httpStatus()
+			}
+			_ = send(refusal) // the client is gone, then
+		}
+		e.requests.WithLabelValues(pattern, strconv.Itoa(status)).Inc()
+		if control.SetReadDeadline(time.Now().Add(lingering)) == nil {
+			_, _ = io.Copy(io.Discard, r.Body) // only to make room
+		}
+	})
+}
+
+// Caller is the user that sent a request over the control socket; not ok if that
+// is not known.
+func Caller(r *http.Request) (uid int, ok bool) {
+	p := peerOf(r.Context())
+	return p.uid, p.uid >= 0
+}

@@ -1,0 +1,172 @@
+package control
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// WriteText writes s as people read it, as Status.WriteText does.
+func (s MachineStatus) WriteText(w io.Writer, now time.Time) error {
+	var b bytes.Buffer
+	writeRows(&b, []row{
+		{"Image", s.imageText()},
+		{"Slots", s.slotsText()},
+		{"Order", s.Order.text(now)},
+		{"Update", s.Last.text(now)},
+		{"Config", s.configText()},
+		{"Trouble", wrong(s.Problem)},
+	})
+	_, err := b.WriteTo(w)
+	return err
+}
+
+// wrong is a line that stands out; nothing for "".
+func wrong(text string) []line {
+	if text == "" {
+		return nil
+	}
+	return []line{{Clean(text), true}}
+}
+
+func (s *MachineStatus) imageText() []line {
+	if s.Image == "" {
+		return []line{{"none: this machine is no appliance, or its slots can't be read", true}}
+	}
+	lines := plainLine("version " + Clean(s.Image) + ", proven")
+	if !s.Proven {
+		lines = []line{{"version " + Clean(s.Image) + ", not proven yet", true}}
+		if s.NotYet != "" {
+			lines = append(lines, line{Clean(s.NotYet), true})
+		}
+	}
+	if s.Next != "" && s.Next != s.Image {
+		lines = append(lines, line{Text: "the next boot takes version " + Clean(s.Next)})
+	}
+	return lines
+}
+
+func (s *MachineStatus) slotsText() []line {
+	var lines []line
+	for i := range s.Slots {
+		lines = append(lines, s.Slots[i].text())
+	}
+	return lines
+}
+
+// text is "running  0.5.0, proven, 3 tries left".
+func (s *MachineSlot) text() line {
+	words := []string{}
+	if s.Version != "" {
+		words = append(words, Clean(s.Version))
+		if s.Proven {
+			words = append(words, "proven")
+		} else {
+			words = append(words, "not proven")
+		}
+	}
+	switch {
+	case s.Version == "":
+	case s.Entry == "":
+		words = append(words, "no boot entry")
+	case s.TriesLeft == nil:
+		words = append(words, "boots are not counted")
+	case *s.TriesLeft == 0:
+		words = append(words, "no try left: booted last")
+	default:
+		words = append(words, triesText(*s.TriesLeft))
+	}
+	state := map[string]string{"whole": "other"}[s.State]
+	if state == "" {
+		state = Clean(s.State)
+	}
+	text := strings.TrimSpace(fmt.Sprintf("%-10s %s", state, strings.Join(words, ", ")))
+	return line{text, s.State == "incomplete" || s.State == "running" && s.Entry == ""}
+}
+
+func triesText(n int) string {
+	if n == 1 {
+		return "1 try left"
+	}
+	return fmt.Sprintf("%d tries left", n)
+}
+
+func (o *MachineOrder) text(now time.Time) []line {
+	if o == nil {
+		return nil
+	}
+	return plainLine(fmt.Sprintf("%s, for %s: %s", Clean(o.Kind), span(now.Sub(o.Began), true), o.Progress.line()))
+}
+
+// outcomes are what became of an update, in words.
+var outcomes = map[string]string{
+	"writing": "was not written to its end", "staged": "is written and comes with the next boot",
+	"booted": "runs, and is not proven yet", "proven": "is proven", "back": "did NOT hold: the machine came back",
+}
+
+func (u *MachineUpdate) text(now time.Time) []line {
+	if u == nil {
+		return nil
+	}
+	became := outcomes[u.Outcome]
+	if became == "" {
+		became = Clean(u.Outcome)
+	}
+	text := fmt.Sprintf("%s, from %s, ordered %s, %s", Clean(u.Version), Clean(u.From), when(u.Staged, now), became)
+	if !u.Ended.IsZero() {
+		text += ", " + when(u.Ended, now)
+	}
+	return []line{{text, u.Outcome == "back" || u.Outcome == "writing"}}
+}
+
+func (s *MachineStatus) configText() []line {
+	var lines []line
+	if s.Config != "" {
+		lines = plainLine("from the " + Clean(s.Config))
+	}
+	return append(lines, wrong(s.ConfigProblem)...)
+}
+
+// line is the progress in one line, without its step.
+func (p *MachineProgress) line() string {
+	if p.Total == 0 {
+		return Clean(p.Text)
+	}
+	return fmt.Sprintf("%s of %s", size(p.Done), size(p.Total))
+}
+
+// barWidth is how many characters a bar has.
+const barWidth = 30
+
+// bar shows how many octets of all are done.
+func (p *MachineProgress) bar() string {
+	full := int(min(p.Total, max(0, p.Done)) * barWidth / p.Total)
+	return fmt.Sprintf("[%s%s] %3d%%  %s", strings.Repeat("#", full), strings.Repeat("-", barWidth-full),
+		min(p.Total, max(0, p.Done))*100/p.Total, p.line())
+}
+
+// MachineReport tells how far an order is that has said these things, in this order.
+func MachineReport(said []MachineProgress) Report {
+	var r Report
+	for i := range said {
+		p := &said[i]
+		text := p.line()
+		r.Line = fmt.Sprintf("%-8s %s", Clean(string(p.Step)), text)
+		r.Step = string(p.Step)
+		if p.Total == 0 && p.Step != MachineDrain { // a drain says where it is all the time
+			r.Step += " " + p.Text
+		}
+		if p.Total > 0 {
+			text = p.bar()
+		}
+		shown := fmt.Sprintf("%-8s %s", Clean(string(p.Step)), text)
+		if n := len(r.Lines); n > 0 && said[i-1].Step == p.Step {
+			r.Lines[n-1] = shown
+		} else {
+			r.Lines = append(r.Lines, shown)
+		}
+	}
+	return r
+}

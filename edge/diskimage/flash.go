@@ -1,0 +1,237 @@
+package diskimage
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// headSize is the beginning of an image, which is written last: without it no
+// firmware takes a disk that was written in part for one to boot from.
+const headSize = 1 << 20
+
+// blockSize is how much is written at once, in octets.
+const blockSize = 4 << 20
+
+// Stage is what Flash is at.
+type Stage string
+
+// The stages, in their order.
+const (
+	Writing   Stage = "writing"
+	Syncing   Stage = "syncing" // until the disk has it
+	Verifying Stage = "verifying"
+)
+
+// Progress is how far Flash is.
+type Progress struct {
+	Stage Stage
+	Done  int64 // octets of this stage
+	Total int64 // octets; 0: not known
+}
+
+// FlashOptions is what Flash works with.
+type FlashOptions struct {
+	Image io.Reader // raw
+	Disk  *os.File  // opened for reading and writing
+	Size  int64     // of the disk, in octets
+	// Told is called for each block; nil: nobody is told.
+	Told func(Progress)
+}
+
+// Flashed is what Flash has done.
+type Flashed struct {
+	Size   int64         `json:"size"`   // of the image, in octets
+	SHA256 string        `json:"sha256"` // of it, as it was read back from the disk
+	Took   time.Duration `json:"-"`
+}
+
+// Head is the beginning of an image and what it says of the whole.
+type Head struct {
+	data []byte
+	Size int64 // of the image, in octets
+}
+
+// ReadHead reads the beginning of an image, as far as its partition table goes. The
+// error wraps ErrNoTable if it is no image of a disk.
+func ReadHead(image io.Reader) (Head, error) {
+	h := Head{data: make([]byte, headSize)}
+	n, err := io.ReadFull(image, h.data)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && err != io.EOF {
+		return h, fmt.Errorf("image: %w", err)
+	}
+	h.data = h.data[:n]
+	// The second copy is beyond what was read; the first one says how large it all is.
+	var failed error
+	for _, sector := range []int64{512, 4096} {
+		first, err := readHeader(bytes.NewReader(h.data), 1<<62, sector, 1)
+		if err == nil {
+			h.Size = int64(first.other+1) * sector
+			return h, nil
+		}
+		if errors.Is(err, io.EOF) {
+			err = ErrNoTable
+		}
+		if failed == nil || !errors.Is(err, ErrNoTable) {
+			failed = err
+		}
+	}
+	return h, fmt.Errorf("image: %w", failed)
+}
+
+// Flash writes the image that begins with head to a disk, syncs it, reads it back and
+// compares. Until the very end of the writing the disk has no partition table, so
+// that nothing boots from one that was written in part. Whatever an earlier table
+// left at the end of a larger disk is wiped.
+func Flash(ctx context.Context, head Head, o FlashOptions) (Flashed, error) {
+	if o.Told == nil {
+		o.Told = func(Progress) {}
+	}
+	if head.Size > o.Size {
+		return Flashed{}, fmt.Errorf("the image needs %d octets, the disk has %d", head.Size, o.Size)
+	}
+	begun := time.Now()
+	w := writer{ctx: ctx, o: o, sum: sha256.New(), total: head.Size}
+	if err := w.all(head); err != nil {
+		return Flashed{}, err
+	}
+	got, err := w.readBack()
+	if err != nil {
+		return Flashed{}, fmt.Errorf("reading back: %w", err)
+	}
+	if want := fmt.Sprintf("%x", w.sum.Sum(nil)); got != want {
+		return Flashed{}, fmt.Errorf("what was read back differs from the image: %s, not %s; the disk is not reliable", got, want)
+	}
+	return Flashed{Size: w.done, SHA256: got, Took: time.Since(begun)}, nil
+}
+
+// writer is one run of Flash.
+type writer struct {
+	ctx   context.Context
+	o     FlashOptions
+	sum   hash.Hash // of the image
+	done  int64     // octets of it that were read
+	total int64
+}
+
+// all writes the image, its head last.
+func (w *writer) all(head Head) error {
+	if err := w.at(make([]byte, len(head.data)), 0); err != nil {
+		return err
+	}
+	if err := w.wipeEnd(); err != nil {
+		return err
+	}
+	w.sum.Write(head.data)
+	w.done = int64(len(head.data))
+	block := make([]byte, blockSize)
+	for {
+		n, err := io.ReadFull(w.o.Image, block)
+		if n > 0 {
+			if w.done+int64(n) > w.o.Size {
+				return errors.New("the image is larger than the disk")
+			}
+			w.sum.Write(block[:n])
+			if err := w.at(block[:n], w.done); err != nil {
+				return err
+			}
+			w.push(w.done, int64(n))
+			w.done += int64(n)
+			w.o.Told(Progress{Writing, w.done, max(w.total, w.done)})
+		}
+		if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("image: %w", err)
+		}
+		if err := w.ctx.Err(); err != nil {
+			return err
+		}
+	}
+	if w.done < w.total {
+		return fmt.Errorf("the image is cut short: it has %d octets of %d", w.done, w.total)
+	}
+	return w.sync(head)
+}
+
+// sync brings it all to the disk, then the head.
+func (w *writer) sync(head Head) error {
+	w.o.Told(Progress{Stage: Syncing})
+	err := w.o.Disk.Sync()
+	if err == nil {
+		err = w.at(head.data, 0)
+	}
+	if err == nil {
+		err = w.o.Disk.Sync()
+	}
+	if err != nil {
+		return fmt.Errorf("syncing: %w", err)
+	}
+	return nil
+}
+
+// push has the disk take what was written, so that progress is the disk's and not that
+// of memory. Whether it did is for sync to say.
+func (w *writer) push(from, n int64) {
+	const all = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
+	_ = unix.SyncFileRange(int(w.o.Disk.Fd()), from, n, all)
+}
+
+func (w *writer) at(b []byte, offset int64) error {
+	if _, err := w.o.Disk.WriteAt(b, offset); err != nil {
+		return fmt.Errorf("writing at %d: %w", offset, err)
+	}
+	return nil
+}
+
+// wipeEnd overwrites the end of a disk that is larger than the image, where the second
+// copy of an earlier table may be, or the marks of a mirror.
+func (w *writer) wipeEnd() error {
+	from := max(w.total, w.o.Size-headSize)
+	if from >= w.o.Size {
+		return nil
+	}
+	return w.at(make([]byte, w.o.Size-from), from)
+}
+
+// readBack hashes what is on the disk. What the kernel remembers of it is dropped
+// before, so that the disk itself is asked.
+func (w *writer) readBack() (string, error) {
+	fd := int(w.o.Disk.Fd())
+	if err := unix.IoctlSetInt(fd, unix.BLKFLSBUF, 0); err != nil { // not a block device
+		_ = unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED) // as good as it gets
+	}
+	sum, block := sha256.New(), make([]byte, blockSize)
+	for at := int64(0); at < w.done; {
+		n := min(int64(len(block)), w.done-at)
+		if _, err := w.o.Disk.ReadAt(block[:n], at); err != nil {
+			return "", err
+		}
+		sum.Write(block[:n])
+		at += n
+		w.o.Told(Progress{Verifying, at, w.done})
+		if err := w.ctx.Err(); err != nil {
+			return "", err
+		}
+	}
+	return fmt.Sprintf("%x", sum.Sum(nil)), nil
+}
+
+// Reread asks the kernel to look at the partitions of a disk anew. A device that has
+// none, as far as the kernel is concerned, is no error.
+func Reread(disk *os.File) error {
+	err := unix.IoctlSetInt(int(disk.Fd()), unix.BLKRRPART, 0)
+	if errors.Is(err, unix.EINVAL) {
+		return nil
+	}
+	return err
+}

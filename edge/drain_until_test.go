@@ -1,0 +1,146 @@
+package edge
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"anymx/edge/config"
+	"anymx/edge/control"
+)
+
+// nothingKept fails the test if a restart would find the node out of service.
+func (r *rig) nothingKept() {
+	r.t.Helper()
+	if _, err := os.Stat(filepath.Join(r.dir, "drain.json")); err == nil {
+		r.t.Error("something is on disk")
+	}
+	if s := r.drain.view(); s == nil || s.Until != control.UntilRestart {
+		r.t.Errorf("status %+v", s)
+	}
+}
+
+// A drain until the restart walks all steps, and nobody keeps anything of it: not
+// the node, not the speaker, and not the end of the process.
+func TestDrainUntilRestart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	t.Run("before", func(t *testing.T) {
+		sp := announcing()
+		r := newRig(t, rigOptions{dir: dir, speaker: sp})
+		r.request(control.DrainRequest{Reason: "an update", Until: control.UntilRestart})
+		r.nothingKept()
+		r.phase(control.Drained)
+		r.dial("421")
+		r.wantWalked("graceful", "withdraw", "converge", "sessions", "flush")
+		r.nothingKept()
+		if got := orders(sp); got != "graceful, withdrawn" {
+			t.Error(got)
+		}
+		r.request(control.DrainRequest{Reason: "the same", Until: control.UntilRestart})
+		r.nothingKept()
+		if s := r.drain.view(); s.Reason != "the same" {
+			t.Errorf("%+v", s)
+		}
+		r.stop(20*time.Second, nil)
+		r.nothingKept()
+		if got := orders(sp); strings.Contains(got, "kept") {
+			t.Error(got)
+		}
+	})
+	r := newRig(t, rigOptions{dir: dir, speaker: announcing()})
+	if phase, _ := r.drain.place(); phase != control.Running {
+		t.Errorf("after the restart: %s", phase)
+	}
+	r.begin().finish()
+}
+
+// Under way or over, it can be made to last, and then the speaker keeps its part
+// as well; and it can be taken back.
+func TestDrainUntilRestartThatIsToLast(t *testing.T) {
+	t.Parallel()
+	for _, step := range []control.DrainStep{control.StepGraceful, control.StepConverge, ""} {
+		t.Run("from the step "+string(step), func(t *testing.T) {
+			t.Parallel()
+			limits, sp := quick, announcing()
+			switch step {
+			case control.StepGraceful:
+				limits.Graceful = never
+			case control.StepConverge:
+				limits.Converge = never
+			}
+			r := newRig(t, rigOptions{speaker: sp, limits: limits})
+			r.request(control.DrainRequest{Reason: "an update", Until: control.UntilRestart})
+			if step == "" {
+				r.phase(control.Drained)
+			} else {
+				r.step(step)
+			}
+			r.request(control.DrainRequest{})
+			if s := r.onDisk(); s == nil || s.Reason != "an update" {
+				t.Fatalf("on disk when it was answered: %+v", s)
+			}
+			if s := r.drain.view(); s.Until != "" {
+				t.Errorf("status %+v", s)
+			}
+			eventually(t, "the speaker keeps it", func() bool { return strings.HasSuffix(orders(sp), " kept") })
+			r.request(control.DrainRequest{Until: control.UntilRestart, Now: true}) // it lasts all the same
+			if r.onDisk() == nil || r.drain.view().Until != "" {
+				t.Errorf("on disk %+v, status %+v", r.onDisk(), r.drain.view())
+			}
+			if step == control.StepConverge { // nothing ends it but its time
+				r.stop(20*time.Second, nil)
+			} else {
+				r.phase(control.Drained)
+				if !r.onDisk().Drained {
+					t.Error("a restart would walk it once more")
+				}
+			}
+			if got := orders(sp); !strings.HasSuffix(got, "withdrawn kept") {
+				t.Error(got)
+			}
+		})
+	}
+}
+
+// A resume ends it like any other, and the next drain is one that lasts.
+func TestResumeFromDrainUntilRestart(t *testing.T) {
+	t.Parallel()
+	sp := announcing()
+	r := newRig(t, rigOptions{speaker: sp})
+	r.request(control.DrainRequest{Until: control.UntilRestart})
+	r.phase(control.Drained)
+	if err := r.drain.resume(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the order announced", func() bool { return strings.HasSuffix(orders(sp), "announced kept") })
+	eventually(t, "nothing is on disk", func() bool {
+		_, err := os.Stat(filepath.Join(r.dir, "drain.json"))
+		return err != nil
+	})
+	r.begin().finish()
+	r.request(control.DrainRequest{})
+	r.phase(control.Drained)
+	if s := r.drain.view(); s.Until != "" || r.onDisk() == nil || !strings.HasSuffix(orders(sp), "graceful kept, withdrawn kept") {
+		t.Errorf("%+v, on disk %+v, orders %s", s, r.onDisk(), orders(sp))
+	}
+}
+
+// A drain that the disk did not take ends with the process, for the speaker as
+// for the node: else the routes would stay away and nobody would know why.
+func TestEndOfDrainWithoutDisk(t *testing.T) {
+	t.Parallel()
+	sp := announcing()
+	limits := config.Drain{Graceful: never, Confirm: 2000 * ms}
+	r := newRig(t, rigOptions{speaker: sp, limits: limits, dir: filepath.Join(t.TempDir(), "absent")})
+	if err := r.drain.request(control.DrainRequest{}); err == nil {
+		t.Fatal("the disk has taken it")
+	}
+	r.step(control.StepGraceful)
+	r.stop(20*time.Second, nil)
+	if got := orders(sp); got != "graceful, withdrawn" {
+		t.Error(got)
+	}
+}

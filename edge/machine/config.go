@@ -1,0 +1,37 @@
+package machine
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"anymx/edge/control"
+	"anymx/edge/provision"
+)
+
+// mailUnits are the programs that read the config, in the order in which they are
+// started.
+var mailUnits = []string{"anymx-net.service", "anymx-bgp.service", "anymx-edge.service"}
+
+// provision has the sources of the config read again, and has those read it that
+// it is for. A config that is not valid changes nothing.
+func (m *Machine) provision(ctx context.Context) (control.Provisioned, error) {
+	m.provisioning.Lock()
+	defer m.provisioning.Unlock()
+	r, err := provision.Run(ctx, provision.Options{Root: m.System.Root, Credentials: os.Getenv("CREDENTIALS_DIRECTORY")})
+	p := control.Provisioned{Source: r.Source, InForce: r.InForce, OK: r.OK(), Text: r.Text()}
+	if err != nil || !r.OK() {
+		return p, err
+	}
+	var failed []error
+	if len(r.Changed.Network) > 0 {
+		failed = append(failed, run(ctx, func(line string) { m.Log.Info("networkctl", "says", line) }, m.Networkctl, "reload"))
+	}
+	switch { // systemd hands secrets out at a start
+	case len(r.Changed.Credentials) > 0:
+		failed = append(failed, m.systemctl(ctx, append([]string{"--no-block", "restart"}, mailUnits...)...))
+	case len(r.Changed.Config) > 0:
+		failed = append(failed, m.systemctl(ctx, append([]string{"--no-block", "reload-or-restart"}, mailUnits...)...))
+	}
+	return p, errors.Join(failed...)
+}

@@ -1,0 +1,165 @@
+package machine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"anymx/edge/control"
+	"anymx/edge/slot"
+)
+
+const (
+	answerLimit  = 10 * time.Second // of one answer of another program
+	silenceLimit = 30 * time.Second // of a node that drains
+	downLimit    = time.Minute      // of systemctl
+)
+
+// rollback sends the machine to the version in the other slot.
+func (m *Machine) rollback(o *order, want control.PowerRequest) error {
+	t, err := m.updatable()
+	if err != nil {
+		return refused(err)
+	}
+	proven, err := m.records.proven()
+	if err != nil {
+		return err
+	}
+	if why := mayRollBack(t, proven, rootHashOf); why != "" {
+		return refusedf("there is nothing to roll back to: %s", why)
+	}
+	version := t.Other().Version
+	if want.Reason == "" {
+		want.Reason = "rollback to version " + version
+	}
+	m.drain(o, want)
+	if err := m.swap(version); err != nil {
+		return err
+	}
+	return m.goDown(o, "reboot", "version %s is next", version)
+}
+
+// swap makes the version in the other slot the next one: first it gets its tries
+// back, and only then the one that runs loses them.
+func (m *Machine) swap(version string) error {
+	unlock, err := m.records.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	t, err := m.updatable()
+	if err != nil {
+		return err
+	}
+	if other := t.Other(); !other.Whole() || other.Version != version {
+		return fmt.Errorf("version %s is not in the other slot any more", version)
+	}
+	if err := m.arm(t, t.Other()); err != nil {
+		return err
+	}
+	running := t.Running()
+	_, err = slot.Rename(t.ESP, *running.Entry, running.Entry.Lowered(), running.Spare...)
+	return err
+}
+
+// reboot drains and reboots.
+func (m *Machine) reboot(o *order, want control.PowerRequest) error {
+	if want.Reason == "" {
+		want.Reason = "reboot"
+	}
+	m.drain(o, want)
+	next := "the machine's own choice"
+	if t, err := m.table(); err == nil && t.Next() != "" {
+		next = "version " + t.Next()
+	}
+	return m.goDown(o, "reboot", "%s is next", next)
+}
+
+// poweroff drains and turns the machine off.
+func (m *Machine) poweroff(o *order, want control.PowerRequest) error {
+	if want.Reason == "" {
+		want.Reason = "poweroff"
+	}
+	m.drain(o, want)
+	return m.goDown(o, "poweroff", "until somebody turns the machine on again")
+}
+
+// goDown has systemd reboot the machine, or turn it off. It returns when that is
+// under way.
+func (m *Machine) goDown(o *order, verb, format string, args ...any) error {
+	o.text(control.MachineReboot, "%s", verb)
+	// Going down stops this program too, which must not stop systemctl
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(o.ctx), downLimit)
+	defer cancel()
+	if err := m.systemctl(ctx, verb); err != nil && m.ctx.Err() == nil {
+		return err
+	}
+	o.ended(control.MachineReboot, verb+": "+format, args...)
+	return nil
+}
+
+// drain takes the node out of service until its restart. A node that does not
+// answer, or does not end, holds up nothing: what it has accepted is on disk.
+func (m *Machine) drain(o *order, want control.PowerRequest) {
+	if err := m.drained(o, want); err != nil {
+		m.Log.Warn("going on without a whole drain", "err", err)
+		o.text(control.MachineDrain, "going on without a whole drain: %s", err)
+	}
+}
+
+func (m *Machine) drained(o *order, want control.PowerRequest) error {
+	sockets, err := control.SocketsOf(m.Config, false)
+	if err != nil {
+		return err
+	}
+	c := control.NewClient(sockets.Node)
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(o.ctx, m.DrainLimit)
+	defer cancel()
+	s, err := ask(ctx, c.Status)
+	if err != nil {
+		return err
+	}
+	if s.Phase != control.Drained && s.Phase != control.Stopping {
+		o.text(control.MachineDrain, "the node leaves service")
+		if s, err = c.Drain(ctx, control.DrainRequest{Reason: want.Reason, Now: want.Now, Until: control.UntilRestart}); err != nil {
+			return err
+		}
+	}
+	var silent time.Time // since when; zero: it answers
+	for s.Phase != control.Drained && s.Phase != control.Stopping {
+		o.text(control.MachineDrain, "%s", s.DrainReport(time.Now()).Line)
+		select {
+		case <-ctx.Done():
+			if o.ctx.Err() == nil {
+				return fmt.Errorf("the node is not drained after %s", m.DrainLimit)
+			}
+			return ctx.Err()
+		case <-time.After(m.Poll):
+		}
+		next, err := ask(ctx, c.Status)
+		switch {
+		case err == nil:
+			s, silent = next, time.Time{}
+		case silent.IsZero():
+			silent = time.Now()
+		case time.Since(silent) > silenceLimit:
+			return err
+		}
+	}
+	left := s.Left(time.Now())
+	if len(left) == 0 {
+		o.text(control.MachineDrain, "the node is drained")
+		return nil
+	}
+	return errors.New(strings.Join(left, "; "))
+}
+
+// ask asks another program, which has some seconds to answer.
+func ask[T any](ctx context.Context, what func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	return what(ctx)
+}

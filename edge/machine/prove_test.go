@@ -1,0 +1,316 @@
+package machine
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"anymx/edge/control"
+)
+
+// updated is a machine that has just booted the version that it was updated to.
+func updated(t *testing.T) *world {
+	t.Helper()
+	w := newWorld(t)
+	c, stop := w.run()
+	if _, _, err := w.update(c, control.UpdateRequest{}, w.bundle("0.6.0")); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	if v := w.boots(true); v != "0.6.0" {
+		t.Fatalf("%s is booted", v)
+	}
+	w.entries("anymx_0.5.0+3.efi", "anymx_0.6.0+2-1.efi")
+	return w
+}
+
+func TestProof(t *testing.T) {
+	w := updated(t)
+	// A start of the program alone does not arm it, and does not prove it.
+	w.settled("anymx_0.5.0+3.efi", "anymx_0.6.0+2-1.efi")
+	if last := w.record(); last.Outcome != outcomeBooted {
+		t.Errorf("%+v", last)
+	}
+	w.sessions() // the router is not back yet
+	w.edge.lack(errors.New("[::]:25: connection refused"))
+	ended := make(chan error, 1)
+	go func() { ended <- Prove(t.Context(), w.options) }()
+	w.logs("connection refused")
+	w.edge.lack(nil)
+	w.logs("198.51.100.1 is Connect")
+	w.sessions("2001:db8::1")
+	w.entries("anymx_0.5.0+3.efi", "anymx_0.6.0+2-1.efi")
+	w.sessions("198.51.100.1")
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	w.entries("anymx_0.5.0+3.efi", "anymx_0.6.0+3.efi")
+	if last := w.record(); last.Outcome != outcomeProven || last.Ended.IsZero() {
+		t.Errorf("%+v", last)
+	}
+	// Later boots are not asked again, not even beside a dead router.
+	w.boots(true)
+	w.sessions()
+	w.entries("anymx_0.5.0+3.efi", "anymx_0.6.0+2-1.efi")
+	proofs := w.edge.count()
+	if err := Prove(t.Context(), w.options); err != nil || w.edge.count() != proofs {
+		t.Errorf("%v, %d proofs more", err, w.edge.count()-proofs)
+	}
+	w.entries("anymx_0.5.0+3.efi", "anymx_0.6.0+3.efi")
+	if w.orders() != "" {
+		t.Errorf("systemd was ordered %q", w.orders())
+	}
+}
+
+func (e *edge) count() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.proofs
+}
+
+// logs waits until the log holds text.
+func (w *world) logs(text string) {
+	w.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(w.log.String(), text); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("the log does not hold %q:\n%s", text, w.log)
+		}
+	}
+}
+
+// A version that does not prove itself is given three boots, and then the one before
+// it comes back, and stays.
+func TestNoProof(t *testing.T) {
+	w := updated(t)
+	w.edge.lack(errors.New("no listener answers"))
+	w.fails("no listener answers", true)
+	for range 2 {
+		if v := w.boots(true); v != "0.6.0" {
+			t.Fatal(v)
+		}
+		w.settled("anymx_0.5.0+3.efi", w.Names(t)[1])
+		w.fails("no listener answers", true)
+	}
+	if v := w.boots(true); v != "0.5.0" {
+		t.Fatal(v)
+	}
+	w.settled("anymx_0.5.0+3.efi", "anymx_0.6.0+0-3.efi")
+	if last := w.record(); last.Outcome != outcomeBack || last.Ended.IsZero() {
+		t.Errorf("%+v", last)
+	}
+	w.fails("There is no other version to go back to, so the machine stays up", false)
+}
+
+// A node whose config is missing, or is not valid, after the update fails too. One
+// that had none before is left in peace.
+func TestProofWithoutConfig(t *testing.T) {
+	w := updated(t)
+	w.options.Config = w.Root + "/none"
+	w.fails("the node has no config", true)
+	if err := os.MkdirAll(w.Root+"/run/anymx-config", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w.put("/run/anymx-config/report.json", `{"taken":"ESP","problems":[{"file":"anymx.toml","line":7,"key":"core.adresses","reason":"unknown key"}]}`)
+	w.put("/orders", "")
+	w.fails("the node has no valid config: ESP: anymx.toml:7", true)
+
+	w = newWorld(t)
+	w.options.Config = w.Root + "/none"
+	c, stop := w.run()
+	if _, _, err := w.update(c, control.UpdateRequest{}, w.bundle("0.6.0")); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	w.boots(true)
+	if err := Prove(t.Context(), w.options); err != nil || w.orders() != "" {
+		t.Errorf("%v, %q", err, w.orders())
+	}
+	w.settled("anymx_0.5.0+3.efi", "anymx_0.6.0+3.efi")
+}
+
+// A version whose proof comes late, when nobody waits for it any more, is proven
+// then by the program that serves.
+func TestLateProof(t *testing.T) {
+	w := newWorld(t)
+	w.options.Deadline = time.Millisecond
+	c, _ := w.run()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		s, err := c.Status(t.Context())
+		if err == nil && s.Proven {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%+v, %v", s, err)
+		}
+	}
+}
+
+func TestRollback(t *testing.T) {
+	w := newWorld(t)
+	w.remember("0.5.0")
+	c, _ := w.run()
+	power := control.PowerRequest{}
+	if _, _, err := end(c.Rollback(t.Context(), power)); err == nil || !strings.Contains(err.Error(), "the other slot is empty") {
+		t.Error(err)
+	}
+	if _, _, err := w.update(c, control.UpdateRequest{StageOnly: true}, w.bundle("0.6.0")); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := end(c.Rollback(t.Context(), power)); err == nil || !strings.Contains(err.Error(), "0.6.0 in the other slot was never proven") {
+		t.Error(err)
+	}
+	if w.orders() != "" || len(w.edge.Orders) != 0 {
+		t.Error("what was refused was done")
+	}
+
+	w = updated(t)
+	w.remember("0.5.0")
+	if err := Prove(t.Context(), w.options); err != nil {
+		t.Fatal(err)
+	}
+	c, stop := w.run()
+	drains := len(w.edge.Orders)
+	walked, last, err := end(c.Rollback(t.Context(), control.PowerRequest{Reason: "too slow", Now: true}))
+	if err != nil || last != "reboot: version 0.5.0 is next" || len(walked) != 2 {
+		t.Fatal(walked, last, err)
+	}
+	if n := len(w.edge.Orders); n != drains+1 || w.edge.Orders[n-1].Reason != "too slow" || !w.edge.Orders[n-1].Now {
+		t.Errorf("%+v", w.edge.Orders)
+	}
+	w.entries("anymx_0.5.0+3.efi", "anymx_0.6.0+0-1.efi")
+	stop()
+	if v := w.boots(true); v != "0.5.0" {
+		t.Fatal(v)
+	}
+	w.settled("anymx_0.5.0+3.efi", "anymx_0.6.0+0-1.efi")
+	// And forward again: it was proven too.
+	c, _ = w.run()
+	if _, last, err := end(c.Rollback(t.Context(), power)); err != nil || last != "reboot: version 0.6.0 is next" {
+		t.Error(last, err)
+	}
+	w.entries("anymx_0.5.0+0-1.efi", "anymx_0.6.0+3.efi")
+}
+
+func TestPower(t *testing.T) {
+	w := newWorld(t)
+	c, _ := w.run()
+	if walked, last, err := end(c.Reboot(t.Context(), control.PowerRequest{})); err != nil || last != "reboot: version 0.5.0 is next" || len(walked) != 2 {
+		t.Error(walked, last, err)
+	}
+	w.edge.again.Store(true)
+	if _, _, err := end(c.Poweroff(t.Context(), control.PowerRequest{Reason: "moves"})); err != nil {
+		t.Error(err)
+	}
+	if w.orders() != "reboot\npoweroff" || len(w.edge.Orders) != 2 || w.edge.Orders[1].Reason != "moves" || w.edge.Orders[1].Until != control.UntilRestart {
+		t.Errorf("%q, %+v", w.orders(), w.edge.Orders)
+	}
+	w.put("/systemctl", "#!/bin/sh\necho no bus >&2\nexit 1\n")
+	if _, _, err := end(c.Reboot(t.Context(), control.PowerRequest{})); err == nil || !strings.Contains(err.Error(), "no bus") {
+		t.Error(err)
+	}
+}
+
+// A drain that does not end is told of while it lasts, and ends with its limit.
+func TestDrainLimit(t *testing.T) {
+	w := newWorld(t)
+	w.options.DrainLimit = 100 * time.Millisecond
+	w.edge.OnStatus = nil // it drains for ever
+	c, _ := w.run()
+	told := false
+	for p, err := range c.Reboot(t.Context(), control.PowerRequest{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		told = told || strings.Contains(p.Text, "draining")
+	}
+	if !told || w.orders() != "reboot" || !strings.Contains(w.log.String(), "the node is not drained after 100ms") {
+		t.Errorf("%v, %q\n%s", told, w.orders(), w.log)
+	}
+}
+
+// Who is neither root nor one of those that are named may look, and nothing else.
+func TestForbidden(t *testing.T) {
+	w := newWorld(t)
+	m, err := newMachine(t.Context(), w.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.users = map[int]bool{}
+	e, err := m.endpoint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := control.Listen(w.options.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- e.Serve(ctx, l, nil) }()
+	c := control.NewMachineClient(w.options.Socket)
+	_, _, err1 := end(c.Reboot(ctx, control.PowerRequest{}))
+	_, _, err2 := w.update(c, control.UpdateRequest{}, w.bundle("0.6.0"))
+	_, err3 := c.Provision(ctx)
+	for _, err := range []error{err1, err2, err3} {
+		var refused *control.Error
+		if !errors.As(err, &refused) || refused.Code != control.Forbidden {
+			t.Error(err)
+		}
+	}
+	if s, err := c.Status(ctx); err != nil || s.Image != "0.5.0" {
+		t.Errorf("%+v, %v", s, err)
+	}
+	c.Close()
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if err := m.allow(&http.Request{}); err == nil {
+		t.Error("a request of nobody was allowed")
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	w := updated(t)
+	m, err := newMachine(t.Context(), w.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.results.staged.Add(1)
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(collector{m})
+	problems, err := testutil.GatherAndLint(registry)
+	if err != nil || len(problems) > 0 {
+		t.Errorf("%v, %v", problems, err)
+	}
+	err = testutil.GatherAndCompare(registry, strings.NewReader(`
+# HELP anymx_machine_info The version of the image that runs, and the one that the loader boots next.
+# TYPE anymx_machine_info gauge
+anymx_machine_info{next="0.6.0",version="0.6.0"} 1
+# HELP anymx_machine_proven Whether the running version has carried mail on this machine.
+# TYPE anymx_machine_proven gauge
+anymx_machine_proven 0
+# HELP anymx_machine_tries_left Boots that a slot's version has left before the loader takes it for bad.
+# TYPE anymx_machine_tries_left gauge
+anymx_machine_tries_left{slot="other"} 3
+anymx_machine_tries_left{slot="running"} 2
+# HELP anymx_machine_last_update_info The last update that was written into a slot, and what became of it.
+# TYPE anymx_machine_last_update_info gauge
+anymx_machine_last_update_info{outcome="staged",version="0.6.0"} 1
+# HELP anymx_machine_updates_total Updates that were ordered, by how they ended.
+# TYPE anymx_machine_updates_total counter
+anymx_machine_updates_total{result="failed"} 0
+anymx_machine_updates_total{result="refused"} 0
+anymx_machine_updates_total{result="staged"} 1
+`), "anymx_machine_info", "anymx_machine_proven", "anymx_machine_tries_left", "anymx_machine_last_update_info", "anymx_machine_updates_total")
+	if err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,115 @@
+package machine
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"anymx/edge/bundle"
+	"anymx/edge/control"
+	"anymx/edge/slot"
+)
+
+// readBack compares what is in the other slot with the manifest: the partitions
+// and their UUIDs, as they are on the disk, and the kernel in the ESP.
+func (m *Machine) readBack(o *order, t *slot.Table, f *bundle.Manifest) error {
+	other := t.Other()
+	rootID, verityID, _ := slot.PartitionsOf(f.RootHash) // the manifest was validated
+	if other.Root.ID != rootID || other.Verity.ID != verityID {
+		return errors.New("read back: the partitions do not have the UUIDs of the root hash")
+	}
+	parts := []struct {
+		role bundle.Role
+		name string
+		file string
+		at   int64
+		room int64
+	}{
+		{bundle.Verity, "the hash tree", t.Disk, other.Verity.Start, other.Verity.Size},
+		{bundle.Root, "the root file system", t.Disk, other.Root.Start, other.Root.Size},
+		{bundle.Kernel, "the kernel", t.Path(*other.Entry), 0, 0},
+	}
+	var total, done int64
+	for _, file := range f.Files {
+		total += file.Full()
+	}
+	for _, p := range parts {
+		want := f.File(p.role)
+		if p.role == bundle.Kernel {
+			info, err := os.Stat(p.file)
+			if err != nil {
+				return fmt.Errorf("read back: %w", err)
+			}
+			p.room = info.Size()
+			if p.room != want.Full() {
+				return fmt.Errorf("read back: %s has %d octets, and not %d", p.name, p.room, want.Full())
+			}
+		}
+		if want.Full() > p.room {
+			return fmt.Errorf("read back: %s does not fit its partition", p.name)
+		}
+		sum, err := sumOf(o.ctx, p.file, p.at, want, func(n int64) {
+			done += n
+			o.say(control.MachineProgress{Step: control.MachineCheck, Done: done, Total: total})
+		})
+		if err != nil {
+			return fmt.Errorf("read back: %s: %w", p.name, err)
+		}
+		if sum != want.SHA256 {
+			return fmt.Errorf("read back: %s is not what was written: its SHA-256 sum is %s, and the manifest says %s", p.name, sum, want.SHA256)
+		}
+	}
+	o.text(control.MachineCheck, "what was written was read back, and is right")
+	return nil
+}
+
+// readUnit is how much is read at once, in octets.
+const readUnit = 1 << 20
+
+// sumOf is the SHA-256 sum of a file of the bundle where it lies on a disk, from an
+// offset on. Behind it must be its zeros. It is read past the kernel's memory, which
+// may know better than the disk.
+func sumOf(ctx context.Context, name string, at int64, f bundle.File, count func(int64)) (string, error) {
+	file, err := os.OpenFile(name, os.O_RDONLY|unix.O_DIRECT, 0)
+	if errors.Is(err, unix.EINVAL) { // a file system that can't
+		file, err = os.Open(name)
+	}
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	b, err := unix.Mmap(-1, 0, readUnit, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE) // on whole pages, as O_DIRECT wants
+	if err != nil {
+		return "", err
+	}
+	defer unix.Munmap(b)
+	sum := sha256.New()
+	for done := int64(0); done < f.Full(); {
+		if err := ctx.Err(); err != nil {
+			return "", err
+		}
+		n, err := file.ReadAt(b, at+done)
+		if err != nil && err != io.EOF {
+			return "", err
+		}
+		n = int(min(int64(n), f.Full()-done))
+		if n == 0 {
+			return "", io.ErrUnexpectedEOF
+		}
+		content := int(max(0, min(int64(n), f.Size-done)))
+		sum.Write(b[:content])
+		if len(bytes.TrimLeft(b[content:n], "\x00")) > 0 {
+			return "", errors.New("something stands behind it where zeros should be")
+		}
+		done += int64(n)
+		count(int64(n))
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}

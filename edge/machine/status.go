@@ -1,0 +1,90 @@
+package machine
+
+import (
+	"os"
+	"strings"
+	"time"
+
+	"anymx/edge/control"
+	"anymx/edge/provision"
+	"anymx/edge/slot"
+)
+
+// status is the machine at this moment. What can't be found out is left out, and said
+// to be missing.
+func (m *Machine) status() control.MachineStatus {
+	s := control.MachineStatus{
+		Version: control.ThisVersion().String(), PID: os.Getpid(), Started: m.started, Slots: []control.MachineSlot{},
+	}
+	var problems []string
+	note := func(err error) {
+		if err != nil {
+			problems = append(problems, err.Error())
+		}
+	}
+	proven, err := m.records.proven()
+	note(err)
+	last, err := m.records.last()
+	note(err)
+	if last != nil {
+		s.Last = &control.MachineUpdate{Version: last.Version, From: last.From, Staged: last.Staged, Outcome: last.Outcome, Ended: last.Ended}
+	}
+	t, err := m.table()
+	note(err)
+	if err == nil {
+		s.Image, s.RootHash, s.Next = t.Version, t.RootHash, t.Next()
+		s.Proven = proven.has(t.Version, t.RootHash)
+		for i := range t.Slots {
+			s.Slots = append(s.Slots, slotStatus(&t.Slots[i], proven))
+		}
+	}
+	m.mu.Lock()
+	if !s.Proven {
+		s.NotYet = m.notYet
+	}
+	o := m.order
+	m.mu.Unlock()
+	if o != nil {
+		s.Order = &control.MachineOrder{Kind: o.kind, Began: o.began, Progress: o.progress()}
+	}
+	if report, err := provision.Last(m.System.Root); err == nil {
+		s.Config = report.Source
+		if !report.OK() {
+			s.ConfigProblem = configProblem(&report)
+		}
+	}
+	s.Problem = strings.Join(problems, "; ")
+	return s
+}
+
+func slotStatus(in *slot.Slot, proven provenList) control.MachineSlot {
+	out := control.MachineSlot{Version: in.Version, State: in.State(), Proven: proven.has(in.Version, rootHashOf(in))}
+	if e := in.Entry; e != nil {
+		out.Entry, out.TriesDone = e.File, e.Done
+		if e.Left != slot.Uncounted {
+			out.TriesLeft = &e.Left
+		}
+	}
+	return out
+}
+
+// configProblem is why there is no valid config, in one line.
+func configProblem(r *provision.Report) string {
+	if len(r.Problems) > 0 {
+		return r.Taken + ": " + r.Problems[0].Error()
+	}
+	if r.Taken == "" {
+		return "no config was found"
+	}
+	return ""
+}
+
+// sinceBoot is how long ago the machine was started.
+func (m *Machine) sinceBoot() time.Duration {
+	seconds, err := m.System.Uptime()
+	if err != nil {
+		m.Log.Warn("how long the machine is up is not known", "err", err)
+		return 0
+	}
+	return time.Duration(seconds * float64(time.Second))
+}

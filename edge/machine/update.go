@@ -1,0 +1,246 @@
+package machine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+
+	"anymx/edge/bundle"
+	"anymx/edge/control"
+	"anymx/edge/slot"
+)
+
+// refused is why a bundle is not taken. The machine was not changed.
+func refused(err error) error { return &control.Error{Code: control.BadRequest, Text: err.Error()} }
+
+func refusedf(format string, args ...any) error { return refused(fmt.Errorf(format, args...)) }
+
+// update walks through an update. body is the bundle, unless want names an URL.
+func (m *Machine) update(o *order, want control.UpdateRequest, body io.Reader) error {
+	err := m.walk(o, want, body)
+	var why *control.Error
+	switch {
+	case err == nil && want.DryRun:
+	case err == nil:
+		m.results.staged.Add(1)
+	case errors.As(err, &why):
+		m.results.refused.Add(1)
+	default:
+		m.results.failed.Add(1)
+	}
+	return err
+}
+
+func (m *Machine) walk(o *order, want control.UpdateRequest, body io.Reader) error {
+	t, err := m.updatable()
+	if err != nil {
+		return refused(err)
+	}
+	defer func() {
+		if err := m.clean(); err != nil {
+			m.Log.Error("what was staged can't be removed", "err", err)
+		}
+	}()
+	manifest, err := m.receive(o, t, want, body)
+	if err != nil {
+		return err
+	}
+	if want.DryRun {
+		o.ended(control.MachineReceive, "version %s could be installed; nothing was changed", manifest.Version)
+		return nil
+	}
+	if err := o.keep(); err != nil {
+		return err
+	}
+	if err := m.install(o, t, manifest); err != nil {
+		return err
+	}
+	lower := slot.Compare(manifest.Version, t.Version) < 0
+	if want.StageOnly {
+		if lower {
+			if err := m.lower(o, manifest.Version); err != nil {
+				return err
+			}
+		}
+		o.ended(control.MachineEntries, "version %s is written and comes with the next boot, whatever causes it: anymx reboot", manifest.Version)
+		return nil
+	}
+	m.drain(o, control.PowerRequest{Reason: "update to version " + manifest.Version})
+	if lower {
+		if err := m.lower(o, manifest.Version); err != nil {
+			return err
+		}
+	}
+	return m.goDown(o, "reboot", "version %s is next", manifest.Version)
+}
+
+// updatable is the machine's table, if it can be updated at all.
+func (m *Machine) updatable() (*slot.Table, error) {
+	t, err := m.table()
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("this machine can't be updated: %w", err)
+	case t.Other() == nil || t.Other().Root.Size == 0 || t.Other().Verity.Size == 0:
+		return nil, fmt.Errorf("this machine can't be updated: %s has no second slot", t.Disk)
+	case t.Running().Entry == nil:
+		return nil, fmt.Errorf("this machine can't be updated: version %s, which runs, has no boot entry to come back to", t.Version)
+	}
+	return t, nil
+}
+
+// acceptable says why the version of a manifest can't be installed.
+func (m *Machine) acceptable(t *slot.Table, f *bundle.Manifest, want control.UpdateRequest) error {
+	other := t.Other()
+	root, verity := f.File(bundle.Root), f.File(bundle.Verity)
+	switch order := slot.Compare(f.Version, t.Version); {
+	case f.Version == t.Version:
+		return refusedf("version %s runs already", f.Version)
+	case order == 0:
+		return refusedf("version %s and version %s, which runs, are the same to the boot loader", f.Version, t.Version)
+	case order < 0 && !want.AllowOlder:
+		return refusedf("version %s is older than %s, which runs: --allow-older takes it all the same", f.Version, t.Version)
+	case root.Full() > other.Root.Size || verity.Full() > other.Verity.Size:
+		return refusedf("version %s is too large for this disk's slots: its root has %s and its hash tree %s, and there is room for %s and %s",
+			f.Version, size(root.Full()), size(verity.Full()), size(other.Root.Size), size(other.Verity.Size))
+	}
+	return nil
+}
+
+// install brings a version that is staged into the other slot, and makes it the next
+// one. One that is there already is only read back.
+func (m *Machine) install(o *order, t *slot.Table, f *bundle.Manifest) error {
+	unlock, err := m.records.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	last := m.witness(o.ctx, t, f)
+	if err := m.records.setLast(last); err != nil {
+		return fmt.Errorf("record of the update: %w", err)
+	}
+	if err := m.arm(t, t.Running()); err != nil {
+		return fmt.Errorf("the version that runs could not be secured: %w", err)
+	}
+	if other := t.Other(); other.Version == f.Version && other.Entry != nil && m.readBack(o, t, f) == nil {
+		o.text(control.MachineEntries, "version %s is in the other slot already, whole: it gets its tries back", f.Version)
+		if err := m.arm(t, other); err != nil {
+			return err
+		}
+	} else if err := m.write(o, t, f); err != nil {
+		return err
+	}
+	last.Outcome = outcomeStaged
+	if err := m.records.setLast(last); err != nil {
+		return fmt.Errorf("record of the update: %w", err)
+	}
+	return nil
+}
+
+// write writes the other slot and reads it back.
+func (m *Machine) write(o *order, t *slot.Table, f *bundle.Manifest) error {
+	other := t.Other()
+	gone := t.Stray // entries of versions that are nowhere boot nothing
+	if other.Entry != nil {
+		gone = append(append(gone, *other.Entry), other.Spare...)
+	}
+	o.text(control.MachineWrite, "the other slot is made empty")
+	if err := slot.Remove(t.ESP, gone...); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(o.ctx, m.WriteLimit)
+	defer cancel()
+	// One version stays, which is the one that runs: the transfers protect it
+	if err := m.sysupdate(ctx, o, "--instances-max=1", "vacuum"); err != nil {
+		return err
+	}
+	if err := m.sysupdate(ctx, o, "update", f.Version); err != nil {
+		return err
+	}
+	err := m.written(o, f)
+	if err == nil {
+		return nil
+	}
+	// What was written is not what was signed: the loader must not find it
+	if now, errTable := m.table(); errTable == nil && now.Other().Entry != nil {
+		err = errors.Join(err, slot.Remove(now.ESP, append(now.Other().Spare, *now.Other().Entry)...))
+	}
+	return err
+}
+
+// written checks that a version is in the other slot as it should be.
+func (m *Machine) written(o *order, f *bundle.Manifest) error {
+	t, err := m.table()
+	if err != nil {
+		return err
+	}
+	other := t.Other()
+	switch {
+	case other.Version != f.Version || !other.Whole():
+		return fmt.Errorf("systemd-sysupdate has ended, but the other slot is %s, with version %q and not %s", other.State(), other.Version, f.Version)
+	case other.Entry.Left != slot.Tries:
+		return fmt.Errorf("the new boot entry %s does not have %d tries", other.Entry.File, slot.Tries)
+	}
+	return m.readBack(o, t, f)
+}
+
+// lower puts the running version's entry behind the one of an older version, which
+// the loader would not prefer otherwise.
+func (m *Machine) lower(o *order, version string) error {
+	unlock, err := m.records.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	t, err := m.table()
+	if err != nil {
+		return err
+	}
+	if !t.Other().Bootable() || t.Other().Version != version {
+		return fmt.Errorf("version %s is not in the other slot any more", version)
+	}
+	run := t.Running()
+	if _, err := slot.Rename(t.ESP, *run.Entry, run.Entry.Lowered(), run.Spare...); err != nil {
+		return err
+	}
+	o.text(control.MachineEntries, "version %s is put before the newer %s", version, t.Version)
+	return nil
+}
+
+// witness is the record of an update that begins, with what the new version will be
+// held to.
+func (m *Machine) witness(ctx context.Context, t *slot.Table, f *bundle.Manifest) *record {
+	last := &record{Version: f.Version, RootHash: f.RootHash, From: t.Version, Staged: time.Now(), Peers: []netip.Addr{}, Outcome: outcomeWriting}
+	sockets, err := control.SocketsOf(m.Config, false)
+	if err != nil {
+		m.Log.Warn("what runs before the update is not known", "err", err)
+		return last
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	edge := control.NewClient(sockets.Node)
+	defer edge.Close()
+	if _, err := edge.Status(ctx); err == nil {
+		last.Edge = true
+	} else {
+		m.Log.Warn("anymx-edge does not answer, so that the new version is not held to it", "err", err)
+	}
+	if sockets.Speaker == "" {
+		return last
+	}
+	speaker := control.NewSpeakerClient(sockets.Speaker)
+	defer speaker.Close()
+	s, err := speaker.Status(ctx)
+	if err != nil {
+		m.Log.Warn("anymx-bgp does not answer, so that the new version is not held to its sessions", "err", err)
+		return last
+	}
+	for _, p := range s.Peers {
+		if p.State == "Established" {
+			last.Peers = append(last.Peers, p.Address)
+		}
+	}
+	return last
+}

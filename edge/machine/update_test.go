@@ -1,0 +1,474 @@
+package machine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"anymx/edge/bundle"
+	"anymx/edge/control"
+	"anymx/edge/slot"
+	"anymx/edge/slot/slottest"
+)
+
+func TestUpdate(t *testing.T) {
+	w := newWorld(t)
+	c, _ := w.run()
+	w.entries("anymx_0.5.0+3.efi")
+	walked, last, err := w.update(c, control.UpdateRequest{}, w.bundle("0.6.0"))
+	if err != nil {
+		t.Fatal(err, w.log)
+	}
+	want := []control.MachineStep{control.MachineReceive, control.MachineWrite, control.MachineCheck, control.MachineDrain, control.MachineReboot}
+	if !slices.Equal(walked, want) || last != "reboot: version 0.6.0 is next" {
+		t.Errorf("%v, %q", walked, last)
+	}
+	w.entries("anymx_0.5.0+3.efi", "anymx_0.6.0+3-0.efi")
+	w.holds("0.6.0")
+	if got := w.orders(); got != "reboot" {
+		t.Errorf("systemd was ordered %q", got)
+	}
+	if n := len(w.edge.Orders); n != 1 || w.edge.Orders[0].Until != control.UntilRestart || w.edge.Orders[0].Reason != "update to version 0.6.0" {
+		t.Errorf("%+v", w.edge.Orders)
+	}
+	if last := w.record(); !last.of("0.6.0") || last.From != "0.5.0" || !last.Edge || len(last.Peers) != 1 || last.Outcome != outcomeStaged {
+		t.Errorf("%+v", last)
+	}
+	if left, err := os.ReadDir(w.options.State + "/staged"); !os.IsNotExist(err) {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	s, err := c.Status(t.Context())
+	if err != nil || s.Image != "0.5.0" || s.Next != "0.6.0" || len(s.Slots) != 2 || s.Slots[1].Version != "0.6.0" || s.Order != nil || s.Problem != "" {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+// What is refused changes nothing.
+func TestRefusals(t *testing.T) {
+	w := newWorld(t)
+	c, _ := w.run()
+	before, err := os.ReadFile(w.Disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := w.bundle("0.6.0")
+	mine, others := w.key, t.TempDir()+"/key"
+	if err := errors.Join(os.Link(mine+".pub", others+".pub"), os.Link(mine, others)); err != nil {
+		t.Fatal(err)
+	}
+	stranger := newWorld(t)
+	for name, test := range map[string]struct {
+		want   control.UpdateRequest
+		bundle []byte
+		text   string
+	}{
+		"nothing":       {bundle: nil, text: "it ends too early"},
+		"an image":      {bundle: make([]byte, 1<<20), text: "manifest.json is missing"},
+		"unknown key":   {bundle: stranger.bundle("0.6.0"), text: "signed by a key that this machine does not know: SHA256:"},
+		"cut off":       {bundle: good[:len(good)-5000], text: "it ends too early"},
+		"changed":       {bundle: changed(good, 100_000), text: "and the manifest says"},
+		"changed later": {bundle: changed(good, len(good)-1600), text: "the update is damaged"},
+		"same":          {bundle: w.bundle("0.5.0"), text: "version 0.5.0 runs already"},
+		"older":         {bundle: w.bundle("0.4.0"), text: "version 0.4.0 is older than 0.5.0, which runs: --allow-older"},
+		"too large":     {bundle: w.bundle("0.6.0", func(m *bundle.Manifest) { m.Files[1].Zeros = slottest.RootSize }), text: "too large for this disk's slots"},
+		"no URL":        {want: control.UpdateRequest{URL: "file:///etc/passwd"}, text: `begins with "file:"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, _, err := w.update(c, test.want, test.bundle)
+			var refused *control.Error
+			if !errors.As(err, &refused) || refused.Code != control.BadRequest || !strings.Contains(err.Error(), test.text) {
+				t.Errorf("%v, want %q", err, test.text)
+			}
+		})
+	}
+	w.entries("anymx_0.5.0+3.efi")
+	after, err := os.ReadFile(w.Disk)
+	if err != nil || !bytes.Equal(before, after) || w.orders() != "" || len(w.edge.Orders) != 0 || w.record() != nil {
+		t.Errorf("something was changed: %v", err)
+	}
+	for range c.Update(t.Context(), control.UpdateRequest{}, strings.NewReader("x"), 7) { // fewer octets than were announced: it must end all the same
+	}
+	if _, _, err := w.update(c, control.UpdateRequest{}, good); err != nil {
+		t.Errorf("and then a good one: %v", err)
+	}
+}
+
+func TestRoom(t *testing.T) {
+	w := newWorld(t)
+	m, err := newMachine(t.Context(), w.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := m.table()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &bundle.Manifest{Files: []bundle.File{{Role: bundle.Root, Size: 1 << 20}, {Role: bundle.Kernel, Size: 1 << 20}}}
+	if err := m.room(table, f); err != nil {
+		t.Error(err)
+	}
+	f.Files[0].Size = 1 << 55
+	if err := m.room(table, f); err == nil || !strings.Contains(err.Error(), "too little room in "+w.options.State) {
+		t.Error(err)
+	}
+}
+
+func changed(b []byte, at int) []byte {
+	b = bytes.Clone(b)
+	b[at] ^= 1
+	return b
+}
+
+func TestDryRun(t *testing.T) {
+	w := newWorld(t)
+	c, _ := w.run()
+	walked, last, err := w.update(c, control.UpdateRequest{DryRun: true}, w.bundle("0.6.0"))
+	if err != nil || len(walked) != 1 || !strings.Contains(last, "0.6.0 could be installed") {
+		t.Errorf("%v, %q, %v", walked, last, err)
+	}
+	w.entries("anymx_0.5.0+3.efi")
+	if w.record() != nil || w.orders() != "" {
+		t.Error("something was changed")
+	}
+}
+
+func TestStageOnly(t *testing.T) {
+	w := newWorld(t)
+	c, _ := w.run()
+	if _, last, err := w.update(c, control.UpdateRequest{StageOnly: true}, w.bundle("0.6.0")); err != nil || !strings.Contains(last, "comes with the next boot") {
+		t.Errorf("%q, %v", last, err)
+	}
+	if w.orders() != "" || len(w.edge.Orders) != 0 {
+		t.Error("it went on")
+	}
+	w.holds("0.6.0")
+	if next := w.boots(true); next != "0.6.0" {
+		t.Errorf("%s is booted", next)
+	}
+}
+
+// An older version is put before the one that runs, and the loader comes back to
+// that one if the older one does not hold.
+func TestOlder(t *testing.T) {
+	w := newWorld(t)
+	c, stop := w.run()
+	if _, _, err := w.update(c, control.UpdateRequest{AllowOlder: true}, w.bundle("0.4.0")); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	w.entries("anymx_0.4.0+3-0.efi", "anymx_0.5.0+0-1.efi")
+	w.edge.lack(errors.New("no listener answers"))
+	for i, want := range []string{"0.4.0", "0.4.0", "0.4.0", "0.5.0"} {
+		if got := w.boots(true); got != want {
+			t.Fatalf("boot %d: %s", i, got)
+		}
+		if want == "0.4.0" {
+			w.fails("no listener answers", true)
+		}
+	}
+	w.settled("anymx_0.4.0+0-3.efi", "anymx_0.5.0+3.efi") // there is nothing else that may be booted
+	if last := w.record(); last.Outcome != outcomeBack {
+		t.Errorf("%+v", last)
+	}
+}
+
+// fails has the version that runs try to prove itself, in vain.
+func (w *world) fails(lacks string, reboots bool) {
+	w.t.Helper()
+	o := w.options
+	o.Deadline = 100 * time.Millisecond
+	w.put("/proc/uptime", "1000.0 1.0\n")
+	err := Prove(w.t.Context(), o)
+	if !errors.Is(err, ErrNotProven) || !strings.Contains(err.Error(), lacks) {
+		w.t.Errorf("%v, want %q", err, lacks)
+	}
+	if want := map[bool]string{true: "reboot --force"}[reboots]; w.orders() != want {
+		w.t.Errorf("systemd was ordered %q", w.orders())
+	}
+}
+
+// settled starts and stops the program, and holds the entries to what they should be.
+func (w *world) settled(entries ...string) {
+	w.t.Helper()
+	_, stop := w.run()
+	stop()
+	w.entries(entries...)
+}
+
+// A version that is in the other slot already, whole, is not written again. If
+// anything of it is another, it is.
+func TestSameAgain(t *testing.T) {
+	w := newWorld(t)
+	c, _ := w.run()
+	stage := control.UpdateRequest{StageOnly: true}
+	if _, _, err := w.update(c, stage, w.bundle("0.6.0")); err != nil {
+		t.Fatal(err)
+	}
+	fail := func() { // its three tries are used up
+		t.Helper()
+		for _, name := range w.Names(t) {
+			if e, ok := slot.ParseEntry(name); ok && e.Version == "0.6.0" {
+				if err := os.Rename(w.ESP+"/EFI/Linux/"+name, w.ESP+"/EFI/Linux/anymx_0.6.0+0-3.efi"); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	fail()
+	walked, _, err := w.update(c, stage, w.bundle("0.6.0"))
+	if err != nil || slices.Contains(walked, control.MachineWrite) {
+		t.Errorf("%v, %v", walked, err)
+	}
+	w.entries("anymx_0.5.0+3.efi", "anymx_0.6.0+3.efi")
+
+	for name, spoil := range map[string]func(*slot.Table) error{
+		"root":    func(t *slot.Table) error { return poke(t.Disk, t.Other().Root.Start+12345) },
+		"zeros":   func(t *slot.Table) error { return poke(t.Disk, t.Other().Root.Start+1_800_000) },
+		"tree":    func(t *slot.Table) error { return poke(t.Disk, t.Other().Verity.Start) },
+		"kernel":  func(t *slot.Table) error { return poke(t.Path(*t.Other().Entry), 3) },
+		"no root": func(t *slot.Table) error { return setLabel(w.Machine, t.Other().Root.Number, "_empty", "") },
+		"a UUID": func(t *slot.Table) error {
+			return setLabel(w.Machine, t.Other().Verity.Number, t.Other().Verity.Label, "00000000-0000-0000-0000-000000000001")
+		},
+	} {
+		fail()
+		table, err := w.Read()
+		if err == nil {
+			err = spoil(table)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if walked, _, err := w.update(c, stage, w.bundle("0.6.0")); err != nil || !slices.Contains(walked, control.MachineWrite) {
+			t.Errorf("%s: %v, %v", name, walked, err)
+		}
+		w.holds("0.6.0")
+		w.entries("anymx_0.5.0+3.efi", "anymx_0.6.0+3-0.efi")
+	}
+}
+
+// poke changes one octet of a file.
+func poke(file string, at int64) error {
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	b := make([]byte, 1)
+	_, err = f.ReadAt(b, at)
+	b[0] ^= 0xff
+	if err == nil {
+		_, err = f.WriteAt(b, at)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// What systemd-sysupdate gets wrong is noticed, and never booted.
+func TestFaults(t *testing.T) {
+	for fault, want := range map[string]string{
+		"corrupt": "read back: the root file system is not what was written", "no-entry": "systemd-sysupdate has ended, but the other slot is incomplete", "die 1": "power cut",
+	} {
+		t.Run(fault, func(t *testing.T) {
+			w := newWorld(t)
+			c, stop := w.run()
+			w.put("/faults", fault)
+			_, _, err := w.update(c, control.UpdateRequest{}, w.bundle("0.6.0"))
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v, want %q", err, want)
+			}
+			w.entries("anymx_0.5.0+3.efi")
+			if w.orders() != "" || len(w.edge.Orders) != 0 {
+				t.Error("the machine was rebooted, or drained")
+			}
+			stop()
+			if !strings.Contains(w.log.String(), "systemd-sysupdate") {
+				t.Error("the log does not hold what systemd-sysupdate said")
+			}
+		})
+	}
+}
+
+// The power is cut before each change that systemd-sysupdate makes: the loader
+// always has the version that ran, and nothing else that it would take first and
+// that is not whole. Then the update works.
+func TestPowerCut(t *testing.T) {
+	for n := 1; ; n++ {
+		w := newWorld(t)
+		w.remember("0.5.0")
+		c, stop := w.run()
+		if _, _, err := w.update(c, control.UpdateRequest{StageOnly: true}, w.bundle("0.6.0")); err != nil {
+			t.Fatal(err)
+		}
+		w.put("/faults", fmt.Sprintf("die %d", n)) // of vacuum, and of update
+		_, _, err := w.update(c, control.UpdateRequest{StageOnly: true}, w.bundle("0.7.0"))
+		stop()
+		table, errRead := w.Read()
+		if errRead != nil {
+			t.Fatal(errRead)
+		}
+		if err == nil {
+			if n < 6 || table.Next() != "0.7.0" {
+				t.Fatalf("no change %d, and %s is next", n, table.Next())
+			}
+			return
+		}
+		if table.Next() != "0.5.0" || table.Running().Entry.Left != 3 || table.Other().Entry != nil {
+			t.Errorf("change %d: %s is next; %+v", n, table.Next(), table.Entries())
+		}
+		w.put("/faults", "")
+		if got := w.boots(true); got != "0.5.0" {
+			t.Errorf("change %d: %s is booted", n, got)
+		}
+		c, _ = w.run()
+		w.entries("anymx_0.5.0+3.efi") // it is proven
+		if _, _, err := w.update(c, control.UpdateRequest{}, w.bundle("0.7.0")); err != nil {
+			t.Errorf("change %d, and then an update: %v", n, err)
+		}
+		w.holds("0.7.0")
+	}
+}
+
+// stalling gives part of a bundle, and the rest when it is told to go on.
+type stalling struct {
+	first, rest io.Reader
+	reached, on chan struct{}
+	waited      bool
+}
+
+func stall(b []byte, at int) *stalling {
+	return &stalling{first: bytes.NewReader(b[:at]), rest: bytes.NewReader(b[at:]), reached: make(chan struct{}), on: make(chan struct{})}
+}
+
+func (s *stalling) Read(p []byte) (int, error) {
+	if n, err := s.first.Read(p); err == nil {
+		return n, nil
+	}
+	if !s.waited {
+		s.waited = true
+		close(s.reached)
+		<-s.on
+	}
+	return s.rest.Read(p)
+}
+
+// A client that goes before its bundle has come whole ends the update. Meanwhile
+// there is no other one.
+func TestClientGoesEarly(t *testing.T) {
+	w := newWorld(t)
+	c, stop := w.run()
+	b := w.bundle("0.6.0")
+	s := stall(b, len(b)/2)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, _, err := end(c.Update(ctx, control.UpdateRequest{}, s, int64(len(b))))
+		ended <- err
+	}()
+	<-s.reached
+	var busy *control.Error
+	for _, err := range c.Reboot(t.Context(), control.PowerRequest{}) {
+		if !errors.As(err, &busy) || busy.Code != control.Overtaken || !strings.Contains(busy.Text, "an update is under way") {
+			t.Errorf("%v", err)
+		}
+	}
+	cancel()
+	close(s.on)
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	w.idle(c)
+	w.entries("anymx_0.5.0+3.efi")
+	if _, err := os.Stat(w.options.State + "/staged"); !os.IsNotExist(err) {
+		t.Errorf("what was staged is left: %v", err)
+	}
+	stop()
+	if w.orders() != "" {
+		t.Error("it went on")
+	}
+}
+
+// idle waits until no order is under way.
+func (w *world) idle(c *control.MachineClient) {
+	w.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		s, err := c.Status(w.t.Context())
+		if err == nil && s.Order == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			w.t.Fatalf("%+v, %v", s.Order, err)
+		}
+	}
+}
+
+// One that goes after that does not.
+func TestClientGoesLate(t *testing.T) {
+	w := newWorld(t)
+	c, _ := w.run()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	b := w.bundle("0.6.0")
+	for p, err := range c.Update(ctx, control.UpdateRequest{}, bytes.NewReader(b), -1) {
+		if err != nil {
+			if !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+			break
+		}
+		if p.Step == control.MachineWrite {
+			cancel()
+		}
+	}
+	w.idle(c)
+	w.entries("anymx_0.5.0+3.efi", "anymx_0.6.0+3-0.efi")
+	if w.orders() != "reboot" {
+		t.Errorf("systemd was ordered %q\n%s", w.orders(), w.log)
+	}
+}
+
+// A node that does not answer, or refuses to drain, does not stop an update.
+func TestUpdateWithoutNode(t *testing.T) {
+	for name, spoil := range map[string]func(*world){
+		"no node":   func(w *world) { w.put("/anymx.toml", "[node]\ncontrol = \"/nowhere/edge.sock\"\n") },
+		"no config": func(w *world) { w.options.Config = w.Root + "/none" },
+		"refuses":   func(w *world) { w.edge.DrainErr = errors.New("the disk is gone") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			spoil(w)
+			c, _ := w.run()
+			if _, _, err := w.update(c, control.UpdateRequest{}, w.bundle("0.6.0")); err != nil || w.orders() != "reboot" {
+				t.Errorf("%v, %q", err, w.orders())
+			}
+			if last := w.record(); last.Edge != (name == "refuses") {
+				t.Errorf("%+v", last)
+			}
+		})
+	}
+}
+
+// A machine without a second slot, or that is no appliance, says so.
+func TestNoAppliance(t *testing.T) {
+	w := newWorld(t)
+	c, _ := w.run()
+	list := w.Partitions(t)
+	if err := slottest.WriteTable(w.Disk, list[:3]); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := w.update(c, control.UpdateRequest{}, w.bundle("0.6.0")); err == nil || !strings.Contains(err.Error(), "has no second slot") {
+		t.Error(err)
+	}
+	w.put("/etc/os-release", "ID=debian\n")
+	if _, _, err := w.update(c, control.UpdateRequest{}, w.bundle("0.6.0")); err == nil || !strings.Contains(err.Error(), "this machine runs no image") {
+		t.Error(err)
+	}
+	if s, err := c.Status(t.Context()); err != nil || s.Image != "" || !strings.Contains(s.Problem, "this machine runs no image") {
+		t.Errorf("%+v, %v", s, err)
+	}
+}

@@ -1,0 +1,56 @@
+package network
+
+import (
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"anymx/edge/config"
+	"anymx/edge/plumb"
+)
+
+// Each part answers; one whose lock is never let go does not.
+func TestPartsAnswer(t *testing.T) {
+	plumbing, err := plumb.Open(plumb.Options{})
+	if err != nil {
+		t.Skip("no netlink here: ", err)
+	}
+	defer plumbing.Close()
+	n := &network{log: slog.New(slog.DiscardHandler), plumbing: plumbing, config: &config.Config{}}
+	n.config.Net.Control = filepath.Join(t.TempDir(), "nobody")
+	all := func() chan struct{} {
+		done := make(chan struct{})
+		parts := n.parts()
+		go func() {
+			defer close(done)
+			for _, p := range parts {
+				p.Answers()
+			}
+		}()
+		return done
+	}
+	await := func(done chan struct{}) {
+		t.Helper()
+		select {
+		case <-done:
+		case <-time.After(20 * time.Second):
+			t.Fatal("no answer")
+		}
+	}
+	await(all())
+	parts := n.parts()
+	n.mu.Lock()
+	stuck := make(chan struct{})
+	go func() {
+		defer close(stuck)
+		parts[0].Answers()
+	}()
+	select {
+	case <-stuck:
+		t.Error("it answers although it is stuck")
+	case <-time.After(50 * time.Millisecond):
+	}
+	n.mu.Unlock()
+	await(stuck)
+}

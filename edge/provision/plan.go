@@ -1,0 +1,76 @@
+package provision
+
+import (
+	"io/fs"
+	"path"
+	"strings"
+
+	"anymx/edge/config"
+)
+
+// Groups that files are given to, beside those of the programs' own users.
+const (
+	everyProgram = "anymx"           // all programs of a node
+	networkd     = "systemd-network" // systemd-networkd
+)
+
+// item is a file that is to be placed.
+type item struct {
+	name  string // in the tree
+	at    string // its name in the folder that it goes to
+	mode  fs.FileMode
+	group string // "" is root's
+	data  []byte
+}
+
+// plan says what of a tree goes where. It does no I/O. cfg is nil for a tree that is
+// not valid: nothing but the network's files is placed then.
+type plan struct {
+	config  []item            // below configDir
+	secrets []item            // below secretDir
+	network []item            // below networkDir
+	folders map[string]string // of config: their groups
+}
+
+func planOf(t Tree, cfg *config.Config) plan {
+	p := plan{folders: map[string]string{}}
+	groups := map[string]string{}
+	if cfg != nil {
+		for _, u := range usesOf(cfg) {
+			if name, ok := inTree(u.path); ok && (u.secret() || u.why == certificateKey) {
+				groups[name] = u.program()
+			}
+		}
+	}
+	for _, name := range t.Names() {
+		it := item{name: name, at: name, mode: 0o640, group: everyProgram, data: t.Files[name]}
+		first, rest, _ := strings.Cut(name, "/")
+		switch {
+		case first == networkIn:
+			it.at, it.mode, it.group = rest, 0o644, ""
+			if path.Ext(name) == ".netdev" { // it may hold keys
+				it.mode, it.group = 0o640, networkd
+			}
+			p.network = append(p.network, it)
+		case cfg == nil:
+		case first == secretsIn:
+			it.at, it.mode, it.group = rest, 0o600, ""
+			p.secrets = append(p.secrets, it)
+		default:
+			if program, ok := groups[name]; ok {
+				it.group = program
+			}
+			if first == "tls" && rest != "" {
+				it.group = "anymx-edge"
+			}
+			p.config = append(p.config, it)
+			for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+				p.folders[dir] = everyProgram
+				if strings.SplitN(dir, "/", 2)[0] == "tls" {
+					p.folders[dir] = "anymx-edge"
+				}
+			}
+		}
+	}
+	return p
+}

@@ -1,0 +1,204 @@
+package provision
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"anymx/edge/config"
+	"anymx/edge/statefile"
+)
+
+// Report is what came of provisioning. It holds no secret: it is shown on the
+// console and to whoever reaches the node.
+type Report struct {
+	At time.Time `json:"at"`
+	// Source says in one line where the config in force comes from, such as "file
+	// system ANYMX on /dev/sdb1"; "": none is in force.
+	Source string `json:"source"`
+	// InForce says that a valid config is in force, be it the one that was found or
+	// the one before it.
+	InForce bool `json:"in_force"`
+	// Looked are the sources in their order, and what became of each.
+	Looked []Look `json:"looked"`
+	// Taken is the source whose config was taken, good or bad; "": none had one.
+	Taken string `json:"taken"`
+	// Problems are what is wrong with what was taken, in the order of anymx.toml.
+	Problems []config.Problem `json:"problems"`
+	// Notes are what somebody may want to know, and stops nothing.
+	Notes []string `json:"notes"`
+	// Changed is what is different since the last time.
+	Changed Changed `json:"changed"`
+	// Network are the files that systemd-networkd was given.
+	Network []string `json:"network"`
+}
+
+// Look is what became of one source.
+type Look struct {
+	Source string `json:"source"` // such as "ESP"
+	Found  string `json:"found"`  // in plain words
+}
+
+// Changed names the files that were added, replaced or taken away, each in the
+// words of the tree ("tls/cert.pem"). Secrets are named, never shown.
+type Changed struct {
+	Config      []string `json:"config"`      // reload or restart the programs
+	Credentials []string `json:"credentials"` // restart the programs: systemd hands secrets out at a start
+	Network     []string `json:"network"`     // reload systemd-networkd
+}
+
+// Any says whether anything is different.
+func (c Changed) Any() bool { return len(c.Config)+len(c.Credentials)+len(c.Network) > 0 }
+
+// OK says whether a config was found and is good.
+func (r *Report) OK() bool { return r.Taken != "" && len(r.Problems) == 0 }
+
+func (r *Report) note(format string, args ...any) {
+	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
+}
+
+// take puts what was found into the report, and what is wrong with it.
+func (r *Report) take(f *found, o Options) {
+	r.Problems, r.Notes = []config.Problem{}, append([]string{}, f.notes...)
+	r.Network, r.Changed = []string{}, Changed{[]string{}, []string{}, []string{}}
+	r.Taken = f.source
+	switch {
+	case f.source == "":
+		return
+	case f.err != nil:
+		r.Problems = append(r.Problems, config.Problem{Reason: f.err.Error()})
+		return
+	}
+	c := Check(f.tree, CheckOptions{Now: r.At, Credential: o.systemCredential})
+	r.Problems = append(r.Problems, c.Problems...)
+	r.Notes = append(r.Notes, c.Notes...)
+	if r.OK() {
+		r.Source, r.InForce = r.Taken, true
+	}
+}
+
+// Text is the report for people, some lines with a newline at the end of each.
+func (r *Report) Text() string {
+	var b strings.Builder
+	b.WriteString(r.headline() + "\n")
+	if len(r.Problems) > 0 {
+		fmt.Fprintf(&b, "\nWrong with the config of the %s:\n", r.Taken)
+		for _, p := range r.Problems {
+			fmt.Fprintf(&b, "  %s\n", clean(p.Error()))
+		}
+	}
+	if !r.OK() || len(r.Notes) > 0 {
+		b.WriteString("\nLooked at, in this order:\n")
+		for _, l := range r.Looked {
+			fmt.Fprintf(&b, "  %-22s %s\n", l.Source, clean(l.Found))
+		}
+	}
+	if len(r.Notes) > 0 {
+		b.WriteString("\nTo know:\n")
+		for _, n := range r.Notes {
+			fmt.Fprintf(&b, "  %s\n", clean(n))
+		}
+	}
+	if !r.OK() {
+		b.WriteString("\nWhat to do:\n" + r.advice())
+	}
+	return b.String()
+}
+
+func (r *Report) headline() string {
+	switch {
+	case r.OK():
+		return "anymx: the config is from the " + r.Source + "; no problem found."
+	case r.InForce && r.Taken == "":
+		return "anymx: no config was found. The one from the " + r.Source + " stays in force."
+	case r.InForce:
+		return "anymx: the config of the " + r.Taken + " is not valid. The one from the " + r.Source + " stays in force."
+	case r.Taken == "":
+		return "anymx: this node has no config. It takes no mail and announces nothing."
+	}
+	return "anymx: this node has no valid config. It takes no mail and announces nothing."
+}
+
+// advice is what to do, in lines.
+func (r *Report) advice() string {
+	if r.Taken == "" {
+		return `  Put anymx.toml, and the files that it names, on a USB stick whose file system is
+  labelled ANYMX (mkfs.vfat -n ANYMX), plug it in, and reboot the node. Or write it
+  into the image before flashing: anymx image config FOLDER IMAGE.
+`
+	}
+	text := `  Correct it, and hand it over again: the way it came, or on a USB stick labelled
+  ANYMX, which goes before the ESP. Then reboot the node. On any machine,
+  anymx image config FOLDER --dry-run checks a whole folder before that.
+`
+	if r.InForce {
+		text = strings.Replace(text, "Then reboot the node.", "Then reboot the node, or provision it again.", 1)
+	}
+	return text
+}
+
+// clean makes text safe for a terminal, in one line.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n':
+			return ' '
+		case r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069:
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// The files beside the config that say where it came from.
+const (
+	sourceFile  = "source"      // Report.Source, in one line
+	problemFile = "problem"     // Report.Text, unless a config is in force
+	reportFile  = "report.json" // the Report
+)
+
+const maxReport = 4 << 20 // octets
+
+// Last reads the report of the last Run that placed something, below root, which
+// is "" on a node. The error wraps fs.ErrNotExist if there was none since the
+// node was started.
+func Last(root string) (Report, error) {
+	var r Report
+	text, err := statefile.File(filepath.Join(root+configDir, reportFile)).Read(maxReport)
+	if err == nil {
+		err = json.Unmarshal(text, &r)
+	}
+	if err != nil {
+		return Report{}, fmt.Errorf("report of provisioning: %w", err)
+	}
+	return r, nil
+}
+
+// placed is what an earlier Run left.
+type placed struct {
+	Report
+	Config bool // an anymx.toml is in force
+}
+
+// readPlaced looks at what is in force.
+func readPlaced(root string) (placed, error) {
+	var p placed
+	switch _, err := os.Lstat(filepath.Join(root+configDir, configFile)); {
+	case err == nil:
+		p.Config = true
+	case !errors.Is(err, fs.ErrNotExist):
+		return p, fmt.Errorf("provision: %w", err)
+	}
+	// A report that can't be read is as good as none: files of systemd-networkd that
+	// only it knew of stay until the next boot.
+	p.Report, _ = Last(root)
+	if p.Config && p.Source == "" {
+		p.Source = "last boot or run"
+	}
+	return p, nil
+}

@@ -1,0 +1,109 @@
+package provision
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"anymx/edge/config"
+)
+
+// purpose is what a config names a file for.
+type purpose int
+
+const (
+	certificate purpose = iota
+	certificateKey
+	recipients
+	prefixList
+	wireguardKey
+	shieldKey
+	password
+)
+
+// use is one key of a config that names a file or a credential.
+type use struct {
+	key    string // "tunnel.peer[1].preshared_key_file"
+	path   string // as the config has it
+	why    purpose
+	domain string // of recipients
+}
+
+// usesOf are the files that a config names, in the order of the structs. A test
+// holds it to every key of package config that names one.
+func usesOf(c *config.Config) []use {
+	var all []use
+	add := func(key, path string, why purpose) {
+		if path != "" {
+			all = append(all, use{key: key, path: path, why: why})
+		}
+	}
+	add("ingress.tls_cert", c.Ingress.TLSCert, certificate)
+	add("ingress.tls_key", c.Ingress.TLSKey, certificateKey)
+	for i, d := range c.Domains {
+		if file, ok := strings.CutPrefix(d.Recipients, config.RecipientsFile); ok {
+			all = append(all, use{key: fmt.Sprintf("domain[%d].recipients", i), path: file, why: recipients, domain: d.Name})
+		}
+	}
+	if t := c.Tunnel; t != nil {
+		add("tunnel.private_key_file", t.PrivateKeyFile, wireguardKey)
+		for i, p := range t.Peers {
+			add(fmt.Sprintf("tunnel.peer[%d].preshared_key_file", i), p.PresharedKeyFile, wireguardKey)
+		}
+	}
+	if b := c.BGP; b != nil {
+		for i, p := range b.Peers {
+			add(fmt.Sprintf("bgp.peer[%d].password_file", i), p.PasswordFile, password)
+		}
+	}
+	if s := c.Shield; s != nil {
+		add("shield.key_file", s.KeyFile, shieldKey)
+		add("shield.block_file", s.BlockFile, prefixList)
+		add("shield.allow_file", s.AllowFile, prefixList)
+	}
+	return all
+}
+
+// most is how large the file may be, in octets.
+func (u use) most() int64 {
+	if u.secret() {
+		return maxSecret
+	}
+	return maxFile
+}
+
+// secret says whether nobody but its program may read it.
+func (u use) secret() bool {
+	return u.why == wireguardKey || u.why == shieldKey || u.why == password
+}
+
+// program is the one that reads it, and its user's group.
+func (u use) program() string {
+	switch u.why {
+	case wireguardKey, shieldKey, prefixList:
+		return "anymx-net"
+	case password:
+		return "anymx-bgp"
+	}
+	return "anymx-edge"
+}
+
+// prefix is how the names of the credentials begin that its unit imports.
+func (u use) prefix() string {
+	switch u.why {
+	case wireguardKey:
+		return "wg."
+	case shieldKey:
+		return "shield."
+	}
+	return "bgp."
+}
+
+// prefixes are those of all units. Other credentials are not for a tree to give:
+// systemd knows names that set passwords.
+var prefixes = []string{"wg.", "shield.", "bgp."}
+
+// imported says whether a unit of a node takes a credential of this name.
+func imported(name string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) })
+}

@@ -1,0 +1,111 @@
+package slot
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Uncounted are the tries left of an entry whose name has no counter: the loader
+// does not count it.
+const Uncounted = -1
+
+// Tries is how often the loader tries an entry before it takes it for bad.
+const Tries = 3
+
+// Entry is a boot entry: a unified kernel image in the folder EFI/Linux of the
+// ESP. Its name carries the loader's count of its boots.
+type Entry struct {
+	File    string // its name in the folder; "": it has none yet, see Name
+	Version string
+	Left    int // tries left; 0: the loader takes it last; Uncounted: it has no counter
+	Done    int // tries done
+}
+
+const (
+	entryPrefix = "anymx_"
+	entrySuffix = ".efi"
+	maxTries    = 99 // in a name; the loader's own are one or two digits
+)
+
+// ParseEntry reads the name of a boot entry: anymx_<version>[+<left>[-<done>]].efi.
+func ParseEntry(name string) (e Entry, ok bool) {
+	rest, ok := strings.CutPrefix(name, entryPrefix)
+	if !ok {
+		return e, false
+	}
+	if rest, ok = strings.CutSuffix(rest, entrySuffix); !ok {
+		return e, false
+	}
+	e = Entry{File: name, Left: Uncounted}
+	version, counter, counted := strings.Cut(rest, "+")
+	e.Version = version
+	if counted {
+		left, done, both := strings.Cut(counter, "-")
+		if e.Left, ok = parseTries(left); !ok {
+			return Entry{}, false
+		}
+		if both {
+			if e.Done, ok = parseTries(done); !ok {
+				return Entry{}, false
+			}
+		}
+	}
+	if !ValidVersion(e.Version) {
+		return Entry{}, false
+	}
+	return e, true
+}
+
+func parseTries(s string) (int, bool) {
+	if s == "" || strings.Trim(s, "0123456789") != "" {
+		return 0, false
+	}
+	n, err := strconv.Atoi(s)
+	return n, err == nil && n <= maxTries
+}
+
+// Name is the name that an entry with these counts has.
+func (e Entry) Name() string {
+	name := entryPrefix + e.Version
+	if e.Left != Uncounted {
+		name += "+" + strconv.Itoa(e.Left)
+		if e.Done > 0 {
+			name += "-" + strconv.Itoa(e.Done)
+		}
+	}
+	return name + entrySuffix
+}
+
+// Armed is the entry with all its tries.
+func (e Entry) Armed() Entry { return Entry{File: e.File, Version: e.Version, Left: Tries} }
+
+// Lowered is the entry with no try left: the loader takes it after those that
+// have some.
+func (e Entry) Lowered() Entry {
+	return Entry{File: e.File, Version: e.Version, Done: max(1, e.Done)}
+}
+
+// LoaderOrder sorts entries as the loader does, which boots the first: those with
+// no try left come last, and newer versions before older ones (systemd-boot(7),
+// "Boot Counting", and the Boot Loader Specification, "Sorting").
+func LoaderOrder(entries []Entry) []Entry {
+	sorted := slices.Clone(entries)
+	slices.SortStableFunc(sorted, func(a, b Entry) int {
+		return cmp.Or(
+			cmp.Compare(bad(a), bad(b)),
+			-Compare(a.Version, b.Version),
+			-cmp.Compare(uint(a.Left), uint(b.Left)), // uncounted before counted
+			cmp.Compare(a.Done, b.Done),
+		)
+	})
+	return sorted
+}
+
+func bad(e Entry) int {
+	if e.Left == 0 {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,241 @@
+package spool
+
+import (
+	"bytes"
+	"errors"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// storeProof commits a proof of so many octets.
+func storeProof(t testing.TB, s *Spool, body []byte) *Message {
+	t.Helper()
+	d, err := s.BeginProof()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writePieces(d, body); err != nil {
+		t.Fatal(err)
+	}
+	m, err := d.Commit(message())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// figures are the spool's metrics about messages, each 0 where there was none.
+func figures(t *testing.T, reg *prometheus.Registry) map[string]float64 {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, f := range families {
+		switch f.GetName() {
+		case prefix + "committed_messages_total", prefix + "committed_bytes_total", prefix + "removed_messages_total":
+			got[f.GetName()] = f.Metric[0].Counter.GetValue()
+		case prefix + "messages", prefix + "bytes", prefix + "drafts", prefix + "memory_bytes":
+			got[f.GetName()] = f.Metric[0].Gauge.GetValue()
+		case prefix + "commit_seconds":
+			got[f.GetName()] = float64(f.Metric[0].Histogram.GetSampleCount())
+		}
+	}
+	if len(got) != 8 {
+		t.Fatalf("metrics are missing: %v", got)
+	}
+	return got
+}
+
+// A proof is stored and read like a message, and is in no list and no figure.
+func TestProof(t *testing.T) {
+	eachShape(t, func(t *testing.T, o Options) {
+		reg := prometheus.NewRegistry()
+		o.Metrics = reg
+		s := openTest(t, o)
+		for _, size := range []int{10, 3 * int(o.InlineMax)} {
+			body := randomOf(rand.New(rand.NewPCG(1, 2)), size)
+			m := storeProof(t, s, body)
+			id := m.Envelope.ID
+			if got, _, err := s.Load(id); err != nil {
+				t.Fatal(err)
+			} else if text, err := bodyOf(got); err != nil || !bytes.Equal(text, body) || len(got.Envelope.Recipients) != len(message().Recipients) {
+				t.Fatalf("read %d of %d octets for %v (%v)", len(text), size, got.Envelope.Recipients, err)
+			}
+			if text, err := bodyOf(m); err != nil || !bytes.Equal(text, body) {
+				t.Errorf("the message itself gives %d octets (%v)", len(text), err)
+			}
+			if all := entries(t, s); len(all) != 0 {
+				t.Errorf("it is listed: %v", all)
+			}
+			for name, v := range figures(t, reg) {
+				if v != 0 {
+					t.Errorf("it is counted: %s %v", name, v)
+				}
+			}
+			if err := s.Remove(id); err != nil {
+				t.Fatal(err)
+			}
+			wantGone(t, s, id)
+			if err := s.Remove(id); !errors.Is(err, ErrNotFound) {
+				t.Errorf("removed twice: %v", err)
+			}
+		}
+		if st := s.Stats(); st.Messages != 0 || st.Bytes != 0 || st.Drafts != 0 {
+			t.Errorf("%+v", st)
+		}
+		for name, v := range figures(t, reg) {
+			if v != 0 {
+				t.Errorf("its end is counted: %s %v", name, v)
+			}
+		}
+	})
+}
+
+// The marks at which mail is refused do not refuse a proof; storage that failed
+// does, and so does a spool that is closed.
+func TestProofBeyondTheMarks(t *testing.T) {
+	for name, set := range map[Reason]func(*Options){
+		ReasonHighWater: func(o *Options) { o.HighWater = 1 },
+		ReasonMessages:  func(o *Options) { o.MaxMessages = 1 },
+		ReasonReserve: func(o *Options) {
+			o.DiskReserve = 1 << 30
+			o.DiskFree = func(string) (int64, error) { return 1 << 20, nil }
+		},
+	} {
+		t.Run(string(name), func(t *testing.T) {
+			o := testOptions(memory())
+			var first *Message
+			full := testOptions(o.FS)
+			set(&full)
+			if name != ReasonReserve {
+				s, err := Open(o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				first = store(t, s, []byte("waits for core"))
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s := openTest(t, full)
+			var refusal *Full
+			if _, err := s.Begin(); !errors.As(err, &refusal) || refusal.Reason != name {
+				t.Fatalf("mail is not refused: %v", err)
+			}
+			m := storeProof(t, s, []byte("small"))
+			if err := s.Remove(m.Envelope.ID); err != nil {
+				t.Error(err)
+			}
+			if first != nil && len(entries(t, s)) != 1 {
+				t.Error("the message that was there is not")
+			}
+			s.ledger.hangs.Store(&Full{Reason: ReasonEngine})
+			if _, err := s.BeginProof(); !errors.As(err, &refusal) || refusal.Reason != ReasonEngine {
+				t.Errorf("while a commit hangs: %v", err)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.BeginProof(); !errors.Is(err, ErrClosed) {
+				t.Errorf("closed: %v", err)
+			}
+		})
+	}
+}
+
+// A crash between the commit of a proof and its removal leaves nothing that
+// anybody could take for mail, also where the next start is cut short too, and
+// leaves real messages alone.
+func TestProofLeftByACrash(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	o := testOptions(fs)
+	s, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := store(t, s, []byte("a message"))
+	short, long := storeProof(t, s, []byte("a proof")), storeProof(t, s, bytes.Repeat([]byte("long "), 4<<10))
+	later := store(t, s, []byte("another message"))
+	crashed := fs.CrashClone(vfs.CrashCloneCfg{}) // of what was not synced nothing stays
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	for range 3 { // each start may be cut short before its removals are on the disk
+		o := testOptions(crashed)
+		s, err := Open(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := entries(t, s)
+		if len(all) != 2 || all[0].ID != kept.Envelope.ID || all[1].ID != later.Envelope.ID {
+			t.Fatalf("after the crash: %v", all)
+		}
+		for _, m := range []*Message{short, long} {
+			wantGone(t, s, m.Envelope.ID)
+		}
+		if st := s.Stats(); st.Messages != 2 || st.Bytes != kept.Envelope.Size+later.Envelope.Size {
+			t.Errorf("%+v", st)
+		}
+		if ids, others, err := s.bodies.list(); err != nil || len(ids)+len(others) != 0 {
+			t.Errorf("body files %v, %v (%v)", ids, others, err)
+		}
+		next := crashed.CrashClone(vfs.CrashCloneCfg{})
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		crashed = next
+	}
+}
+
+// The spool answers at once, under load and when it was closed; its committer
+// that is stuck does not, and one that is with a disk that hangs does.
+func TestAnswers(t *testing.T) {
+	s := openTest(t, testOptions(memory()))
+	answered := func() chan struct{} {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			s.Answers()
+		}()
+		return done
+	}
+	await := func(what string, done chan struct{}) {
+		t.Helper()
+		select {
+		case <-done:
+		case <-time.After(20 * time.Second):
+			t.Fatal("no answer: " + what)
+		}
+	}
+	await("at rest", answered())
+	for range 20 {
+		store(t, s, []byte("load"))
+		await("under load", answered())
+	}
+
+	s.committer.mu.Lock()
+	stuck := answered()
+	select {
+	case <-stuck:
+		t.Error("it answers although its lock is held")
+	case <-time.After(50 * time.Millisecond):
+	}
+	s.committer.mu.Unlock()
+	await("after that", stuck)
+
+	// As if a group was under way for ever: nothing of it answers, and need not.
+	s.committer.began.Store(time.Now().UnixNano())
+	await("while the disk hangs", answered())
+	s.committer.began.Store(0)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	await("closed", answered())
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"unicode"
+)
+
+// licenseOf is the SPDX identifier of a module's licence, "" where its text is
+// not in the module cache or is not a well-known one.
+func licenseOf(path, version string) string {
+	if path == "stdlib" {
+		return "BSD-3-Clause"
+	}
+	cache := moduleCache()
+	if cache == "" {
+		return ""
+	}
+	dir := filepath.Join(cache, cached(path)+"@"+cached(version))
+	for _, name := range []string{"LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "COPYING"} {
+		if text, err := os.ReadFile(filepath.Join(dir, name)); err == nil {
+			return identify(string(text))
+		}
+	}
+	return ""
+}
+
+// moduleCache is where the go command keeps modules; "" if it does not say.
+var moduleCache = sync.OnceValue(func() string {
+	out, err := exec.Command("go", "env", "GOMODCACHE").Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
+})
+
+// cached is a path as it stands in the module cache, where a capital letter is
+// "!" and the small one.
+func cached(path string) string {
+	var b strings.Builder
+	for _, r := range path {
+		if unicode.IsUpper(r) {
+			b.WriteByte('!')
+			r = unicode.ToLower(r)
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// identify knows the licences of Go modules by sentences that only they have.
+func identify(text string) string {
+	text = strings.Join(strings.Fields(text), " ")
+	has := func(s string) bool { return strings.Contains(text, s) }
+	switch {
+	case has("Apache License Version 2.0"):
+		return "Apache-2.0"
+	case has("Mozilla Public License") && has("2.0"):
+		return "MPL-2.0"
+	case has("Permission is hereby granted, free of charge, to any person obtaining a copy"):
+		return "MIT"
+	case has("Permission to use, copy, modify, and/or distribute this software") || has("Permission to use, copy, modify, and distribute this software"):
+		return "ISC"
+	case has("Redistribution and use in source and binary forms") && has("endorse or promote products derived"):
+		return "BSD-3-Clause"
+	case has("Redistribution and use in source and binary forms"):
+		return "BSD-2-Clause"
+	}
+	return ""
+}

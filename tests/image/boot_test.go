@@ -1,0 +1,78 @@
+package image
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"anymx/tests/lab"
+	"anymx/tests/vm/rack"
+)
+
+// What an operator does with a new server: flash it, give it its config, switch it
+// on. From then on no hand touches it until it is drained.
+func TestFromFlashToDrain(t *testing.T) {
+	flashed := filepath.Join(t.TempDir(), "disk")
+	s := place(t, "", func(o *rack.Options, l *lab.Lab) {
+		tree := write(t, o.Config)
+		must(t, os.WriteFile(flashed, nil, 0o600))
+		must(t, os.Truncate(flashed, rack.DefaultSize))
+		anymx(t, "image", "flash", "--file", "--yes", o.Image, flashed)
+		anymx(t, "image", "config", tree, flashed)
+		o.Image, o.Config = flashed, nil
+	})
+	s.on()
+	t.Logf("from power-on to the routes: %v", s.Machine.Boot())
+
+	s.letters("first", 20)
+	s.run("status", `Tunnel +wg-core is up, kernel`)
+	s.run("shield status", `native`)
+	s.run("update --status", first)
+
+	s.flood()
+
+	s.enter("drain --yes --reason 'the test says so'")
+	s.outOfService(time.Minute)
+	s.see(`anymx resume`, time.Minute)
+
+	// It stays drained over a reboot, and comes back when it is told to.
+	s.enter("reboot --yes")
+	s.see(`Type help for`, bootLimit)
+	s.run("status", `Phase +drained`)
+	s.outOfService(time.Second)
+	s.run("resume", `.`)
+	s.inService()
+	s.letters("again", 20)
+}
+
+// flood floods the machine from forged sources, and has strangers call meanwhile.
+func (s *site) flood() {
+	s.t.Helper()
+	flood, err := s.lab.Guest.Flood(s.t.Context(), lab.Flood{Flags: lab.SYN, Rate: 20000, Most: time.Minute})
+	must(s.t, err)
+	calls := s.lab.ClientA.Call(s.t.Context(), lab.Calls{Rate: 10})
+	time.Sleep(8 * time.Second)
+	called, err := calls.Stop()
+	must(s.t, err)
+	flooded, err := flood.Stop()
+	must(s.t, err)
+	s.t.Logf("flood: %.0f packets a second; %s", flooded.Rate(), called)
+	if share := called.Share(s.lab.Guest.Host); share < 1 {
+		s.t.Errorf("%.1f%% of the calls were greeted during a flood", 100*share)
+	}
+}
+
+// anymx runs the command on this machine.
+func anymx(t *testing.T, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(filepath.Join(theLab.bin, "anymx"), args...)
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("anymx %v: %v\n%s", args, err, said.Bytes())
+	}
+	return said.String()
+}

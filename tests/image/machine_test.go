@@ -1,0 +1,201 @@
+package image
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"testing"
+	"time"
+
+	"anymx/tests/lab"
+	"anymx/tests/pop"
+	"anymx/tests/vm"
+	"anymx/tests/vm/rack"
+)
+
+// Limits. The guest's processors are translated, on a machine that may be busy.
+const (
+	bootLimit    = 5 * time.Minute
+	commandLimit = time.Minute
+)
+
+// theLab is one for all tests: they take turns in it.
+var theLab struct {
+	once sync.Once
+	up   *lab.Lab
+	bin  string
+	err  error
+}
+
+// site is a lab with one machine in it.
+type site struct {
+	*rack.Rack
+	t   *testing.T
+	lab *lab.Lab
+	dir string // the images
+	bin string // our programs
+}
+
+// markers are what is looked for on the console, to tell how long each part of a
+// boot takes.
+var markers = []vm.Marker{
+	{Name: "initrd", Pattern: regexp.MustCompile(`Booting initrd|the initrd of anymx`)},
+	{Name: "root file system", Pattern: regexp.MustCompile(`Welcome to|Switching root|Queued start job`)},
+	{Name: "config", Pattern: regexp.MustCompile(`Finished anymx: config`)},
+	{Name: "console", Pattern: regexp.MustCompile(`Type help for`)},
+}
+
+// place makes a machine with a disk that has the image, which is off. change may
+// change how it is made; nil: not.
+func place(t *testing.T, image string, change func(*rack.Options, *lab.Lab)) *site {
+	t.Helper()
+	dir := built(t)
+	theLab.once.Do(func() {
+		theLab.bin = pop.Build(t)
+		theLab.up, theLab.err = lab.Up(context.Background(), lab.Options{Bin: theLab.bin, Guest: true, Alone: true})
+	})
+	if theLab.err != nil {
+		t.Fatal(theLab.err)
+	}
+	o := rack.Options{Image: image, Dir: t.TempDir(), Machine: vm.Options{Watchdog: true, Markers: markers}}.Beside(theLab.up, "\n[shield]\ninterfaces = [\""+uplink+"\"]\n")
+	if o.Image == "" {
+		o.Image = disk(dir, first)
+	}
+	if change != nil {
+		change(&o, theLab.up)
+	}
+	r, err := rack.New(o)
+	must(t, err)
+	s := &site{Rack: r, t: t, lab: theLab.up, dir: dir, bin: theLab.bin}
+	t.Cleanup(func() {
+		if t.Failed() && s.Machine != nil {
+			t.Logf("the console ends:\n%s", s.Machine.Console.Tail(100))
+		}
+		must(t, s.Close())
+		_, err := s.lab.R1.Routes.Await(context.Background(), lab.Prefix4, "", 30*time.Second)
+		must(t, err)
+	})
+	return s
+}
+
+// uplink is the guest's network card.
+const uplink = "enp0s3"
+
+// on switches it on and waits until it is in service.
+func (s *site) on() {
+	s.t.Helper()
+	must(s.t, s.On(s.t.Context()))
+	s.inService()
+}
+
+// inService waits until r1 sends packets for the service addresses to the machine,
+// and it greets.
+func (s *site) inService() {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), bootLimit)
+	defer cancel()
+	for _, want := range []struct{ prefix, gateway string }{{lab.Prefix4, lab.A4}, {lab.Prefix6, lab.A6}} {
+		if _, err := s.lab.R1.Routes.Await(ctx, want.prefix, want.gateway, bootLimit); err != nil {
+			s.t.Fatalf("%v\n%s", err, s.Machine.Console.Tail(100))
+		}
+	}
+	must(s.t, lab.Poll(ctx, time.Minute, func(ctx context.Context) error {
+		host, err := s.lab.ClientA.Banner(ctx, net.JoinHostPort(lab.Service4, "25"))
+		if err == nil && host != s.lab.Guest.Host {
+			err = fmt.Errorf("greeted by %q", host)
+		}
+		return err
+	}))
+}
+
+// outOfService waits until r1 has no route to the machine.
+func (s *site) outOfService(limit time.Duration) {
+	s.t.Helper()
+	for _, prefix := range []string{lab.Prefix4, lab.Prefix6} {
+		_, err := s.lab.R1.Routes.Await(s.t.Context(), prefix, "", limit)
+		must(s.t, err)
+	}
+}
+
+// enter types a command at the console's prompt.
+func (s *site) enter(command string) {
+	s.t.Helper()
+	s.Machine.Console.Forget()
+	must(s.t, s.Machine.Console.Enter(command))
+}
+
+// see waits for a line on the console.
+func (s *site) see(pattern string, limit time.Duration) vm.Line {
+	s.t.Helper()
+	line, err := s.Machine.Console.ExpectLine(s.t.Context(), regexp.MustCompile(pattern), limit)
+	must(s.t, err)
+	return line
+}
+
+// run types a command and waits for a line of its answer.
+func (s *site) run(command, pattern string) vm.Line {
+	s.t.Helper()
+	s.enter(command)
+	return s.see(pattern, commandLimit)
+}
+
+// serve serves a directory on core, over the tunnel, and returns its URL.
+func (s *site) serve(dir string) string {
+	s.t.Helper()
+	l, err := s.lab.Core.Namespace.Listen(net.ListenConfig{}, net.JoinHostPort(lab.CoreInside, "0"))
+	must(s.t, err)
+	server := &http.Server{Handler: http.FileServer(http.Dir(dir)), ReadHeaderTimeout: 10 * time.Second}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = server.Serve(l)
+	}()
+	s.t.Cleanup(func() { _ = server.Close(); <-done })
+	return "http://" + l.Addr().String()
+}
+
+// letters sends n messages and waits until core has them.
+func (s *site) letters(recipient string, n int64) {
+	s.t.Helper()
+	load := s.lab.Send(s.t.Context(), lab.Load{Sessions: 4, Each: 5, Recipient: recipient, Pause: 10 * time.Millisecond})
+	err := load.AwaitMore(s.t.Context(), n, time.Minute)
+	ledger, stopped := load.Stop()
+	must(s.t, err)
+	must(s.t, stopped)
+	s.settled(ledger, recipient)
+}
+
+// settled holds what was acknowledged against what core has.
+func (s *site) settled(ledger lab.Ledger, recipient string) {
+	s.t.Helper()
+	account, err := s.lab.Settle(s.t.Context(), ledger, recipient, 2*time.Minute)
+	must(s.t, err)
+	if len(account.Doubled) > 0 {
+		s.t.Logf("%d messages are in core twice", len(account.Doubled))
+	}
+	s.t.Logf("%d messages acknowledged, %d lost, %d doubled, %d whose sender did not hear the end", account.Acknowledged, len(account.Lost), len(account.Doubled), account.Unheard)
+}
+
+// write writes files below a new directory.
+func write(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		name = filepath.Join(dir, name)
+		must(t, os.MkdirAll(filepath.Dir(name), 0o755))
+		must(t, os.WriteFile(name, []byte(text), 0o644))
+	}
+	return dir
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

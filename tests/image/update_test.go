@@ -1,0 +1,139 @@
+package image
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+
+	"anymx/edge/diskimage"
+	"anymx/tests/lab"
+)
+
+// One machine's life: an update that nobody signed, a good one, one whose mail
+// program fails, and a root that breaks years later.
+func TestUpdates(t *testing.T) {
+	s := place(t, "", nil)
+	s.on()
+	url := s.serve(s.dir)
+
+	t.Run("bad signature", func(t *testing.T) {
+		s.t = t
+		forged := s.serve(forge(t, bundle(s.dir, second)))
+		s.run("update --yes "+forged+"/forged.update", `signature|signed`)
+		s.run("update --status", `Running +`+first)
+		s.letters("unsigned", 10)
+	})
+	t.Run("good", func(t *testing.T) {
+		s.t = t
+		load := s.lab.Send(t.Context(), lab.Load{Sessions: 4, Each: 10, Recipient: "good", Pause: 50 * time.Millisecond})
+		began := time.Now()
+		s.update(url, second)
+		s.outOfService(3 * time.Minute)
+		t.Logf("%.0f s until the routes are withdrawn", time.Since(began).Seconds())
+		s.see(`anymx `+second+`,`, bootLimit)
+		s.inService()
+		t.Logf("%.0f s until the new version is in service", time.Since(began).Seconds())
+		s.proven(second)
+		must(t, load.AwaitMore(t.Context(), 10, time.Minute))
+		ledger, err := load.Stop()
+		must(t, err)
+		s.settled(ledger, "good")
+	})
+	t.Run("rollback by hand", func(t *testing.T) {
+		s.t = t
+		s.enter("update --rollback --yes")
+		s.see(`anymx `+first+`,`, bootLimit)
+		s.inService()
+		s.letters("back", 10)
+	})
+	t.Run("again", func(t *testing.T) {
+		s.t = t
+		s.update(url, second)
+		s.see(`anymx `+second+`,`, bootLimit)
+		s.inService()
+		s.proven(second)
+	})
+	t.Run("root breaks", func(t *testing.T) {
+		s.t = t
+		s.Machine.Kill()
+		s.corrupt("anymx_" + second)
+		s.outOfService(time.Minute)
+		began := time.Now()
+		must(t, s.On(t.Context()))
+		s.see(`anymx `+first+`,`, 15*time.Minute)
+		s.inService()
+		t.Logf("%.0f s until the other slot is in service", time.Since(began).Seconds())
+		s.letters("other", 10)
+	})
+	t.Run("mail program fails", func(t *testing.T) {
+		s.t = t
+		began := time.Now()
+		s.update(url, broken)
+		s.see(`anymx `+broken+`,`, bootLimit)
+		// Three tries, each until it is plain that it fails or the deadline ends it.
+		s.see(`anymx `+first+`,`, 20*time.Minute)
+		s.inService()
+		t.Logf("%.0f s until the version before is back in service", time.Since(began).Seconds())
+		s.run("update --status", `Running +`+first)
+		s.letters("survived", 10)
+	})
+}
+
+// update has the machine fetch and install a version; it drains and reboots.
+func (s *site) update(url, version string) {
+	s.t.Helper()
+	s.enter(fmt.Sprintf("update --yes %s/%s", url, filepath.Base(bundle(s.dir, version))))
+}
+
+// proven waits until the running version is.
+func (s *site) proven(version string) {
+	s.t.Helper()
+	must(s.t, lab.Poll(s.t.Context(), 5*time.Minute, func(context.Context) error {
+		s.enter("update --status")
+		_, err := s.Machine.Console.ExpectLine(s.t.Context(), regexp.MustCompile(regexp.QuoteMeta(version)+`.*proven`), 10*time.Second)
+		return err
+	}))
+}
+
+// corrupt writes over the used part of a partition, here and there.
+func (s *site) corrupt(label string) {
+	s.t.Helper()
+	table, err := diskimage.ReadTable(s.Disk, s.Disk.Size())
+	must(s.t, err)
+	for _, p := range table.Partitions {
+		if p.Label != label {
+			continue
+		}
+		for at := int64(64 << 10); at < 100<<20; at += 1 << 20 {
+			_, err := s.Disk.WriteAt(bytes.Repeat([]byte("corrupt "), 512), p.Start+at)
+			must(s.t, err)
+		}
+		s.Disk.Flush()
+		return
+	}
+	s.t.Fatalf("there is no partition %s", label)
+}
+
+// forge changes one octet of a bundle's manifest.
+func forge(t *testing.T, from string) string {
+	t.Helper()
+	text, err := os.ReadFile(from)
+	must(t, err)
+	at := bytes.Index(text, []byte(`"version": "`+second))
+	if at < 0 {
+		at = bytes.Index(text, []byte(second))
+	}
+	if at < 0 {
+		t.Fatal("the bundle does not name its version")
+	}
+	text = bytes.Clone(text[:min(len(text), 4<<20)])
+	text[bytes.Index(text, []byte(second))+4] = '9'
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "forged.update"), text, 0o644))
+	return dir
+}

@@ -1,0 +1,207 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Guest is the place of PoP a for a virtual machine: namespace "a" is a bridge
+// without addresses between its link to r1 and a tap device, to which the
+// machine's network card is plugged. The machine has the addresses A4 and A6, peers
+// with r1, and finds core at CoreOutside, which keeps its mail.
+type Guest struct {
+	Namespace *Namespace // QEMU runs in there, and ends with the lab at the latest
+	Host      string     // what its banner says
+	MAC       net.HardwareAddr
+	// Tap counts at r1 what it sends to forged sources; nil in a user namespace.
+	Tap *Tap
+
+	lab      *Lab
+	upstream *Namespace // its router's
+}
+
+// tapDevice is the name of the tap in namespace "a".
+const tapDevice = "tap0"
+
+func (l *Lab) newGuest(ctx context.Context) (*Guest, error) {
+	g := &Guest{Namespace: l.spaces["a"], Host: "mx-a.example.net", MAC: net.HardwareAddr{0x52, 0x54, 0, 0x25, 0x25, 1},
+		lab: l, upstream: l.spaces["r1"]}
+	// A guest that goes on from where it was saved knows its router by the address of
+	// that time.
+	if err := g.upstream.IP(ctx, "link", "set", "pop-a", "address", "52:54:00:25:25:fe"); err != nil {
+		return nil, err
+	}
+	if err := g.Namespace.IP(ctx, "link", "add", "bridge", "type", "bridge", "stp_state", "0", "mcast_snooping", "0"); err != nil {
+		return nil, err
+	}
+	if err := g.plug(); err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"bridge", "eth0", tapDevice} {
+		if name != "bridge" {
+			if err := g.Namespace.IP(ctx, "link", "set", name, "master", "bridge"); err != nil {
+				return nil, err
+			}
+		}
+		// Nothing but the guest has an address here.
+		if err := errors.Join(g.Namespace.Sysctl("ipv6/conf/"+name+"/disable_ipv6", "1"), g.Namespace.IP(ctx, "link", "set", name, "up")); err != nil {
+			return nil, err
+		}
+	}
+	// A guest that goes on from where it was saved takes its peer for the one of
+	// that time. So core speaks first.
+	_, err := l.Core.Namespace.Output(ctx, "wg", "set", device(l.Name, "core"), "peer", l.keys.A.Public,
+		"endpoint", A4+":51820", "persistent-keepalive", "2")
+	if err := errors.Join(err, l.ClientA.wholeChecksums("eth0"), g.upstream.queue("pop-a")); err != nil {
+		return nil, err
+	}
+	if g.Tap, err = g.upstream.tap("pop-a"); errors.Is(err, unix.EPERM) {
+		err = nil // BPF is for the machine's root only
+	}
+	return g, err
+}
+
+// plug makes the tap device, which stays when nobody has it open.
+func (g *Guest) plug() error {
+	fd, err := g.Open()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 1); err != nil {
+		return fmt.Errorf("device %s: %w", tapDevice, err)
+	}
+	return nil
+}
+
+// Open takes the tap device for one machine: the descriptor is what QEMU wants for
+// its network card. It is free again when the descriptor is closed.
+func (g *Guest) Open() (fd int, err error) {
+	err = g.Namespace.Do(func() error {
+		fd, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+		if err != nil {
+			return fmt.Errorf("/dev/net/tun: %w", err)
+		}
+		var request struct {
+			name  [unix.IFNAMSIZ]byte
+			flags uint16
+			_     [22]byte
+		}
+		copy(request.name[:], tapDevice)
+		request.flags = unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR
+		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TUNSETIFF, uintptr(unsafe.Pointer(&request))); errno != 0 {
+			return errors.Join(fmt.Errorf("device %s: %w", tapDevice, errno), unix.Close(fd))
+		}
+		return nil
+	})
+	if err != nil {
+		return -1, err
+	}
+	return fd, nil
+}
+
+// Flood is Lab.Flood for the guest.
+func (g *Guest) Flood(ctx context.Context, o Flood) (*Flooding, error) {
+	return o.begin(ctx, g.upstream, g.MAC, "pop-a")
+}
+
+// Files is the config of the guest, as an operator hands it to a node: name of each
+// file in the tree, and its content. more is TOML that is appended to the config
+// file.
+func (g *Guest) Files(more string) map[string]string {
+	peers := strings.ReplaceAll(siteA.peers, "%[1]q", `"credential:bgp.r1"`)
+	return map[string]string{
+		"anymx.toml":                fmt.Sprintf(guestConfig, g.Host, siteA.tunnel, g.lab.keys.Core.Public, A4) + peers + more,
+		"credentials/wg.key":        g.lab.keys.A.Private + "\n",
+		"credentials/bgp.r1":        password + "\n",
+		"network/10-uplink.network": fmt.Sprintf(guestNetwork, A4, A6, R1ToA4, R1ToA6),
+	}
+}
+
+// Tree writes Files into a directory that is there.
+func (g *Guest) Tree(dir, more string) error {
+	var failed error
+	for name, text := range g.Files(more) {
+		name = filepath.Join(dir, name)
+		failed = errors.Join(failed, os.MkdirAll(filepath.Dir(name), 0o700), os.WriteFile(name, []byte(text), 0o600))
+	}
+	return failed
+}
+
+// guestConfig is nodeConfig where the paths are those of an appliance.
+const guestConfig = `[node]
+name = "lab-a"
+region = "lab"
+hostname = "%[1]s"
+shutdown_grace = "40s"
+
+[ingress]
+max_connections_per_prefix = 5000
+max_messages_per_connection = 100000
+
+[[domain]]
+name = "example.net"
+
+[core]
+addresses = ["10.77.0.1:2525"]
+connect_timeout = "5s"
+command_timeout = "15s"
+data_timeout = "15s"
+backoff_max = "2s"
+
+[queue]
+retry = ["2s", "5s", "10s", "30s"]
+
+[spool]
+disk_reserve = "64MiB"
+
+[tunnel]
+interface = "wg-core"
+address = ["%[2]s"]
+private_key_file = "credential:wg.key"
+probe_interval = "5s"
+
+[[tunnel.peer]]
+public_key = "%[3]s"
+endpoint = "203.0.113.2:51820"
+allowed_ips = ["10.77.0.0/24"]
+keepalive = "5s"
+
+[anycast]
+addresses = ["192.0.2.25/32", "2001:db8:25::25/128"]
+prefixes = ["192.0.2.0/24", "2001:db8:25::/48"]
+
+[drain]
+graceful = "3s"
+converge = "2s"
+sessions = "20s"
+silence = "3s"
+flush = "1m"
+
+[bgp]
+asn = 64512
+router_id = "%[4]s"
+
+[bgp.health]
+rise_time = "3s"
+`
+
+const guestNetwork = `[Match]
+Type=ether
+Kind=!*
+
+[Network]
+Address=%s/25
+Address=%s/64
+Gateway=%s
+Gateway=%s
+IPv6AcceptRA=no
+`

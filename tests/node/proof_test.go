@@ -1,0 +1,97 @@
+package node
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"anymx/edge/control"
+	"anymx/edge/control/controltest"
+	"anymx/tests/pop"
+)
+
+// A node that is killed in the middle of its proofs, again and again, leaves
+// nothing of them: nothing is in its spool, and core never sees one.
+func TestKilledWithinProofs(t *testing.T) {
+	t.Parallel()
+	p := pop.Start(t, pop.Options{})
+	for range 5 {
+		var all sync.WaitGroup
+		proven := make(chan struct{}, 1)
+		for range 4 {
+			all.Go(func() {
+				for {
+					if _, err := p.Control().Prove(t.Context()); err != nil {
+						return // it is dead
+					}
+					select {
+					case proven <- struct{}{}:
+					default:
+					}
+				}
+			})
+		}
+		for range 10 {
+			select {
+			case <-proven:
+			case <-time.After(20 * time.Second):
+				t.Fatal("no proof")
+			}
+		}
+		p.Edge().Kill()
+		all.Wait()
+		p.StartEdge()
+		if s := status(t, p); s.Spool.Messages != 0 || s.Spool.Bytes != 0 || s.Queue.Total() != 0 {
+			t.Fatalf("after the kill: spool %+v, queue %+v", s.Spool, s.Queue)
+		}
+	}
+	dial(t, p.SMTP).send("a@b.example", "box@example.net", "after all proofs")
+	p.AwaitEmpty(20 * time.Second)
+	boxes, err := filepath.Glob(filepath.Join(p.Maildirs(), "*", "*", "new", "*"))
+	if err != nil || len(boxes) != 1 || len(arrived(t, p, "box")) != 1 {
+		t.Errorf("core has %q (%v)", boxes, err)
+	}
+	if log := p.Edge().Tail(1000); strings.Contains(log, "proof.invalid") {
+		t.Errorf("the log of mail has a proof:\n%s", log)
+	}
+}
+
+// A drain until the restart is forgotten, by the node and by its speaker, however
+// the node ends; one that stays is not, and both are proven while drained.
+func TestDrainUntilRestart(t *testing.T) {
+	t.Parallel()
+	speaker := &controltest.Speaker{State: controltest.SpeakerStatus()}
+	p := pop.Start(t, pop.Options{SMTP: everywhere(t), Config: announced(t, speaker, "graceful = \"0s\"\nconverge = \"0s\"")})
+	for _, end := range []func(){func() { p.Edge().Stop(15 * time.Second) }, func() { p.Edge().Kill() }} {
+		drain(t, p, control.DrainRequest{Reason: "an update", Until: control.UntilRestart})
+		awaitPhase(t, p, control.Drained)
+		if s := status(t, p); s.Drain.Until != control.UntilRestart || s.Drain.Reason != "an update" || banner(t, p.SMTP) != "421" {
+			t.Errorf("%+v", s.Drain)
+		}
+		if proven, err := p.Control().Prove(t.Context()); err != nil || len(proven.Listeners) != 1 {
+			t.Errorf("%+v, %v", proven, err)
+		}
+		end()
+		p.StartEdge() // waits for its banner
+		awaitPhase(t, p, control.Running)
+		if got := ordered(speaker); strings.Contains(got, "withdrawn kept") {
+			t.Errorf("the speaker keeps %s", got)
+		}
+	}
+	drain(t, p, control.DrainRequest{Until: control.UntilRestart})
+	drain(t, p, control.DrainRequest{Reason: "new disks"})
+	awaitPhase(t, p, control.Drained)
+	if s := status(t, p); s.Drain.Until != "" {
+		t.Errorf("%+v", s.Drain)
+	}
+	p.Edge().Kill()
+	p.LaunchEdge()
+	awaitPhase(t, p, control.Drained)
+	if _, err := os.Stat(filepath.Join(p.Dir, "edge", "drain.json")); err != nil {
+		t.Error(err)
+	}
+	resume(t, p)
+}

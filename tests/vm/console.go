@@ -1,0 +1,271 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Line is one of the serial console, without what moves the cursor or gives colour.
+type Line struct {
+	At   time.Duration // since power-on, when its first octet came
+	Text string
+}
+
+func (l Line) String() string { return fmt.Sprintf("%8.3f  %s", l.At.Seconds(), l.Text) }
+
+// Console is a machine's serial console.
+type Console struct {
+	conn net.Conn
+	on   time.Time // power-on
+	log  *os.File  // every octet, as it came
+	done chan struct{}
+
+	mu      sync.Mutex
+	lines   []Line
+	open    Line // the one that has no end yet
+	begun   bool
+	escape  []byte // an escape sequence that has no end yet
+	cursor  int    // where ExpectLine goes on
+	readers map[chan []byte]bool
+	news    chan struct{} // closed and made anew when there is more
+}
+
+// errSilent is wrapped by the error of a wait for a line that did not come.
+var errSilent = errors.New("no such line on the console")
+
+// newConsole begins to read; what comes is also appended to log, which it closes.
+func newConsole(conn net.Conn, log *os.File, on time.Time) *Console {
+	c := &Console{conn: conn, on: on, log: log, done: make(chan struct{}), readers: make(map[chan []byte]bool), news: make(chan struct{})}
+	go func() {
+		defer close(c.done)
+		defer c.log.Close()
+		b := make([]byte, 4096)
+		for {
+			n, err := conn.Read(b)
+			if n > 0 {
+				c.take(time.Since(c.on), b[:n])
+			}
+			if err != nil {
+				return // QEMU has ended
+			}
+		}
+	}()
+	return c
+}
+
+// take takes in what came.
+func (c *Console) take(at time.Duration, text []byte) {
+	_, _ = c.log.Write(text) // a full disk shows elsewhere
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, octet := range text {
+		c.octet(at, octet)
+	}
+	for r := range c.readers {
+		select {
+		case r <- slices.Clone(text):
+		default: // whoever does not read misses it
+		}
+	}
+	close(c.news)
+	c.news = make(chan struct{})
+}
+
+func (c *Console) octet(at time.Duration, octet byte) {
+	if c.escape != nil {
+		c.escape = append(c.escape, octet)
+		if !ended(c.escape) {
+			return
+		}
+		last, first := octet, c.escape[1]
+		c.escape = nil
+		if first == '[' && strings.IndexByte("HfJ", last) >= 0 {
+			c.end() // what follows is elsewhere on the screen
+		}
+		return
+	}
+	if !c.begun {
+		c.open, c.begun = Line{At: at}, true
+	}
+	switch {
+	case octet == 0x1b:
+		c.escape = []byte{octet}
+	case octet == '\n':
+		c.lines = append(c.lines, c.open)
+		c.begun = false
+	case octet == '\b':
+		if n := len(c.open.Text); n > 0 {
+			c.open.Text = c.open.Text[:n-1]
+		}
+	case octet == '\t' || octet >= ' ' && octet != 0x7f:
+		c.open.Text += string([]byte{octet})
+	}
+}
+
+// end ends the open line, if there is anything on it.
+func (c *Console) end() {
+	if c.begun && strings.TrimSpace(c.open.Text) != "" {
+		c.lines = append(c.lines, c.open)
+	}
+	c.begun = false
+}
+
+// ended says whether an escape sequence (ECMA-48 5.4, 8.3.89) is whole.
+func ended(s []byte) bool {
+	switch {
+	case len(s) < 2:
+		return false
+	case s[1] == '[':
+		return len(s) > 2 && s[len(s)-1] >= 0x40 || len(s) > 64
+	case s[1] == ']': // a title: ends with BEL or ST
+		return s[len(s)-1] == 7 || s[len(s)-1] == '\\' && s[len(s)-2] == 0x1b || len(s) > 512
+	}
+	return s[len(s)-1] >= 0x30
+}
+
+// Lines are all so far. The last one may have no end yet.
+func (c *Console) Lines() []Line {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.all()
+}
+
+func (c *Console) all() []Line {
+	all := c.lines[:len(c.lines):len(c.lines)]
+	if c.begun && c.open.Text != "" {
+		all = append(all, c.open)
+	}
+	return all
+}
+
+// Tail is the last n lines, for people.
+func (c *Console) Tail(n int) string {
+	all := c.Lines()
+	var text strings.Builder
+	for _, l := range all[max(0, len(all)-n):] {
+		fmt.Fprintln(&text, l)
+	}
+	return text.String()
+}
+
+// ExpectLine waits until a line matches, at most limit, and returns it. It begins
+// after the line that the last ExpectLine returned. A line without an end, such as
+// a prompt, matches too. The error has the console's last 100 lines.
+func (c *Console) ExpectLine(ctx context.Context, pattern *regexp.Regexp, limit time.Duration) (Line, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	ended, still := false, false
+	for {
+		line, found, news := c.find(pattern, ended || still)
+		if found {
+			return line, nil
+		}
+		if ended {
+			return Line{}, fmt.Errorf("%w: %q: %w; the console ends:\n%s", errSilent, pattern, errGone, c.Tail(100))
+		}
+		still = false
+		select {
+		case <-news:
+		case <-time.After(quiet):
+			still = true
+		case <-c.done:
+			ended = true // but what came last has not been looked at
+		case <-ctx.Done():
+			return Line{}, fmt.Errorf("%w: %q within %s; the console ends:\n%s", errSilent, pattern, limit, c.Tail(100))
+		}
+	}
+}
+
+// quiet is how long nothing must have come for a line without an end to be taken
+// for all that comes.
+const quiet = 200 * time.Millisecond
+
+// find looks for a line after the cursor, and moves the cursor behind it. The line
+// without an end counts if still is true. When news is closed there is more to
+// look at.
+func (c *Console) find(pattern *regexp.Regexp, still bool) (line Line, found bool, news <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := c.lines
+	if still {
+		all = c.all()
+	}
+	for i := c.cursor; i < len(all); i++ {
+		if pattern.MatchString(all[i].Text) {
+			c.cursor = i + 1
+			return all[i], true, c.news
+		}
+	}
+	return line, false, c.news
+}
+
+// Forget has ExpectLine begin at what comes from now on.
+func (c *Console) Forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cursor = len(c.all())
+}
+
+// Type types keys. See Enter.
+func (c *Console) Type(keys string) error {
+	if err := c.conn.SetWriteDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(c.conn, keys); err != nil {
+		return fmt.Errorf("console: %w", err)
+	}
+	return nil
+}
+
+// Enter types a line and the Enter key.
+func (c *Console) Enter(line string) error { return c.Type(line + "\r") }
+
+// Attach lets somebody else have the console: what comes is written to conn, and
+// what conn sends is typed, until ctx or conn ends, or the machine.
+func (c *Console) Attach(ctx context.Context, conn net.Conn) {
+	feed := make(chan []byte, 4096)
+	c.mu.Lock()
+	c.readers[feed] = true
+	c.mu.Unlock()
+	typed := make(chan struct{})
+	go func() {
+		defer close(typed)
+		b := make([]byte, 256)
+		for {
+			n, err := conn.Read(b)
+			if err != nil || c.Type(string(b[:n])) != nil {
+				return
+			}
+		}
+	}()
+	defer func() {
+		c.mu.Lock()
+		delete(c.readers, feed)
+		c.mu.Unlock()
+		_ = conn.Close()
+		<-typed
+	}()
+	for {
+		select {
+		case text := <-feed:
+			if _, err := conn.Write(text); err != nil {
+				return
+			}
+		case <-typed:
+			return
+		case <-c.done:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}

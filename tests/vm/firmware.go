@@ -1,0 +1,53 @@
+package vm
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+)
+
+// firmware is UEFI as a package brings it: the code, which is only read, and the
+// variables that a machine begins with.
+type firmware struct{ code, vars string }
+
+// firmwares are where Debian, Fedora and Arch put OVMF without Secure Boot.
+var firmwares = []firmware{
+	{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"},
+	{"/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"},
+	{"/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"},
+	{"/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"},
+}
+
+// ErrFirmware is wrapped when there is no UEFI firmware on this machine.
+var ErrFirmware = errors.New("no UEFI firmware for QEMU (package ovmf)")
+
+func findFirmware() (firmware, error) {
+	for _, f := range firmwares {
+		if _, err := os.Stat(f.code); err != nil {
+			continue
+		}
+		if _, err := os.Stat(f.vars); err == nil {
+			return f, nil
+		}
+	}
+	return firmware{}, ErrFirmware
+}
+
+// copyFile copies a small file to a new one.
+func copyFile(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	if err = errors.Join(err, out.Close()); err != nil {
+		return fmt.Errorf("copy of %s: %w", from, err)
+	}
+	return nil
+}
