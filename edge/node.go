@@ -42,8 +42,9 @@ import (
 type Options struct {
 	File   string         // of the config, for reloads
 	Config *config.Config // as it was loaded from File
-	// Listeners are sockets of ingress that somebody opened for us; empty: the
-	// config's addresses are listened on.
+	// Listeners are sockets of ingress that somebody opened for us. Those that
+	// ingress.listen names are taken, others closed; what it names beyond them is
+	// opened.
 	Listeners []net.Listener
 	Stderr    io.Writer      // of mail log lines
 	Log       *slog.Logger   // the node's own log
@@ -158,40 +159,6 @@ func (n *Node) openStore(c *config.Config) error {
 		MailLog: n.maillog, Log: n.log, Metrics: n.metrics,
 	})
 	return err
-}
-
-// listen opens the sockets, ingress last: once it is open, mail comes.
-func (n *Node) listen(c *config.Config) error {
-	var err error
-	if n.socket, err = control.Listen(c.Node.Control); err != nil {
-		return err
-	}
-	if c.Node.Metrics != "" {
-		if n.page, err = program.ListenTCP(context.Background(), c.Node.Metrics); err != nil {
-			return fmt.Errorf("metrics: %w", err)
-		}
-	}
-	n.listeners = n.o.Listeners
-	if len(n.listeners) > 0 {
-		return nil
-	}
-	for _, address := range c.Ingress.Listen {
-		l, err := program.ListenTCP(context.Background(), address)
-		if err != nil {
-			return fmt.Errorf("ingress: %w", err)
-		}
-		n.listeners = append(n.listeners, l)
-	}
-	return nil
-}
-
-// Addresses are those that ingress listens on.
-func (n *Node) Addresses() []net.Addr {
-	var list []net.Addr
-	for _, l := range n.listeners {
-		list = append(list, l.Addr())
-	}
-	return list
 }
 
 // Run serves until ctx ends or a part fails, and returns when everything is

@@ -83,6 +83,9 @@ func openWith(t *testing.T, dir, text string, listeners ...net.Listener) *runnin
 	if err != nil {
 		t.Fatal(err)
 	}
+	if len(listeners) > 0 {
+		c.Ingress.Listen = addresses(listeners)
+	}
 	r := &running{t: t}
 	r.Node, err = Open(Options{
 		File: file, Config: c, Listeners: listeners, Stderr: r, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Level: new(slog.LevelVar),

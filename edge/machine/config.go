@@ -18,7 +18,7 @@ var mailUnits = []string{"anymx-net.service", "anymx-bgp.service", "anymx-edge.s
 func (m *Machine) provision(ctx context.Context) (control.Provisioned, error) {
 	m.provisioning.Lock()
 	defer m.provisioning.Unlock()
-	r, err := provision.Run(ctx, provision.Options{Root: m.System.Root, Credentials: os.Getenv("CREDENTIALS_DIRECTORY")})
+	r, err := provision.Run(ctx, provision.Options{Root: m.System.Root, Credentials: os.Getenv("CREDENTIALS_DIRECTORY"), Reload: func(ctx context.Context) error { return m.systemctl(ctx, "daemon-reload") }})
 	p := control.Provisioned{Source: r.Source, InForce: r.InForce, OK: r.OK(), Text: r.Text()}
 	if err != nil || !r.OK() {
 		return p, err

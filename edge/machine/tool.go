@@ -79,3 +79,10 @@ func (m *Machine) sysupdate(ctx context.Context, o *order, args ...string) error
 func (m *Machine) systemctl(ctx context.Context, args ...string) error {
 	return run(ctx, func(line string) { m.Log.Info("systemctl", "says", line) }, append([]string{m.Systemctl}, args...)...)
 }
+
+// ReloadUnits has systemd read its units again.
+func ReloadUnits(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, downLimit)
+	defer cancel()
+	return run(ctx, func(string) {}, "/usr/bin/systemctl", "daemon-reload")
+}

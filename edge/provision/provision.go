@@ -32,6 +32,8 @@ import (
 	"os/user"
 	"strconv"
 	"time"
+
+	"anymx/edge/config"
 )
 
 // Where things are, below Options.Root.
@@ -61,6 +63,9 @@ type Options struct {
 	Wait time.Duration
 	// Console gets the report, as text for people; nil: nobody.
 	Console io.Writer
+	// Reload has systemd read its units again; nil: nobody is asked. It is called where
+	// ingress.listen is not what anymx-edge.socket has.
+	Reload func(ctx context.Context) error
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 	// Group finds the number of a group; nil asks the system. It is not asked unless
@@ -88,7 +93,9 @@ func Run(ctx context.Context, o Options) (Report, error) {
 
 	switch {
 	case r.OK():
-		err = o.place(&r, found.tree, before)
+		if err = o.place(&r, found.tree, before); err == nil {
+			err = o.listen(ctx, found.tree)
+		}
 	case before.Config:
 		r.InForce, r.Source = true, before.Source
 	default:
@@ -106,6 +113,19 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		return r, fmt.Errorf("provision: %w", err)
 	}
 	return r, nil
+}
+
+// listen has systemd open the addresses that the config names.
+func (o Options) listen(ctx context.Context, t Tree) error {
+	cfg, err := config.Parse(configFile, t.Files[configFile])
+	if err != nil {
+		return err // Check has found no problem in it
+	}
+	changed, err := o.socket(cfg)
+	if err != nil || !changed || o.Reload == nil {
+		return err
+	}
+	return o.Reload(ctx)
 }
 
 func (o Options) withDefaults() Options {

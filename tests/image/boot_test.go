@@ -30,7 +30,7 @@ func TestFromFlashToDrain(t *testing.T) {
 	s.letters("first", 20)
 	s.run("status", `Tunnel +wg-core is up, kernel`)
 	s.run("shield status", `native`)
-	s.run("update --status", first)
+	s.run("update --status", `running +0\.0\.1`)
 
 	s.flood()
 
@@ -41,7 +41,7 @@ func TestFromFlashToDrain(t *testing.T) {
 	// It stays drained over a reboot, and comes back when it is told to.
 	s.enter("reboot --yes")
 	s.see(`Type help for`, bootLimit)
-	s.run("status", `Phase +drained`)
+	s.until("status", `Phase +drained`, time.Minute)
 	s.outOfService(time.Second)
 	s.run("resume", `.`)
 	s.inService()

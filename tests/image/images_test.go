@@ -107,3 +107,5 @@ func (i *images) remove() {
 // disk is the file of a version's image, bundle of its update.
 func disk(dir, version string) string   { return filepath.Join(dir, "anymx_"+version+".raw") }
 func bundle(dir, version string) string { return filepath.Join(dir, "anymx_"+version+"_amd64.update") }
+
+func base(name string) string { return filepath.Base(name) }

@@ -20,7 +20,8 @@ import (
 
 // Limits. The guest's processors are translated, on a machine that may be busy.
 const (
-	bootLimit    = 5 * time.Minute
+	bootLimit    = 6 * time.Minute
+	updateLimit  = 15 * time.Minute // with the way of the bundle through the tunnel, and a boot
 	commandLimit = time.Minute
 )
 
@@ -142,6 +143,20 @@ func (s *site) run(command, pattern string) vm.Line {
 	s.t.Helper()
 	s.enter(command)
 	return s.see(pattern, commandLimit)
+}
+
+// until types a command, again and again, until a line of its answer is there.
+func (s *site) until(command, pattern string, limit time.Duration) {
+	s.t.Helper()
+	want := regexp.MustCompile(pattern)
+	must(s.t, lab.Poll(s.t.Context(), limit, func(ctx context.Context) error {
+		s.Machine.Console.Forget()
+		if err := s.Machine.Console.Enter(command); err != nil {
+			return err
+		}
+		_, err := s.Machine.Console.ExpectLine(ctx, want, 3*time.Second)
+		return err
+	}))
 }
 
 // serve serves a directory on core, over the tunnel, and returns its URL.

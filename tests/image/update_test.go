@@ -2,7 +2,6 @@ package image
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,7 +24,7 @@ func TestUpdates(t *testing.T) {
 		s.t = t
 		forged := s.serve(forge(t, bundle(s.dir, second)))
 		s.run("update --yes "+forged+"/forged.update", `signature|signed`)
-		s.run("update --status", `Running +`+first)
+		s.run("update --status", `running +`+regexp.QuoteMeta(first))
 		s.letters("unsigned", 10)
 	})
 	t.Run("good", func(t *testing.T) {
@@ -33,9 +32,9 @@ func TestUpdates(t *testing.T) {
 		load := s.lab.Send(t.Context(), lab.Load{Sessions: 4, Each: 10, Recipient: "good", Pause: 50 * time.Millisecond})
 		began := time.Now()
 		s.update(url, second)
-		s.outOfService(3 * time.Minute)
+		s.outOfService(updateLimit)
 		t.Logf("%.0f s until the routes are withdrawn", time.Since(began).Seconds())
-		s.see(`anymx `+second+`,`, bootLimit)
+		s.see(`anymx `+second+`,`, updateLimit)
 		s.inService()
 		t.Logf("%.0f s until the new version is in service", time.Since(began).Seconds())
 		s.proven(second)
@@ -54,7 +53,7 @@ func TestUpdates(t *testing.T) {
 	t.Run("again", func(t *testing.T) {
 		s.t = t
 		s.update(url, second)
-		s.see(`anymx `+second+`,`, bootLimit)
+		s.see(`anymx `+second+`,`, updateLimit)
 		s.inService()
 		s.proven(second)
 	})
@@ -74,12 +73,12 @@ func TestUpdates(t *testing.T) {
 		s.t = t
 		began := time.Now()
 		s.update(url, broken)
-		s.see(`anymx `+broken+`,`, bootLimit)
+		s.see(`anymx `+broken+`,`, updateLimit)
 		// Three tries, each until it is plain that it fails or the deadline ends it.
 		s.see(`anymx `+first+`,`, 20*time.Minute)
 		s.inService()
 		t.Logf("%.0f s until the version before is back in service", time.Since(began).Seconds())
-		s.run("update --status", `Running +`+first)
+		s.run("update --status", `running +`+regexp.QuoteMeta(first))
 		s.letters("survived", 10)
 	})
 }
@@ -93,11 +92,7 @@ func (s *site) update(url, version string) {
 // proven waits until the running version is.
 func (s *site) proven(version string) {
 	s.t.Helper()
-	must(s.t, lab.Poll(s.t.Context(), 5*time.Minute, func(context.Context) error {
-		s.enter("update --status")
-		_, err := s.Machine.Console.ExpectLine(s.t.Context(), regexp.MustCompile(regexp.QuoteMeta(version)+`.*proven`), 10*time.Second)
-		return err
-	}))
+	s.until("update --status", regexp.QuoteMeta(version)+`.*proven`, 5*time.Minute)
 }
 
 // corrupt writes over the used part of a partition, here and there.

@@ -113,6 +113,9 @@ func (r *Rack) machine() (o vm.Options, err error) {
 // Reconfigure changes what the machine gets with its next start.
 func (r *Rack) Reconfigure(config map[string]string) { r.options.Config = config }
 
+// Plug changes what is in the machine's USB sockets when it is started next.
+func (r *Rack) Plug(sticks ...vm.Disk) { r.options.Machine.Sticks = sticks }
+
 // On switches the power on. A machine that runs is an error.
 func (r *Rack) On(ctx context.Context) error {
 	if r.Machine != nil && r.Machine.Running() {

@@ -1,0 +1,98 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"anymx/edge/config"
+	"anymx/edge/control"
+	"anymx/edge/program"
+)
+
+// listen opens the sockets, ingress last: once it is open, mail comes.
+func (n *Node) listen(c *config.Config) error {
+	n.listeners = n.o.Listeners // so that they are closed if anything fails
+	var err error
+	if n.socket, err = control.Listen(c.Node.Control); err != nil {
+		return err
+	}
+	if c.Node.Metrics != "" {
+		if n.page, err = program.ListenTCP(context.Background(), c.Node.Metrics); err != nil {
+			return fmt.Errorf("metrics: %w", err)
+		}
+	}
+	passed, missing, spare := share(n.o.Listeners, c.Ingress.Listen)
+	n.listeners = passed
+	for _, l := range spare {
+		n.log.Warn("a socket that was passed in is closed: ingress.listen does not name it", "address", l.Addr().String())
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			return fmt.Errorf("ingress: %w", err)
+		}
+	}
+	for _, address := range missing {
+		l, err := program.ListenTCP(context.Background(), address)
+		if err != nil {
+			return fmt.Errorf("ingress: %w", err)
+		}
+		n.listeners = append(n.listeners, l)
+	}
+	return nil
+}
+
+// share divides the sockets that systemd opened by what the config wants to listen
+// on: passed are those it names, missing the addresses that are left to open, and
+// spare the sockets that it does not name. So the config decides, whatever a unit
+// says.
+func share(sockets []net.Listener, want []string) (passed []net.Listener, missing []string, spare []net.Listener) {
+	used := make(map[net.Listener]bool, len(sockets))
+	for _, address := range want {
+		at := slices.IndexFunc(sockets, func(l net.Listener) bool { return !used[l] && named(address, l.Addr()) })
+		if at < 0 {
+			missing = append(missing, address)
+			continue
+		}
+		used[sockets[at]] = true
+		passed = append(passed, sockets[at])
+	}
+	for _, l := range sockets {
+		if !used[l] {
+			spare = append(spare, l)
+		}
+	}
+	return passed, missing, spare
+}
+
+// named says whether an address of ingress.listen means the socket at the other.
+// Port 0 means any.
+func named(want string, at net.Addr) bool {
+	a, ok := endpoint(want)
+	b, is := endpoint(at.String())
+	return ok && is && a.Addr() == b.Addr() && (a.Port() == b.Port() || a.Port() == 0)
+}
+
+// endpoint reads an address so that it can be compared: ":25" is "[::]:25", as the
+// kernel calls it. It is false for what is no address and port.
+func endpoint(text string) (netip.AddrPort, bool) {
+	host, port, err := net.SplitHostPort(text)
+	if err != nil {
+		return netip.AddrPort{}, false
+	}
+	if host == "" {
+		host = "::"
+	}
+	a, err := netip.ParseAddrPort(net.JoinHostPort(host, port))
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), err == nil
+}
+
+// Addresses are those that ingress listens on.
+func (n *Node) Addresses() []net.Addr {
+	var list []net.Addr
+	for _, l := range n.listeners {
+		list = append(list, l.Addr())
+	}
+	return list
+}

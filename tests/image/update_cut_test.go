@@ -1,0 +1,83 @@
+package image
+
+import (
+	"math/rand/v2"
+	"regexp"
+	"testing"
+	"time"
+
+	"anymx/tests/lab"
+)
+
+// The power goes at some moment of an update: while the bundle comes, while the slot
+// is written, between the partitions and the boot entry, at the reboot. Each time the
+// machine boots, one of the two versions or the other, and no mail is lost.
+func TestPowerCutDuringUpdate(t *testing.T) {
+	s := place(t, "", nil)
+	s.on()
+	url := s.serve(s.dir)
+	runs, other := first, second
+	var ledgers []lab.Ledger
+	for _, moment := range []struct {
+		after  string // a line of the console
+		within time.Duration
+	}{
+		{`receive .* [2-9]\d%`, 5 * time.Second},
+		{`has come whole`, 3 * time.Second},
+		{`Importing .*root\.raw`, 5 * time.Second},
+		{`Importing .*\.efi`, 3 * time.Second},
+	} {
+		load := s.lab.Send(t.Context(), lab.Load{Sessions: 4, Each: 10, Recipient: "update", Pause: 50 * time.Millisecond})
+		s.enter("update --yes --allow-older --stage-only " + url + "/" + base(bundle(s.dir, other)))
+		s.see(moment.after, 5*time.Minute)
+		time.Sleep(rand.N(moment.within))
+		seed := rand.Uint64()
+		said := s.lastWord()
+		lost, err := s.Cut(seed)
+		must(t, err)
+		ledger, err := load.Stop()
+		must(t, err)
+		ledgers = append(ledgers, ledger)
+		s.outOfService(time.Minute)
+		s.on()
+		if s.shows(`running +` + regexp.QuoteMeta(other) + `, `) {
+			runs, other = other, runs
+		}
+		t.Logf("cut at %q, seed %d: %s; it came back with %s", said, seed, lost, runs)
+	}
+	for _, ledger := range ledgers {
+		s.settled(ledger, "update")
+	}
+	// And it still updates.
+	s.enter("update --yes --allow-older " + url + "/" + base(bundle(s.dir, other)))
+	s.see(`anymx `+other+`,`, updateLimit)
+	s.inService()
+	s.proven(other)
+}
+
+// shows says whether the status of the machine has a line; it has one for each
+// slot in any case.
+func (s *site) shows(pattern string) bool {
+	s.t.Helper()
+	s.until("update --status", `running +0\.0\.\d, `, time.Minute)
+	lines := s.Machine.Console.Lines()
+	for _, l := range lines[max(0, len(lines)-12):] {
+		if regexp.MustCompile(pattern).MatchString(l.Text) {
+			return true
+		}
+	}
+	return false
+}
+
+// lastWord is the last line of the console that has letters.
+func (s *site) lastWord() string {
+	lines := s.Machine.Console.Lines()
+	for i := len(lines) - 1; i >= 0; i-- {
+		if letters.MatchString(lines[i].Text) {
+			return lines[i].Text
+		}
+	}
+	return ""
+}
+
+var letters = regexp.MustCompile(`[a-z]{3}`)
