@@ -112,6 +112,7 @@ type Machine struct {
 	started time.Time
 	users   map[int]bool // that may give orders
 	results results
+	givesUp bool // a version that fails for sure is not waited for
 
 	provisioning sync.Mutex // one at a time
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strconv"
 	"time"
 
 	"anymx/edge/control"
@@ -15,6 +16,7 @@ const (
 	proofLimit    = 45 * time.Second // of one message through all of the node
 	leastPatience = 30 * time.Second // of a proof that begins late
 	latePause     = time.Minute      // between two attempts that nobody waits for
+	mostRestarts  = 5                // of the mail program, until nothing more is expected of it
 )
 
 // ErrNotProven is wrapped by the error of Prove for a version that did not prove
@@ -34,6 +36,7 @@ func Prove(ctx context.Context, o Options) error {
 	}
 	patience, cancel := context.WithTimeout(ctx, max(m.Deadline-m.sinceBoot(), min(leastPatience, m.Deadline)))
 	defer cancel()
+	m.givesUp = true
 	lacks, err := m.proveUntil(patience, m.Retry)
 	switch {
 	case err != nil:
@@ -73,12 +76,30 @@ func (m *Machine) proveUntil(ctx context.Context, pause time.Duration) (lacks st
 			m.Log.Info("waiting for the proof of this version", "lacks", lacks)
 			said = lacks
 		}
+		if why := m.hopeless(ctx); why != "" {
+			return why, nil
+		}
 		select {
 		case <-ctx.Done():
 			return said, nil
 		case <-time.After(pause):
 		}
 	}
+}
+
+// hopeless says why there is nothing to wait for: the mail program ends again and
+// again. "" if there is, or if nobody would give up.
+func (m *Machine) hopeless(ctx context.Context) string {
+	if !m.givesUp {
+		return ""
+	}
+	restarts := 0
+	err := run(ctx, func(line string) { restarts, _ = strconv.Atoi(line) },
+		m.Systemctl, "show", "--property=NRestarts", "--value", "anymx-edge.service")
+	if err != nil || restarts < mostRestarts {
+		return "" // the deadline is there in any case
+	}
+	return fmt.Sprintf("anymx-edge was started %d times, and ended each time", restarts+1)
 }
 
 // settleIf is settle, if done.

@@ -108,6 +108,15 @@ func TestNoProof(t *testing.T) {
 	w.fails("There is no other version to go back to, so the machine stays up", false)
 }
 
+// Nobody waits for a mail program that ends again and again.
+func TestHopelessVersion(t *testing.T) {
+	w := updated(t)
+	w.edge.lack(errors.New("no listener answers"))
+	w.options.Deadline = time.Hour
+	w.put("/restarts", "5\n")
+	w.fails("anymx-edge was started 6 times, and ended each time", true)
+}
+
 // A node whose config is missing, or is not valid, after the update fails too. One
 // that had none before is left in peace.
 func TestProofWithoutConfig(t *testing.T) {

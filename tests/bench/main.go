@@ -80,6 +80,7 @@ type options struct {
 	out      string         // Markdown file whose marked section is replaced; "" means none
 	json     string         // file for all figures of all rounds; "" means none
 	list     bool           // only list the jobs
+	image    string         // the appliance's image for the job boot; "" means the newest in bin/image
 	keep     bool           // leave the run's folder with logs and configurations behind
 }
 
@@ -95,6 +96,7 @@ func benchCommand(args []string, stdout, stderr io.Writer) error {
 		}
 		fmt.Fprintln(stdout, routesJob)
 		fmt.Fprintln(stdout, shieldJob)
+		fmt.Fprintln(stdout, bootJob)
 		return nil
 	}
 	if err := raiseFileLimit(); err != nil {
@@ -122,6 +124,7 @@ func benchCommand(args []string, stdout, stderr io.Writer) error {
 	}{
 		{routesJob, routesBegin, routesEnd, runRoutes},
 		{shieldJob, shieldBegin, shieldEnd, runShield},
+		{bootJob, bootBegin, bootEnd, runBoot},
 	} {
 		if !opts.runs(own.job) {
 			continue
@@ -170,6 +173,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	fs.BoolVar(&opts.pipeline, "pipeline", true, "send MAIL, RCPT and DATA in one write")
 	fs.StringVar(&opts.out, "out", "", "Markdown `file` to write (default docs/benchmarks.md for a full run)")
 	fs.StringVar(&opts.json, "json", "", "`file` for the figures of every round")
+	fs.StringVar(&opts.image, "image", "", "image of the appliance that is booted (default the newest in bin/image)")
 	fs.BoolVar(&opts.keep, "keep", false, "keep the run's folder with its logs")
 	fs.BoolVar(&opts.list, "list", false, "list the names of the jobs and exit")
 	if err := fs.Parse(args); err != nil {

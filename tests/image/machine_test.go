@@ -63,7 +63,9 @@ func place(t *testing.T, image string, change func(*rack.Options, *lab.Lab)) *si
 	if theLab.err != nil {
 		t.Fatal(theLab.err)
 	}
-	o := rack.Options{Image: image, Dir: t.TempDir(), Machine: vm.Options{Watchdog: true, Markers: markers}}.Beside(theLab.up, "\n[shield]\ninterfaces = [\""+uplink+"\"]\n")
+	qemu, err := filepath.Abs("../../image/qemu")
+	must(t, err)
+	o := rack.Options{Image: image, Dir: t.TempDir(), Machine: vm.Options{Watchdog: true, Markers: markers, QEMU: qemu}}.Beside(theLab.up, "\n[shield]\ninterfaces = [\""+uplink+"\"]\n")
 	if o.Image == "" {
 		o.Image = disk(dir, first)
 	}

@@ -1,29 +1,23 @@
 // Package image boots the appliance in QEMU, beside a real router and a real core,
 // and does to it what its operators and its bad days do.
 //
-// What happens to the data: the images are built once (images.go); each test has a
-// machine with a disk of its own in the lab (machine.go), in the place of PoP a; commands
-// are typed at the machine's console, and what came of them is looked for at the far
-// side: in r1's table, in core's mailbox, at the client.
+// What happens to the data: the images are built once (images_test.go); each test
+// has a machine with a disk of its own in the lab (machine_test.go), in the place of
+// PoP a; commands are typed at the machine's console, and what came of them is looked
+// for at the far side: in r1's table, in core's mailbox, at the client.
 package image
 
 import (
 	"context"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"testing"
-
-	"anymx/tests/lab"
 )
 
 func TestMain(m *testing.M) {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := m.Run()
-	stop()
 	if theLab.up != nil {
-		if err := theLab.up.Down(context.WithoutCancel(ctx)); err != nil {
+		if err := theLab.up.Down(context.Background()); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}
@@ -31,5 +25,3 @@ func TestMain(m *testing.M) {
 	theImages.remove()
 	os.Exit(code)
 }
-
-var _ = lab.Service4

@@ -47,6 +47,9 @@ type Options struct {
 	Credentials map[string][]byte
 	// Watchdog is an i6300esb, which resets the machine.
 	Watchdog bool
+	// Balloon is a virtio-balloon, by which the guest tells how much of its memory
+	// is in use: see Machine.Memory.
+	Balloon bool
 	// Vars is a file with UEFI variables to begin with, such as Machine.Vars of an
 	// earlier start; it is copied. "": as they come from the factory.
 	Vars string
@@ -89,6 +92,9 @@ func (o Options) hardware() []string {
 	}
 	if o.Watchdog {
 		args = append(args, "-device", "i6300esb", "-action", "watchdog=reset")
+	}
+	if o.Balloon { // last: it must not change the names of the other devices
+		args = append(args, "-device", "virtio-balloon-pci,id="+balloon)
 	}
 	return args
 }

@@ -12,13 +12,13 @@ import (
 
 func TestArguments(t *testing.T) {
 	o := Options{
-		Accel: KVM, CPUs: 4, Memory: 2048, Disk: Disk{NBD: "/a,b/s"}, Sticks: []Disk{{File: "/stick", ReadOnly: true}}, Watchdog: true,
+		Accel: KVM, CPUs: 4, Memory: 2048, Disk: Disk{NBD: "/a,b/s"}, Sticks: []Disk{{File: "/stick", ReadOnly: true}}, Watchdog: true, Balloon: true,
 		NIC: NIC{User: map[string]int{"127.0.0.1:2525": 25}, Services: map[string]string{"10.0.2.100:2525": "pipe a,b"}},
 	}
 	all := strings.Join(append(o.hardware(), o.backends(firmware{code: "/code"}, "/vars", []string{"/c0", "/c1"})...), " ")
 	for _, want := range []string{
 		"-accel kvm -cpu host -smp 4 -m 2048", "driver=nbd,server.type=unix,server.path=/a,,b/s,", "cache=writeback", "virtio-blk-pci,drive=disk,write-cache=on",
-		"-device usb-storage,bus=usb.0,drive=stick0", "file=/stick,readonly=on", "-device i6300esb", "readonly=on,file=/code", "unit=1,file=/vars",
+		"-device usb-storage,bus=usb.0,drive=stick0", "file=/stick,readonly=on", "-device i6300esb", "-device virtio-balloon-pci,id=balloon", "readonly=on,file=/code", "unit=1,file=/vars",
 		"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:2525-:25,guestfwd=tcp:10.0.2.100:2525-cmd:pipe a,,b", "-smbios type=11,path=/c0 -smbios type=11,path=/c1",
 	} {
 		if !strings.Contains(all, want) {

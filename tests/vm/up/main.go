@@ -25,6 +25,7 @@ import (
 // options are the command line's.
 type options struct {
 	image, bin, state string
+	qemu              string
 	memory, cpus      int
 	fresh             bool
 }
@@ -51,6 +52,7 @@ func main() {
 	flag.StringVar(&o.image, "image", "", "`file` with the image of the disk")
 	flag.StringVar(&o.bin, "bin", home, "`directory` of the programs of core and PoP b")
 	flag.StringVar(&o.state, "state", filepath.Join(home, "image", ".qemu"), "`directory` for the disk and what is saved")
+	flag.StringVar(&o.qemu, "qemu", qemuOf(home), "QEMU's `program`")
 	flag.IntVar(&o.memory, "memory", 1024, "the machine's, in `MiB`")
 	flag.IntVar(&o.cpus, "cpus", 2, "`number` of the machine's processors")
 	flag.BoolVar(&o.fresh, "fresh", false, "boot, also if there is a saved machine")
@@ -69,6 +71,16 @@ func main() {
 		fmt.Fprintln(os.Stderr, "qemu:", err)
 		os.Exit(1)
 	}
+}
+
+// qemuOf is image/qemu of the tree that the programs were built from; "" where they
+// lie elsewhere: what the machine has is taken then.
+func qemuOf(home string) string {
+	name := filepath.Join(filepath.Dir(home), "image", "qemu")
+	if _, err := os.Stat(name); err != nil {
+		return ""
+	}
+	return name
 }
 
 func do(ctx context.Context, o options) error {

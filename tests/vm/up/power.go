@@ -32,7 +32,7 @@ const bootLimit = 6 * time.Minute
 func (p *power) options() (rack.Options, error) {
 	o := rack.Options{
 		Image: p.o.image, Dir: p.o.file("machine"), Config: p.place.files(), NIC: p.place.nic,
-		Machine: vm.Options{Memory: p.o.memory, CPUs: p.o.cpus, Watchdog: true, Enter: p.place.enter},
+		Machine: vm.Options{Memory: p.o.memory, CPUs: p.o.cpus, Watchdog: true, Enter: p.place.enter, QEMU: p.o.qemu},
 	}
 	return o, errors.Join(p.off(), os.RemoveAll(o.Dir), os.Mkdir(o.Dir, 0o700))
 }
