@@ -8,6 +8,7 @@ import (
 	"iter"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -145,15 +146,21 @@ func (o *ordering) open(name string) (io.ReadCloser, int64, error) {
 	return f, info.Size(), nil
 }
 
+// redraw is how often a step's progress is drawn: a serial console is slow.
+const redraw = 500 * time.Millisecond
+
 // follow shows how far an order is until it has ended.
 func (o *ordering) follow(ctx context.Context, steps iter.Seq2[control.MachineProgress, error]) error {
 	var said []control.MachineProgress
+	var shown time.Time
 	d := o.display()
+	_, _, drawn := o.screen()
 	for p, err := range steps {
 		if err != nil {
 			d.clear()
 			return o.failed(ctx, said, err)
 		}
+		same := len(said) > 0 && said[len(said)-1].Step == p.Step && p.Done < p.Total
 		said = append(forget(said), p)
 		if o.json {
 			if err := o.jsonLine(p); err != nil {
@@ -162,7 +169,10 @@ func (o *ordering) follow(ctx context.Context, steps iter.Seq2[control.MachinePr
 			continue
 		}
 		if !p.Ended {
-			d.show(control.MachineReport(said))
+			if !drawn || !same || time.Since(shown) >= redraw {
+				d.show(control.MachineReport(said))
+				shown = time.Now()
+			}
 			continue
 		}
 		d.clear()

@@ -132,6 +132,12 @@ func (r *Report) advice() string {
   into the image before flashing: anymx image config FOLDER IMAGE.
 `
 	}
+	if strings.HasPrefix(r.Taken, "credential ") {
+		return `  Correct it where it comes from: a credential goes before everything else. Then reboot
+  the node. On any machine, anymx image config FOLDER --dry-run checks a whole folder
+  before that.
+`
+	}
 	text := `  Correct it, and hand it over again: the way it came, or on a USB stick labelled
   ANYMX, which goes before the ESP. Then reboot the node. On any machine,
   anymx image config FOLDER --dry-run checks a whole folder before that.

@@ -34,6 +34,15 @@ type Accelerated struct {
 // A probe takes at most this long.
 const probeLimit = 8 * time.Second
 
+// patience is how long the firmware may take to say something. A processor that
+// works is quick; a translated one has to share this machine.
+func (a Accel) patience() time.Duration {
+	if a == TCG {
+		return 10 * probeLimit
+	}
+	return probeLimit
+}
+
 var accelerated struct {
 	sync.Mutex
 	known  bool
@@ -73,7 +82,7 @@ func probe(ctx context.Context, a Accel) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	ctx, cancel := context.WithTimeout(ctx, probeLimit)
+	ctx, cancel := context.WithTimeout(ctx, a.patience())
 	defer cancel()
 	m, err := Start(ctx, Options{Dir: dir, Accel: a, Memory: 256, CPUs: 1})
 	if err != nil {
@@ -104,7 +113,7 @@ func probe(ctx context.Context, a Accel) error {
 		case <-m.Done():
 			return fmt.Errorf("%w%s", errGone, m.complaint())
 		case <-ctx.Done():
-			return fmt.Errorf("the firmware says nothing within %s", probeLimit)
+			return fmt.Errorf("the firmware says nothing within %s", a.patience())
 		}
 	}
 }

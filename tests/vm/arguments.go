@@ -66,12 +66,16 @@ type Options struct {
 
 func (o Options) qemu() string { return cmp.Or(o.QEMU, "qemu-system-x86_64") }
 
+// machineUUID is in the firmware, as a server has one. The guest's systemd takes it
+// for its identity, by which it finds its journal again at the next boot.
+const machineUUID = "6f2d9a51-4a5c-4c0e-9a53-0d5e25250001"
+
 // hardware are the arguments that the guest sees, in their order: they must be the
 // same for a machine that is resumed. Credentials are seen at boot only.
 func (o Options) hardware() []string {
 	cpu := map[Accel]string{KVM: "host", TCG: "max"}[o.Accel]
 	args := []string{
-		"-nodefaults", "-no-user-config", "-machine", "q35,smbios-entry-point-type=64", "-accel", accelArgument(o.Accel), "-cpu", cpu,
+		"-nodefaults", "-no-user-config", "-machine", "q35,smbios-entry-point-type=64", "-uuid", machineUUID, "-accel", accelArgument(o.Accel), "-cpu", cpu,
 		"-smp", fmt.Sprint(cmp.Or(o.CPUs, 2)), "-m", fmt.Sprint(cmp.Or(o.Memory, 1024)),
 		"-display", "none", "-vga", "none", "-rtc", "base=utc",
 		"-device", "virtio-rng-pci",
