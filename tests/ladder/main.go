@@ -33,6 +33,7 @@ type options struct {
 	fuzzTime  time.Duration  // for each fuzz target; 0: seeds only
 	onlyFuzz  bool           // leave the tests out
 	timeout   time.Duration  // for the tests of one package
+	run       string         // of go test; "": all
 	allowSkip *regexp.Regexp // "package TestName" that may skip under CI; nil: none
 	out       io.Writer
 }
@@ -64,6 +65,7 @@ func parse(args []string, env func(string) string) (options, error) {
 	f := flag.NewFlagSet("ladder", flag.ContinueOnError)
 	f.BoolVar(&o.onlyFuzz, "only-fuzz", false, "run the fuzz targets only")
 	f.DurationVar(&o.timeout, "timeout", 20*time.Minute, "limit for the tests of one package")
+	f.StringVar(&o.run, "run", "", "regular expression: run only tests whose name matches, as go test -run does")
 	f.StringVar(&allow, "allow-skip", "", "regular expression on \"package TestName\": may skip under CI=true")
 	if err := f.Parse(args); err != nil {
 		return o, err

@@ -31,7 +31,7 @@ type testPackage struct {
 // build programs and drive them from outside, where it would see nothing and
 // cost several times the time.
 var plain = []string{
-	"tests/anycast", "tests/bench", "tests/image", "tests/interop", "tests/lab", "tests/ladder", "tests/node", "tests/rules", "tests/run", "tests/soak",
+	"tests/anycast", "tests/bench", "tests/image", "tests/interop", "tests/lab", "tests/ladder", "tests/node", "tests/rules", "tests/run", "tests/soak", "tests/vm",
 }
 
 // apart are the rooms whose tests run only where they are asked for by name:
@@ -118,6 +118,9 @@ func runTests(ctx context.Context, o options, packages []testPackage, tally *Tal
 		args := append([]string{"test", "-json", "-timeout", o.timeout.String()}, group.flags...)
 		if o.ci {
 			args = append(args, "-count=1")
+		}
+		if o.run != "" {
+			args = append(args, "-run", o.run)
 		}
 		n := len(args)
 		for _, p := range packages {
