@@ -110,7 +110,7 @@ func (p Program) wanted(file string, stdout, stderr io.Writer) int {
 		return notLoaded
 	}
 	if _, err := config.Load(file, p.Sections...); err != nil {
-		fmt.Fprintf(stdout, "%s is not wanted: %s\n", p.Name, err)
+		fmt.Fprintf(stdout, "%s is not wanted\n", p.Name)
 		return 1
 	}
 	return 0

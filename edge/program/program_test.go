@@ -44,7 +44,7 @@ func TestMain_exitCodes(t *testing.T) {
 		"its own code":    {args: []string{"-config", file}, run: Code(3), code: 3},
 		"version":         {args: []string{"-version"}, stdout: Version() + "\n"},
 		"wanted":          {args: []string{"-wanted", "-config", file}},
-		"not wanted":      {args: []string{"-wanted", "-config", write(t, "[node]\nname = \"a\"\nhostname = \"a.b\"\n")}, code: 1, stdout: "anymx-x is not wanted: "},
+		"not wanted":      {args: []string{"-wanted", "-config", write(t, "[node]\nname = \"a\"\nhostname = \"a.b\"\n")}, code: 1, stdout: "anymx-x is not wanted\n"},
 		"wanted, bad":     {args: []string{"-wanted", "-config", write(t, good+"levle = 1\n")}, code: 255, stderr: "anymx.toml:8"},
 		"unknown flag":    {args: []string{"-x"}, code: 2, stderr: "flag provided but not defined: -x"},
 		"no flag":         {args: []string{"x"}, code: 2, stderr: `anymx-x: "x" is not a flag`},
