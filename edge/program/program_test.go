@@ -43,9 +43,6 @@ func TestMain_exitCodes(t *testing.T) {
 		"failed":          {args: []string{"-config", file}, run: failed, code: 1, stderr: "anymx-x: the disk is gone\n"},
 		"its own code":    {args: []string{"-config", file}, run: Code(3), code: 3},
 		"version":         {args: []string{"-version"}, stdout: Version() + "\n"},
-		"wanted":          {args: []string{"-wanted", "-config", file}},
-		"not wanted":      {args: []string{"-wanted", "-config", write(t, "[node]\nname = \"a\"\nhostname = \"a.b\"\n")}, code: 1, stdout: "anymx-x is not wanted\n"},
-		"wanted, bad":     {args: []string{"-wanted", "-config", write(t, good+"levle = 1\n")}, code: 255, stderr: "anymx.toml:8"},
 		"unknown flag":    {args: []string{"-x"}, code: 2, stderr: "flag provided but not defined: -x"},
 		"no flag":         {args: []string{"x"}, code: 2, stderr: `anymx-x: "x" is not a flag`},
 		"help":            {args: []string{"-h"}, stderr: "It does nothing.\n\nUsage: anymx-x [-config FILE]"},
@@ -65,6 +62,28 @@ func TestMain_exitCodes(t *testing.T) {
 			}
 			if !strings.Contains(stderr.String(), test.stderr) || test.stderr == "" && stderr.Len() > 0 {
 				t.Errorf("standard error %q, want %q in it", stderr.String(), test.stderr)
+			}
+		})
+	}
+}
+
+func TestWanted(t *testing.T) {
+	file := write(t, good)
+	for name, test := range map[string]struct {
+		file, section  string
+		code           int
+		stdout, stderr string
+	}{
+		"wanted":     {file: file, section: "core"},
+		"not wanted": {file: file, section: "bgp", code: 1, stdout: "anymx-x is not wanted\n"},
+		"bad config": {file: write(t, good+"levle = 1\n"), section: "bgp", code: 255, stderr: "anymx.toml:8"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := Program{Name: "anymx-x", Sections: []string{test.section}}
+			var stdout, stderr strings.Builder
+			code := p.main([]string{"-wanted", "-config", test.file}, &stdout, &stderr)
+			if code != test.code || stdout.String() != test.stdout || !strings.Contains(stderr.String(), test.stderr) {
+				t.Errorf("exit code %d, %q, %q", code, stdout.String(), stderr.String())
 			}
 		})
 	}
