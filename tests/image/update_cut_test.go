@@ -24,7 +24,7 @@ func TestPowerCutDuringUpdate(t *testing.T) {
 	}{
 		{`receive .* [2-9]\d%`, 5 * time.Second},
 		{`has come whole`, 3 * time.Second},
-		{`Importing .*root\.raw`, 5 * time.Second},
+		{`Successfully acquired`, 5 * time.Second}, // the hash tree: the root comes next
 		{`Importing .*\.efi`, 3 * time.Second},
 	} {
 		load := s.lab.Send(t.Context(), lab.Load{Sessions: 4, Each: 10, Recipient: "update", Pause: 50 * time.Millisecond})
