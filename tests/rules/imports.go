@@ -49,7 +49,7 @@ var order = map[string][]string{
 	"edge/queue":         {"edge/mail", "edge/maillog", "edge/spool"},
 	"edge/rules":         {"edge/mail"},
 	"edge/secret":        {},
-	"edge/slot":          {},
+	"edge/slot":          {"edge/diskimage"},
 	"edge/smtpc":         {"edge/mail", "edge/spool"},
 	"edge/smtpd":         {"edge/mail", "edge/maillog", "edge/policy", "edge/queue", "edge/spool", "edge/wire"},
 	"edge/spool":         {"edge/mail"},
