@@ -59,7 +59,6 @@ func (p Program) main(args []string, stdout, stderr io.Writer) int {
 	flags.SetOutput(stderr)
 	file := flags.String("config", "/etc/anymx/anymx.toml", "the node's config `file`")
 	version := flags.Bool("version", false, "print the version and exit")
-	wanted := flags.Bool("wanted", false, "exit with 0 if the config has a part for this program, with 1 if it has not")
 	if p.Flags != nil {
 		p.Flags(flags)
 	}
@@ -76,9 +75,6 @@ func (p Program) main(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "%s: %q is not a flag\n\n", p.Name, flags.Arg(0))
 		flags.Usage()
 		return 2
-	}
-	if *wanted {
-		return p.wanted(*file, stdout, stderr)
 	}
 	err := p.start(*file, stderr)
 	var code Code
@@ -97,23 +93,6 @@ func (p Program) usage(flags *flag.FlagSet) {
 	fmt.Fprintf(w, "%s\n\nUsage: %s [-config FILE]\n\n", p.Does, p.Name)
 	flags.PrintDefaults()
 	fmt.Fprintf(w, "\n%s", p.Help)
-}
-
-// notLoaded is the exit code of -wanted for a config that can't be read. systemd
-// takes 1 to 254 of an ExecCondition= for "not wanted", and 255 for a failure.
-const notLoaded = 255
-
-// wanted is what -wanted does.
-func (p Program) wanted(file string, stdout, stderr io.Writer) int {
-	if _, err := config.Load(file); err != nil {
-		fmt.Fprintf(stderr, "%s: %s\n", p.Name, err)
-		return notLoaded
-	}
-	if _, err := config.Load(file, p.Sections...); err != nil {
-		fmt.Fprintf(stdout, "%s is not wanted\n", p.Name)
-		return 1
-	}
-	return 0
 }
 
 // start loads the config and runs.

@@ -67,28 +67,6 @@ func TestMain_exitCodes(t *testing.T) {
 	}
 }
 
-func TestWanted(t *testing.T) {
-	file := write(t, good)
-	for name, test := range map[string]struct {
-		file, section  string
-		code           int
-		stdout, stderr string
-	}{
-		"wanted":     {file: file, section: "core"},
-		"not wanted": {file: file, section: "bgp", code: 1, stdout: "anymx-x is not wanted\n"},
-		"bad config": {file: write(t, good+"levle = 1\n"), section: "bgp", code: 255, stderr: "anymx.toml:8"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			p := Program{Name: "anymx-x", Sections: []string{test.section}}
-			var stdout, stderr strings.Builder
-			code := p.main([]string{"-wanted", "-config", test.file}, &stdout, &stderr)
-			if code != test.code || stdout.String() != test.stdout || !strings.Contains(stderr.String(), test.stderr) {
-				t.Errorf("exit code %d, %q, %q", code, stdout.String(), stderr.String())
-			}
-		})
-	}
-}
-
 func TestRunGetsFlagsConfigAndSignals(t *testing.T) {
 	file := write(t, good)
 	var dry bool

@@ -206,6 +206,9 @@ func (o Options) configFolder(r *Report, p plan, before placed) error {
 	if !r.OK() {
 		texts = append(texts, item{at: problemFile, data: []byte(r.Text())})
 	}
+	if p.routes {
+		texts = append(texts, item{at: routesFile})
+	}
 	report, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
@@ -222,7 +225,7 @@ func (o Options) configFolder(r *Report, p plan, before placed) error {
 // changed names the files that differ from those in force.
 func (o Options) changed(items []item, before placed) []string {
 	var list []string
-	own := map[string]bool{sourceFile: true, problemFile: true, reportFile: true}
+	own := map[string]bool{sourceFile: true, problemFile: true, reportFile: true, routesFile: true}
 	for _, it := range items {
 		own[it.at] = true
 		old, err := os.ReadFile(filepath.Join(o.path(configDir), it.at))

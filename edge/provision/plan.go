@@ -30,10 +30,11 @@ type plan struct {
 	secrets []item            // below secretDir
 	network []item            // below networkDir
 	folders map[string]string // of config: their groups
+	routes  bool              // there is a section [bgp]
 }
 
 func planOf(t Tree, cfg *config.Config) plan {
-	p := plan{folders: map[string]string{}}
+	p := plan{folders: map[string]string{}, routes: cfg != nil && cfg.BGP != nil}
 	groups := map[string]string{}
 	if cfg != nil {
 		for _, u := range usesOf(cfg) {

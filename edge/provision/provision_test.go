@@ -174,6 +174,21 @@ func TestProvisionFromESP(t *testing.T) {
 	}
 }
 
+// anymx-bgp is started where there is something to announce, by a file.
+func TestProvisionTellsTheSpeaker(t *testing.T) {
+	n := newNode(t)
+	n.esp(goodFiles())
+	n.run()
+	if got := n.read("/run/anymx-config/wants-bgp"); got != "" {
+		t.Errorf("%q", got)
+	}
+	n.esp(map[string]string{"anymx.toml": "[node]\nname = \"a\"\nhostname = \"mx.example.net\"\n[core]\naddresses = [\"10.77.0.1:25\"]\n"})
+	if r := n.run(); !r.OK() {
+		t.Fatal(r.Text())
+	}
+	n.absent("/run/anymx-config/wants-bgp")
+}
+
 // A bad tree at boot leaves no config; one while a config is in force leaves that.
 func TestProvisionBad(t *testing.T) {
 	n := newNode(t)

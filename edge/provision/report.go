@@ -166,6 +166,7 @@ const (
 	sourceFile  = "source"      // Report.Source, in one line
 	problemFile = "problem"     // Report.Text, unless a config is in force
 	reportFile  = "report.json" // the Report
+	routesFile  = "wants-bgp"   // empty, and there if anymx-bgp has something to do (ConditionPathExists= of its unit)
 )
 
 const maxReport = 4 << 20 // octets
