@@ -130,7 +130,7 @@ keeps it from being used; and what the node says of the config that is in force.
 				fmt.Fprintln(l.out, "Source   not known")
 			}
 			for _, line := range problem {
-				fmt.Fprintf(l.out, "Problem  %s\n", line)
+				fmt.Fprintf(l.out, "%s\n", line)
 			}
 			if l.session.Missing() {
 				return nil

@@ -59,9 +59,10 @@ var rights = map[string]right{
 	"shield allow":   {changes: true, flags: []string{"for", "reason"}},
 	"shield unblock": {changes: true},
 
-	"drain":  {changes: true, flags: []string{"wait", "reason", "now", "until"}, ask: "is taken out of service"},
-	"resume": {changes: true, flags: []string{"wait"}},
-	"reload": {changes: true},
+	"drain":     {changes: true, flags: []string{"wait", "reason", "now", "until"}, ask: "is taken out of service"},
+	"resume":    {changes: true, flags: []string{"wait"}},
+	"reload":    {changes: true},
+	"provision": {changes: true, flags: []string{"forget"}},
 	"update": {changes: true, flags: []string{"dry-run", "stage-only", "allow-older", "rollback", "status", "yes"}, args: onlyURL,
 		ask: "is drained and rebooted into another version", unasked: []string{"dry-run", "stage-only", "status"}},
 	"reboot":   {changes: true, flags: []string{"yes", "reason", "now"}, ask: "is drained and rebooted"},

@@ -78,7 +78,7 @@ func (p *program) drainCommand() *cobra.Command {
 }
 
 // errStopping refuses to change where a node stands that is about to end.
-var errStopping = errors.New("the node is stopping, by the steps of a drain: run this again when anymx-edge has been started again (systemctl start anymx-edge)")
+var errStopping = errors.New("the node is stopping, by the steps of a drain: run this again when anymx-edge has been started again")
 
 func (d *draining) run(ctx context.Context, c *control.Client) error {
 	until, err := control.ParseUntil(d.until)

@@ -112,6 +112,6 @@ func (p *program) root() *cobra.Command {
 	flags.BoolVar(&p.json, "json", false, "print JSON, for programs")
 	p.configGiven = func() bool { return flags.Changed("config") }
 	root.AddCommand(p.statusCommand(), p.queueCommand(), p.shieldCommand(), p.drainCommand(), p.resumeCommand(), p.reloadCommand(), p.checkCommand(), p.imageCommand(), p.versionCommand(), p.consoleCommand())
-	root.AddCommand(append(p.powerCommands(), p.updateCommand())...)
+	root.AddCommand(append(p.powerCommands(), p.updateCommand(), p.provisionCommand())...)
 	return root
 }

@@ -60,6 +60,16 @@ var machineRuns = []machineRun{
 	{name: "status", args: "update --status", out: "Image     version 0.5.0, proven\n" +
 		"Slots     running    0.5.0, proven, 3 tries left\n          other      0.6.0, not proven, no try left: booted last\n" +
 		"Update  ! 0.6.0, from 0.5.0, ordered 3d ago, did NOT hold: the machine came back, 3d ago\nConfig    from the file system ANYMX on /dev/sdb1\n"},
+	{name: "provision", args: "provision", change: func(m *controltest.Machine) {
+		m.Provisioned = control.Provisioned{Source: "ESP", InForce: true, OK: true, Text: "anymx: the config is from the ESP; no problem found.\n"}
+	}, out: "anymx: the config is from the ESP; no problem found.\n", want: []controltest.MachineOrdered{{Kind: "provision"}}},
+	{name: "provision finds none", args: "provision --forget", change: func(m *controltest.Machine) {
+		m.Provisioned = control.Provisioned{Text: "anymx: this node has no config.\n\n\x1b[2J\n"}
+	}, code: exitNo, out: "anymx: this node has no config.\n\n\\x1b[2J\n",
+		want: []controltest.MachineOrdered{{Kind: "provision", Provision: control.ProvisionRequest{Forget: true}}}},
+	{name: "provision, for programs", args: "provision --json", change: func(m *controltest.Machine) {
+		m.Provisioned = control.Provisioned{Text: "none\n"}
+	}, code: exitNo, out: "{\n  \"source\": \"\",\n  \"in_force\": false,\n  \"ok\": false,\n  \"text\": \"none\\n\"\n}\n", want: []controltest.MachineOrdered{{Kind: "provision"}}},
 	{name: "nothing", args: "update", code: exitUsage, errOut: "say which update: a FILE, or an URL"},
 	{name: "two", args: "update a b", code: exitUsage, errOut: "accepts at most 1 arg"},
 	{name: "both", args: "update --status --rollback", code: exitUsage, errOut: "rollback status"},

@@ -102,6 +102,13 @@ type PowerRequest struct {
 	Now bool `json:"now,omitempty"`
 }
 
+// ProvisionRequest has the sources of the config read again: POST /v1/provision.
+type ProvisionRequest struct {
+	// Forget removes the config that was kept on /var before that. The one in force
+	// stays until there is another, or the next boot.
+	Forget bool `json:"forget,omitempty"`
+}
+
 // Provisioned is what came of reading the sources of the config again: POST
 // /v1/provision.
 type Provisioned struct {

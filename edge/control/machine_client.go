@@ -42,9 +42,9 @@ func (c *MachineClient) Status(ctx context.Context) (MachineStatus, error) {
 }
 
 // Provision has the sources of the config read again.
-func (c *MachineClient) Provision(ctx context.Context) (Provisioned, error) {
+func (c *MachineClient) Provision(ctx context.Context, r ProvisionRequest) (Provisioned, error) {
 	var p Provisioned
-	return p, c.do(ctx, http.MethodPost, "/v1/provision", nil, &p)
+	return p, c.do(ctx, http.MethodPost, "/v1/provision", r, &p)
 }
 
 // Update orders an update from bundle, of which size octets will come (-1: not

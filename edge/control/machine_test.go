@@ -160,6 +160,11 @@ Order     update, for 1m 10s: 100 MiB of 217 MiB
 Config  ! no config was found
 Trouble ! bad\x1b[2J
 `},
+		"rolled back": {func(s *control.MachineStatus) {
+			s.Slots, s.Config, s.Last.Outcome = nil, "", "proven"
+		}, `Image     version 0.5.0, proven
+Update    0.6.0, from 0.5.0, ordered 3d ago, was proven, and does not run: the machine was rolled back, or its slot broke, 3d ago
+`},
 		"no appliance": {func(s *control.MachineStatus) { *s = control.MachineStatus{Problem: "this machine runs no image"} },
 			"Image   ! none: this machine is no appliance, or its slots can't be read\nTrouble ! this machine runs no image\n"},
 	} {

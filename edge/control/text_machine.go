@@ -15,7 +15,7 @@ func (s MachineStatus) WriteText(w io.Writer, now time.Time) error {
 		{"Image", s.imageText()},
 		{"Slots", s.slotsText()},
 		{"Order", s.Order.text(now)},
-		{"Update", s.Last.text(now)},
+		{"Update", s.Last.text(s.Image, now)},
 		{"Config", s.configText()},
 		{"Trouble", wrong(s.Problem)},
 	})
@@ -106,13 +106,17 @@ var outcomes = map[string]string{
 	"booted": "runs, and is not proven yet", "proven": "is proven", "back": "did NOT hold: the machine came back",
 }
 
-func (u *MachineUpdate) text(now time.Time) []line {
+// text tells of an update on a machine that runs the version image.
+func (u *MachineUpdate) text(image string, now time.Time) []line {
 	if u == nil {
 		return nil
 	}
 	became := outcomes[u.Outcome]
 	if became == "" {
 		became = Clean(u.Outcome)
+	}
+	if u.Outcome == "proven" && image == u.From {
+		became = "was proven, and does not run: the machine was rolled back, or its slot broke"
 	}
 	text := fmt.Sprintf("%s, from %s, ordered %s, %s", Clean(u.Version), Clean(u.From), when(u.Staged, now), became)
 	if !u.Ended.IsZero() {

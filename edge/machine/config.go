@@ -13,17 +13,26 @@ import (
 // started.
 var mailUnits = []string{"anymx-net.service", "anymx-bgp.service", "anymx-edge.service"}
 
+// troubleUnit says on the network what is wrong with the config.
+const troubleUnit = "anymx-trouble.service"
+
 // provision has the sources of the config read again, and has those read it that
 // it is for. A config that is not valid changes nothing.
-func (m *Machine) provision(ctx context.Context) (control.Provisioned, error) {
+func (m *Machine) provision(ctx context.Context, want control.ProvisionRequest) (control.Provisioned, error) {
 	m.provisioning.Lock()
 	defer m.provisioning.Unlock()
+	if want.Forget {
+		if err := provision.Forget(m.System.Root); err != nil {
+			return control.Provisioned{}, err
+		}
+	}
 	r, err := provision.Run(ctx, provision.Options{Root: m.System.Root, Credentials: os.Getenv("CREDENTIALS_DIRECTORY"), Reload: func(ctx context.Context) error { return m.systemctl(ctx, "daemon-reload") }})
 	p := control.Provisioned{Source: r.Source, InForce: r.InForce, OK: r.OK(), Text: r.Text()}
 	if err != nil || !r.OK() {
 		return p, err
 	}
-	var failed []error
+	// The page of a node without a config has done its work, and gives its port away.
+	failed := []error{m.systemctl(ctx, "stop", troubleUnit)}
 	if len(r.Changed.Network) > 0 {
 		failed = append(failed, run(ctx, func(line string) { m.Log.Info("networkctl", "says", line) }, m.Networkctl, "reload"))
 	}

@@ -266,7 +266,7 @@ func TestForbidden(t *testing.T) {
 	c := control.NewMachineClient(w.options.Socket)
 	_, _, err1 := end(c.Reboot(ctx, control.PowerRequest{}))
 	_, _, err2 := w.update(c, control.UpdateRequest{}, w.bundle("0.6.0"))
-	_, err3 := c.Provision(ctx)
+	_, err3 := c.Provision(ctx, control.ProvisionRequest{})
 	for _, err := range []error{err1, err2, err3} {
 		var refused *control.Error
 		if !errors.As(err, &refused) || refused.Code != control.Forbidden {

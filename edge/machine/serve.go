@@ -23,12 +23,16 @@ func (m *Machine) endpoint() (*control.Endpoint, error) {
 	}
 	e.Handle("GET /v1/status", func(*http.Request) (any, error) { return m.status(), nil })
 	e.Handle("POST /v1/provision", func(r *http.Request) (any, error) {
-		err := m.allow(r)
+		var want control.ProvisionRequest
+		err := control.ReadJSON(r, &want)
+		if err == nil {
+			err = m.allow(r)
+		}
 		var p control.Provisioned
 		if err == nil {
-			p, err = m.provision(r.Context())
+			p, err = m.provision(r.Context(), want)
 		}
-		e.Audit(r, err, "action", "provision")
+		e.Audit(r, err, "action", "provision", "forget", want.Forget)
 		return p, err
 	})
 	e.HandleStream("POST /v1/update", func(r *http.Request, send func(any) error) error {

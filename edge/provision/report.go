@@ -128,8 +128,9 @@ func (r *Report) headline() string {
 func (r *Report) advice() string {
 	if r.Taken == "" {
 		return `  Put anymx.toml, and the files that it names, on a USB stick whose file system is
-  labelled ANYMX (mkfs.vfat -n ANYMX), plug it in, and reboot the node. Or write it
-  into the image before flashing: anymx image config FOLDER IMAGE.
+  labelled ANYMX (mkfs.vfat -n ANYMX), plug it in, and type provision at the console,
+  or reboot the node. Or write it into the image before flashing: anymx image config
+  FOLDER IMAGE.
 `
 	}
 	if strings.HasPrefix(r.Taken, "credential ") {
@@ -138,14 +139,11 @@ func (r *Report) advice() string {
   before that.
 `
 	}
-	text := `  Correct it, and hand it over again: the way it came, or on a USB stick labelled
-  ANYMX, which goes before the ESP. Then reboot the node. On any machine,
-  anymx image config FOLDER --dry-run checks a whole folder before that.
+	return `  Correct it, and hand it over again: the way it came, or on a USB stick labelled
+  ANYMX, which goes before the ESP. Then type provision at the console, or reboot the
+  node. On any machine, anymx image config FOLDER --dry-run checks a whole folder
+  before that.
 `
-	if r.InForce {
-		text = strings.Replace(text, "Then reboot the node.", "Then reboot the node, or provision it again.", 1)
-	}
-	return text
 }
 
 // clean makes text safe for a terminal, in one line.

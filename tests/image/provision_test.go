@@ -16,8 +16,7 @@ import (
 )
 
 // A node whose config is wrong boots, announces nothing, and says what is wrong
-// on its console and on the network. It is put right with a USB stick, which may be
-// pulled then.
+// on its console and on the network. It is put right with a USB stick.
 func TestBadConfigThenAStick(t *testing.T) {
 	var right map[string]string
 	s := place(t, "", func(o *rack.Options, l *lab.Lab) {
@@ -52,9 +51,21 @@ func TestBadConfigThenAStick(t *testing.T) {
 	}))
 	must(t, s.Machine.PowerButton(t.Context(), 2*time.Minute))
 
+	// A stick that comes late is taken when somebody says so.
 	stick, err := vm.Stick(t.Context(), filepath.Join(t.TempDir(), "stick"), "ANYMX", write(t, right))
 	must(t, err)
 	s.Reconfigure(nil)
+	must(t, s.On(t.Context()))
+	s.see(`this node has no config`, bootLimit)
+	s.see(`Type help for`, bootLimit)
+	s.run("provision", `no config`)
+	must(t, s.Machine.PlugIn(t.Context(), "stick", stick))
+	s.until("provision", `no problem found`, time.Minute)
+	s.inService()
+	s.letters("late", 10)
+	must(t, s.Machine.PowerButton(t.Context(), 2*time.Minute))
+
+	// One that is there at the boot is taken by itself, and may be pulled then.
 	s.Plug(stick)
 	s.on()
 	s.until("config", `file system ANYMX`, time.Minute)

@@ -119,7 +119,7 @@ func (g *Guest) Flood(ctx context.Context, o Flood) (*Flooding, error) {
 func (g *Guest) Files(more string) map[string]string {
 	peers := strings.ReplaceAll(siteA.peers, "%[1]q", `"credential:bgp.r1"`)
 	return map[string]string{
-		"anymx.toml":                fmt.Sprintf(guestConfig, g.Host, siteA.tunnel, g.lab.keys.Core.Public, A4) + peers + more,
+		"anymx.toml":                fmt.Sprintf(guestConfig, siteA.role, "", "wg-core", siteA.tunnel, g.lab.keys.Core.Public, A4) + peers + more,
 		"credentials/wg.key":        g.lab.keys.A.Private + "\n",
 		"credentials/bgp.r1":        password + "\n",
 		"network/10-uplink.network": fmt.Sprintf(guestNetwork, A4, A6, R1ToA4, R1ToA6),
@@ -136,63 +136,13 @@ func (g *Guest) Tree(dir, more string) error {
 	return failed
 }
 
-// guestConfig is nodeConfig where the paths are those of an appliance.
-const guestConfig = `[node]
-name = "lab-a"
-region = "lab"
-hostname = "%[1]s"
-shutdown_grace = "40s"
-
-[ingress]
-max_connections_per_prefix = 5000
-max_messages_per_connection = 100000
-
-[[domain]]
-name = "example.net"
-
-[core]
-addresses = ["10.77.0.1:2525"]
-connect_timeout = "5s"
-command_timeout = "15s"
-data_timeout = "15s"
-backoff_max = "2s"
-
-[queue]
-retry = ["2s", "5s", "10s", "30s"]
-
-[spool]
-disk_reserve = "64MiB"
-
-[tunnel]
-interface = "wg-core"
-address = ["%[2]s"]
-private_key_file = "credential:wg.key"
-probe_interval = "5s"
-
-[[tunnel.peer]]
-public_key = "%[3]s"
-endpoint = "203.0.113.2:51820"
-allowed_ips = ["10.77.0.0/24"]
-keepalive = "5s"
-
-[anycast]
-addresses = ["192.0.2.25/32", "2001:db8:25::25/128"]
-prefixes = ["192.0.2.0/24", "2001:db8:25::/48"]
-
-[drain]
-graceful = "3s"
-converge = "2s"
-sessions = "20s"
-silence = "3s"
-flush = "1m"
-
-[bgp]
-asn = 64512
-router_id = "%[4]s"
-
-[bgp.health]
-rise_time = "3s"
-`
+// guestConfig is nodeConfig where paths and ports are those that an appliance has by
+// itself.
+var guestConfig = strings.NewReplacer(
+	"state_dir = \"%[2]s/state\"\n", "", "control = \"%[2]s/run/edge.sock\"\n", "", "control = \"%[2]s/run/bgp.sock\"\n", "",
+	"[net]\ncontrol = \"%[2]s/run/net.sock\"\n\n", "", "listen = [\"[::]:25\", \"[::]:8025\"]\n", "",
+	"%[2]s/wg.key", "credential:wg.key",
+).Replace(nodeConfig)
 
 const guestNetwork = `[Match]
 Type=ether

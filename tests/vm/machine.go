@@ -252,6 +252,19 @@ func (m *Machine) Reset(ctx context.Context) error {
 	return m.monitor.do(ctx, "system_reset", nil, nil)
 }
 
+// PlugIn puts a stick into a USB socket of the machine while it runs. name tells it
+// from other sticks.
+func (m *Machine) PlugIn(ctx context.Context, name string, stick Disk) error {
+	err := m.monitor.do(ctx, "blockdev-add", map[string]any{
+		"driver": stick.format(), "node-name": name, "read-only": stick.ReadOnly,
+		"file": map[string]any{"driver": "file", "filename": stick.File},
+	}, nil)
+	if err != nil {
+		return err
+	}
+	return m.monitor.do(ctx, "device_add", map[string]any{"driver": "usb-storage", "bus": "usb.0", "id": name, "drive": name, "removable": true}, nil)
+}
+
 // Quit ends QEMU in order: what the guest has written is written.
 func (m *Machine) Quit(ctx context.Context) error {
 	if err := m.monitor.do(ctx, "quit", nil, nil); err != nil && !errors.Is(err, errGone) {

@@ -17,6 +17,8 @@ type Machine struct {
 	// done.
 	Steps []control.MachineProgress
 	Err   error
+	// Provisioned is what comes of reading the config's sources again.
+	Provisioned control.Provisioned
 
 	mu     sync.Mutex
 	orders []MachineOrdered
@@ -24,10 +26,11 @@ type Machine struct {
 
 // MachineOrdered is an order that reached a Machine.
 type MachineOrdered struct {
-	Kind   string // "update", "rollback", "reboot", "poweroff"
-	Update control.UpdateRequest
-	Power  control.PowerRequest
-	Octets int64 // of the bundle
+	Kind      string // "update", "rollback", "reboot", "poweroff", "provision"
+	Update    control.UpdateRequest
+	Power     control.PowerRequest
+	Provision control.ProvisionRequest
+	Octets    int64 // of the bundle
 }
 
 // Orders are those that reached the machine.
@@ -73,6 +76,16 @@ func (m *Machine) Start(t testing.TB) string {
 	for _, kind := range []string{"update", "rollback", "reboot", "poweroff"} {
 		e.HandleStream("POST /v1/"+kind, func(r *http.Request, send func(any) error) error { return m.take(r, kind, send) })
 	}
+	e.Handle("POST /v1/provision", func(r *http.Request) (any, error) {
+		o := MachineOrdered{Kind: "provision"}
+		if err := control.ReadJSON(r, &o.Provision); err != nil {
+			return nil, err
+		}
+		m.mu.Lock()
+		m.orders = append(m.orders, o)
+		m.mu.Unlock()
+		return m.Provisioned, m.Err
+	})
 	return startEndpoint(t, "machine.sock", e)
 }
 
