@@ -77,7 +77,7 @@ func (i *images) build(t *testing.T) (err error) {
 	if err != nil {
 		return err
 	}
-	for _, args := range [][]string{{"--version", first}, {"--version", second, "--plain"}, {"--version", broken, "--plain", "--extra", filepath.Join(i.dir, "broken")}} {
+	for _, args := range [][]string{{"--version", first, "--plain"}, {"--version", second, "--plain"}, {"--version", broken, "--plain", "--extra", filepath.Join(i.dir, "broken")}} {
 		began := time.Now()
 		if err := buildImage(append(args, "--output", i.dir)...); err != nil {
 			return err

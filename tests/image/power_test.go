@@ -1,6 +1,7 @@
 package image
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -18,7 +19,7 @@ func TestPowerCutUnderLoad(t *testing.T) {
 	s.on()
 	var ledgers []lab.Ledger
 	for cut := range cuts {
-		load := s.lab.Send(t.Context(), lab.Load{Sessions: 8, Each: 10, Recipient: "cut"})
+		load := s.lab.Send(t.Context(), lab.Load{Sessions: 8, Each: 10, Recipient: fmt.Sprintf("cut%d", cut)})
 		err := load.AwaitMore(t.Context(), 50, 2*time.Minute)
 		// Core is away for half of them, so that what is cut is a full spool.
 		if err == nil && cut%2 == 0 {
@@ -38,7 +39,7 @@ func TestPowerCutUnderLoad(t *testing.T) {
 		s.outOfService(time.Minute)
 		s.on()
 	}
-	for _, ledger := range ledgers {
-		s.settled(ledger, "cut")
+	for cut, ledger := range ledgers {
+		s.settled(ledger, fmt.Sprintf("cut%d", cut))
 	}
 }

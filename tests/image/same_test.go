@@ -30,6 +30,9 @@ chmod -R go= "$1"`, "copy", tree)
 	must(t, err)
 	root, err := filepath.Abs("../../.image/root")
 	must(t, err)
+	if given := os.Getenv("ANYMX_IMAGE_ROOT"); given != "" {
+		root = given
+	}
 	build := exec.Command(filepath.Join(tree, "image/build"), "--version", first, "--plain", "--output", out)
 	build.Env = append(os.Environ(), "ANYMX_IMAGE_ROOT="+root, "SOURCE_DATE_EPOCH="+string(epoch[:len(epoch)-1]))
 	if said, err := build.CombinedOutput(); err != nil {

@@ -1,6 +1,7 @@
 package image
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"regexp"
 	"testing"
@@ -18,7 +19,7 @@ func TestPowerCutDuringUpdate(t *testing.T) {
 	url := s.serve(s.dir)
 	runs, other := first, second
 	var ledgers []lab.Ledger
-	for _, moment := range []struct {
+	for n, moment := range []struct {
 		after  string // a line of the console
 		within time.Duration
 	}{
@@ -27,7 +28,7 @@ func TestPowerCutDuringUpdate(t *testing.T) {
 		{`Successfully acquired`, 5 * time.Second}, // the hash tree: the root comes next
 		{`Importing .*\.efi`, 3 * time.Second},
 	} {
-		load := s.lab.Send(t.Context(), lab.Load{Sessions: 4, Each: 10, Recipient: "update", Pause: 50 * time.Millisecond})
+		load := s.lab.Send(t.Context(), lab.Load{Sessions: 4, Each: 10, Recipient: fmt.Sprintf("update%d", n), Pause: 50 * time.Millisecond})
 		s.enter("update --yes --allow-older --stage-only " + url + "/" + base(bundle(s.dir, other)))
 		s.see(moment.after, 5*time.Minute)
 		time.Sleep(rand.N(moment.within))
@@ -45,8 +46,8 @@ func TestPowerCutDuringUpdate(t *testing.T) {
 		}
 		t.Logf("cut at %q, seed %d: %s; it came back with %s", said, seed, lost, runs)
 	}
-	for _, ledger := range ledgers {
-		s.settled(ledger, "update")
+	for n, ledger := range ledgers {
+		s.settled(ledger, fmt.Sprintf("update%d", n))
 	}
 	// And it still updates.
 	s.enter("update --yes --allow-older " + url + "/" + base(bundle(s.dir, other)))

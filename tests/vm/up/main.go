@@ -4,7 +4,7 @@
 //
 // It shows the boot, sends a letter from a client to the anycast address and shows
 // it in core's mailbox. Then it stays, and takes orders, until Ctrl-C. The first
-// boot of an image is saved, memory and disk, beside the image; the next start goes
+// boot of an image is saved, memory and disk, beside the image or in the user's cache; the next start goes
 // on from there.
 //
 // Without root it makes the lab in a user namespace, and where it can't, QEMU's own
@@ -13,6 +13,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"flag"
 	"fmt"
@@ -51,7 +52,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.image, "image", "", "`file` with the image of the disk")
 	flag.StringVar(&o.bin, "bin", home, "`directory` of the programs of core and PoP b")
-	flag.StringVar(&o.state, "state", filepath.Join(home, "image", ".qemu"), "`directory` for the disk and what is saved")
+	flag.StringVar(&o.state, "state", stateOf(home), "`directory` for the disk and what is saved")
 	flag.StringVar(&o.qemu, "qemu", qemuOf(home), "QEMU's `program`")
 	flag.IntVar(&o.memory, "memory", 1024, "the machine's, in `MiB`")
 	flag.IntVar(&o.cpus, "cpus", 2, "`number` of the machine's processors")
@@ -71,6 +72,17 @@ func main() {
 		fmt.Fprintln(os.Stderr, "qemu:", err)
 		os.Exit(1)
 	}
+}
+
+// stateOf is where a machine of the programs in home has its disk: beside the image,
+// or, as that is root's, in this user's cache, apart from those of other trees.
+func stateOf(home string) string {
+	cache, err := os.UserCacheDir()
+	if os.Geteuid() == 0 || err != nil {
+		return filepath.Join(home, "image", ".qemu")
+	}
+	of := sha256.Sum256([]byte(home))
+	return filepath.Join(cache, fmt.Sprintf("anymx-qemu-%x", of[:6]))
 }
 
 // qemuOf is image/qemu of the tree that the programs were built from; "" where they
