@@ -95,7 +95,11 @@ func (r *bootReport) accelerator() string {
 	if r.accel.Accel == vm.KVM {
 		return "KVM"
 	}
-	return "TCG, which translates every instruction (KVM: " + strings.Join(strings.Fields(r.accel.Why), " ") + ")"
+	why := strings.Join(strings.Fields(r.accel.Why), " ")
+	if _, said, ok := strings.Cut(why, "error: "); ok { // QEMU's, out of all that it says at its end
+		why, _, _ = strings.Cut(said, ";")
+	}
+	return "TCG, which translates every instruction (KVM: " + why + ")"
 }
 
 // table writes rows; of tells where a machine's figures are.

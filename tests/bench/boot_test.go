@@ -15,7 +15,7 @@ import (
 
 func TestBootMarkdown(t *testing.T) {
 	r := &bootReport{
-		started: time.Unix(0, 0), ended: time.Unix(60, 0), accel: vm.Accelerated{Accel: vm.TCG, Why: "no\n/dev/kvm"},
+		started: time.Unix(0, 0), ended: time.Unix(60, 0), accel: vm.Accelerated{Accel: vm.TCG, Why: "it ended: qemu: error: no\n/dev/kvm; qemu: Assertion"},
 		systems: []*bootSystem{
 			{name: "anymx", sizes: sample{"raw": 200e6, "zst": 160e6, "root": 129.9e6}, boots: result{Rounds: []sample{
 				{"first_banner": 30, "first_route": 34, "later_banner": 21, "later_config": 15, "memory": 201e6},
