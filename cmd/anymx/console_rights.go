@@ -131,11 +131,34 @@ func (l *consoleLine) narrow(cmd *cobra.Command, mode string) {
 		if r.args != nil {
 			sub.Args = both(r.args, sub.Args)
 		}
+		sub.Example = exampleHere(sub, r)
 		if r.ask != "" {
 			l.askBefore(sub, r)
 		}
 		l.narrow(sub, mode)
 	}
+}
+
+// exampleHere are those of a command's examples that work at the console, as they are
+// typed there: nothing for a shell, and nothing that its right refuses.
+func exampleHere(cmd *cobra.Command, r right) string {
+	var kept []string
+	for line := range strings.Lines(cmd.Example) {
+		line = strings.TrimPrefix(strings.TrimSpace(line), "anymx ")
+		if strings.ContainsAny(line, "|&;<>$`") {
+			continue
+		}
+		var args []string
+		for i, word := range strings.Fields(line) {
+			if i >= strings.Count(cmd.CommandPath(), " ") && !strings.HasPrefix(word, "-") {
+				args = append(args, word)
+			}
+		}
+		if r.args == nil || r.args(cmd, args) == nil {
+			kept = append(kept, "  "+line)
+		}
+	}
+	return strings.Join(kept, "\n")
 }
 
 // both checks arguments by a, then by b.

@@ -409,6 +409,24 @@ func TestConsoleUpdateTakesNoFile(t *testing.T) {
 	}
 }
 
+// Examples are what can be typed: no shell, no other program, no file.
+func TestConsoleExamples(t *testing.T) {
+	l := &consoleLine{program: &program{}}
+	for path, want := range map[string]string{
+		"drain": "  drain --now --wait 0", "reload": "", "reboot": "  reboot\n  reboot --reason \"new memory\" --now",
+		"update": "  update https://releases.example.net/anymx_0.6.0_amd64.update --dry-run\n  update --status\n  update --rollback",
+		"shield mode": "  shield mode generic",
+	} {
+		cmd, _, err := l.root().Find(strings.Fields(path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := exampleHere(cmd, rights[path]); got != want {
+			t.Errorf("%s:\n%s\nwant\n%s", path, got, want)
+		}
+	}
+}
+
 // When the line hangs up the console ends, and the command with it.
 func TestConsoleHangsUp(t *testing.T) {
 	n := controltest.New()
