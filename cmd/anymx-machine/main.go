@@ -84,7 +84,7 @@ func (f *flags) do(ctx context.Context, stdout io.Writer, log *slog.Logger) erro
 	case f.fetch != "":
 		return machine.Fetch(ctx, f.fetch, stdout)
 	case f.provision:
-		_, err := provision.Run(ctx, provision.Options{Credentials: os.Getenv("CREDENTIALS_DIRECTORY"), Wait: f.wait, Console: stdout, Reload: machine.ReloadUnits})
+		_, err := provision.Run(ctx, provision.Options{Credentials: os.Getenv("CREDENTIALS_DIRECTORY"), Wait: f.wait, Settle: provision.Settle, Console: stdout, Reload: machine.ReloadUnits})
 		return err
 	case f.prove:
 		return machine.Prove(ctx, o)

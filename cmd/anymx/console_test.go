@@ -414,7 +414,7 @@ func TestConsoleExamples(t *testing.T) {
 	l := &consoleLine{program: &program{}}
 	for path, want := range map[string]string{
 		"drain": "  drain --now --wait 0", "reload": "", "reboot": "  reboot\n  reboot --reason \"new memory\" --now",
-		"update": "  update https://releases.example.net/anymx_0.6.0_amd64.update --dry-run\n  update --status\n  update --rollback",
+		"update":      "  update https://releases.example.net/anymx_0.6.0_amd64.update --dry-run\n  update --status\n  update --rollback",
 		"shield mode": "  shield mode generic",
 	} {
 		cmd, _, err := l.root().Find(strings.Fields(path))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"time"
 
 	"anymx/edge/control"
 	"anymx/edge/provision"
@@ -12,6 +13,9 @@ import (
 // mailUnits are the programs that read the config, in the order in which they are
 // started.
 var mailUnits = []string{"anymx-net.service", "anymx-bgp.service", "anymx-edge.service"}
+
+// provisionLimit is for reading the sources again and for what systemd has to do then.
+const provisionLimit = 5 * time.Minute
 
 // troubleUnit says on the network what is wrong with the config.
 const troubleUnit = "anymx-trouble.service"
@@ -26,7 +30,7 @@ func (m *Machine) provision(ctx context.Context, want control.ProvisionRequest) 
 			return control.Provisioned{}, err
 		}
 	}
-	r, err := provision.Run(ctx, provision.Options{Root: m.System.Root, Credentials: os.Getenv("CREDENTIALS_DIRECTORY"), Reload: func(ctx context.Context) error { return m.systemctl(ctx, "daemon-reload") }})
+	r, err := provision.Run(ctx, provision.Options{Root: m.System.Root, Credentials: os.Getenv("CREDENTIALS_DIRECTORY"), Settle: provision.Settle, Reload: func(ctx context.Context) error { return m.systemctl(ctx, "daemon-reload") }})
 	p := control.Provisioned{Source: r.Source, InForce: r.InForce, OK: r.OK(), Text: r.Text()}
 	if err != nil || !r.OK() {
 		return p, err
@@ -35,6 +39,9 @@ func (m *Machine) provision(ctx context.Context, want control.ProvisionRequest) 
 	failed := []error{m.systemctl(ctx, "stop", troubleUnit)}
 	if len(r.Changed.Network) > 0 {
 		failed = append(failed, run(ctx, func(line string) { m.Log.Info("networkctl", "says", line) }, m.Networkctl, "reload"))
+	}
+	if !provision.WantsRoutes(m.System.Root) {
+		failed = append(failed, m.systemctl(ctx, "--no-block", "stop", "anymx-bgp.service"))
 	}
 	switch { // systemd hands secrets out at a start
 	case len(r.Changed.Credentials) > 0:

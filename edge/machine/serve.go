@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"os/user"
@@ -30,7 +31,11 @@ func (m *Machine) endpoint() (*control.Endpoint, error) {
 		}
 		var p control.Provisioned
 		if err == nil {
-			p, err = m.provision(r.Context(), want)
+			// To its end, also if who has asked is gone: half of it would be a config in
+			// force that nobody has read.
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), provisionLimit)
+			defer cancel()
+			p, err = m.provision(ctx, want)
 		}
 		e.Audit(r, err, "action", "provision", "forget", want.Forget)
 		return p, err

@@ -69,6 +69,27 @@ func labelled(root string) ([]volume, error) {
 	return all, nil
 }
 
+// allKnown says whether udev has looked at each disk and partition that there is. A loop
+// device or a disk in memory is nobody's stick.
+func allKnown(root string) bool {
+	const blocks = "/sys/class/block"
+	devices, err := os.ReadDir(root + blocks)
+	if err != nil {
+		return true // there is nothing to wait for
+	}
+	return !slices.ContainsFunc(devices, func(d fs.DirEntry) bool {
+		if name := d.Name(); strings.HasPrefix(name, "loop") || strings.HasPrefix(name, "ram") || strings.HasPrefix(name, "zram") {
+			return false
+		}
+		number, err := os.ReadFile(filepath.Join(root+blocks, d.Name(), "dev"))
+		if err != nil {
+			return false // it went just now
+		}
+		_, err = os.Lstat(root + "/run/udev/data/b" + strings.TrimSpace(string(number)))
+		return err != nil
+	})
+}
+
 func held(blocks, name string) bool {
 	holders, err := os.ReadDir(filepath.Join(blocks, name, "holders"))
 	return err == nil && len(holders) > 0

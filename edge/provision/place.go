@@ -65,6 +65,13 @@ func (o Options) placeNothing(r *Report, t Tree, before placed) error {
 	return errors.Join(network.commit(), o.swap())
 }
 
+// WantsRoutes says whether the config in force, below root ("" on a node), has something
+// for anymx-bgp to do.
+func WantsRoutes(root string) bool {
+	_, err := os.Lstat(filepath.Join(root+configDir, routesFile))
+	return err == nil
+}
+
 // fileSet are files in a folder that others use too: written aside, then renamed.
 type fileSet struct {
 	dir    string

@@ -46,6 +46,9 @@ const (
 	etcDir     = "/etc/anymx"                    // what a config calls configDir
 )
 
+// Settle is long enough for a machine with many disks.
+const Settle = 3 * time.Second
+
 // Options is what Run works with. The zero value is a real node, without
 // credentials.
 type Options struct {
@@ -61,6 +64,9 @@ type Options struct {
 	// Wait is how long to wait for a file system ANYMX while no other source has a
 	// config: a stick takes seconds to appear. 0: not at all.
 	Wait time.Duration
+	// Settle is how long to wait for udev to look at the disks that are there, before
+	// a source is taken that goes behind them. 0: not at all.
+	Settle time.Duration
 	// Console gets the report, as text for people; nil: nobody.
 	Console io.Writer
 	// Reload has systemd read its units again; nil: nobody is asked. It is called where

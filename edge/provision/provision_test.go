@@ -522,6 +522,26 @@ func TestProvisionSticks(t *testing.T) {
 	})
 }
 
+// A config that goes behind sticks is not taken while udev has not looked at a disk,
+// for that may be one. One that stays unknown is not waited for for ever.
+func TestProvisionSettles(t *testing.T) {
+	n := newNode(t)
+	n.o.Settle, n.o.Now = time.Minute, nil
+	n.esp(goodFiles())
+	writeTree(t, n.root, map[string]string{"sys/class/block/sdz1/dev": "8:401\n", "sys/class/block/loop0/dev": "7:0\n"})
+	time.AfterFunc(50*time.Millisecond, func() {
+		writeTree(t, n.root, map[string]string{"run/udev/data/b8:401": "E:ID_FS_LABEL=ANYMX\nE:ID_FS_TYPE=ntfs\n"})
+	})
+	if r := n.run(); r.OK() || !strings.Contains(r.Text(), "/dev/sdz1") {
+		t.Error(r.Text())
+	}
+	n.o.Settle = 300 * time.Millisecond
+	writeTree(t, n.root, map[string]string{"run/udev/data/b8:401": "", "sys/class/block/sdy1/dev": "8:402\n"})
+	if r := n.run(); !r.OK() || r.Source != "ESP" {
+		t.Error(r.Text())
+	}
+}
+
 // A stick that appears while the node waits is taken.
 func TestProvisionWaits(t *testing.T) {
 	n := newNode(t)

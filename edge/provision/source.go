@@ -13,12 +13,13 @@ import (
 
 // found is what a source has.
 type found struct {
-	source string // in words, "" if there is no config in it
-	tree   Tree
-	err    error    // why what is there can't be read; it counts as a config that is bad
-	keep   bool     // it may be gone at the next boot, and nobody will give it again
-	says   string   // what to say of the source
-	notes  []string // for people
+	source     string // in words, "" if there is no config in it
+	tree       Tree
+	err        error    // why what is there can't be read; it counts as a config that is bad
+	credential bool     // it goes before everything else
+	keep       bool     // it may be gone at the next boot, and nobody will give it again
+	says       string   // what to say of the source
+	notes      []string // for people
 }
 
 // nothing is a source without a config.
@@ -55,12 +56,14 @@ var sources = []source{
 const pause = 200 * time.Millisecond
 
 // find takes the first source that has a config. While none has, and a stick may
-// still appear, it looks again.
+// still appear, it looks again; and so it does while one of those behind the sticks
+// has, and udev has not looked at all disks yet.
 func find(ctx context.Context, o Options) (found, []Look) {
-	end := o.Now().Add(o.Wait)
+	began := o.Now()
 	for {
+		settled := !o.Now().Before(began.Add(o.Settle)) || allKnown(o.Root)
 		f, looked := choose(o)
-		if f.source != "" || !o.Now().Before(end) {
+		if waited := !o.Now().Before(began.Add(o.Wait)); f.source == "" && waited || f.source != "" && (settled || f.credential) {
 			return f, looked
 		}
 		select {
@@ -83,6 +86,7 @@ func choose(o Options) (found, []Look) {
 		f := s.look(o)
 		if f.source != "" {
 			taken = f
+			taken.credential = s.name == credentialSource
 		}
 		looked = append(looked, Look{s.name, f.says})
 	}

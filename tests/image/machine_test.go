@@ -66,6 +66,7 @@ func place(t *testing.T, image string, change func(*rack.Options, *lab.Lab)) *si
 	qemu, err := filepath.Abs("../../image/qemu")
 	must(t, err)
 	o := rack.Options{Image: image, Dir: t.TempDir(), Machine: vm.Options{Watchdog: true, Markers: markers, QEMU: qemu}}.Beside(theLab.up, "\n[shield]\ninterfaces = [\""+uplink+"\"]\n")
+	o.Config["network/05-uplink.link"] = "[Match]\nDriver=virtio_net\n[Link]\nName=" + uplink + "\n"
 	if o.Image == "" {
 		o.Image = disk(dir, first)
 	}
@@ -86,8 +87,9 @@ func place(t *testing.T, image string, change func(*rack.Options, *lab.Lab)) *si
 	return s
 }
 
-// uplink is the guest's network card.
-const uplink = "enp0s3"
+// uplink is the guest's network card, as its config calls it: the kernel and udev
+// would have other names for it.
+const uplink = "uplink0"
 
 // on switches it on and waits until it is in service.
 func (s *site) on() {
