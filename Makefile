@@ -82,7 +82,7 @@ qemu: build ## boots the image beside a router and a core, sends mail through it
 .PHONY: test-image
 test-image: build ## builds the image, then boots, floods, updates, breaks and unplugs the image in QEMU (root, half an hour)
 	@.ci/setup image qemu test
-	@go run ./tests/ladder -timeout 55m $(TEST_ARGS) ./tests/image
+	@go run ./tests/ladder -timeout 70m $(TEST_ARGS) ./tests/image
 
 .PHONY: check
 check: format vet staticcheck rules generated shell vulnerabilities long ## everything that reads the code without running it
