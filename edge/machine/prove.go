@@ -118,7 +118,7 @@ func (m *Machine) giveUp(ctx context.Context, lacks string) error {
 	if errBack != nil || !back {
 		return errors.Join(fmt.Errorf("%w. There is no other version to go back to, so the machine stays up", err), errBack)
 	}
-	m.Log.Error("this version did not prove itself in time: the machine is rebooted, and after its last try the other version comes back", "lacks", lacks)
+	m.Log.Error("this version did not prove itself: the machine is rebooted, and after its last try the other version comes back", "lacks", lacks)
 	ctx, cancel := context.WithTimeout(ctx, downLimit)
 	defer cancel()
 	return errors.Join(fmt.Errorf("%w. The machine is rebooted", err), m.systemctl(ctx, "reboot", "--force"))
