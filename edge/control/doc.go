@@ -42,6 +42,6 @@
 //	POST /v1/shield/mode     ShieldMode in, NetworkStatus out
 //	POST /v1/update          a bundle in, MachineProgress out, a line for each (anymx-machine)
 //	POST /v1/rollback        PowerRequest in, MachineProgress out; reboot and poweroff too
-//	POST /v1/provision       ProvisionRequest: Provisioned
+//	POST /v1/provision       ProvisionRequest in, Provisioned out
 //	GET  /metrics /healthz /readyz
 package control

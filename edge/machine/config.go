@@ -40,8 +40,9 @@ func (m *Machine) provision(ctx context.Context, want control.ProvisionRequest) 
 	if len(r.Changed.Network) > 0 {
 		failed = append(failed, run(ctx, func(line string) { m.Log.Info("networkctl", "says", line) }, m.Networkctl, "reload"))
 	}
+	// To its end: a reload that comes meanwhile would take the stop's place.
 	if !provision.WantsRoutes(m.System.Root) {
-		failed = append(failed, m.systemctl(ctx, "--no-block", "stop", "anymx-bgp.service"))
+		failed = append(failed, m.systemctl(ctx, "stop", "anymx-bgp.service"))
 	}
 	switch { // systemd hands secrets out at a start
 	case len(r.Changed.Credentials) > 0:
