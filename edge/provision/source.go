@@ -63,7 +63,8 @@ func find(ctx context.Context, o Options) (found, []Look) {
 	for {
 		settled := !o.Now().Before(began.Add(o.Settle)) || allKnown(o.Root)
 		f, looked := choose(o)
-		if waited := !o.Now().Before(began.Add(o.Wait)); f.source == "" && waited || f.source != "" && (settled || f.credential) {
+		waited := !o.Now().Before(began.Add(o.Wait))
+		if f.credential || settled && (f.source != "" || waited) {
 			return f, looked
 		}
 		select {
