@@ -167,11 +167,22 @@ func (p *PoP) mount(size int64) {
 	})
 }
 
-// StartEdge starts the edge, which is not running, and waits for its banner.
+// StartEdge starts the edge, which is not running, and waits until it is in
+// service: it greets, and has proven itself. The banner alone comes before the
+// proof, and a node is not ready until then.
 func (p *PoP) StartEdge() {
 	p.t.Helper()
 	p.LaunchEdge()
 	p.edge.Await(p.SMTP)
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+		s, err := p.client.Status(p.t.Context())
+		if err == nil && s.Ready.OK {
+			return
+		}
+		if time.Now().After(deadline) {
+			p.t.Fatalf("the edge greets and is not ready: %v, %+v; it said:\n%s", err, s.Ready, p.edge.Tail(30))
+		}
+	}
 }
 
 // LaunchEdge starts the edge, which is not running, and waits until its control
