@@ -24,6 +24,9 @@ const (
 // dial connects to a peer of a speaker in the autonomous system asn, with the
 // socket options that the peer asks for set before the first packet leaves.
 func dial(ctx context.Context, asn uint32, p Peer) (net.Conn, error) {
+	if err := awaitSource(ctx, p); err != nil {
+		return nil, err
+	}
 	d := net.Dialer{
 		Timeout:   dialTimeout,
 		KeepAlive: -1, // BGP has keepalives of its own

@@ -1,0 +1,149 @@
+package bgp
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A node that boots dials its router while its addresses are still being checked
+// for duplicates. It waits, and does not come from the link's own address, or from
+// ::1, which no router answers.
+func TestDialWaitsForItsAddress(t *testing.T) {
+	t.Run("the link's own is there", func(t *testing.T) {
+		t.Parallel()
+		dialsFrom(t, "fe80::2")
+	})
+	t.Run("none is there", func(t *testing.T) {
+		t.Parallel()
+		dialsFrom(t, "::1")
+	})
+}
+
+// dialsFrom dials from a node that has no address but other at first.
+func dialsFrom(t *testing.T, other string) {
+	router, node := newNamespace(t), newNamespace(t)
+	router.ip("link add eth0 type veth peer name eth0 netns " + node.thread)
+	router.ip("link set eth0 up")
+	router.ip("-6 address add 2001:db8:a::1/64 dev eth0 nodad")
+	node.ip("link set eth0 addrgenmode none")
+	node.ip("link set eth0 up")
+	if other != "::1" {
+		node.ip("-6 address add " + other + "/64 dev eth0 nodad")
+	}
+
+	var listening net.Listener
+	var err error
+	router.do(func() { listening, err = net.Listen("tcp", "[2001:db8:a::1]:1790") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listening.Close()
+	from := make(chan netip.Addr, 1)
+	go func() {
+		defer close(from)
+		conn, err := listening.Accept()
+		if err != nil {
+			return
+		}
+		from <- conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr()
+		conn.Close()
+	}()
+
+	peer := Peer{Address: addr("2001:db8:a::1"), Port: 1790, ASN: 64501, Multihop: 1}
+	node.ip("-6 address add 2001:db8:a::2/64 dev eth0")
+	if out := node.ip("-6 address show dev eth0"); !strings.Contains(out, "tentative") {
+		t.Fatalf("nothing is checked here:\n%s", out)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	var conn net.Conn
+	node.do(func() { conn, err = dial(ctx, 64512, peer) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	if got := <-from; got != addr("2001:db8:a::2") {
+		t.Errorf("the router was dialled from %s", got)
+	}
+
+	// Where there will never be another address, it says so.
+	node.ip("-6 address del 2001:db8:a::2/64 dev eth0")
+	node.ip("-6 route add 2001:db8:a::/64 dev eth0")
+	node.do(func() { conn, err = dial(ctx, 64512, peer) })
+	if err == nil {
+		conn.Close()
+	}
+	if err == nil || !strings.Contains(err.Error(), "from but "+other+",") {
+		t.Errorf("dialled from an address of the link or the host: %v", err)
+	}
+	peer.LocalAddress = addr("2001:db8:a::3")
+	node.do(func() { conn, err = dial(ctx, 64512, peer) })
+	if err == nil || !strings.Contains(err.Error(), "being checked for duplicates") {
+		t.Errorf("dialled from an address that is not there: %v", err)
+	}
+}
+
+// namespace is a network of its own, which lives as long as the one thread in it.
+type namespace struct {
+	t      *testing.T
+	thread string
+	jobs   chan func()
+}
+
+func newNamespace(t *testing.T) *namespace {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("only root may make network namespaces")
+	}
+	ns := &namespace{t: t, jobs: make(chan func())}
+	made, ended := make(chan error), make(chan struct{})
+	go func() {
+		defer close(ended)
+		runtime.LockOSThread() // and never unlocked: the thread ends with its goroutine
+		ns.thread = fmt.Sprint(unix.Gettid())
+		made <- unix.Unshare(unix.CLONE_NEWNET)
+		for job := range ns.jobs {
+			job()
+		}
+	}()
+	t.Cleanup(func() {
+		close(ns.jobs)
+		<-ended
+	})
+	if err := <-made; err != nil {
+		t.Fatalf("unshare: %s", err)
+	}
+	ns.ip("link set lo up")
+	return ns
+}
+
+// do runs f in the namespace.
+func (ns *namespace) do(f func()) {
+	done := make(chan struct{})
+	ns.jobs <- func() {
+		defer close(done)
+		f()
+	}
+	<-done
+}
+
+func (ns *namespace) ip(command string) string {
+	ns.t.Helper()
+	var out []byte
+	var err error
+	ns.do(func() { out, err = exec.Command("ip", strings.Fields(command)...).CombinedOutput() })
+	if err != nil {
+		ns.t.Fatalf("ip %s: %s: %s", command, err, out)
+	}
+	return string(out)
+}
