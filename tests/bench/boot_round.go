@@ -32,7 +32,7 @@ const (
 const (
 	configPlaced = "config" // found, checked and put in place
 	greeted      = "banner" // the first SMTP banner at the machine's own address
-	routed       = "route"  // r1's kernel has the IPv4 route
+	routed       = "route"  // r1's kernel has the routes of both families
 )
 
 var bootMarkers = []vm.Marker{{Name: configPlaced, Pattern: regexp.MustCompile(`Finished anymx: config`)}}
@@ -100,10 +100,17 @@ func unhesitating(files map[string]string) (map[string]string, error) {
 	return changed, nil
 }
 
+// bootRoutes are the routes of a machine, and their gateways.
+var bootRoutes = []struct{ prefix, gateway string }{{lab.Prefix4, lab.A4}, {lab.Prefix6, lab.A6}}
+
 // unrouted waits until r1 has forgotten the machine.
 func unrouted(ctx context.Context, l *lab.Lab) error {
-	_, err := l.R1.Routes.Await(ctx, lab.Prefix4, "", time.Minute)
-	return err
+	for _, route := range bootRoutes {
+		if _, err := l.R1.Routes.Await(ctx, route.prefix, "", time.Minute); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // bootOnce switches a machine on and takes down, in seconds since then, when it
@@ -121,13 +128,15 @@ func bootOnce(ctx context.Context, l *lab.Lab, r *rack.Rack, boot string, got sa
 	}
 	got[boot+"_"+greeted] = at.Sub(r.Machine.On).Seconds()
 	got[boot+"_cpu"] = processCPU(r.Machine.PID()).Seconds()
-	if _, err := l.R1.Routes.Await(ctx, lab.Prefix4, lab.A4, bootLimit); err != nil {
-		return fmt.Errorf("%w; the console ends:\n%s", err, r.Machine.Console.Tail(50))
-	}
-	for _, change := range l.R1.Routes.Changes(lab.Prefix4, r.Machine.On) {
-		if !change.Gone {
-			got[boot+"_"+routed] = change.At.Sub(r.Machine.On).Seconds()
-			break
+	for _, route := range bootRoutes {
+		if _, err := l.R1.Routes.Await(ctx, route.prefix, route.gateway, bootLimit); err != nil {
+			return fmt.Errorf("%w; the console ends:\n%s", err, r.Machine.Console.Tail(50))
+		}
+		for _, change := range l.R1.Routes.Changes(route.prefix, r.Machine.On) {
+			if !change.Gone {
+				got[boot+"_"+routed] = max(got[boot+"_"+routed], change.At.Sub(r.Machine.On).Seconds())
+				break
+			}
 		}
 	}
 	for _, reached := range r.Machine.Boot() {

@@ -2,6 +2,9 @@ package image
 
 import (
 	"bytes"
+	"errors"
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,11 +12,13 @@ import (
 	"time"
 
 	"anymx/tests/lab"
+	"anymx/tests/vm"
 	"anymx/tests/vm/rack"
 )
 
 // What an operator does with a new server: flash it, give it its config, switch it
-// on. From then on no hand touches it until it is drained.
+// on. From then on no hand touches it until it is drained; and until the server dies,
+// and its disk goes into another one.
 func TestFromFlashToDrain(t *testing.T) {
 	flashed := filepath.Join(t.TempDir(), "disk")
 	s := place(t, "", func(o *rack.Options, l *lab.Lab) {
@@ -46,6 +51,38 @@ func TestFromFlashToDrain(t *testing.T) {
 	s.run("resume", `.`)
 	s.inService()
 	s.letters("again", 20)
+
+	s.anotherServer(20)
+}
+
+// anotherServer has the machine die with at least n messages that core has not, and
+// puts its disk into another server: with another network card, and firmware that
+// knows nothing of the disk.
+func (s *site) anotherServer(n int64) {
+	s.t.Helper()
+	must(s.t, s.lab.Core.Cut(s.t.Context()))
+	load := s.lab.Send(s.t.Context(), lab.Load{Sessions: 4, Each: 5, Recipient: "orphan", Pause: 10 * time.Millisecond})
+	err := load.AwaitMore(s.t.Context(), n, time.Minute)
+	lost, cut := s.Cut(rand.Uint64())
+	ledger, stopped := load.Stop()
+	must(s.t, errors.Join(err, cut, stopped, s.lab.Core.Mend(s.t.Context())))
+	s.t.Logf("the server dies: %s; %d acknowledged before", lost, len(ledger.Acknowledged))
+	s.outOfService(time.Minute)
+
+	disk := filepath.Join(s.t.TempDir(), "disk")
+	must(s.t, s.Disk.CopyTo(disk))
+	other := place(s.t, disk, func(o *rack.Options, l *lab.Lab) {
+		o.Config = nil // it is on the disk
+		nic := o.NIC
+		o.NIC = func() (vm.NIC, error) {
+			n, err := nic()
+			n.MAC = net.HardwareAddr{0x52, 0x54, 0, 0x25, 0x25, 2}
+			return n, err
+		}
+	})
+	other.on()
+	other.settled(ledger, "orphan")
+	other.letters("heir", 10)
 }
 
 // flood floods the machine from forged sources, and has strangers call meanwhile.
@@ -60,7 +97,8 @@ func (s *site) flood() {
 	flooded, err := flood.Stop()
 	must(s.t, err)
 	s.t.Logf("flood: %.0f packets a second; %s", flooded.Rate(), called)
-	if share := called.Share(s.lab.Guest.Host); share < 1 {
+	// Without the shield it is one in six. A call may fail because this machine is busy.
+	if share := called.Share(s.lab.Guest.Host); share < .95 {
 		s.t.Errorf("%.1f%% of the calls were greeted during a flood", 100*share)
 	}
 }

@@ -2,10 +2,14 @@ package image
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"net/smtp"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -75,4 +79,71 @@ func TestBadConfigThenAStick(t *testing.T) {
 	s.Plug() // nothing any more
 	s.on()
 	s.until("config", `kept`, time.Minute)
+
+	s.changed(right)
+}
+
+// changed has a node that runs take another config, which its programs read anew: no
+// session ends, no route goes away, no message is lost.
+func (s *site) changed(config map[string]string) {
+	s.t.Helper()
+	next := maps.Clone(config)
+	for _, edit := range [][2]string{{"[ingress]\n", "[ingress]\nmax_message_size = \"7MiB\"\n"}, {"med = 10\n", "med = 77\n"}} {
+		if !strings.Contains(next["anymx.toml"], edit[0]) {
+			s.t.Fatalf("the config has no %q", edit[0])
+		}
+		next["anymx.toml"] = strings.ReplaceAll(next["anymx.toml"], edit[0], edit[1])
+	}
+	stick, err := vm.Stick(s.t.Context(), filepath.Join(s.t.TempDir(), "stick"), "ANYMX", write(s.t, next))
+	must(s.t, err)
+
+	began := time.Now()
+	load := s.lab.Send(s.t.Context(), lab.Load{Sessions: 4, Each: 1000, Recipient: "changed", Pause: 50 * time.Millisecond})
+	must(s.t, load.AwaitMore(s.t.Context(), 5, time.Minute))
+	must(s.t, s.Machine.PlugIn(s.t.Context(), "next", stick))
+	s.until("provision", `config is from the file system ANYMX.*no problem found`, time.Minute)
+	must(s.t, lab.Poll(s.t.Context(), time.Minute, func(context.Context) error {
+		route, err := s.lab.R1.Ask("show route " + lab.Prefix4 + " all")
+		if err == nil && !strings.Contains(route, "BGP.med: 77") {
+			err = fmt.Errorf("r1 has\n%s", route)
+		}
+		return err
+	}))
+	must(s.t, lab.Poll(s.t.Context(), time.Minute, func(ctx context.Context) error {
+		size, err := s.size(ctx)
+		if err == nil && size != strconv.Itoa(7<<20) {
+			err = fmt.Errorf("EHLO says SIZE %s", size)
+		}
+		return err
+	}))
+	must(s.t, load.AwaitMore(s.t.Context(), 5, time.Minute))
+	ledger, err := load.Stop()
+	must(s.t, err)
+	s.settled(ledger, "changed")
+	for _, change := range s.lab.R1.Routes.Changes(lab.Prefix4, began) {
+		if change.Gone {
+			s.t.Errorf("the route was away at %v", change.At)
+		}
+	}
+	if ledger.Repeated > 0 {
+		s.t.Errorf("%d transactions were cut off", ledger.Repeated)
+	}
+}
+
+// size is the parameter of SIZE, as a client of the service address hears it.
+func (s *site) size(ctx context.Context) (string, error) {
+	conn, err := s.lab.ClientA.Dial(ctx, "tcp", net.JoinHostPort(lab.Service4, "25"))
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return "", err
+	}
+	client, err := smtp.NewClient(conn, s.lab.Guest.Host)
+	if err != nil {
+		return "", err
+	}
+	_, size := client.Extension("SIZE")
+	return size, client.Quit()
 }

@@ -113,6 +113,9 @@ func (r *Rack) machine() (o vm.Options, err error) {
 // Reconfigure changes what the machine gets with its next start.
 func (r *Rack) Reconfigure(config map[string]string) { r.options.Config = config }
 
+// Credentials changes which credentials it gets besides, with its next start.
+func (r *Rack) Credentials(values map[string][]byte) { r.options.Machine.Credentials = values }
+
 // Plug changes what is in the machine's USB sockets when it is started next.
 func (r *Rack) Plug(sticks ...vm.Disk) { r.options.Machine.Sticks = sticks }
 
