@@ -24,10 +24,12 @@ const (
 // dial connects to a peer of a speaker in the autonomous system asn, with the
 // socket options that the peer asks for set before the first packet leaves.
 func dial(ctx context.Context, asn uint32, p Peer) (net.Conn, error) {
-	if err := awaitSource(ctx, p); err != nil {
+	from, err := awaitSource(ctx, p)
+	if err != nil {
 		return nil, err
 	}
 	d := net.Dialer{
+		LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0)),
 		Timeout:   dialTimeout,
 		KeepAlive: -1, // BGP has keepalives of its own
 		ControlContext: func(_ context.Context, _, _ string, raw syscall.RawConn) error {
@@ -39,9 +41,6 @@ func dial(ctx context.Context, asn uint32, p Peer) (net.Conn, error) {
 		},
 	}
 	d.SetMultipathTCP(false) // TCP MD5 and MPTCP exclude each other
-	if p.LocalAddress.IsValid() {
-		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(p.LocalAddress, 0))
-	}
 	return d.DialContext(ctx, "tcp", netip.AddrPortFrom(p.Address, p.Port).String())
 }
 

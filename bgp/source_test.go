@@ -16,12 +16,16 @@ import (
 )
 
 // A node that boots dials its router while its addresses are still being checked
-// for duplicates. It waits, and does not come from the link's own address, or from
-// ::1, which no router answers.
+// for duplicates. It waits, and does not come from a service address, the link's own
+// one, or ::1, which no router answers.
 func TestDialWaitsForItsAddress(t *testing.T) {
 	t.Run("the link's own is there", func(t *testing.T) {
 		t.Parallel()
 		dialsFrom(t, "fe80::2")
+	})
+	t.Run("a service address is there", func(t *testing.T) {
+		t.Parallel()
+		dialsFrom(t, "2001:db8:25::25")
 	})
 	t.Run("none is there", func(t *testing.T) {
 		t.Parallel()
@@ -37,8 +41,11 @@ func dialsFrom(t *testing.T, other string) {
 	router.ip("-6 address add 2001:db8:a::1/64 dev eth0 nodad")
 	node.ip("link set eth0 addrgenmode none")
 	node.ip("link set eth0 up")
-	if other != "::1" {
-		node.ip("-6 address add " + other + "/64 dev eth0 nodad")
+	switch other {
+	case "fe80::2":
+		node.ip("-6 address add fe80::2/64 dev eth0 nodad")
+	case "2001:db8:25::25":
+		node.ip("-6 address add 2001:db8:25::25/128 dev lo nodad preferred_lft 0")
 	}
 
 	var listening net.Listener
@@ -60,18 +67,26 @@ func dialsFrom(t *testing.T, other string) {
 	}()
 
 	peer := Peer{Address: addr("2001:db8:a::1"), Port: 1790, ASN: 64501, Multihop: 1}
+	type dialled struct {
+		conn net.Conn
+		err  error
+	}
+	early := make(chan dialled, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	node.alongside(func() { // before there is a route
+		conn, err := dial(ctx, 64512, peer)
+		early <- dialled{conn, err}
+	})
 	node.ip("-6 address add 2001:db8:a::2/64 dev eth0")
 	if out := node.ip("-6 address show dev eth0"); !strings.Contains(out, "tentative") {
 		t.Fatalf("nothing is checked here:\n%s", out)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	var conn net.Conn
-	node.do(func() { conn, err = dial(ctx, 64512, peer) })
-	if err != nil {
-		t.Fatal(err)
+	first := <-early
+	if first.err != nil {
+		t.Fatal(first.err)
 	}
-	conn.Close()
+	first.conn.Close()
 	if got := <-from; got != addr("2001:db8:a::2") {
 		t.Errorf("the router was dialled from %s", got)
 	}
@@ -79,6 +94,7 @@ func dialsFrom(t *testing.T, other string) {
 	// Where there will never be another address, it says so.
 	node.ip("-6 address del 2001:db8:a::2/64 dev eth0")
 	node.ip("-6 route add 2001:db8:a::/64 dev eth0")
+	var conn net.Conn
 	node.do(func() { conn, err = dial(ctx, 64512, peer) })
 	if err == nil {
 		conn.Close()
@@ -88,7 +104,7 @@ func dialsFrom(t *testing.T, other string) {
 	}
 	peer.LocalAddress = addr("2001:db8:a::3")
 	node.do(func() { conn, err = dial(ctx, 64512, peer) })
-	if err == nil || !strings.Contains(err.Error(), "being checked for duplicates") {
+	if err == nil || !strings.Contains(err.Error(), "cannot assign requested address") {
 		t.Errorf("dialled from an address that is not there: %v", err)
 	}
 }
@@ -125,6 +141,23 @@ func newNamespace(t *testing.T) *namespace {
 	}
 	ns.ip("link set lo up")
 	return ns
+}
+
+// alongside begins to run f in the namespace, on a thread of its own.
+func (ns *namespace) alongside(f func()) {
+	ns.t.Helper()
+	space, err := os.Open("/proc/self/task/" + ns.thread + "/ns/net")
+	if err != nil {
+		ns.t.Fatal(err)
+	}
+	go func() {
+		defer space.Close()
+		runtime.LockOSThread() // and never unlocked
+		if err := unix.Setns(int(space.Fd()), unix.CLONE_NEWNET); err != nil {
+			ns.t.Error(err)
+		}
+		f()
+	}()
 }
 
 // do runs f in the namespace.
