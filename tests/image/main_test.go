@@ -12,10 +12,12 @@ import (
 	"fmt"
 	"os"
 	"testing"
+
+	"anymx/tests/pop"
 )
 
 func TestMain(m *testing.M) {
-	code := m.Run()
+	code := pop.Main(m)
 	if theLab.up != nil {
 		if err := theLab.up.Down(context.Background()); err != nil {
 			fmt.Fprintln(os.Stderr, err)
