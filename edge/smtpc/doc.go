@@ -18,14 +18,19 @@
 //     body waits until the server has accepted a recipient. The body is written
 //     as it is stored (BDAT), by sendfile where it is a file and the connection
 //     is plain TCP, or dot-stuffed (DATA).
-//  4. Each reply is matched with the command it answers; each recipient gets
-//     one mail.Result. Nothing counts as delivered but a 2xx to the end of the
-//     message, read from a stream that was in step to its last byte.
+//  4. All replies of a group are read, whatever the first ones say, and each is
+//     matched with the command it answers; each recipient gets one mail.Result.
+//     Only a 2xx to the end of the message counts as delivered. Only a 4xx or
+//     5xx that belongs to a recipient, or to the message, counts as refused.
+//     Where replies are missing, or one too many came, what can't be attributed
+//     is a temporary failure.
+//  5. RSET waits for its reply, so that no message goes out while the server may
+//     still hold the recipients of another.
 //
 // Replies are hostile: lines, lines in a reply and octets in a reply are
-// bounded, text is cut at 512 octets and holds no control characters. After
-// anything that leaves the stream unsure the connection is dead: Err says why,
-// and every later Send fails with the same.
+// bounded, text is cut at 512 octets and holds no control characters. After a 421,
+// and after anything that leaves the stream unsure, the connection is dead: Err
+// says why, and every later Send fails with the same.
 //
 // A loss between the end of the message and its reply can't be told from a
 // delivery. It is reported as a temporary failure with the command "DATA end",

@@ -2,6 +2,7 @@ package smtpc
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"strconv"
 	"time"
@@ -26,14 +27,14 @@ type transaction struct {
 	results []mail.Result
 	rcpts   []int // places, in the order they are said
 
-	asked    []question    // commands whose replies were not read yet
+	group                  // commands and what they were answered
 	accepted []int         // places that the server took
 	later    []int         // places that it wants in another transaction
 	begun    bool          // MAIL was accepted
 	ready    bool          // 354 was said
 	sent     bool          // the message was written whole
-	heard    bool          // the server answered something
-	failed   *mail.Failure // why nobody gets the message
+	failed   *mail.Failure // why nobody gets the message, unless the server took it all the same
+	misfit   *mail.Failure // a reply that can't be one to its command: the connection is not used again
 	vec      [2][]byte     // for one writev
 }
 
@@ -47,17 +48,18 @@ type question struct {
 func (t *transaction) begin(c *Conn, m *Message, results []mail.Result, rcpts []int) {
 	*t = transaction{
 		c: c, m: m, results: results, rcpts: rcpts,
-		asked: t.asked[:0], accepted: t.accepted[:0], later: t.later[:0],
+		group:    group{asked: t.asked[:0], codes: t.codes[:0]},
+		accepted: t.accepted[:0], later: t.later[:0],
 	}
 }
 
 // forget lets go of the message, and of slices too long to keep.
 func (t *transaction) forget() {
 	const keep = 16
-	asked, accepted := t.asked, t.accepted
+	asked, codes, accepted := t.asked, t.codes, t.accepted
 	*t = transaction{}
-	if cap(asked) <= keep && cap(accepted) <= keep {
-		t.asked, t.accepted = asked[:0], accepted[:0]
+	if cap(asked) <= keep && cap(codes) <= 2*keep && cap(accepted) <= keep {
+		t.asked, t.codes, t.accepted = asked[:0], codes[:0], accepted[:0]
 	}
 }
 
@@ -77,7 +79,7 @@ func (t *transaction) run() {
 	default:
 		t.data()
 	}
-	t.stray()
+	t.checkSurplus()
 	t.settle()
 }
 
@@ -85,11 +87,9 @@ func (t *transaction) run() {
 func (t *transaction) open() {
 	c := t.c
 	if c.reset {
-		c.out = append(c.out, "RSET\r\n"...)
-		t.ask(cmdRSET, 0)
-		c.reset = false
+		t.resetState()
 	}
-	if c.o.XForward && !c.noXFwd && c.ext.xforward != 0 {
+	if c.err == nil && c.o.XForward && !c.noXFwd && c.ext.xforward != 0 {
 		for i := 0; i < len(attributeNames) && c.err == nil; {
 			before := len(c.out)
 			if c.out, i = appendXForward(c.out, t.m.Envelope, c.o.Node, c.ext.xforward, i); len(c.out) > before {
@@ -104,10 +104,27 @@ func (t *transaction) open() {
 	t.ask(cmdMAIL, 0)
 }
 
+// resetState clears what an earlier message left at the server, and waits for
+// the reply. RFC 2920 section 3.1 would let RSET go in one group with the message.
+// But a server that refuses it may still hold the recipients of before, add those
+// that follow, and give the message to all of them.
+func (t *transaction) resetState() {
+	c := t.c
+	r, f := c.say(cmdRSET, "RSET", nil)
+	switch {
+	case f != nil:
+	case !r.positive():
+		c.die(c.unfit(cmdRSET, &r))
+	default:
+		c.reset = false
+		t.checkSurplus()
+	}
+}
+
 func (t *transaction) recipients() {
 	c := t.c
 	for _, place := range t.rcpts {
-		if t.failed != nil || c.err != nil {
+		if t.failed != nil || t.misfit != nil || c.err != nil {
 			return
 		}
 		c.out = appendRcpt(c.out, &t.m.Envelope.Recipients[t.results[place].Recipient], &c.ext)
@@ -130,51 +147,26 @@ func (t *transaction) sync() {
 	if c.err != nil || len(t.asked) == 0 {
 		return
 	}
-	err := c.write(c.out)
+	t.written = c.write(c.out)
 	c.out = c.out[:0]
-	t.answers(err)
-	t.stray() // where every reply is waited for, none can be early
-}
-
-// answers reads a reply for each question. After a write that failed it takes
-// what the server still said, then the connection is dead.
-func (t *transaction) answers(written error) {
-	c := t.c
-	for _, q := range t.asked {
-		if c.err != nil {
-			break
-		}
-		c.await(t.patience(c.o.Timeouts.Command, written))
-		r, f := c.read(q.command, nil)
-		if f == nil {
-			t.heard = true
-			t.answer(q, &r)
-			continue
-		}
-		if t.sent && f.Reply.Code == 0 && (t.heard || !isHangup(f)) {
-			// The whole message is there. Only a server that hung up without
-			// a word is taken not to have read it.
-			f.Command = cmdDataEnd
-		}
+	t.readAnswers()
+	t.checkSurplus() // where every reply is waited for, none can be early
+	switch {
+	case c.err != nil:
+	case t.written != nil:
+		c.die(c.lost(t.asked[0].command, t.written))
+	case t.ended != nil:
+		c.die(t.closing)
 	}
-	t.asked = t.asked[:0]
+	t.asked, t.codes = t.asked[:0], t.codes[:0]
 }
 
-func (t *transaction) patience(d time.Duration, written error) time.Duration {
-	if written != nil {
-		return min(d, lastWords)
-	}
-	return d
-}
-
-// answer takes one reply.
+// answer takes one reply. It never ends the connection: the replies that follow
+// belong to commands that are written already, the message among them, and each
+// has to be read (RFC 2920 section 3.1).
 func (t *transaction) answer(q question, r *reply) {
 	c := t.c
 	switch q.command {
-	case cmdRSET:
-		if !r.positive() {
-			c.die(c.unfit(q.command, r))
-		}
 	case cmdXFORWARD:
 		// Refused: the message goes without. A 501 is about this message's
 		// attributes (a core without IPv6 refuses such an address); anything
@@ -189,32 +181,27 @@ func (t *transaction) answer(q question, r *reply) {
 	case cmdRCPT:
 		t.recipient(q, r)
 	case cmdDATA:
-		switch {
-		case r.code == 354:
-			t.ready = true
-		case r.positive():
-			c.die(c.unfit(q.command, r))
-		default:
+		if t.ready = r.code == 354; !t.ready {
 			t.refuse(q.command, r)
 		}
 	}
 }
 
-// recipient takes the reply to a RCPT. Without a MAIL that was accepted it says
-// nothing.
+// recipient takes the reply to a RCPT. Without a MAIL that was accepted a
+// refusal says nothing. A server that accepts one all the same may take the
+// message for it too, and is believed then.
 func (t *transaction) recipient(q question, r *reply) {
-	c := t.c
 	switch {
-	case !t.begun:
 	case r.positive():
 		t.accepted = append(t.accepted, q.place)
+	case !t.begun:
 	case r.negative():
-		t.results[q.place].Failure = c.refused(q.command, r)
+		t.results[q.place].Failure = t.refusal(q.command, r)
 		if tooMany(r) {
 			t.later = append(t.later, q.place)
 		}
 	default:
-		c.die(c.unfit(q.command, r))
+		t.results[q.place].Failure = t.unfit(q.command, r)
 	}
 }
 
@@ -229,15 +216,42 @@ func tooMany(r *reply) bool {
 func (t *transaction) refuse(command string, r *reply) {
 	switch {
 	case !r.negative():
-		t.c.die(t.c.unfit(command, r))
+		t.failed = or(t.failed, t.unfit(command, r))
 	case t.failed == nil:
-		t.failed = t.c.refused(command, r)
+		t.failed = t.refusal(command, r)
 	}
+}
+
+// refusal is the failure that a reply of 4xx or 5xx makes. That of a server that
+// closes is the connection's too, which tells who can go over another at once.
+func (t *transaction) refusal(command string, r *reply) *mail.Failure {
+	if r.code == 421 && t.closing != nil {
+		return t.closing
+	}
+	return t.c.refused(command, r)
+}
+
+// unfit is the failure of a reply that can't be one to command. The connection
+// is not used for another message.
+func (t *transaction) unfit(command string, r *reply) *mail.Failure {
+	f := t.c.unfit(command, r)
+	if t.sent {
+		f.Command = cmdDataEnd // nobody knows what becomes of the message
+	}
+	t.misfit = or(t.misfit, f)
+	return f
+}
+
+func or(f, otherwise *mail.Failure) *mail.Failure {
+	if f == nil {
+		return otherwise
+	}
+	return f
 }
 
 // nobody says whether the message has nowhere to go.
 func (t *transaction) nobody() bool {
-	return t.c.err != nil || t.failed != nil || len(t.accepted) == 0
+	return t.c.err != nil || t.failed != nil || t.misfit != nil || len(t.accepted) == 0
 }
 
 // chunk sends the message by BDAT (RFC 3030), together with all commands
@@ -259,10 +273,10 @@ func (t *transaction) chunk() {
 		c.die(c.local(cmdDATA, mail.Enhanced{4, 3, 0}, err))
 		return
 	}
-	t.sent = err == nil
+	t.written, t.sent, t.ending = err, err == nil, true
 	c.reset = true // RFC 3030 section 3: needed unless all goes well
-	t.answers(err)
-	t.ends(err)
+	t.readAnswers()
+	t.readEnds()
 }
 
 // writeChunk writes c.out and the body: in one write where the body is in
@@ -304,7 +318,7 @@ func (t *transaction) data() {
 	if c.err != nil || !t.ready {
 		return
 	}
-	if t.failed != nil || len(t.accepted) == 0 {
+	if t.nobody() {
 		t.nothing()
 		return
 	}
@@ -313,49 +327,60 @@ func (t *transaction) data() {
 		c.die(c.local(cmdDATA, mail.Enhanced{4, 3, 0}, err))
 		return
 	}
-	t.sent = err == nil
-	t.ends(err)
+	t.written, t.sent, t.ending = err, err == nil, true
+	t.readEnds()
 }
 
 // nothing answers a 354 that nobody is there to use: an empty message, as RFC
-// 2920 section 3.1 asks. LMTP has no reply to that, so the connection ends.
+// 2920 section 3.1 asks. LMTP has no reply to that, and a server that accepted a
+// recipient of what it refused might deliver it, so there the connection ends.
 func (t *transaction) nothing() {
 	c := t.c
-	if c.o.LMTP {
-		c.die(c.lost(cmdDATA, errReplyUnfit))
+	if c.o.LMTP || len(t.accepted) > 0 {
+		c.die(or(t.misfit, c.lost(cmdDATA, errReplyUnfit)))
 		return
 	}
 	err := c.write(dotLine)
-	t.sent = err == nil
-	t.ends(err)
+	t.written, t.sent, t.ending = err, err == nil, true
+	t.readEnds()
 }
 
-// ends reads what the server says behind the message: one reply, in LMTP one
-// for each recipient that it took (RFC 2033 section 4.2).
-func (t *transaction) ends(written error) {
+// readEnds reads what the server says behind the message: one reply, in LMTP one
+// for each recipient that it took, in their order (RFC 2033 section 4.2). Whose
+// reply does not come is unknown, which is neither delivered nor refused.
+func (t *transaction) readEnds() {
 	c := t.c
 	if c.err != nil {
 		return
 	}
-	command, n := cmdDataEnd, 1
+	command, n := cmdDataEnd, t.ends(len(t.accepted))
 	if !t.sent {
 		command = cmdDATA
-	} else if c.o.LMTP && t.begun {
-		n = max(n, len(t.accepted))
 	}
 	for i := range n {
-		c.await(t.patience(c.o.Timeouts.DataEnd, written))
-		r, f := c.read(command, nil)
-		if f != nil {
+		r, ok := t.nextReply(command)
+		if !ok {
+			t.doubtOnly(command, i, n)
 			return
 		}
 		t.end(command, i, n, &r)
-		if c.err != nil {
-			return
-		}
 	}
-	if written != nil {
-		c.die(c.lost(command, written))
+	if t.written != nil {
+		c.die(c.lost(command, t.written))
+	}
+}
+
+// doubtOnly takes back a first reply of 500 to 504 that remained the only one of
+// n. RFC 5321 section 4.2.2 has these codes for commands that can't be understood
+// or come out of turn, and such a command is answered once, however many replies
+// RFC 2033 section 4.2 has for the message. So it may be nobody's. Any other code
+// speaks of the message, and is the first recipient's in both cases.
+func (t *transaction) doubtOnly(command string, heard, n int) {
+	if heard != 1 || n == 1 {
+		return
+	}
+	if f := t.results[t.accepted[0]].Failure; f != nil && f.Reply.Code >= 500 && f.Reply.Code <= 504 {
+		t.results[t.accepted[0]].Failure = t.c.lost(command, fmt.Errorf("%w: only one for %d recipients: %s", errReplyUnfit, n, f.Reply))
 	}
 }
 
@@ -363,24 +388,19 @@ func (t *transaction) ends(written error) {
 func (t *transaction) end(command string, i, n int, r *reply) {
 	c := t.c
 	switch {
-	case t.failed != nil || len(t.accepted) == 0 || !t.sent:
-		if r.positive() {
-			// It took what was sent to nobody, or in part: it is not in step.
-			c.die(c.unfit(command, r))
-		} else {
-			t.refuse(command, r)
+	case len(t.accepted) == 0:
+		if !r.negative() {
+			t.unfit(command, r) // it took what was sent to nobody: it is not in step
 		}
-	case n > 1 && i == 0 && r.code >= 500 && r.code <= 504:
-		// The command itself was refused. That may be the only reply.
-		t.refuse(command, r)
-		c.die(c.lost(command, errReplyUnfit))
+	case !r.negative() && !(r.positive() && t.sent):
+		t.undelivered(i, n, t.unfit(command, r))
 	case r.positive():
+		// The server has the message, whatever it said of MAIL.
 		c.reset = c.reset && i < n-1
 		t.deliver(i, n, r.mail())
-	case r.negative():
-		t.undelivered(i, n, c.refused(command, r))
-	default:
-		c.die(c.unfit(command, r))
+		t.misfit = or(t.misfit, t.failed)
+	case t.failed == nil:
+		t.undelivered(i, n, t.refusal(command, r))
 	}
 }
 
@@ -406,36 +426,29 @@ func (t *transaction) undelivered(i, n int, f *mail.Failure) {
 	}
 }
 
-// stray looks at what came behind the last reply. A 421 tells that the server
-// is about to close. Anything else means that the replies were shifted against
-// the commands, so none of them can be believed.
-func (t *transaction) stray() {
-	c := t.c
-	if c.err != nil || c.in.buffered() == 0 {
-		return
-	}
-	c.await(lastWords)
-	if _, f := c.read("", nil); f != nil && f.Reply.Code == 421 {
-		return
-	}
-	f := c.die(c.lost(cmdDataEnd, errUnasked))
-	for _, place := range t.accepted {
-		t.results[place] = mail.Result{Recipient: t.results[place].Recipient, Failure: f, Remote: c.remote}
-	}
-}
-
-// settle gives the reason to everybody who is still without a result.
+// settle gives the reason to everybody who is still without a result, and ends
+// a connection that another message must not go over.
 func (t *transaction) settle() {
-	f := t.failed
-	if f == nil {
-		f = t.c.err
+	c := t.c
+	for _, f := range []*mail.Failure{t.closing, t.misfit} {
+		if c.err == nil && f != nil {
+			c.die(f)
+		}
 	}
+	if t.unheard != nil {
+		for _, place := range t.accepted { // they may have it, whatever was said of MAIL
+			if r := &t.results[place]; r.Failure == untried {
+				r.Failure = t.unheard
+			}
+		}
+	}
+	f := or(or(t.failed, t.unheard), or(t.misfit, c.err))
 	for _, place := range t.rcpts {
 		if r := &t.results[place]; r.Failure == untried && f != nil {
 			r.Failure = f
 		}
 	}
-	if len(t.accepted) == 0 || t.c.err != nil {
+	if len(t.accepted) == 0 || c.err != nil {
 		t.later = t.later[:0]
 	}
 }

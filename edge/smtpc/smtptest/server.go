@@ -53,12 +53,14 @@ type Server struct {
 	TLS        *tls.Config // for STARTTLS
 	Discard    bool        // keep no message, only their number
 	Hook       func(Step) Action
+	Script     *Script // for the first message; nil: none
 
 	mu       sync.Mutex
 	listener net.Listener
 	conns    map[net.Conn]bool
 	count    int
 	taken    int
+	scripted bool // Script was played
 	messages []Message
 	done     chan struct{}
 	wait     sync.WaitGroup
@@ -205,6 +207,17 @@ func (s *Server) Open() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.conns)
+}
+
+// takeScript returns the Script the first time, and nil later.
+func (s *Server) takeScript() *Script {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.scripted {
+		return nil
+	}
+	s.scripted = true
+	return s.Script
 }
 
 func (s *Server) store(m Message) {

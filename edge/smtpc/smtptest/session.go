@@ -119,6 +119,9 @@ func (x *session) command(verb, line, arg string) bool {
 		x.reset()
 		return x.step(verb, line, "250 2.0.0 Ok")
 	case "MAIL":
+		if script := x.s.takeScript(); script != nil {
+			return x.playScript(script, line)
+		}
 		a := x.ask(verb, line, 0)
 		if x.mail != "" {
 			return x.act(a, "503 5.5.1 nested MAIL")
