@@ -20,6 +20,13 @@ const (
 	// acknowledgement before the connection is given up (TCP_USER_TIMEOUT). A
 	// tunnel that is down says nothing.
 	unanswered = 15 * time.Second
+	// aliveIdle and aliveAgain are when a silent connection is probed, and how often
+	// until a probe is answered. With TCP_USER_TIMEOUT the kernel gives up at the
+	// first probe that finds another unanswered after that time. Probes 15s apart
+	// would end a wait for core at the first lost packet, and the message would be
+	// delivered twice.
+	aliveIdle  = 5 * time.Second
+	aliveAgain = 2 * time.Second
 	// watchDevice is how often is looked whether the device is still there.
 	watchDevice = 250 * time.Millisecond
 )
@@ -43,7 +50,7 @@ type device struct {
 // dial is a net.Dialer's, through the device. Binding wants no privilege since
 // Linux 5.7.
 func (d *device) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	dialer := net.Dialer{Control: d.bind}
+	dialer := net.Dialer{Control: d.bind, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: aliveIdle, Interval: aliveAgain}}
 	dialer.SetMultipathTCP(false) // its further connections would be bound to nothing
 	conn, err := dialer.DialContext(ctx, network, address)
 	switch {

@@ -67,6 +67,11 @@ func TestDialThroughDevice(t *testing.T) {
 		if err != nil || limit != 15000 {
 			t.Errorf("what is sent may stay unanswered for %d ms (%v)", limit, err)
 		}
+		idle, errIdle := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPIDLE)
+		again, errAgain := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPINTVL)
+		if errors.Join(errIdle, errAgain) != nil || idle+3*again > limit/1000 {
+			t.Errorf("probes after %ds and every %ds: fewer than three may be lost within %d ms", idle, again, limit)
+		}
 		if protocol, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PROTOCOL); err != nil || protocol != unix.IPPROTO_TCP {
 			t.Errorf("protocol %d (%v)", protocol, err)
 		}
