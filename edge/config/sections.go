@@ -181,10 +181,12 @@ type Core struct {
 	MessagesPerConnection int `toml:"messages_per_connection"`
 	// ConnectTimeout is how long dialling one address takes at most. Default 10s.
 	ConnectTimeout Duration `toml:"connect_timeout"`
-	// CommandTimeout is how long an answer may take. Default 60s. Then the message is tried again.
+	// CommandTimeout is how long a reply to a command may take, the greeting included. Default 5m
+	// (RFC 5321 4.5.3.2). Then the message is attempted again.
 	CommandTimeout Duration `toml:"command_timeout"`
-	// DataTimeout is how long the answer to a whole message may take, and the longest time that core
-	// reads none of it. Default 5m. Too short a time makes duplicates: core may have stored it.
+	// DataTimeout is how long the reply to a whole message may take, and the longest time that core
+	// reads none of it. Default 10m (RFC 5321 4.5.3.2.6). Too short a time makes duplicates: core may
+	// have stored it.
 	DataTimeout Duration `toml:"data_timeout"`
 	// IdleTimeout is how long an unused connection is kept. Default 60s; 0: it is closed at once.
 	IdleTimeout Duration `toml:"idle_timeout"`
@@ -204,8 +206,8 @@ func (c *Core) setDefaults() {
 		MaxConnections:        16,
 		MessagesPerConnection: 1000,
 		ConnectTimeout:        Duration(10 * time.Second),
-		CommandTimeout:        Duration(time.Minute),
-		DataTimeout:           Duration(5 * time.Minute),
+		CommandTimeout:        Duration(5 * time.Minute),
+		DataTimeout:           Duration(10 * time.Minute),
 		IdleTimeout:           Duration(time.Minute),
 		BackoffMax:            Duration(30 * time.Second),
 		StartTLS:              "auto",

@@ -35,10 +35,10 @@ type Options struct {
 	MessagesPerConnection int           // 0 means 1000
 	IdleTimeout           time.Duration // how long an unused connection is kept; 0: it is closed at once
 	ConnectTimeout        time.Duration // 0 means 10s
-	CommandTimeout        time.Duration // for each answer, and for the greeting; 0 means 1m
-	// DataTimeout is for the answer to a whole message, and the longest time
-	// that core reads none of it. 0 means 5m. Too short a time makes
-	// duplicates.
+	CommandTimeout        time.Duration // for each reply, and for the greeting; 0 means 5m
+	// DataTimeout is for the reply to a whole message, and the longest time
+	// that core reads none of it. 0 means 10m (RFC 5321 section 4.5.3.2.6). Too
+	// short a time makes duplicates.
 	DataTimeout time.Duration
 	BackoffMax  time.Duration // longest pause of an address that failed; 0 means 30s
 
@@ -72,7 +72,7 @@ func (o *Options) settings() (*settings, error) {
 		idle:        o.IdleTimeout,
 		backoffMax:  or(o.BackoffMax, 30*time.Second),
 	}
-	command, data := or(o.CommandTimeout, time.Minute), or(o.DataTimeout, 5*time.Minute)
+	command, data := or(o.CommandTimeout, 5*time.Minute), or(o.DataTimeout, 10*time.Minute)
 	s.client = smtpc.Options{
 		LMTP: o.LMTP, Hello: o.Hello,
 		TLSMode: o.TLSMode, TLS: o.TLS, PrivateLink: o.PrivateLink,

@@ -127,13 +127,19 @@ func (t *transaction) nextAhead() (reply, error) {
 // heldReply is a reply that was read before.
 func heldReply(r mail.Reply) reply { return reply{r.Code, r.Enhanced, []byte(r.Text)} }
 
-// patience is how long the reply at a place in codes may take. A server that
-// closes, or broke off a write, has only its last words left, unless it may be
-// at work on the message.
+// patience is how long the reply at a place in codes may take. A server may hold
+// its replies back and write them with that to the message (RFC 2920 section 3.2),
+// so where the message went with its commands each has the message's time. A
+// server that closes, or broke off a write, has only its last words left, unless
+// it may be at work on the message.
 func (t *transaction) patience(at int) time.Duration {
-	d := t.c.o.Timeouts.Command
-	if at >= len(t.asked) {
-		d = t.c.o.Timeouts.DataEnd
+	timeouts := &t.c.o.Timeouts
+	d := timeouts.Command
+	switch {
+	case at >= len(t.asked):
+		d = timeouts.DataEnd
+	case t.ending:
+		d = max(d, timeouts.DataEnd)
 	}
 	if t.written != nil || t.closing != nil && !t.sent {
 		return min(d, lastWords)

@@ -63,7 +63,7 @@ type Timeouts struct {
 	Connect  time.Duration // to an open connection; 30s
 	TLS      time.Duration // the handshake; 1m
 	Greeting time.Duration // to the end of the greeting; 5m
-	Command  time.Duration // from a command to the end of its reply; 5m
+	Command  time.Duration // from a command to the end of its reply; 5m. At least DataEnd where the message went with it
 	Block    time.Duration // for each 256 KiB of a body that is written (1 MiB by sendfile); 3m
 	DataEnd  time.Duration // from the end of the message to its reply; 10m
 	Quit     time.Duration // for QUIT and its reply; 1s
