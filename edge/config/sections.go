@@ -181,8 +181,9 @@ type Core struct {
 	MessagesPerConnection int `toml:"messages_per_connection"`
 	// ConnectTimeout is how long dialling one address takes at most. Default 10s.
 	ConnectTimeout Duration `toml:"connect_timeout"`
-	// CommandTimeout is how long a reply to a command may take, the greeting included. Default 5m
-	// (RFC 5321 4.5.3.2). Then the message is attempted again.
+	// CommandTimeout is how long a reply to a command may take. Default 5m (RFC 5321 4.5.3.2). Then
+	// the message is attempted again. Greeting and TLS handshake may take a minute at most, so that
+	// an address that hangs does not hold up the others.
 	CommandTimeout Duration `toml:"command_timeout"`
 	// DataTimeout is how long the reply to a whole message may take, and the longest time that core
 	// reads none of it. Default 10m (RFC 5321 4.5.3.2.6). Too short a time makes duplicates: core may

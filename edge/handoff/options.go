@@ -35,7 +35,7 @@ type Options struct {
 	MessagesPerConnection int           // 0 means 1000
 	IdleTimeout           time.Duration // how long an unused connection is kept; 0: it is closed at once
 	ConnectTimeout        time.Duration // 0 means 10s
-	CommandTimeout        time.Duration // for each reply, and for the greeting; 0 means 5m
+	CommandTimeout        time.Duration // for each reply; 0 means 5m. For greeting and TLS handshake at most openingMost
 	// DataTimeout is for the reply to a whole message, and the longest time
 	// that core reads none of it. 0 means 10m (RFC 5321 section 4.5.3.2.6). Too
 	// short a time makes duplicates.
@@ -57,6 +57,11 @@ type settings struct {
 	backoffMax  time.Duration
 }
 
+// openingMost bounds the wait for greeting and TLS handshake. RFC 5321 section 4.5.3.2.1 asks for
+// five minutes; here nothing of a message is out yet, and another address of core may take it.
+const openingMost = time.Minute
+
+// settings checks o and puts defaults in place.
 func (o *Options) settings() (*settings, error) {
 	if len(o.Addresses) == 0 || o.Hello == "" {
 		return nil, errors.New("hand-off: addresses or hello name are missing")
@@ -73,12 +78,13 @@ func (o *Options) settings() (*settings, error) {
 		backoffMax:  or(o.BackoffMax, 30*time.Second),
 	}
 	command, data := or(o.CommandTimeout, 5*time.Minute), or(o.DataTimeout, 10*time.Minute)
+	opening := min(command, openingMost)
 	s.client = smtpc.Options{
 		LMTP: o.LMTP, Hello: o.Hello,
 		TLSMode: o.TLSMode, TLS: o.TLS, PrivateLink: o.PrivateLink,
 		XForward: !o.Anonymous, XClient: !o.Anonymous, Node: o.Node,
 		Timeouts: smtpc.Timeouts{
-			Connect: or(o.ConnectTimeout, 10*time.Second), TLS: command, Greeting: command, Command: command,
+			Connect: or(o.ConnectTimeout, 10*time.Second), TLS: opening, Greeting: opening, Command: command,
 			Block: data, DataEnd: data,
 		},
 		Dial: o.Dial,
