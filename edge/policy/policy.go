@@ -88,7 +88,7 @@ func (r *Rules) Rcpt(f Rcpt) (mail.Path, mail.Reply) {
 	recipients, ours := r.Domains.Lookup(to.Domain)
 	switch {
 	case !ours:
-		return mail.Path{}, reply(550, 5, 7, 1, "not a domain of ours, and no relay")
+		return mail.Path{}, reply(550, 5, 7, 1, "relay access denied")
 	case to.IsPostmaster() || recipients.Has(to.Local):
 		return to, mail.Reply{}
 	}

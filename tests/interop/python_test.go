@@ -45,8 +45,8 @@ func TestPython(t *testing.T) {
 	}
 	want := map[string]any{
 		"noop": 250.0, "vrfy": 252.0,
-		"some refused": map[string]any{"b@elsewhere.example": "550 5.7.1 not a domain of ours, and no relay"},
-		"all refused":  map[string]any{"b@elsewhere.example": "550 5.7.1 not a domain of ours, and no relay"},
+		"some refused": map[string]any{"b@elsewhere.example": "550 5.7.1 relay access denied"},
+		"all refused":  map[string]any{"b@elsewhere.example": "550 5.7.1 relay access denied"},
 		"too large":    552.0, "utf8": "sent", "dsn": "sent", "quit": 221.0, "certificate": "refused",
 	}
 	offered, _ := steps["extensions"].([]any)
