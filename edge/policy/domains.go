@@ -5,6 +5,8 @@ import (
 	"unicode/utf8"
 
 	"anymx/edge/mail"
+
+	"golang.org/x/net/idna"
 )
 
 // Domains are the domains whose mail is accepted, each with its recipients.
@@ -72,6 +74,21 @@ func (d *Domains) home(hostname string) string {
 
 // asciiDomain is a domain in the one form to compare, as mail.Path.Key has it.
 func asciiDomain(name string) string { return mail.Path{Domain: name}.Key().Domain }
+
+// forCore is domain in a spelling that core takes for the same domain as the edge does. IDNA maps
+// characters that look alike: "ｅxample.net" is found as example.net here, and a core that does not
+// map it would send the mail on to another host. Where mapping changes more than case, core gets the
+// form that the config has.
+func forCore(domain string) string {
+	if isASCII(domain) {
+		return domain
+	}
+	mapped := asciiDomain(domain)
+	if plain, err := idna.Punycode.ToASCII(fold(domain)); err == nil && plain == mapped {
+		return domain
+	}
+	return mapped
+}
 
 func isASCII(s string) bool {
 	for i := 0; i < len(s); i++ {

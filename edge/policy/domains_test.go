@@ -63,6 +63,22 @@ func TestLookup(t *testing.T) {
 	}
 }
 
+// TestForCore: only a domain that core might read differently is spelled anew.
+func TestForCore(t *testing.T) {
+	for domain, want := range map[string]string{
+		"example.net": "", "EXAMPLE.net": "", "xn--bcher-kva.example": "", "bücher.example": "", "BÜCHER.example": "", "[192.0.2.1]": "",
+		"ｅxample.net": "example.net", "EXAMPLE.ｎet": "example.net", "\u212aelvin.example": "kelvin.example",
+		"bu\u0308cher.example": "xn--bcher-kva.example", "xn--bcher-kva.ｅxample": "xn--bcher-kva.example", "XN--BCHER-KVA.bücher.example": "",
+	} {
+		if want == "" {
+			want = domain
+		}
+		if got := forCore(domain); got != want {
+			t.Errorf("%q: %q, want %q", domain, got, want)
+		}
+	}
+}
+
 // TestLookupAllocates nothing for a domain in lower-case ASCII, and little else.
 func TestLookupAllocates(t *testing.T) {
 	d := NewDomains([]Domain{{"example.net", nil}, {"*.wild.example", nil}})

@@ -83,9 +83,11 @@ func (r *Rules) Rcpt(f Rcpt) (mail.Path, mail.Reply) {
 		if to.Domain == "" {
 			to.Domain = r.Domains.home(r.Hostname)
 		}
+		to.Domain = forCore(to.Domain)
 		return to, mail.Reply{}
 	}
 	recipients, ours := r.Domains.Lookup(to.Domain)
+	to.Domain = forCore(to.Domain)
 	switch {
 	case !ours:
 		return mail.Path{}, reply(550, 5, 7, 1, "relay access denied")
