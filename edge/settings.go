@@ -30,6 +30,7 @@ func smtpdSettings(c *config.Config, domains *policy.Domains, tlsConfig *tls.Con
 			MaxMessages:   in.MaxMessagesPerConnection,
 			MaxReceived:   in.MaxReceived,
 			RequireTLS:    in.StartTLSRequired,
+			SenderRouting: in.SenderRouting == config.SenderRoutingAllow,
 		},
 		RefusedDelay: time.Duration(in.RefusedDelay),
 		LogSessions:  c.Log.Sessions,

@@ -121,7 +121,17 @@ type Ingress struct {
 	// StartTLSRequired refuses MAIL without TLS: 530 5.7.0. Default false; RFC 3207 4 forbids true on
 	// a host that the public delivers to.
 	StartTLSRequired bool `toml:"starttls_required"`
+	// SenderRouting is what happens to addresses by which core may send mail on to another host, such
+	// as "victim%gmail.com@example.net": SenderRoutingRefuse, the default, or SenderRoutingAllow, which
+	// makes an open relay of a core that acts on them and trusts the edge.
+	SenderRouting string `toml:"sender_routing"`
 }
+
+// The words of Ingress.SenderRouting.
+const (
+	SenderRoutingRefuse = "refuse"
+	SenderRoutingAllow  = "allow"
+)
 
 func (i *Ingress) setDefaults() {
 	*i = Ingress{
@@ -147,6 +157,7 @@ func (i *Ingress) setDefaults() {
 		MinRate:                  512,
 		MinRateGrace:             Duration(30 * time.Second),
 		TLSMinVersion:            "1.2",
+		SenderRouting:            SenderRoutingRefuse,
 	}
 }
 

@@ -176,6 +176,7 @@ func (v *checker) ingress() {
 			v.report(key, "%s is everyone: any sender could choose its own address", from)
 		}
 	}
+	v.oneOf("ingress.sender_routing", in.SenderRouting, SenderRoutingRefuse, SenderRoutingAllow)
 	v.tls()
 }
 

@@ -22,6 +22,7 @@ type Rules struct {
 	MaxMessages   int      // of one connection
 	MaxReceived   int      // Received fields; more is a loop
 	RequireTLS    bool     // refuse MAIL without TLS
+	SenderRouting bool     // accept addresses that core might route on or run: "victim%gmail.com@ours"
 }
 
 // Mail is what is known at MAIL.
@@ -53,6 +54,9 @@ func (r *Rules) Mail(f Mail) mail.Reply {
 		return reply(552, 5, 3, 4, fmt.Sprintf("larger than the %d octets that are taken", r.MaxMessage))
 	case !f.SMTPUTF8 && !f.Sender.IsASCII():
 		return reply(553, 5, 6, 7, "sender needs SMTPUTF8")
+	case !r.SenderRouting && routes(f.Sender.Local):
+		// A notification goes to the sender, by way of core.
+		return reply(550, 5, 1, 7, restrictedText)
 	}
 	return mail.Reply{}
 }
@@ -91,11 +95,18 @@ func (r *Rules) Rcpt(f Rcpt) (mail.Path, mail.Reply) {
 	switch {
 	case !ours:
 		return mail.Path{}, reply(550, 5, 7, 1, "relay access denied")
-	case to.IsPostmaster() || recipients.Has(to.Local):
+	case to.IsPostmaster() || recipients.lists(to.Local):
+		return to, mail.Reply{}
+	case !r.SenderRouting && restricted(to.Local):
+		return mail.Path{}, reply(550, 5, 1, 3, restrictedText)
+	case recipients.Has(to.Local):
 		return to, mail.Reply{}
 	}
 	return mail.Path{}, reply(550, 5, 1, 1, "no such mailbox")
 }
+
+// restrictedText is what Exim says, so that postmasters find it.
+const restrictedText = "restricted characters in address"
 
 // Data is what is known when a message was read to its end.
 type Data struct {

@@ -33,6 +33,16 @@ func (r *Recipients) Has(local string) bool {
 	return ok
 }
 
+// lists reports whether local itself is listed. Any other local part is not, also where all are
+// accepted: nobody has said of it that it is a mailbox.
+func (r *Recipients) lists(local string) bool {
+	if r == nil {
+		return false
+	}
+	_, ok := r.known[fold(local)]
+	return ok
+}
+
 // Len is how many mailboxes are listed.
 func (r *Recipients) Len() int {
 	if r == nil {
