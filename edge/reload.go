@@ -27,6 +27,9 @@ func (n *Node) load(c *config.Config) (smtpd.Settings, error) {
 	if err != nil {
 		return smtpd.Settings{}, err
 	}
+	if c.Ingress.SenderRouting == config.SenderRoutingAllow {
+		n.log.Warn(`sender-specified routing is allowed: core is an open relay unless it ignores "%", "!" and "@" in local parts; see ingress.sender_routing`)
+	}
 	if c.Ingress.TLSCert == "" {
 		return smtpdSettings(c, domains, nil), nil
 	}

@@ -75,10 +75,9 @@ func (d *Domains) home(hostname string) string {
 // asciiDomain is a domain in the one form to compare, as mail.Path.Key has it.
 func asciiDomain(name string) string { return mail.Path{Domain: name}.Key().Domain }
 
-// forCore is domain in a spelling that core takes for the same domain as the edge does. IDNA maps
-// characters that look alike: "ｅxample.net" is found as example.net here, and a core that does not
-// map it would send the mail on to another host. Where mapping changes more than case, core gets the
-// form that the config has.
+// forCore returns domain in a spelling that core reads as the edge does. IDNA maps look-alikes:
+// "ｅxample.net" is found as example.net here, and a core that does not map it would send the mail to
+// another host. Where mapping changes more than case, core gets the form that the config has.
 func forCore(domain string) string {
 	if isASCII(domain) {
 		return domain

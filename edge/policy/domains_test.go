@@ -63,7 +63,7 @@ func TestLookup(t *testing.T) {
 	}
 }
 
-// TestForCore: only a domain that core might read differently is spelled anew.
+// TestForCore checks that only a domain that core might read differently changes its spelling.
 func TestForCore(t *testing.T) {
 	for domain, want := range map[string]string{
 		"example.net": "", "EXAMPLE.net": "", "xn--bcher-kva.example": "", "bücher.example": "", "BÜCHER.example": "", "[192.0.2.1]": "",

@@ -33,8 +33,8 @@ func (r *Recipients) Has(local string) bool {
 	return ok
 }
 
-// lists reports whether local itself is listed. Any other local part is not, also where all are
-// accepted: nobody has said of it that it is a mailbox.
+// lists reports whether the operator listed local itself, detail included. It is false where any
+// recipient is accepted.
 func (r *Recipients) lists(local string) bool {
 	if r == nil {
 		return false

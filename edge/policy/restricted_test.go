@@ -9,7 +9,7 @@ import (
 )
 
 var (
-	// routingForms ask core to send a message on; leaderForms may name a program, a file or an option.
+	// routingForms ask core to relay; leaderForms may name a program, a file or an option.
 	routingForms = []string{
 		`u%other.example`, `u%other.example%example.net`, `u%`, `%u`, `u+x%other.example`, `postmaster%other.example`,
 		`other.example!u`, `a!b!u`, `!u`, `u!`, `other.example!u%third.example`,
@@ -23,7 +23,7 @@ var (
 		`|sh`, `"|/bin/sh -c x"`, `/etc/passwd`, `"/dev/null"`, `/`, `"."`, `".."`, `".forward"`, `"../x"`, `-f`, `--help`, `-`,
 		`｜sh`, `／etc`, `．x`, `…x`, `－f`,
 	}
-	// plainForms look odd, and name a mailbox all the same.
+	// plainForms look odd, but only name a mailbox.
 	plainForms = []string{
 		`u`, `u+x`, `u+x=other.example`, `bounce+u=other.example`, `SRS0=HHH=TT=other.example=u`, `prvs=1234567890=u`, `o'brien`,
 		`a|b`, `a/b`, `a-b`, `a.b`, `a-`, `_u`, `~u`, `+u`, `#u`, `$u`, `&u`, `*`, `?`, `^u`, `{u}`, "`u`", `=u`,
@@ -62,7 +62,7 @@ var compatible = map[rune]string{
 	0xff0e: ".", 0xfe52: ".", 0x2024: ".", 0x2025: "..", 0xfe30: "..", 0x2026: "...", 0xfe19: "...",
 }
 
-// normalized is s with each of compatible replaced.
+// normalized returns s with each of compatible replaced.
 func normalized(s string) string {
 	var b strings.Builder
 	for _, r := range s {
@@ -75,7 +75,7 @@ func normalized(s string) string {
 	return b.String()
 }
 
-// TestRestrictedAfterNormalization asks about each character there is.
+// TestRestrictedAfterNormalization checks every character of Unicode.
 func TestRestrictedAfterNormalization(t *testing.T) {
 	for r := rune(0); r <= utf8.MaxRune; r++ {
 		mapped := normalized(string(r))
