@@ -8,6 +8,7 @@ package policy
 
 import (
 	"fmt"
+	"strings"
 
 	"anymx/edge/mail"
 )
@@ -54,8 +55,8 @@ func (r *Rules) Mail(f Mail) mail.Reply {
 		return reply(552, 5, 3, 4, fmt.Sprintf("larger than the %d octets that are taken", r.MaxMessage))
 	case !f.SMTPUTF8 && !f.Sender.IsASCII():
 		return reply(553, 5, 6, 7, "sender needs SMTPUTF8")
-	case !r.SenderRouting && routes(f.Sender.Local):
-		// A notification goes to the sender, by way of core.
+	case !r.SenderRouting && routes(f.Sender.Local) && r.atCore(f.Sender.Domain):
+		// A notification goes to the sender by way of core, which would route it on.
 		return reply(550, 5, 1, 7, restrictedText)
 	}
 	return mail.Reply{}
@@ -103,6 +104,14 @@ func (r *Rules) Rcpt(f Rcpt) (mail.Path, mail.Reply) {
 		return to, mail.Reply{}
 	}
 	return mail.Path{}, reply(550, 5, 1, 1, "no such mailbox")
+}
+
+// atCore reports whether core may take domain for one of its own: those whose mail is accepted, our
+// host name, a literal, and a name of one label such as "localhost". Any other domain is one of the
+// world's, where a local part is its owner's business.
+func (r *Rules) atCore(domain string) bool {
+	_, ours := r.Domains.Lookup(domain)
+	return ours || !strings.Contains(domain, ".") || domain[0] == '[' || asciiDomain(domain) == asciiDomain(r.Hostname)
 }
 
 // restrictedText is what Exim says, so that postmasters find it.

@@ -127,17 +127,21 @@ func TestRestrictedRecipients(t *testing.T) {
 	}
 }
 
-// TestRestrictedSenders covers the sender, which core routes a notification to. Which domains core
-// takes for its own is not known here, so the sender's does not matter.
+// TestRestrictedSenders covers the sender, which core routes a notification to where it takes the
+// sender's domain for its own.
 func TestRestrictedSenders(t *testing.T) {
-	refuse, allow := Rules{Hostname: "mx.test"}, Rules{Hostname: "mx.test", SenderRouting: true}
+	domains := NewDomains([]Domain{{Name: "example.net"}, {Name: "*.wild.example"}})
+	refuse, allow := Rules{Hostname: "mx.test", Domains: domains}, Rules{Hostname: "mx.test", Domains: domains, SenderRouting: true}
 	check := func(rules *Rules, sender mail.Path, want string) {
 		t.Helper()
 		if got := rules.Mail(Mail{Sender: sender, SMTPUTF8: true}); !matches(got, want) {
 			t.Errorf("%s: %q, want %q", sender, got, want)
 		}
 	}
-	for _, domain := range []string{"example.net", "localhost", "[127.0.0.1]", "other.example"} {
+	for _, form := range routingForms {
+		check(&refuse, mustPath(t, form+"@other.example"), "")
+	}
+	for _, domain := range []string{"example.net", "EXAMPLE.net", "ｅxample.net", "a.wild.example", "mx.test", "localhost", "[127.0.0.1]"} {
 		for _, form := range routingForms {
 			check(&refuse, mustPath(t, form+"@"+domain), "550 5.1.7 restricted characters in address")
 			check(&allow, mustPath(t, form+"@"+domain), "")
