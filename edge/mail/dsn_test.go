@@ -11,6 +11,7 @@ import (
 	"net/textproto"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -56,6 +57,21 @@ var dsnStories = []struct {
 		d.Original.Recipients[0] = Recipient{Path: Path{"用户", "例え.テスト"}, ORcpt: "utf-8;用户@例え.テスト"}
 		d.Recipients[0].Result.Failure.Reply.Text = "unbekannter Empfänger"
 		d.Message = strings.NewReader("Subject: Grüße\r\n\r\nx\r\n")
+	}},
+	{"utf8-domains", func(d *DSN) {
+		d.Original.SMTPUTF8, d.Original.Return, d.Original.EnvID = true, ReturnFull, "QQ 314=159"
+		d.Original.Sender = Path{"joerg", "bücher.example"}
+		d.Original.Recipients[0] = Recipient{Path: Path{"b", "bücher.example"}, ORcpt: `UTF-8;b+tag@bücher.example`}
+		d.Message = strings.NewReader("Subject: hello\r\n\r\nGr\xfc\xdfe\r\n")
+	}},
+	{"latin1", func(d *DSN) {
+		d.Message = strings.NewReader("Subject: Gr\xfc\xdfe \r\nX: =?utf-8?q?=20?=\r\n\r\nx\r\n")
+	}},
+	{"expired-in-a-pause", func(d *DSN) {
+		d.HideRemote = true
+		d.Recipients[0].Action, d.Recipients[0].Reason = ActionExpired, "connection refused"
+		d.Recipients[0].Result.Failure = &Failure{Enhanced: Enhanced{4, 4, 1}, Cause: errors.New("dial tcp 10.77.0.1:2525: connection refused")}
+		d.Recipients[0].Earlier = &Failure{Reply: Reply{Code: 452, Enhanced: Enhanced{4, 2, 2}, Text: "full"}, Enhanced: Enhanced{4, 2, 2}, Remote: "core[10.0.0.1]:25"}
 	}},
 	{"delayed", func(d *DSN) {
 		r := &d.Recipients[0]
@@ -108,7 +124,8 @@ func writeDSN(t *testing.T, d *DSN) []byte {
 	return b.Bytes()
 }
 
-// checkDSN reads a notification as a mail program would.
+// checkDSN reads a notification as a mail program would, and returns what it
+// returns of the original.
 func checkDSN(t *testing.T, d *DSN, raw []byte) (returned []byte) {
 	t.Helper()
 	checkLines(t, raw)
@@ -118,67 +135,117 @@ func checkDSN(t *testing.T, d *DSN, raw []byte) (returned []byte) {
 	}
 	for name, want := range map[string]string{
 		"From": "Mail Delivery System <mailer-daemon@" + d.Hostname + ">", "Auto-Submitted": "auto-replied", "Mime-Version": "1.0",
-		"To": "<" + d.Original.Sender.String() + ">", "Message-Id": "<" + d.ID.String() + "@" + d.Hostname + ">",
+		"Message-Id": "<" + d.ID.String() + "@" + d.Hostname + ">",
 	} {
 		if got := m.Header[name]; len(got) != 1 || got[0] != want {
 			t.Fatalf("%s is %q, want %q", name, got, want)
 		}
 	}
+	checkTo(t, d, m.Header["To"])
 	if date, err := m.Header.Date(); err != nil || !date.Equal(d.Date.Truncate(time.Second)) {
 		t.Fatalf("Date %v (%v)", date, err)
+	}
+	for name := range m.Header {
+		if !strings.Contains(" From To Subject Date Message-Id Auto-Submitted Mime-Version Content-Type ", " "+name+" ") {
+			t.Fatalf("field %q", name)
+		}
 	}
 	kind, params, err := mime.ParseMediaType(m.Header.Get("Content-Type"))
 	if err != nil || kind != "multipart/report" || params["report-type"] != "delivery-status" {
 		t.Fatalf("type %s %v (%v)", kind, params, err)
 	}
-	want := []string{"text/plain", "message/delivery-status", "text/rfc822-headers"}
-	full := d.returnsFull()
-	if full {
-		want[2] = "message/rfc822"
-	}
-	if d.UTF8() {
-		want[1], want[2] = "message/global-delivery-status", "message/global-headers"
-		if full {
-			want[2] = "message/global"
-		}
-	}
-	if d.Message == nil {
-		want = want[:2]
-	}
-	eightBit := m.Header.Get("Content-Transfer-Encoding") == "8bit"
-	if !eightBit && !isASCII(string(raw)) {
-		t.Fatal("not ASCII, and doesn't say so")
-	}
-	if env := d.Envelope(); (env.Body == Body8Bit) != eightBit || !env.Sender.IsNull() || env.SMTPUTF8 != d.UTF8() || env.Recipients[0].Path != d.Original.Sender {
-		t.Fatalf("envelope %+v", env)
-	}
 	parts := multipart.NewReader(m.Body, params["boundary"])
-	for i, kind := range want {
-		p, err := parts.NextRawPart()
+	var kinds []string
+	for {
+		p, err := parts.NextPart() // decodes quoted-printable
+		if err == io.EOF {
+			break
+		}
 		if err != nil {
-			t.Fatalf("part %d: %v", i, err)
+			t.Fatalf("after %q: %v", kinds, err)
 		}
-		if got, _, err := mime.ParseMediaType(p.Header.Get("Content-Type")); got != kind || err != nil {
-			t.Fatalf("part %d is %s, want %s (%v)", i, got, kind, err)
+		kind, params, err := mime.ParseMediaType(p.Header.Get("Content-Type"))
+		if err != nil {
+			t.Fatalf("part after %q: %v", kinds, err)
 		}
-		if p.Header.Get("Content-Transfer-Encoding") == "8bit" && !eightBit {
-			t.Fatalf("part %d is 8bit in 7bit", i)
+		if coding := p.Header.Get("Content-Transfer-Encoding"); coding != "" {
+			t.Fatalf("%s is %s", kind, coding)
 		}
 		content, err := io.ReadAll(p)
 		if err != nil {
 			t.Fatal(err)
 		}
-		switch i {
+		if !isASCII(string(content)) && utf8.Valid(content) != (params["charset"] == "utf-8") {
+			t.Fatalf("%s has the charset %q for %q", kind, params["charset"], content)
+		}
+		switch len(kinds) {
+		case 0:
+			checkText(t, d, content)
 		case 1:
 			checkStatus(t, d, content)
 		case 2:
 			returned = content
 		}
+		kinds = append(kinds, kind)
 	}
-	if _, err := parts.NextRawPart(); err != io.EOF {
-		t.Fatalf("more than %d parts (%v)", len(want), err)
+	want := "text/plain message/delivery-status text/rfc822-headers"
+	if len(kinds) == 3 && kinds[2] == "message/rfc822" && d.wantsFull() {
+		want = "text/plain message/delivery-status message/rfc822"
+	}
+	if d.Message == nil {
+		want = "text/plain message/delivery-status"
+	}
+	if got := strings.Join(kinds, " "); got != want {
+		t.Fatalf("parts %s, want %s", got, want)
 	}
 	return returned
+}
+
+// checkTo looks for the sender in the To field, and in the envelope.
+func checkTo(t *testing.T, d *DSN, to []string) {
+	t.Helper()
+	sender := d.Original.Sender
+	ascii := sender.ascii()
+	env := d.Envelope()
+	if env.Body != Body7Bit || !env.Sender.IsNull() || len(env.Recipients) != 1 || env.Recipients[0].Path != ascii || env.SMTPUTF8 == ascii.IsASCII() {
+		t.Fatalf("envelope %+v", env)
+	}
+	if len(to) != 1 {
+		t.Fatalf("To: %q", to)
+	}
+	if ascii.IsASCII() {
+		if to[0] != "<"+ascii.String()+">" {
+			t.Fatalf("To: %q, want %q", to, ascii)
+		}
+		return
+	}
+	list, err := mail.ParseAddressList(to[0]) // an empty group
+	if err != nil || len(list) != 0 {
+		t.Fatalf("To: %q: %v, %v", to[0], list, err)
+	}
+	name, ok := strings.CutSuffix(to[0], " :;")
+	name, err = new(mime.WordDecoder).DecodeHeader(name)
+	if !ok || err != nil || name != ascii.String() {
+		t.Fatalf("To: %q names %q (%v), want %q", to[0], name, err, ascii)
+	}
+}
+
+// checkText looks for a reason below each recipient.
+func checkText(t *testing.T, d *DSN, content []byte) {
+	t.Helper()
+	paragraphs := strings.Split(strings.TrimSuffix(string(content), "\r\n"), "\r\n\r\n")
+	if len(paragraphs) != 3+len(d.Recipients) {
+		t.Fatalf("%d paragraphs for %d recipients: %q", len(paragraphs), len(d.Recipients), content)
+	}
+	for i, r := range d.Recipients {
+		address, reason, _ := strings.Cut(paragraphs[2+i], "\r\n")
+		if want := "<" + clean(d.Original.Recipients[r.Result.Recipient].Path.String(), true) + ">"; address != want {
+			t.Fatalf("paragraph for %q, want %q", address, want)
+		}
+		if len(strings.TrimSpace(reason)) < 5 && r.Action <= ActionDelayed {
+			t.Fatalf("no reason in %q", paragraphs[2+i])
+		}
+	}
 }
 
 func checkLines(t *testing.T, raw []byte) {
@@ -190,8 +257,8 @@ func checkLines(t *testing.T, raw []byte) {
 		if len(line) > maxLine {
 			t.Fatalf("line %d has %d octets", i, len(line))
 		}
-		if bytes.ContainsAny(line, "\r\n\x00") {
-			t.Fatalf("line %d has a bare CR, LF or NUL: %q", i, line)
+		if bytes.ContainsAny(line, "\r\n\x00") || !isASCII(string(line)) {
+			t.Fatalf("line %d has a bare CR, LF, NUL or 8-bit: %q", i, line)
 		}
 	}
 }
@@ -220,11 +287,14 @@ func checkStatus(t *testing.T, d *DSN, content []byte) {
 	for i, group := range groups[1:] {
 		h, r := read(group), d.Recipients[i]
 		path := d.Original.Recipients[r.Result.Recipient].Path
-		kind := "rfc822; "
-		if !path.IsASCII() {
-			kind = "utf-8; "
+		if ascii := path.ascii(); ascii.IsASCII() {
+			one(h, "Final-Recipient", "rfc822; "+ascii.String())
+		} else if kind, addr, _ := strings.Cut(h.Get("Final-Recipient"), "; "); kind != "utf-8" || readUTF8Address(t, strings.ReplaceAll(addr, " @", "@")) != path.String() {
+			t.Fatalf("Final-Recipient %q for %q", h.Get("Final-Recipient"), path)
 		}
-		one(h, "Final-Recipient", kind+path.String())
+		if h.Get("Diagnostic-Code") == "" && r.Result.Failure != nil {
+			t.Fatalf("no Diagnostic-Code in %q", group)
+		}
 		one(h, "Action", r.Action.String())
 		one(h, "Final-Log-ID", d.Original.ID.String())
 		if s := h.Get("Status"); len(s) < 5 || s[1] != '.' || !strings.Contains("245", s[:1]) {
@@ -238,9 +308,33 @@ func checkStatus(t *testing.T, d *DSN, content []byte) {
 	}
 }
 
+// readUTF8Address decodes the ASCII form of RFC 6533 section 3.
+func readUTF8Address(t *testing.T, s string) string {
+	t.Helper()
+	var b strings.Builder
+	for s != "" {
+		plain, rest, found := strings.Cut(s, `\x{`)
+		if strings.ContainsAny(plain, `+=\ `) {
+			t.Fatalf("%q is no utf-8-addr-xtext", plain)
+		}
+		b.WriteString(plain)
+		if !found {
+			break
+		}
+		digits, rest, _ := strings.Cut(rest, "}")
+		n, err := strconv.ParseUint(digits, 16, 32)
+		if err != nil || len(digits) < 2 || len(digits) > 2 && digits[0] == '0' || strings.ToUpper(digits) != digits {
+			t.Fatalf("%q is no HEXPOINT", digits)
+		}
+		b.WriteRune(rune(n))
+		s = rest
+	}
+	return b.String()
+}
+
 func TestDSNReturns(t *testing.T) {
 	long := strings.Repeat("x", 5000)
-	runes := strings.Repeat("a", 996) + "é" + strings.Repeat("b", 10)
+	full := func(d *DSN) { d.Original.Return = ReturnFull }
 	tests := []struct {
 		name, message string
 		change        func(*DSN)
@@ -250,17 +344,25 @@ func TestDSNReturns(t *testing.T) {
 		{"header without body", "A: b\r\nC: d", func(*DSN) {}, "A: b\r\nC: d\r\n"},
 		{"no blank line", "A: b\r\nbody starts\r\n", func(*DSN) {}, "A: b\r\n"},
 		{"empty", "", func(*DSN) {}, ""},
-		{"full", "A: b\r\n\r\nbody\r\n", func(d *DSN) { d.Original.Return = ReturnFull }, "A: b\r\n\r\nbody\r\n"},
-		{"full without a line end", "A: b\r\n\r\nbody", func(d *DSN) { d.Original.Return = ReturnFull }, "A: b\r\n\r\nbody\r\n"},
+		{"full", "A: b\r\n\r\nbody\r\n", full, "A: b\r\n\r\nbody\r\n"},
+		{"full without a line end", "A: b\r\n\r\nbody", full, "A: b\r\n\r\nbody\r\n"},
 		{"full, but too big", "A: b\r\n\r\nbody\r\n", func(d *DSN) { d.Original.Return, d.MaxFull = ReturnFull, 999 }, "A: b\r\n"},
 		{"full, but only delayed", "A: b\r\n\r\nbody\r\n", func(d *DSN) { d.Original.Return, d.Recipients[0].Action = ReturnFull, ActionDelayed }, "A: b\r\n"},
 		{"full, but REQUIRETLS", "A: b\r\n\r\nbody\r\n", func(d *DSN) { d.Original.Return, d.Original.RequireTLS = ReturnFull, true }, "A: b\r\n"},
-		{"long line", "A: " + long + "\r\nB: c\r\n\r\n", func(*DSN) {}, ("A: " + long)[:maxLine] + "\r\nB: c\r\n"},
-		{"long line of runes", "A: b\r\n\r\n" + runes + "\r\nc\r\n", func(d *DSN) { d.Original.Return = ReturnFull }, "A: b\r\n\r\n" + runes[:996] + "\r\nc\r\n"},
+		{"full, but 8-bit", "A: b\r\n\r\n\xe9\r\n", full, "A: b\r\n"},
+		{"full, but 8-bit in the header", "A: \xe9\r\n\r\nbody\r\n", full, "A: \xe9\r\n"},
+		{"full, but a line too long", "A: b\r\n\r\n" + long + "\r\n", full, "A: b\r\n"},
+		{"full, with the longest line", "A: b\r\n\r\n" + long[:maxLine] + "\r\n", full, "A: b\r\n\r\n" + long[:maxLine] + "\r\n"},
+		{"full, but bare CR", "A: b\r\n\r\na\rb\r\n", full, "A: b\r\n"},
+		{"full, but bare LF", "A: b\r\n\r\na\nb\r\n", full, "A: b\r\n"},
+		{"full, but NUL", "A: b\r\n\r\na\x00b\r\n", full, "A: b\r\n"},
+		{"full, but CR at its end", "A: b\r\n\r\na\r", full, "A: b\r\n"},
+		{"long line", "A: " + long + "\r\nB: c\r\n\r\n", func(*DSN) {}, "A: " + long + "\r\nB: c\r\n"},
 		{"long header", strings.Repeat("A: "+long[:600]+"\r\n", 200), func(*DSN) {}, strings.Repeat("A: "+long[:600]+"\r\n", MaxDSNHeader/605)},
-		{"bare CR, LF and NUL", "A: b\r\n\r\na\rb\nc\x00d\r\r\n\re", func(d *DSN) { d.Original.Return = ReturnFull }, "A: b\r\n\r\na\r\nb\r\nc?d\r\n\r\n\r\ne\r\n"},
-		{"a boundary that it can't guess", "A: b\r\n\r\n--=_x\r\n\r\n", func(d *DSN) { d.Original.Return = ReturnFull }, "A: b\r\n\r\n--=_x\r\n\r\n"},
+		{"bare CR, LF and NUL", "A: b\rc\nD: e\x00\r\n\r\n", func(*DSN) {}, "A: b\rc\nD: e\x00\r\n"},
+		{"a boundary that it can't guess", "A: b\r\n\r\n--=_x\r\n\r\n", full, "A: b\r\n\r\n--=_x\r\n\r\n"},
 		{"8-bit header", "A: \xe9\r\n\r\n", func(*DSN) {}, "A: \xe9\r\n"},
+		{"UTF-8 header", "A: é = \t \r\n .\r\nFrom : x\r\n\r\n", func(*DSN) {}, "A: é = \t \r\n .\r\nFrom : x\r\n"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -273,6 +375,32 @@ func TestDSNReturns(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// ORCPT comes back as it was given, whatever its type (RFC 3461 section 6.3).
+func TestOriginalRecipient(t *testing.T) {
+	for orcpt, want := range map[string]string{
+		"rfc822;b+tag=1@example.net":         "rfc822; b+tag=1@example.net",
+		"RFC822;\"c d\"@example.net":         `rfc822; "c d"@example.net`,
+		"x400;/G=b/S=c/":                     "x400; /G=b/S=c/",
+		"utf-8;b@example.net":                "utf-8; b@example.net",
+		`utf-8;b+tag\x@example.net`:          `utf-8; b\x{2B}tag\x{5C}x@example.net`,
+		"utf-8;é@bücher.example":             `utf-8; \x{E9}@b\x{FC}cher.example`,
+		"utf-8;用户@例え.テスト":                    `utf-8; \x{7528}\x{6237}@\x{4F8B}\x{3048}.\x{30C6}\x{30B9}\x{30C8}`,
+		"utf-8;\U0001f600 \r\n@x":            `utf-8; \x{1F600}\x{20}\x{0D}\x{0A}@x`,
+		"rfc822;é@x":                         `utf-8; \x{E9}@x`, // it can't be of RFC 822
+		"rfc822;a\r\nX: y":                   "",
+		"rfc822;\xff":                        "",
+		"rfc822":                             "",
+		"rfc822;":                            "",
+		"a b;c":                              "",
+		"rfc822;" + strings.Repeat("x", 500): "rfc822; " + strings.Repeat("x", 500),
+		"utf-8;" + strings.Repeat("é", 500):  "", // no line is so long
+	} {
+		if got := originalRecipient(orcpt); got != want {
+			t.Errorf("%q: %q, want %q", orcpt, got, want)
+		}
 	}
 }
 
@@ -342,14 +470,22 @@ func FuzzDSN(f *testing.F) {
 		}
 		d.Original.SMTPUTF8 = bits&2 != 0
 		d.HideRemote = bits&4 != 0
+		reason := ""
+		if bits&8 != 0 {
+			reason = text
+		}
 		d.Recipients = []DSNRecipient{
 			{Action: Action(bits >> 3 % 5), Result: Result{Failure: &Failure{Reply: Reply{Code: 550, Text: text}, Command: "RCPT", Remote: cause}}, RetryUntil: d.Date},
-			{Action: Action(bits >> 4 % 5), Result: Result{Recipient: 1, Failure: &Failure{Enhanced: Enhanced{4, 4, 1}, Cause: errors.New(cause), Remote: text}}},
+			{Action: Action(bits >> 4 % 5), Result: Result{Recipient: 1, Failure: &Failure{Enhanced: Enhanced{int(bits >> 6), int(bits % 9), int(bits % 11)}, Cause: errors.New(cause), Remote: text}}, Reason: reason,
+				Earlier: &Failure{Reply: Reply{Code: 452, Text: cause}, Remote: text}},
 		}
-		raw := writeDSN(t, d)
-		checkDSN(t, d, raw)
-		if d.UTF8() && utf8.ValidString(message) && !utf8.Valid(raw) {
-			t.Fatal("not UTF-8")
+		returned := string(checkDSN(t, d, writeDSN(t, d)))
+		header, err := readHeader(strings.NewReader(message))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := string(endLine(header)); returned != want && (!d.wantsFull() || returned != string(endLine([]byte(message)))) {
+			t.Fatalf("returned %.200q, want %.200q", returned, want)
 		}
 	})
 }
