@@ -363,6 +363,8 @@ func (r *DSNRecipient) status() Enhanced {
 			return e
 		}
 		return Enhanced{2, 0, 0}
+	case f != nil && r.Action == ActionDelayed && f.Enhanced != Enhanced{}:
+		return Enhanced{4, f.Enhanced[1], f.Enhanced[2]}
 	case f != nil && (f.Enhanced[0] == 4 || f.Enhanced[0] == 5):
 		return f.Enhanced
 	case r.Action == ActionDelayed:

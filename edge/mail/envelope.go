@@ -26,6 +26,30 @@ type Envelope struct {
 	NoDSN bool
 }
 
+// Untold is why a sender is not notified of something.
+type Untold string
+
+// The reasons of Untold, as logs and metrics name them. Told is none.
+const (
+	Told            Untold = ""
+	NotAsked        Untold = "not asked"          // NOTIFY leaves it out (RFC 3461 section 4.1)
+	NullSender      Untold = "null sender"        // a notification itself (RFC 5321 section 6.1)
+	SenderForbidden Untold = "sender not genuine" // NoDSN
+)
+
+// Untold says why the sender is not notified of what happened to recipient n.
+func (e *Envelope) Untold(n int, what Notify) Untold {
+	switch {
+	case e.Sender.IsNull():
+		return NullSender
+	case e.NoDSN:
+		return SenderForbidden
+	case !e.Recipients[n].Notify.Has(what):
+		return NotAsked
+	}
+	return Told
+}
+
 // Recipient is one forward-path with what RFC 3461 says of it.
 type Recipient struct {
 	Path   Path

@@ -222,8 +222,8 @@ func (l *Log) Deferred(env *mail.Envelope, rcpt, attempt int, f *mail.Failure, n
 	})
 }
 
-// Bounced is a recipient that failed for good; dsn is the notification, zero
-// where none was written.
+// Bounced is a recipient that failed for good; dsn is the notification. Where it
+// is zero the line says why the sender is not notified.
 func (l *Log) Bounced(env *mail.Envelope, rcpt, attempt int, f *mail.Failure, dsn mail.ID) {
 	l.ended("bounced", env, rcpt, attempt, f, dsn)
 }
@@ -238,8 +238,13 @@ func (l *Log) ended(event string, env *mail.Envelope, rcpt, attempt int, f *mail
 		ln.recipient(env, rcpt, attempt)
 		ln.address("from", env.Sender)
 		ln.why(f)
-		if !dsn.IsZero() {
+		switch {
+		case !dsn.IsZero():
 			ln.id("dsn", dsn)
+		case rcpt >= 0 && rcpt < len(env.Recipients):
+			if why := env.Untold(rcpt, mail.NotifyFailure); why != mail.Told {
+				ln.text("untold", string(why))
+			}
 		}
 	})
 }

@@ -190,6 +190,13 @@ func TestLines(t *testing.T) {
 			func(l *Log) { l.Expired(env, 0, 2, nil, mail.ID{}) },
 			`event=expired id=ID to=b@mx.test attempt=2 from=a@c.test`,
 		}, {
+			func(l *Log) {
+				e := *env
+				e.NoDSN = true
+				l.Bounced(&e, 0, 2, nil, mail.ID{})
+			},
+			`event=bounced id=ID to=b@mx.test attempt=2 from=a@c.test untold="sender not genuine"`,
+		}, {
 			func(l *Log) { l.Notified(env, "delay", dsn) },
 			`event=notified id=ID from=a@c.test kind=delay dsn=DSN`,
 		}, {

@@ -10,7 +10,9 @@ type metrics struct {
 	results       struct{ delivered, deferred, failed, expired prometheus.Counter } // result: as named
 	notified      map[string]prometheus.Counter                                     // kind: failure, delay, relayed
 	doubleBounces prometheus.Counter
-	untold        prometheus.Counter
+	untold        struct{ notAsked, forbidden prometheus.Counter } // why: not_asked, not_genuine
+	unstored      map[string]prometheus.Counter                    // kind: failure, delay, relayed
+	vanished      prometheus.Counter
 	deleted       prometheus.Counter
 	errors        prometheus.Counter
 	latency       prometheus.Histogram
@@ -20,7 +22,7 @@ type metrics struct {
 }
 
 func newMetrics(q *Queue, registry prometheus.Registerer) (*metrics, error) {
-	m := &metrics{registry: registry, notified: make(map[string]prometheus.Counter)}
+	m := &metrics{registry: registry, notified: make(map[string]prometheus.Counter), unstored: make(map[string]prometheus.Counter)}
 	add := func(c prometheus.Collector) { m.all = append(m.all, c) }
 	counter := func(name, help string) prometheus.Counter {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "anymx", Subsystem: "queue", Name: name, Help: help})
@@ -46,11 +48,14 @@ func newMetrics(q *Queue, registry prometheus.Registerer) (*metrics, error) {
 	m.results.delivered, m.results.deferred = results.WithLabelValues("delivered"), results.WithLabelValues("deferred")
 	m.results.failed, m.results.expired = results.WithLabelValues("failed"), results.WithLabelValues("expired")
 	notified := vector("notifications_total", "kind", "Delivery status notifications stored, by kind: failure, delay, relayed.")
+	unstored := vector("notifications_unstored_total", "kind", "Attempts to store a notification that failed, by kind: failure, delay, relayed.")
 	for _, kind := range []string{kindFailure, kindDelay, kindRelayed} {
-		m.notified[kind] = notified.WithLabelValues(kind)
+		m.notified[kind], m.unstored[kind] = notified.WithLabelValues(kind), unstored.WithLabelValues(kind)
 	}
 	m.doubleBounces = counter("double_bounces_total", "Recipients that failed for a message without a sender to tell.")
-	m.untold = counter("failures_untold_total", "Recipients that failed without a notification, because the sender wanted none or did not write the message.")
+	untold := vector("failures_untold_total", "why", "Recipients that failed without a notification: the sender asked for none (not_asked), or did not write the message (not_genuine).")
+	m.untold.notAsked, m.untold.forbidden = untold.WithLabelValues("not_asked"), untold.WithLabelValues("not_genuine")
+	m.vanished = counter("vanished_total", "Messages of the queue that the spool did not have any more.")
 	m.deleted = counter("deleted_total", "Messages deleted by an operator.")
 	m.errors = counter("spool_errors_total", "Messages put off because the spool failed for them.")
 	m.latency = prometheus.NewHistogram(prometheus.HistogramOpts{

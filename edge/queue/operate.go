@@ -182,6 +182,7 @@ func (q *Queue) alter(e *entry, was place, w wish) error {
 	switch {
 	case err == nil && w.remove:
 		q.metrics.deleted.Inc()
+		q.o.Log.Warn("queue: message deleted by an operator, nobody is notified", "id", e.id)
 		if m != nil {
 			q.o.MailLog.Removed(m.Envelope, "operator")
 		}
@@ -189,7 +190,7 @@ func (q *Queue) alter(e *entry, was place, w wish) error {
 	case err == nil:
 		q.back(e, &st, false)
 	case errors.Is(err, spool.ErrNotFound):
-		q.end(e)
+		q.vanished(e)
 	default:
 		q.metrics.errors.Inc()
 		err = fmt.Errorf("queue: %w", err)

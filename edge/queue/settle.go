@@ -1,7 +1,9 @@
 package queue
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"anymx/edge/mail"
@@ -22,7 +24,7 @@ func (q *Queue) settle(e *entry, m *spool.Message, v *verdict, started time.Time
 	notices, err := q.notify(m, v)
 	after, stored := v.after, len(notices) > 0 // the last notice has brought it
 	if err != nil {
-		q.o.Log.Warn("queue: notification could not be stored", "id", e.id, "err", err)
+		q.unstored(e.id, v, len(notices), err)
 		if after, stored = v.plain, false; after != nil {
 			after.Due = q.o.Now().Add(storeWait)
 			if n := len(notices); n > 0 {
@@ -190,25 +192,57 @@ func (q *Queue) report(env *mail.Envelope, v *verdict, notices []*spool.Message,
 			q.o.MailLog.Deferred(env, n, v.attempt, r.Failure, after.Due)
 		case failed:
 			q.metrics.results.failed.Inc()
-			q.lost(env, id)
+			q.lost(env, r, id)
 			q.o.MailLog.Bounced(env, n, v.attempt, r.Failure, id)
 		case expired:
 			q.metrics.results.expired.Inc()
-			q.lost(env, id)
+			q.lost(env, r, id)
 			q.o.MailLog.Expired(env, n, v.attempt, r.Failure, id)
 		}
 	}
 }
 
-// lost counts a failure of which nobody is told.
-func (q *Queue) lost(env *mail.Envelope, dsn mail.ID) {
-	switch {
-	case !dsn.IsZero():
-	case env.Sender.IsNull():
+// unstored reports the notices of v from the n-th on, which the spool did not
+// take. A failure or a delay is told later, for its message stays; nothing is
+// left to be told about one that was passed on.
+func (q *Queue) unstored(id mail.ID, v *verdict, n int, err error) {
+	for _, left := range v.notices[n:] {
+		q.metrics.unstored[left.kind].Inc()
+		q.o.Log.Error("queue: notification could not be stored", "id", id, "kind", left.kind, "lost", left.kind == kindRelayed, "err", err)
+	}
+}
+
+// lost reports a failure of which nobody is notified. One that the sender did not
+// want to hear of is only counted. A notification of ours that ends like this is
+// an error; what strangers can cause at will is a warning.
+func (q *Queue) lost(env *mail.Envelope, r *mail.Result, dsn mail.ID) {
+	if !dsn.IsZero() {
+		return
+	}
+	why := env.Untold(r.Recipient, mail.NotifyFailure)
+	switch why {
+	case mail.NotAsked:
+		q.metrics.untold.notAsked.Inc()
+		return
+	case mail.NullSender:
 		q.metrics.doubleBounces.Inc()
 	default:
-		q.metrics.untold.Inc()
+		q.metrics.untold.forbidden.Inc()
 	}
+	level := slog.LevelWarn
+	if env.Origin == mail.Local {
+		level = slog.LevelError
+	}
+	q.o.Log.Log(context.Background(), level, "queue: message failed and nobody is notified", "id", env.ID, "recipient", r.Recipient,
+		"untold", string(why), "why", r.Failure)
+}
+
+// vanished ends an entry whose message is not in the spool any more, though
+// nobody but the queue removes messages.
+func (q *Queue) vanished(e *entry) {
+	q.metrics.vanished.Inc()
+	q.o.Log.Error("queue: message is missing from the spool, nobody is notified", "id", e.id)
+	q.end(e)
 }
 
 func (q *Queue) tellDelivered(env *mail.Envelope, attempt int, r *mail.Result, started, now time.Time) {

@@ -228,7 +228,7 @@ func (q *Queue) load(j job) (*spool.Message, spool.State, bool) {
 	m, st, err := q.o.Spool.Load(e.id)
 	switch {
 	case errors.Is(err, spool.ErrNotFound):
-		q.end(e) // somebody else removed it
+		q.vanished(e)
 		return nil, st, false
 	case err != nil:
 		q.postpone(e, "load", err)

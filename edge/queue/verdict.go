@@ -86,7 +86,7 @@ func judge(f *facts, s Schedule) *verdict {
 	for i := range v.ends {
 		e := &v.ends[i]
 		n := e.result.Recipient
-		about := mail.DSNRecipient{Result: e.result, LastAttempt: f.lastTry()}
+		about := f.about(e.result)
 		st := spool.RecipientState{At: f.now}
 		switch e.kind {
 		case delivered:
@@ -197,6 +197,16 @@ func pending(env *mail.Envelope, st *spool.State) []int {
 	return all
 }
 
+// about is what a notice says of a recipient, but for the action.
+func (f *facts) about(r mail.Result) mail.DSNRecipient {
+	r.Failure = source(r.Failure)
+	about := mail.DSNRecipient{Result: r, Reason: reason(r.Failure), LastAttempt: f.lastTry()}
+	if f.started.IsZero() && r.Recipient < len(f.before.Recipients) {
+		about.Earlier = earlier(&f.before.Recipients[r.Recipient])
+	}
+	return about
+}
+
 // lastTry is when the last try began.
 func (f *facts) lastTry() time.Time {
 	switch {
@@ -208,8 +218,5 @@ func (f *facts) lastTry() time.Time {
 	return f.env.Arrived // the first try counts as begun then
 }
 
-// tell says whether the sender is to hear what about recipient n (RFC 3461
-// sections 4.1 and 5.2; RFC 5321 section 6.1 for the null sender).
-func (f *facts) tell(n int, what mail.Notify) bool {
-	return !f.env.Sender.IsNull() && !f.env.NoDSN && f.env.Recipients[n].Notify.Has(what)
-}
+// tell says whether the sender is notified of what happened to recipient n.
+func (f *facts) tell(n int, what mail.Notify) bool { return f.env.Untold(n, what) == mail.Told }
