@@ -24,6 +24,7 @@ type edge struct {
 	t       testing.TB
 	spool   *spool.Spool
 	handoff *handoff.Handoff
+	queue   *queue.Queue // of runQueue
 }
 
 func newEdge(t testing.TB, o handoff.Options) edge {
@@ -45,7 +46,7 @@ func newEdge(t testing.TB, o handoff.Options) edge {
 			t.Error(err)
 		}
 	})
-	return edge{t, s, h}
+	return edge{t: t, spool: s, handoff: h}
 }
 
 // send stores a message and hands it over, and returns the result of each
