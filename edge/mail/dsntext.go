@@ -172,7 +172,7 @@ var advice = map[[2]int]string{
 	{4, 6}:  "The message was going round in circles between mail systems.",
 	{4, 7}:  "The message could not be delivered in all the time that it was attempted.",
 	{6, 3}:  "The message has 8-bit text, which the recipient's mail system does not take. Please send it in another encoding.",
-	{6, 7}:  "The recipient's mail system does not take addresses with letters beyond a-z. Please use another address.",
+	{6, 7}:  "The recipient's mail system does not take letters beyond a-z in addresses or header fields. Please use another address, or other header fields.",
 	{7, 4}:  "The recipient's mail system does not offer the encryption that is required on the way to it.",
 	{7, 5}:  "The message was to travel over verified encryption only, and that failed on the way to the recipient's mail system.",
 	{7, 10}: "The message was to travel over verified encryption only, and the recipient's mail system does not offer it.",

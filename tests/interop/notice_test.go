@@ -148,7 +148,7 @@ func TestNoticeOfWhatCoreCannotTake(t *testing.T) {
 			},
 			mail.Path{Local: "a", Domain: "bücher.example"}, mail.Path{Local: "ü", Domain: "example.net"},
 			mail.Envelope{SMTPUTF8: true, Body: mail.Body8Bit}, "a@xn--bcher-kva.example",
-			"<ü@example.net> The recipient's mail system does not take addresses with letters beyond a-z.",
+			"<ü@example.net> The recipient's mail system does not take letters beyond a-z in addresses or header fields.",
 			map[string]string{"Final-Recipient": `utf-8; \x{FC}@example.net`, "Action": "failed", "Status": "5.6.7", "Diagnostic-Code": "x-anymx; 5.6.7 "},
 		},
 		{
