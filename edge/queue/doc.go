@@ -28,6 +28,10 @@
 //
 // and a last time at the end of the five days.
 //
+// Ages and due times follow a clock that nobody can set: a step of the wall
+// clock, in a run or between two, makes no message wait longer than the longest
+// wait and has none given up. State.Waited brings the age over a restart.
+//
 // When the courier says that it is Down, no attempt is counted and no message
 // is given to it until the time that it names. Then one message is sent ahead
 // as a probe, and the others follow when the courier has answered for it, be it

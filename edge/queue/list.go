@@ -122,15 +122,15 @@ func (q *Queue) item(s sight) (Item, error) {
 	switch {
 	case errors.Is(err, spool.ErrDamaged):
 		item.Damage = err
-		item.Envelope = &mail.Envelope{ID: s.id, Arrived: time.Unix(0, s.arrived), Size: s.size}
+		item.Envelope = &mail.Envelope{ID: s.id, Arrived: q.clock.wallAt(s.arrived), Size: s.size}
 	case err != nil:
 		return Item{}, err
 	default:
 		item.Envelope = m.Envelope
 	}
-	item.Expires = q.o.Schedule.Expires(item.Envelope.Arrived)
+	item.Expires = q.clock.wallAt(s.arrived + int64(q.o.Schedule.Expire))
 	if s.status == Waiting {
-		item.Due = time.Unix(0, s.due)
+		item.Due = q.clock.wallAt(s.due)
 	}
 	return item, nil
 }
@@ -178,10 +178,10 @@ func (q *Queue) Stats() Stats {
 		s.Waiting += q.count[ready]
 	}
 	if e := q.roll.first(); e != nil {
-		s.Oldest = time.Unix(0, e.arrived)
+		s.Oldest = q.clock.wallAt(e.arrived)
 	}
 	if p := q.paused; p != nil {
-		s.Paused = &Paused{Since: p.since, Until: p.until, Cause: p.cause}
+		s.Paused = &Paused{Since: q.clock.wallAt(p.since), Until: q.clock.wallAt(p.until), Cause: p.cause}
 	}
 	return s
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"anymx/edge/mail"
 	"anymx/edge/spool"
@@ -52,7 +53,7 @@ func (q *Queue) write(m *spool.Message, n *notice, original bool) (*spool.Messag
 	defer d.Discard()
 	dsn := &mail.DSN{
 		ID: d.ID(), Date: q.o.Now(), Hostname: q.o.Hostname, Node: q.o.Node,
-		Original: m.Envelope, Recipients: n.about, MaxFull: q.o.ReturnFull,
+		Original: n.original(m.Envelope), Recipients: n.about, MaxFull: q.o.ReturnFull,
 		HideRemote: m.Envelope.Origin == mail.Inbound,
 	}
 	if _, err := rand.Read(dsn.Random[:]); err != nil {
@@ -73,6 +74,17 @@ func (q *Queue) write(m *spool.Message, n *notice, original bool) (*spool.Messag
 		return nil, fmt.Errorf("notification about %s: %w", m.Envelope.ID, err)
 	}
 	return q.o.Spool.Replace(m.Envelope.ID, n.state, d, dsn.Envelope())
+}
+
+// original returns the envelope that the notice describes. Where the clock was set since the message came,
+// its arrival is told by the clock of now: a notice that says 1970 helps nobody.
+func (n *notice) original(env *mail.Envelope) *mail.Envelope {
+	if n.arrived.IsZero() || env.Arrived.Sub(n.arrived).Abs() < time.Minute {
+		return env
+	}
+	set := *env
+	set.Arrived = n.arrived
+	return &set
 }
 
 // watched remembers whether it was the reading that failed.

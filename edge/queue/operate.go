@@ -68,7 +68,7 @@ func (q *Queue) hasten(e *entry) bool {
 	if e.place != waiting {
 		return false
 	}
-	if now := q.o.Now().UnixNano(); e.due > now {
+	if now := q.clock.now(); e.due > now {
 		e.due = now
 		q.agenda.fix(e)
 	}
@@ -78,8 +78,8 @@ func (q *Queue) hasten(e *entry) bool {
 // unpause lets a probe be made at once, and wakes who might make it. q.mu is
 // held.
 func (q *Queue) unpause() {
-	if now := q.o.Now(); q.paused != nil && q.paused.until.After(now) {
-		q.paused.until = now
+	if q.paused != nil {
+		q.paused.until = min(q.paused.until, q.clock.now())
 	}
 	q.work.Signal()
 	q.arm()
@@ -194,7 +194,7 @@ func (q *Queue) alter(e *entry, was place, w wish) error {
 	default:
 		q.metrics.errors.Inc()
 		err = fmt.Errorf("queue: %w", err)
-		q.back(e, &spool.State{Held: was == held, Due: time.Unix(0, e.due)}, false)
+		q.back(e, &spool.State{Held: was == held, Due: q.clock.wallAt(e.due)}, false)
 	}
 	return err
 }

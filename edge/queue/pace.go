@@ -11,15 +11,15 @@ import (
 
 // pause is the time in which the courier can deliver nothing.
 type pause struct {
-	since   time.Time
-	until   time.Time // when a probe may be made
+	since   int64 // by the queue's clock, as until
+	until   int64 // when a probe may be made
 	cause   error
 	probing bool // one is being made
 }
 
 const (
 	minPause = time.Second // a courier that is down is not asked more often
-	maxNap   = time.Minute // how long the pacer trusts the clock: it may be set
+	maxNap   = time.Minute // how often the pacer looks at least
 	stride   = 1000        // entries looked at in one go of the lock
 	// maxOverdue bounds the messages that a minute of a pause may end.
 	maxOverdue = 10000
@@ -28,7 +28,7 @@ const (
 // flows says whether a worker may take a message now: mail flows, or it is time
 // for a probe. q.mu is held.
 func (q *Queue) flows() bool {
-	return q.paused == nil || !q.paused.probing && !q.o.Now().Before(q.paused.until)
+	return q.paused == nil || !q.paused.probing && q.clock.now() >= q.paused.until
 }
 
 // wakeAt is when a worker may next find something to do that comes from the
@@ -45,9 +45,9 @@ func (q *Queue) wakeAt() int64 {
 	case q.paused.probing:
 		return math.MaxInt64
 	case top == nil || q.ring.n > 0:
-		return q.paused.until.UnixNano()
+		return q.paused.until
 	}
-	return max(top.due, q.paused.until.UnixNano())
+	return max(top.due, q.paused.until)
 }
 
 // arm pokes the pacer if it would look too late. A worker calls it before it
@@ -68,25 +68,25 @@ func (q *Queue) arm() {
 func (q *Queue) pace(ctx context.Context) {
 	timer := time.NewTimer(maxNap)
 	defer timer.Stop()
-	var swept time.Time
+	var swept int64
 	for {
-		now := q.o.Now()
+		now := q.clock.now()
 		q.mu.Lock()
 		at := q.wakeAt()
-		due := at <= now.UnixNano()
+		due := at <= now
 		nap := maxNap
 		if !due && at != math.MaxInt64 {
-			nap = min(nap, time.Duration(at-now.UnixNano()))
+			nap = min(nap, time.Duration(at-now))
 		}
-		q.armed = now.Add(nap).UnixNano()
+		q.armed = now + int64(nap)
 		paused := q.paused != nil
 		q.mu.Unlock()
 		if due {
 			q.work.Signal()
 		}
-		if paused && now.Sub(swept) >= maxNap {
+		if paused && now-swept >= int64(maxNap) {
 			swept = now
-			q.sweep(now)
+			q.sweep(now - int64(q.o.Schedule.Expire))
 		}
 		timer.Reset(nap)
 		select {
@@ -98,10 +98,9 @@ func (q *Queue) pace(ctx context.Context) {
 	}
 }
 
-// sweep finds messages that have grown too old while no try can be made. They
-// stand at the front of the roll.
-func (q *Queue) sweep(now time.Time) {
-	limit := now.Add(-q.o.Schedule.Expire).UnixNano()
+// sweep finds messages that arrived at limit or before, and so have grown too old while no attempt can
+// be made. It looks at all: IDs are no order of age where the wall clock was set.
+func (q *Queue) sweep(limit int64) {
 	var after mail.ID
 	var part []*entry
 	for {
@@ -113,11 +112,11 @@ func (q *Queue) sweep(now time.Time) {
 		part = q.roll.after(after, stride, part[:0])
 		found := len(q.overdue)
 		for _, e := range part {
-			if e.arrived > limit || len(q.overdue) >= maxOverdue {
+			if len(q.overdue) >= maxOverdue {
 				part = nil
 				break
 			}
-			if e.place == waiting {
+			if e.arrived <= limit && e.place == waiting {
 				q.overdue = append(q.overdue, e)
 			}
 			after = e.id
@@ -133,21 +132,17 @@ func (q *Queue) sweep(now time.Time) {
 }
 
 // down notes that the courier can deliver nothing.
-func (q *Queue) down(d *Down, now time.Time) {
-	until := d.Until
-	if soon := now.Add(minPause); until.Before(soon) {
-		until = soon
-	}
+func (q *Queue) down(d *Down) {
+	now := q.clock.now()
+	until := max(q.clock.at(d.Until), now+int64(minPause))
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.paused == nil {
 		q.paused = &pause{since: now}
-		q.o.Log.Warn("queue: delivery paused", "until", until, "cause", d.Cause)
+		q.o.Log.Warn("queue: delivery paused", "until", q.clock.wallAt(until), "cause", d.Cause)
 	}
 	q.paused.cause = d.Cause
-	if until.After(q.paused.until) {
-		q.paused.until = until
-	}
+	q.paused.until = max(q.paused.until, until)
 	q.arm()
 }
 
@@ -160,7 +155,7 @@ func (q *Queue) probed(answered bool) {
 		return
 	}
 	if q.paused.probing = false; answered {
-		q.o.Log.Info("queue: delivery resumed", "paused", q.o.Now().Sub(q.paused.since).Round(time.Second))
+		q.o.Log.Info("queue: delivery resumed", "paused", time.Duration(q.clock.now()-q.paused.since).Round(time.Second))
 		q.paused = nil
 		q.overdue = nil
 	}

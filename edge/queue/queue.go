@@ -38,10 +38,11 @@ type Options struct {
 	Hostname string // of the notifications: Reporting-MTA, and the domain of From
 	Node     string // told in them, so that people know where to look; "": not told
 
-	Now     func() time.Time // nil: time.Now
-	Rand    func() float64   // of [0, 1), safe for many goroutines; nil: math/rand/v2
-	MailLog *maillog.Log     // nil: none
-	Log     *slog.Logger     // nil: none
+	// Now is the wall clock, which may be set at any moment. nil: time.Now.
+	Now     func() time.Time
+	Rand    func() float64 // of [0, 1), safe for many goroutines; nil: math/rand/v2
+	MailLog *maillog.Log   // nil: none
+	Log     *slog.Logger   // nil: none
 	Metrics prometheus.Registerer
 }
 
@@ -80,6 +81,7 @@ func (o *Options) fill() error {
 // for use by many goroutines.
 type Queue struct {
 	o       Options
+	clock   clock
 	metrics *metrics
 	poke    chan struct{} // one slot: the pacer has to look again
 	stopped chan struct{} // closed when Run takes up no more
@@ -95,7 +97,7 @@ type Queue struct {
 	idle    int         // workers that wait for something to do
 	turn    bool        // the agenda's, where both have something
 	paused  *pause      // nil: mail flows
-	armed   int64       // when the pacer looks next, nanoseconds since 1970
+	armed   int64       // when the pacer looks next, by clock
 	wishes  map[mail.ID]wish
 	drains  int       // calls of Drain that wait
 	owed    int       // entries that they wait for
@@ -122,7 +124,7 @@ func New(o Options) (*Queue, error) {
 		return nil, fmt.Errorf("queue: %w", err)
 	}
 	q := &Queue{
-		o: o, poke: make(chan struct{}, 1), stopped: make(chan struct{}), armed: math.MaxInt64,
+		o: o, clock: newClock(o.Now), poke: make(chan struct{}, 1), stopped: make(chan struct{}), armed: math.MaxInt64,
 		wishes: make(map[mail.ID]wish),
 	}
 	q.ring.jobs = make([]job, o.Ring)
@@ -197,10 +199,10 @@ func (q *Queue) takeUp() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	err := q.o.Spool.Each(func(s spool.Entry) error {
-		e := newEntry(s.ID, s.Arrived, s.Size)
+		e := newEntry(s.ID, s.Size, q.arrival(s.Arrived, &s.State))
 		e.attempts = uint16(min(max(s.State.Attempts, 1), math.MaxUint16))
 		if !s.State.Due.IsZero() {
-			e.due = s.State.Due.UnixNano()
+			e.due = q.clock.dueAt(s.State.Due, q.o.Schedule.longest())
 		}
 		q.enter(e)
 		if s.State.Held {
@@ -219,16 +221,26 @@ func (q *Queue) takeUp() error {
 	return nil
 }
 
-func newEntry(id mail.ID, arrived time.Time, size int64) *entry {
-	at := arrived.UnixNano()
+// newEntry makes the entry of a message that arrived, and is due, at the clock's reading at.
+func newEntry(id mail.ID, size, at int64) *entry {
 	return &entry{id: id, arrived: at, due: at, size: size}
+}
+
+// arrival returns the clock's reading at which a message arrived, as far as its age is known: arrived
+// and the times in st are the wall clock's, which may have been set since.
+func (q *Queue) arrival(arrived time.Time, st *spool.State) int64 {
+	seen := st.LastTry
+	if seen.IsZero() {
+		seen = arrived
+	}
+	return q.clock.now() - int64(q.o.Schedule.Age(st.Waited, q.o.Now().Sub(seen)))
 }
 
 // Accepted takes a message that was just committed, to be tried at once. It
 // never blocks: where nobody is free, and the ring is full, the body's memory
 // is given back, and the message is read from the spool when its turn comes.
 func (q *Queue) Accepted(m *spool.Message) {
-	e := newEntry(m.Envelope.ID, m.Envelope.Arrived, m.Envelope.Size)
+	e := newEntry(m.Envelope.ID, m.Envelope.Size, q.arrival(m.Envelope.Arrived, &spool.State{}))
 	q.mu.Lock()
 	q.enter(e)
 	if !q.stopping && q.ring.push(job{entry: e, message: m}) {

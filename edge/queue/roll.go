@@ -17,8 +17,8 @@ type entry struct {
 	owed     bool   // a Drain waits for its next try
 	index    int32  // in the agenda
 	attempts uint16 // tries begun; 0: not even the first. Touched only by who has taken the entry
-	due      int64  // nanoseconds since 1970
-	arrived  int64  // nanoseconds since 1970
+	due      int64  // by the queue's clock
+	arrived  int64  // by the queue's clock
 	size     int64
 }
 

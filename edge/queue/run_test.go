@@ -248,7 +248,7 @@ func TestEntryMemory(t *testing.T) {
 	q := n.queue
 	for i := range count {
 		at := epoch.Add(time.Duration(i) * time.Millisecond)
-		e := newEntry(ids.Next(at), at, 10240)
+		e := newEntry(ids.Next(at), 10240, at.UnixNano())
 		q.mu.Lock()
 		q.enter(e)
 		q.wait(e)

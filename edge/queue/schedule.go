@@ -3,6 +3,7 @@ package queue
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -67,6 +68,22 @@ func (s Schedule) Next(attempts int, arrived, now time.Time, r float64) (next ti
 		next = expires
 	}
 	return next, true
+}
+
+// Age is how old a message is that the queue has watched over for the time watched, and not for the
+// time apart since then, by the wall clock. Nobody can tell whether a clock was set in that time, or
+// the node was off, so it never counts into the last quarter of Expire: a message gets that much of
+// its time in service, whatever the clock says, and is not given up at the first attempt after a step.
+func (s Schedule) Age(watched, apart time.Duration) time.Duration {
+	watched = min(max(watched, 0), s.Expire)
+	apart = min(max(apart, 0), s.Expire)
+	return min(watched+apart, max(watched, s.Expire-s.Expire/4))
+}
+
+// longest is the longest wait between two attempts.
+func (s Schedule) longest() time.Duration {
+	wait := slices.Max(s.Retry)
+	return wait + time.Duration(float64(wait)*s.Jitter)
 }
 
 // Expires is when a message that arrived at arrived is given up.

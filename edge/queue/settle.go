@@ -32,7 +32,7 @@ func (q *Queue) settle(e *entry, m *spool.Message, v *verdict, started time.Time
 			}
 		}
 	}
-	q.report(m.Envelope, v, notices, after, started)
+	q.report(e, m.Envelope, v, notices, after, started)
 	switch {
 	case after == nil && stored:
 		m.Release()
@@ -89,7 +89,7 @@ func (q *Queue) insist(what string, id mail.ID, write func() error) bool {
 func (q *Queue) postpone(e *entry, what string, err error) {
 	q.failed(what, e.id, err)
 	q.mu.Lock()
-	e.due = q.o.Now().Add(storeWait).UnixNano()
+	e.due = q.clock.now() + int64(storeWait)
 	q.mu.Unlock()
 	q.back(e, nil, true)
 }
@@ -129,7 +129,7 @@ func (q *Queue) back(e *entry, st *spool.State, tried bool) {
 		q.pay(e)
 	}
 	if st != nil {
-		e.due = due(st, e)
+		e.due = q.due(st, e)
 	}
 	w, wished := q.wishes[e.id]
 	was := waiting
@@ -153,17 +153,17 @@ func (q *Queue) back(e *entry, st *spool.State, tried bool) {
 	}
 }
 
-// due is when st wants the next try.
-func due(st *spool.State, e *entry) int64 {
+// due is when st wants the next attempt, by the queue's clock.
+func (q *Queue) due(st *spool.State, e *entry) int64 {
 	if st.Due.IsZero() {
 		return e.arrived
 	}
-	return st.Due.UnixNano()
+	return q.clock.dueAt(st.Due, q.o.Schedule.longest())
 }
 
 // report writes the log's lines and counts. notices are those that were
 // stored, in the order of v.notices.
-func (q *Queue) report(env *mail.Envelope, v *verdict, notices []*spool.Message, after *spool.State, started time.Time) {
+func (q *Queue) report(e *entry, env *mail.Envelope, v *verdict, notices []*spool.Message, after *spool.State, started time.Time) {
 	now := q.o.Now()
 	var dsn mail.ID // of the failures
 	for i, m := range notices {
@@ -186,7 +186,7 @@ func (q *Queue) report(env *mail.Envelope, v *verdict, notices []*spool.Message,
 		}
 		switch kind {
 		case delivered:
-			q.tellDelivered(env, v.attempt, r, started, now)
+			q.tellDelivered(e, env, v.attempt, r, now.Sub(started))
 		case deferred:
 			q.metrics.results.deferred.Inc()
 			q.o.MailLog.Deferred(env, n, v.attempt, r.Failure, after.Due)
@@ -245,8 +245,8 @@ func (q *Queue) vanished(e *entry) {
 	q.end(e)
 }
 
-func (q *Queue) tellDelivered(env *mail.Envelope, attempt int, r *mail.Result, started, now time.Time) {
+func (q *Queue) tellDelivered(e *entry, env *mail.Envelope, attempt int, r *mail.Result, took time.Duration) {
 	q.metrics.results.delivered.Inc()
-	q.metrics.latency.Observe(now.Sub(env.Arrived).Seconds())
-	q.o.MailLog.Delivered(env, r.Recipient, attempt, *r, now.Sub(started))
+	q.metrics.latency.Observe(q.age(e).Seconds())
+	q.o.MailLog.Delivered(env, r.Recipient, attempt, *r, took)
 }

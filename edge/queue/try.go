@@ -86,7 +86,7 @@ func (q *Queue) more() bool {
 	case q.paused != nil:
 		return false
 	}
-	return q.ring.n > 0 || len(q.agenda) > 0 && q.agenda[0].due <= q.o.Now().UnixNano()
+	return q.ring.n > 0 || len(q.agenda) > 0 && q.agenda[0].due <= q.clock.now()
 }
 
 func (q *Queue) pickOverdue() (job, bool) {
@@ -104,7 +104,7 @@ func (q *Queue) pickOverdue() (job, bool) {
 // pull takes from ring and agenda by turns. q.mu is held.
 func (q *Queue) pull() (job, bool) {
 	top := q.agenda.top()
-	due := top != nil && top.due <= q.o.Now().UnixNano()
+	due := top != nil && top.due <= q.clock.now()
 	for !due || !q.turn {
 		j, ok := q.ring.pop()
 		if !ok {
@@ -137,10 +137,10 @@ func (q *Queue) do(ctx context.Context, w *worker, j job) {
 		return
 	}
 	defer m.Release()
-	started := q.o.Now()
+	started, age := q.o.Now(), q.age(e)
 	if j.overdue {
 		q.settle(e, m, judge(&facts{
-			env: m.Envelope, before: st, attempt: int(e.attempts), pending: pending(m.Envelope, &st), now: started,
+			env: m.Envelope, arrived: started.Add(-age), before: st, attempt: int(e.attempts), pending: pending(m.Envelope, &st), now: started,
 			results: q.unreachable(m.Envelope),
 		}, q.o.Schedule), started)
 		return
@@ -154,7 +154,7 @@ func (q *Queue) do(ctx context.Context, w *worker, j job) {
 		w.try.Pending = pending(m.Envelope, &st)
 	}
 	if !first {
-		st.Attempts, st.LastTry, st.Due = w.try.Attempt, started, time.Time{}
+		st.Attempts, st.LastTry, st.Waited, st.Due = w.try.Attempt, started, age, time.Time{}
 		if err := q.o.Spool.Update(e.id, st); err != nil {
 			q.postpone(e, "record a try", err)
 			return
@@ -166,7 +166,7 @@ func (q *Queue) do(ctx context.Context, w *worker, j job) {
 	now := q.o.Now()
 	if d, down := isDown(err); down {
 		q.metrics.tries.down.Inc()
-		q.down(d, now)
+		q.down(d)
 		q.untried(e, &before, first)
 		return
 	}
@@ -185,13 +185,16 @@ func (q *Queue) do(ctx context.Context, w *worker, j job) {
 		results = same(w.try.Pending, err)
 	}
 	if first {
-		st.Attempts, st.LastTry = 1, started
+		st.Attempts, st.LastTry, st.Waited = 1, started, age
 	}
 	q.settle(e, m, judge(&facts{
-		env: m.Envelope, before: st, attempt: w.try.Attempt, pending: w.try.Pending,
+		env: m.Envelope, arrived: now.Add(-q.age(e)), before: st, attempt: w.try.Attempt, pending: w.try.Pending,
 		results: results, started: started, now: now, dice: q.o.Rand(),
 	}, q.o.Schedule), started)
 }
+
+// age is how old a message is, whatever the wall clock says.
+func (q *Queue) age(e *entry) time.Duration { return time.Duration(q.clock.now() - e.arrived) }
 
 // clean ends a first try that went well for all: by far the most frequent end,
 // and the only one with nothing to judge.
@@ -212,7 +215,7 @@ func (q *Queue) clean(e *entry, m *spool.Message, results []mail.Result, started
 		return false
 	}
 	for i := range results {
-		q.tellDelivered(env, 1, &results[i], started, now)
+		q.tellDelivered(e, env, 1, &results[i], now.Sub(started))
 	}
 	q.finish(e, m)
 	return true

@@ -14,7 +14,9 @@ import (
 
 // facts are what a verdict is made from.
 type facts struct {
-	env     *mail.Envelope
+	env *mail.Envelope
+	// arrived is when the message came, counted back from now by its age; zero: as its envelope says.
+	arrived time.Time
 	before  spool.State // as it was when the try began
 	attempt int
 	pending []int // whom it was made for
@@ -58,9 +60,10 @@ func (k kind) String() string { return [...]string{"delivered", "deferred", "fai
 
 // notice is a notification to the sender.
 type notice struct {
-	kind  string
-	about []mail.DSNRecipient
-	state *spool.State // of the original; nil: it goes
+	kind    string
+	about   []mail.DSNRecipient
+	state   *spool.State // of the original; nil: it goes
+	arrived time.Time    // of the original, by the clock that dates the notice
 }
 
 // errNoResult is the cause of a failure that a courier did not name.
@@ -69,7 +72,7 @@ var errNoResult = errors.New("no result for this recipient")
 // judge decides.
 func judge(f *facts, s Schedule) *verdict {
 	v := &verdict{attempt: f.attempt}
-	next, again := s.Next(f.attempt, f.env.Arrived, f.now, f.dice)
+	next, again := s.Next(f.attempt, f.arrival(), f.now, f.dice)
 	if f.started.IsZero() {
 		again = false
 	}
@@ -100,8 +103,8 @@ func judge(f *facts, s Schedule) *verdict {
 			left++
 			st.Status, st.Last = spool.Pending, e.result.Failure.Error()
 			middle.Recipients[n] = st
-			if !f.before.DelayNoticed && s.Late(f.env.Arrived, f.now) && f.tell(n, mail.NotifyDelay) {
-				about.Action, about.RetryUntil = mail.ActionDelayed, s.Expires(f.env.Arrived)
+			if !f.before.DelayNoticed && s.Late(f.arrival(), f.now) && f.tell(n, mail.NotifyDelay) {
+				about.Action, about.RetryUntil = mail.ActionDelayed, s.Expires(f.arrival())
 				delay = append(delay, about)
 				after.DelayNoticed = true
 			}
@@ -132,6 +135,9 @@ func judge(f *facts, s Schedule) *verdict {
 	v.notify(kindRelayed, relay, &middle, f.before.DelayNoticed)
 	v.notify(kindDelay, delay, &middle, after.DelayNoticed)
 	v.notify(kindFailure, fail, &middle, after.DelayNoticed) // the last, for it may end the message
+	for i := range v.notices {
+		v.notices[i].arrived = f.arrival()
+	}
 	if n := len(v.notices); n > 0 {
 		v.notices[n-1].state = v.after
 	}
@@ -205,6 +211,14 @@ func (f *facts) about(r mail.Result) mail.DSNRecipient {
 		about.Earlier = earlier(&f.before.Recipients[r.Recipient])
 	}
 	return about
+}
+
+// arrival is when the message came, by the wall clock as it is set now.
+func (f *facts) arrival() time.Time {
+	if f.arrived.IsZero() {
+		return f.env.Arrived
+	}
+	return f.arrived
 }
 
 // lastTry is when the last try began.

@@ -81,6 +81,7 @@ const (
 	tagHoldReason   = 5
 	tagDelayNoticed = 6
 	tagStates       = 7 // how many recipients follow; absent if State.Recipients is nil
+	tagWaited       = 9 // in nanoseconds
 	tagState        = 8 // one for each recipient, in order; holds the tags below
 
 	tagStatus = 1
@@ -231,6 +232,7 @@ func appendState(b []byte, st *State) []byte {
 	b = appendNumber(b, tagAttempts, uint64(max(st.Attempts, 0)))
 	b = appendTime(b, tagDue, st.Due)
 	b = appendTime(b, tagLastTry, st.LastTry)
+	b = appendNumber(b, tagWaited, uint64(max(st.Waited, 0)))
 	b = appendBool(b, tagHeld, st.Held)
 	b = appendText(b, tagHoldReason, clip(st.HoldReason, MaxLast))
 	b = appendBool(b, tagDelayNoticed, st.DelayNoticed)
@@ -266,6 +268,8 @@ func decodeState(b []byte) (State, error) {
 			st.Due = f.time()
 		case tagLastTry:
 			st.LastTry = f.time()
+		case tagWaited:
+			st.Waited = time.Duration(f.number() & math.MaxInt64)
 		case tagHeld:
 			st.Held = f.number() != 0
 		case tagHoldReason:

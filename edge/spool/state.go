@@ -14,6 +14,9 @@ type State struct {
 	Attempts int
 	Due      time.Time // of the next try; zero: now
 	LastTry  time.Time // when the last try began; zero: at arrival
+	// Waited is how old the message was at LastTry, by a clock that nobody can set: LastTry and the
+	// message's arrival may be times of a clock that was set in between.
+	Waited time.Duration
 	// Held keeps the message from being tried until somebody releases it.
 	Held       bool
 	HoldReason string // for people; cut to MaxLast octets
