@@ -2,11 +2,14 @@ package core
 
 import (
 	"fmt"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
 	"anymx/edge/mail"
+
+	"github.com/cockroachdb/pebble/v2"
 )
 
 func TestParseIdentity(t *testing.T) {
@@ -158,32 +161,86 @@ func TestReaderRaces(t *testing.T) {
 	}
 }
 
-// TestForget drops days that are over, and only those.
+// TestForget counts the days in which the ledger has to know a message from when it was stored, whatever
+// the identity, which has its time from a node's clock, and the clock of this machine say.
 func TestForget(t *testing.T) {
 	now := time.Unix(20_000*secondsPerDay, 0)
-	n := start(t, Options{Now: func() time.Time { return now }})
-	c := greet(t, n.smtp, "EHLO")
-	ids := mail.NewIDs(3)
-	give := func(ident string) {
-		c.mustGive(letter{ident: ident, to: []string{"b@example.net"}, body: "x"}, false)
-	}
-	var idents []string
-	for _, age := range []int{40, 31, 30, 29, 1, 0} {
-		idents = append(idents, ids.Next(now.Add(-time.Duration(age)*24*time.Hour)).String()+".ams1")
-		give(idents[len(idents)-1])
-	}
-	for _, then := range []time.Time{now.Add(-30 * 24 * time.Hour), now.Add(-30 * 24 * time.Hour), {}} {
-		if err := n.server.store.ledger.forget(then); err != nil {
-			t.Fatal(err)
+	for name, clock := range map[string]func(day int) time.Time{
+		"right":                  func(day int) time.Time { return now.Add(time.Duration(day) * oneDay) },
+		"steps ten years ahead":  func(day int) time.Time { return now.Add(time.Duration(day+min(day, 1)*3650) * oneDay) },
+		"steps ten years back":   func(day int) time.Time { return now.Add(time.Duration(day-min(day, 1)*3650) * oneDay) },
+		"steps back every day":   func(day int) time.Time { return now.Add(time.Duration(-day) * oneDay) },
+		"steps ahead every day":  func(day int) time.Time { return now.Add(time.Duration(day) * 365 * oneDay) },
+		"stands before its time": func(int) time.Time { return time.Unix(1, 0) },
+	} {
+		for _, restarts := range []bool{false, true} {
+			if restarts && name != "right" && name != "steps ahead every day" {
+				continue // a clock that does not go on counts no day between two runs
+			}
+			t.Run(fmt.Sprintf("%s, restarts: %v", name, restarts), func(t *testing.T) {
+				n := start(t, Options{Dir: filepath.Join(t.TempDir(), "store"), Now: func() time.Time { return now }})
+				ids := mail.NewIDs(3)
+				var idents []string
+				for _, age := range []int{20_000, 3650, 40, 31, 30, 0, -3650} {
+					idents = append(idents, ids.Next(now.Add(-time.Duration(age)*oneDay)).String()+".ams1")
+				}
+				give := func(want int) {
+					t.Helper()
+					c := greet(t, n.smtp, "EHLO")
+					for _, ident := range idents {
+						c.mustGive(letter{ident: ident, to: []string{"b@example.net"}, body: "x"}, false)
+					}
+					files := n.files("example.net/b", "new")
+					if len(files) != want {
+						t.Errorf("%d messages were stored, want %d", len(files), want)
+					}
+					for _, file := range files {
+						remove(t, file)
+					}
+				}
+				up := time.Duration(0)
+				pass := func(day int) {
+					t.Helper()
+					if restarts {
+						n.stop()
+						n = start(t, Options{Dir: n.o.Dir, Now: func() time.Time { return now }})
+						up = 0
+					} else if day > 0 {
+						up += oneDay
+					}
+					if err := n.server.store.ledger.forget(clock(day), up, 30); err != nil {
+						t.Fatal(err)
+					}
+				}
+				give(len(idents))
+				for day := range 31 {
+					pass(day)
+				}
+				give(0)
+				pass(31)
+				give(len(idents))
+			})
 		}
 	}
-	for _, file := range n.files("example.net/b", "new") {
-		remove(t, file)
+}
+
+// TestForgetOlder still knows what a program before this one has written, for as long as it remembers.
+func TestForgetOlder(t *testing.T) {
+	n := start(t, Options{})
+	l := n.server.store.ledger
+	who := identity{mail.NewIDs(3).Next(time.Now()), "ams1"}
+	if err := l.db.Set(olderKey(who, "example.net/b"), nil, pebble.Sync); err != nil {
+		t.Fatal(err)
 	}
-	for _, ident := range idents {
-		give(ident)
-	}
-	if got := len(n.files("example.net/b", "new")); got != 2 {
-		t.Errorf("%d messages were forgotten, want those of 40 and 31 days", got)
+	n.stop()
+	n = start(t, Options{Dir: n.o.Dir})
+	l = n.server.store.ledger
+	for day := range 33 {
+		if known, err := l.knows(who, "example.net/b"); err != nil || known != (day <= 31) {
+			t.Errorf("day %d: known %v, %v", day, known, err)
+		}
+		if err := l.forget(time.Now(), time.Duration(day)*oneDay, 30); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

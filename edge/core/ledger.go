@@ -16,9 +16,18 @@ import (
 )
 
 // ledger remembers which message of which node was stored in which mailbox, for
-// longer than a node keeps trying. Its keys begin with the day that the message
-// came to its node, so that forgetting is one range. It is bounded by what comes
-// in these days: some 60 octets for each message and mailbox.
+// longer than a node keeps trying. What it forgets is decided by days that the
+// ledger counts itself, as they pass: neither a node's clock, which an identity
+// has its time from, nor this machine's, which may be set, makes it forget early
+// or remember for good. It is bounded by what comes in these days: some 120
+// octets for each message and mailbox.
+//
+// Its keys are, by their first octet:
+//
+//	i  identity, mailbox: was stored
+//	g  day of the ledger, key of the above: what to forget after that day
+//	m  day of the ledger, and the wall clock's time when it began
+//	0  day of the identity, identity, mailbox: was stored, by an older program
 //
 // When the engine below can't promise durability any more, the ledger has
 // failed: every call returns an error until the program is started again.
@@ -30,9 +39,24 @@ type ledger struct {
 	once    sync.Once
 	failure error // set before failed is closed
 
-	troubled  atomic.Bool   // the last flush or compaction failed, which was logged
-	forgotten atomic.Uint32 // the days before this one are
+	troubled atomic.Bool // the last flush or compaction failed, which was logged
+
+	day    atomic.Uint32 // of the ledger, counted from 1
+	older  atomic.Bool   // there may be keys of an older program
+	began  time.Time     // when the day began, by the wall clock; zero: not known. forget's, like what follows
+	at     time.Duration // when it began in this run
+	looked bool          // forget was called in this run
 }
+
+// First octets of keys.
+const (
+	keyStored = 'i'
+	keyForget = 'g'
+	keyDay    = 'm'
+	keyOlder  = 0
+)
+
+const oneDay = 24 * time.Hour
 
 // errLedger is wrapped by the errors of a ledger that has failed.
 var errLedger = errors.New("ledger has failed")
@@ -49,10 +73,41 @@ func openLedger(fs vfs.FS, dir string, log *slog.Logger) (*ledger, error) {
 		})
 		return err
 	})
+	if err == nil {
+		err = l.readDay()
+	}
 	if err != nil {
+		if l.db != nil {
+			err = errors.Join(err, l.db.Close())
+		}
 		return nil, fmt.Errorf("ledger: %w", err)
 	}
 	return l, nil
+}
+
+// readDay reads which day it is, and whether an older program has left keys.
+func (l *ledger) readDay() error {
+	l.day.Store(1)
+	v, closer, err := l.db.Get([]byte{keyDay})
+	switch {
+	case errors.Is(err, pebble.ErrNotFound):
+	case err != nil:
+		return err
+	case len(v) != 12:
+		return errors.Join(fmt.Errorf("the count of days has %d octets", len(v)), closer.Close())
+	default:
+		l.day.Store(binary.BigEndian.Uint32(v))
+		l.began = time.Unix(int64(binary.BigEndian.Uint64(v[4:])), 0)
+		if err := closer.Close(); err != nil {
+			return err
+		}
+	}
+	it, err := l.db.NewIter(&pebble.IterOptions{LowerBound: []byte{keyOlder}, UpperBound: []byte{keyOlder + 1}})
+	if err != nil {
+		return err
+	}
+	l.older.Store(it.First())
+	return it.Close()
 }
 
 // close ends the engine. After a failure that can't be done, and what it holds
@@ -64,35 +119,55 @@ func (l *ledger) close() error {
 	return wrap("ledger", l.db.Close())
 }
 
-// ledgerKey is day, identity, mailbox.
-func ledgerKey(who identity, box string) []byte {
-	key := make([]byte, 0, 4+len(who.id)+len(who.node)+1+len(box))
-	key = binary.BigEndian.AppendUint32(key, who.day())
-	key = append(append(append(key, who.id[:]...), who.node...), 0)
+// storedKey is the key of a message in a mailbox.
+func storedKey(who identity, box string) []byte {
+	key := make([]byte, 0, 1+len(who.id)+len(who.node)+1+len(box))
+	key = append(append(append(append(key, keyStored), who.id[:]...), who.node...), 0)
 	return append(key, box...)
 }
+
+// olderKey is the key that an older program gave to a message in a mailbox.
+func olderKey(who identity, box string) []byte {
+	return append(binary.BigEndian.AppendUint32(nil, who.day()), storedKey(who, box)[1:]...)
+}
+
+// forgetKey begins the keys of what was stored on a day.
+func forgetKey(day uint32) []byte { return binary.BigEndian.AppendUint32([]byte{keyForget}, day) }
 
 // knows says whether the message was stored in box.
 func (l *ledger) knows(who identity, box string) (bool, error) {
 	if err := l.err(); err != nil {
 		return false, err
 	}
-	_, closer, err := l.db.Get(ledgerKey(who, box))
+	known, err := l.has(storedKey(who, box))
+	if err == nil && !known && l.older.Load() {
+		known, err = l.has(olderKey(who, box))
+	}
+	return known, wrap("ledger", err)
+}
+
+func (l *ledger) has(key []byte) (bool, error) {
+	_, closer, err := l.db.Get(key)
 	switch {
 	case errors.Is(err, pebble.ErrNotFound):
 		return false, nil
 	case err != nil:
-		return false, fmt.Errorf("ledger: %w", err)
+		return false, err
 	}
 	return true, closer.Close()
 }
 
 // remember writes down, synced, that the message is stored in all of boxes.
 func (l *ledger) remember(who identity, boxes []string) error {
+	today := forgetKey(l.day.Load())
 	return wrap("ledger", l.guard(func() error {
 		batch := l.db.NewBatch()
 		for _, box := range boxes {
-			if err := batch.Set(ledgerKey(who, box), nil, nil); err != nil {
+			key := storedKey(who, box)
+			if err := batch.Set(key, nil, nil); err != nil {
+				return err
+			}
+			if err := batch.Set(append(today[:len(today):len(today)], key...), nil, nil); err != nil {
 				return err
 			}
 		}
@@ -103,15 +178,72 @@ func (l *ledger) remember(who identity, boxes []string) error {
 	}))
 }
 
-// forget drops what came to its node before the day of then.
-func (l *ledger) forget(then time.Time) error {
-	day := uint32(max(then.Unix()/secondsPerDay, 0))
-	if l.forgotten.Swap(day) == day {
+// forget counts the days, and drops what was stored more than days of them ago. now is the wall clock's
+// time, up the time since the program began by a clock that nobody can set. It is called again and again,
+// by one goroutine.
+//
+// A day passes when the program has run for so long. Of the time between two runs the wall clock alone
+// knows, and it may have been set: all of it counts as one day at most.
+func (l *ledger) forget(now time.Time, up time.Duration, days int) error {
+	passed := up-l.at >= oneDay || !l.looked && !l.began.IsZero() && now.Sub(l.began) >= oneDay
+	l.looked = true
+	day := l.day.Load()
+	if passed {
+		day++
+	} else if !l.began.IsZero() && !now.Before(l.began) {
 		return nil
 	}
-	return wrap("ledger", l.guard(func() error {
-		return l.db.DeleteRange(make([]byte, 4), binary.BigEndian.AppendUint32(nil, day), pebble.NoSync)
-	}))
+	err := l.guard(func() error { return l.db.Set([]byte{keyDay}, dayValue(day, now), pebble.Sync) })
+	if err != nil {
+		return wrap("ledger", err)
+	}
+	l.began = now
+	if !passed {
+		return nil
+	}
+	l.at = up
+	l.day.Store(day)
+	if int(day)-1 <= days {
+		return nil
+	}
+	return wrap("ledger", l.guard(func() error { return l.drop(day - uint32(days)) }))
+}
+
+// dayValue is what keyDay holds.
+func dayValue(day uint32, began time.Time) []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(nil, day), uint64(began.Unix()))
+}
+
+// dropAtOnce is how many keys one batch of drop forgets.
+const dropAtOnce = 1000
+
+// drop drops what was stored before a day, and, because it has counted all days that they had to be known
+// for, the keys of an older program.
+func (l *ledger) drop(before uint32) error {
+	it, err := l.db.NewIter(&pebble.IterOptions{LowerBound: forgetKey(0), UpperBound: forgetKey(before)})
+	if err != nil {
+		return err
+	}
+	batch := l.db.NewBatch()
+	for ok := it.First(); ok; ok = it.Next() {
+		key := it.Key()
+		err = errors.Join(batch.Delete(key[len(forgetKey(0)):], nil), batch.Delete(key, nil))
+		if err == nil && batch.Count() >= 2*dropAtOnce {
+			err = batch.Commit(pebble.NoSync)
+			batch.Reset()
+		}
+		if err != nil {
+			break
+		}
+	}
+	if err == nil {
+		err = batch.Commit(pebble.NoSync)
+	}
+	if err = errors.Join(err, it.Close(), batch.Close()); err != nil || !l.older.Load() {
+		return err
+	}
+	l.older.Store(false)
+	return l.db.DeleteRange([]byte{keyOlder}, []byte{keyOlder + 1}, pebble.NoSync)
 }
 
 // guard calls f, which calls the engine, where the engine may end the goroutine

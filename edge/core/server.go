@@ -124,10 +124,11 @@ func (s *Server) Serve(l net.Listener, lmtp bool) error {
 // It returns an error if the store fails so that only a new start can mend it;
 // all mail is refused for now from then on.
 func (s *Server) Run(ctx context.Context) error {
+	began, days := time.Now(), int((s.o.Remember+oneDay-1)/oneDay)
 	tick := time.NewTicker(time.Hour)
 	defer tick.Stop()
 	for {
-		if err := s.store.ledger.forget(s.o.Now().Add(-s.o.Remember)); err != nil {
+		if err := s.store.ledger.forget(s.o.Now(), time.Since(began), days); err != nil {
 			s.o.Log.Error("ledger forgets nothing", "err", err)
 		}
 		select {
