@@ -136,7 +136,11 @@ func (t *Tunnel) tellChanges(now time.Time, have *wgtypes.Device) {
 	last := handshakes(have)
 	maps.DeleteFunc(t.up, func(key PublicKey, _ bool) bool { _, there := last[key]; return !there })
 	for key, handshake := range last {
-		is := fresh(now, handshake)
+		f := t.known[key]
+		if f == nil {
+			continue // not of the settings, and about to go
+		}
+		is := f.shaken.fresh(now, handshake)
 		if was := t.up[key]; is == was {
 			continue
 		}

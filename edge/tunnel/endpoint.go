@@ -30,6 +30,8 @@ type far struct {
 	changed bool  // the settings put this in the place of another one
 	err     error // of the last look-up
 	route   error // of the route to the peer
+	shaken  handshake
+	clock   string // what is wrong with the wall clock; "": nothing is known to be
 }
 
 // newFar begins with an endpoint of checked settings.
@@ -47,7 +49,7 @@ func newFar(text string) *far {
 
 // due says whether the name is to be looked up.
 func (f *far) due(now, handshake time.Time) bool {
-	if f.place.name == "" || len(f.answers) > 0 && fresh(now, handshake) {
+	if fresh := f.shaken.fresh(now, handshake); f.place.name == "" || len(f.answers) > 0 && fresh {
 		return false
 	}
 	return f.asked.IsZero() || now.Sub(f.asked) >= f.pause
@@ -77,13 +79,14 @@ func (f *far) answer(now time.Time, addrs []netip.Addr, err error) {
 // that it has, which may be one that the peer spoke from: WireGuard follows its
 // peers, and what works is not touched.
 func (f *far) tell(now time.Time, have netip.AddrPort, handshake time.Time, keepalive time.Duration) (netip.AddrPort, bool) {
-	if fresh(now, handshake) {
+	fresh := f.shaken.fresh(now, handshake)
+	if fresh {
 		f.pause = 0
 	}
 	if len(f.answers) == 0 {
 		return netip.AddrPort{}, false
 	}
-	works := have.IsValid() && fresh(now, handshake) && !f.changed
+	works := have.IsValid() && fresh && !f.changed
 	next := f.told
 	switch {
 	case !f.told.IsValid() && works: // taken over from who ran before

@@ -66,7 +66,12 @@ func report(now time.Time, have *wgtypes.Device, want Settings, known map[Public
 			h := have.Peers[i]
 			far.Endpoint, far.LastHandshake = endpointOf(h), h.LastHandshakeTime
 			far.Received, far.Sent = h.ReceiveBytes, h.TransmitBytes
-			far.Up = fresh(now, h.LastHandshakeTime)
+			shaken := &handshake{}
+			if f := known[p.PublicKey]; f != nil {
+				shaken = &f.shaken
+			}
+			far.Up = shaken.fresh(now, h.LastHandshakeTime)
+			far.LastHandshake = shaken.shown(now)
 		}
 		far.Problem = complaint(now, p, far, known[p.PublicKey])
 		if p.Endpoint != "" || p.Keepalive > 0 {
@@ -85,14 +90,14 @@ func report(now time.Time, have *wgtypes.Device, want Settings, known map[Public
 	return s
 }
 
-// fresh says whether a handshake is young enough for its keys to be in use.
-func fresh(now, handshake time.Time) bool {
-	return !handshake.IsZero() && now.Sub(handshake) <= alive
-}
-
 // complaint says what is wrong with a peer, in the words of who has to mend it.
-func complaint(now time.Time, want Peer, have PeerStatus, known *far) string {
+func complaint(now time.Time, want Peer, have PeerStatus, known *far) (problem string) {
 	var said []string
+	defer func() {
+		if known != nil && known.clock != "" && strings.Contains(problem, "no handshake") {
+			problem += "; the clock may be why: " + known.clock
+		}
+	}()
 	if known != nil {
 		if err := errors.Join(known.err, known.route); err != nil {
 			said = append(said, oneLine(err))
@@ -104,7 +109,7 @@ func complaint(now time.Time, want Peer, have PeerStatus, known *far) string {
 		said = append(said, "its endpoint is not known: it has not spoken yet")
 	case !have.Endpoint.IsValid():
 	case have.LastHandshake.IsZero() && have.Received == 0:
-		said = append(said, fmt.Sprintf("no handshake: nothing that can be believed came from %s (wrong key, wrong endpoint, or a firewall)", have.Endpoint))
+		said = append(said, fmt.Sprintf("no handshake: nothing that can be believed came from %s (wrong key, wrong endpoint, a firewall, or a clock of this node that was ahead once: the peer refuses handshakes until that time)", have.Endpoint))
 	case have.LastHandshake.IsZero():
 		said = append(said, fmt.Sprintf("no handshake: %s answers, but not as this peer does (wrong key or preshared key)", have.Endpoint))
 	case want.Keepalive > 0:

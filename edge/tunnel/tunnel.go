@@ -61,6 +61,10 @@ type Options struct {
 	// whose sockets are made in the process's network namespace, not the
 	// tunnel's.
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
+	// Clock says what is wrong with the wall clock; "": nothing is known to be. A
+	// peer refuses handshakes that are dated before one that it has seen, so
+	// Status names it where none comes. Nil: nothing is.
+	Clock func() string
 }
 
 // wireguard is a device: the kernel's or wireguard-go's. Its calls are made
@@ -85,6 +89,7 @@ type Tunnel struct {
 	asked  string
 	log    *slog.Logger
 	lookup func(context.Context, string) ([]netip.Addr, error)
+	clock  func() string
 	space  *namespace
 	links  links
 	poke   chan struct{} // something may have changed
@@ -107,7 +112,7 @@ type Tunnel struct {
 // WireGuard. Close it.
 func Open(o Options) (*Tunnel, error) {
 	t := &Tunnel{
-		name: o.Interface, asked: o.Implementation, log: o.Log, lookup: o.Lookup,
+		name: o.Interface, asked: o.Implementation, log: o.Log, lookup: o.Lookup, clock: o.Clock,
 		poke: make(chan struct{}, 1), up: map[PublicKey]bool{},
 	}
 	if t.asked == "" {
@@ -115,6 +120,9 @@ func Open(o Options) (*Tunnel, error) {
 	}
 	if t.log == nil {
 		t.log = slog.New(slog.DiscardHandler)
+	}
+	if t.clock == nil {
+		t.clock = func() string { return "" }
 	}
 	if t.lookup == nil {
 		t.lookup = func(ctx context.Context, host string) ([]netip.Addr, error) {
@@ -242,7 +250,9 @@ func (t *Tunnel) adopt(s Settings) {
 			known[p.PublicKey] = before
 		} else {
 			known[p.PublicKey] = newFar(p.Endpoint)
-			known[p.PublicKey].changed = before != nil
+			if before != nil {
+				known[p.PublicKey].changed, known[p.PublicKey].shaken = true, before.shaken
+			}
 		}
 	}
 	t.want, t.known = &s, known
@@ -263,6 +273,10 @@ func (t *Tunnel) Status() Status {
 		wrong = errors.Join(wrong, err)
 	} else {
 		have = found
+	}
+	clock := t.clock()
+	for _, f := range t.known {
+		f.clock = clock
 	}
 	s := report(time.Now(), have, want, t.known, wrong)
 	s.Interface, s.Implementation, s.Why = t.name, t.chosen.implementation, t.chosen.why
