@@ -49,6 +49,7 @@ type Options struct {
 	Stderr    io.Writer      // of mail log lines
 	Log       *slog.Logger   // the node's own log
 	Level     *slog.LevelVar // of Log; a reload sets it
+	Clock     *program.Clock // what mail is dated by; nil: time.Now
 }
 
 // Node is a running edge.
@@ -82,6 +83,9 @@ type Node struct {
 // what could not be opened; all that was is closed again.
 func Open(o Options) (n *Node, err error) {
 	n = &Node{o: o, log: o.Log, started: time.Now(), metrics: prometheus.NewRegistry()}
+	if o.Clock != nil {
+		n.metrics.MustRegister(o.Clock)
+	}
 	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	defer func() {
 		if err != nil {
@@ -94,14 +98,14 @@ func Open(o Options) (n *Node, err error) {
 	if err != nil {
 		return n, err
 	}
-	n.maillog = maillog.New(o.Stderr, maillog.Options{JSON: c.Log.Format == "json", Metrics: n.metrics})
+	n.maillog = maillog.New(o.Stderr, maillog.Options{JSON: c.Log.Format == "json", Now: o.Clock.Now, Metrics: n.metrics})
 	if err := n.openStore(c); err != nil {
 		return n, err
 	}
 	n.ingress = smtpd.New(smtpd.Options{
 		Hostname: c.Node.Hostname, Node: c.Node.Name, Settings: settings,
 		Spool: n.spool, Accepted: n.queue.Accepted,
-		MailLog: n.maillog, Log: n.log, Metrics: n.metrics,
+		Now: o.Clock.Now, MailLog: n.maillog, Log: n.log, Metrics: n.metrics,
 	})
 	n.openNeighbours(c)
 	n.drain = newDrain(drainOptions{
@@ -138,7 +142,7 @@ func (n *Node) openStore(c *config.Config) error {
 		Dir:       filepath.Join(c.Node.StateDir, "spool"),
 		InlineMax: int64(c.Spool.InlineMax), Memory: int64(c.Spool.Memory),
 		HighWater: int64(c.Spool.HighWater), MaxMessages: int64(c.Spool.MaxMessages), DiskReserve: int64(c.Spool.DiskReserve),
-		Log: n.log, Metrics: n.metrics,
+		Now: n.o.Clock.Now, Log: n.log, Metrics: n.metrics,
 	})
 	if err != nil {
 		return err
@@ -156,7 +160,7 @@ func (n *Node) openStore(c *config.Config) error {
 		Spool: n.spool, Courier: n.courier, Concurrency: c.Core.MaxConnections, Schedule: schedule(&c.Queue),
 		ReturnFull: int64(c.Queue.ReturnFull), Grace: max(time.Duration(c.Node.ShutdownGrace), time.Second),
 		Hostname: c.Node.Hostname, Node: c.Node.Name,
-		MailLog: n.maillog, Log: n.log, Metrics: n.metrics,
+		Now: n.o.Clock.Now, MailLog: n.maillog, Log: n.log, Metrics: n.metrics,
 	})
 	return err
 }

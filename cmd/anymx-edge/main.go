@@ -29,7 +29,7 @@ func run(ctx context.Context, env *program.Env) error {
 		return err
 	}
 	node, err := edge.Open(edge.Options{
-		File: env.File, Config: env.Config, Listeners: listeners, Stderr: os.Stderr, Log: env.Log, Level: env.Level,
+		File: env.File, Config: env.Config, Listeners: listeners, Stderr: os.Stderr, Log: env.Log, Level: env.Level, Clock: env.Clock,
 	})
 	if err != nil {
 		return err

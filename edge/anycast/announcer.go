@@ -16,6 +16,7 @@ import (
 	"anymx/bgp"
 	"anymx/edge/config"
 	"anymx/edge/control"
+	"anymx/edge/program"
 )
 
 const (
@@ -34,6 +35,7 @@ type Announcer struct {
 	file    string // the config's
 	level   *slog.LevelVar
 	started time.Time
+	clock   *program.Clock // nil: not watched
 	speaker *bgp.Speaker
 	store   orderFile
 	writing chan struct{} // one slot: whoever fills it may write the store

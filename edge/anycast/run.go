@@ -65,12 +65,15 @@ func newAnnouncer(env *program.Env) (*Announcer, error) {
 		env.Log.Info("an order holds", "routes", kept.Routes, "reason", kept.Reason, "since", kept.at)
 	}
 	a := &Announcer{
-		log: env.Log, read: secret.Read, file: env.File, level: env.Level, started: time.Now(),
+		log: env.Log, read: secret.Read, file: env.File, level: env.Level, started: time.Now(), clock: env.Clock,
 		registry: prometheus.NewRegistry(), speaker: speaker, store: store, writing: make(chan struct{}, 1),
 		config: c, loaded: time.Now(), orders: orders{kept: kept},
 		results: map[string]control.HealthCheck{}, moved: make(chan struct{}), confirmed: func() {},
 	}
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), gauges{a})
+	if env.Clock != nil {
+		a.registry.MustRegister(env.Clock)
+	}
 	a.metrics = newMetrics(a.registry)
 	a.watch = newWatch(a.ended, a.judged)
 	a.told, a.prefixes, a.since = decide(a.orders, a.health), slices.Clone(c.Anycast.Prefixes), a.started

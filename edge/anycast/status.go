@@ -27,6 +27,7 @@ func (a *Announcer) Status() control.SpeakerStatus {
 		Health: control.SpeakerHealth{Up: a.health.up, Since: a.health.since, Reason: a.health.reason, Checks: a.checks()},
 		Peers:  []control.SpeakerPeer{},
 		Config: &control.ConfigStatus{File: a.file, Loaded: a.loaded, Problem: a.problem, Restart: slices.Clone(a.restart)},
+		Clock:  a.clock.Status(),
 	}
 	for _, p := range a.speaker.Status().Peers {
 		s.Peers = append(s.Peers, peerStatus(&p))

@@ -23,6 +23,7 @@ type NetworkStatus struct {
 	Tunnel *TunnelStatus `json:"tunnel,omitempty"` // nil: none is configured
 	Shield *ShieldStatus `json:"shield,omitempty"` // nil: none is configured
 	Config *ConfigStatus `json:"config,omitempty"`
+	Clock  *ClockStatus  `json:"clock,omitempty"`
 }
 
 // NetworkThing is one address, rule or route.

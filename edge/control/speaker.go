@@ -53,6 +53,7 @@ type SpeakerStatus struct {
 	Peers  []SpeakerPeer `json:"peers"` // in the order of addresses
 	// Config tells which file is in force.
 	Config *ConfigStatus `json:"config,omitempty"`
+	Clock  *ClockStatus  `json:"clock,omitempty"`
 }
 
 // Confirmed counts the peers with an established session, and those of them

@@ -35,6 +35,7 @@ type Status struct {
 	Core   []CoreStatus  `json:"core"`
 	TLS    *TLSStatus    `json:"tls,omitempty"`    // nil: STARTTLS is not offered
 	Config *ConfigStatus `json:"config,omitempty"` // nil: not known
+	Clock  *ClockStatus  `json:"clock,omitempty"`  // nil: not known
 	// Drain is set unless the node is in service.
 	Drain *DrainStatus `json:"drain,omitempty"`
 	// Speaker and Network are what the programs beside this one said last; nil:

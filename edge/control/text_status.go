@@ -61,7 +61,7 @@ func (s *Status) rows(now time.Time) []row {
 	}
 	rows = append(rows, s.speakerRows(now)...)
 	rows = append(rows, s.networkRows(now)...)
-	return append(rows, row{"TLS", s.TLS.text(now)}, row{"Config", s.Config.text(now)})
+	return append(rows, row{"TLS", s.TLS.text(now)}, row{"Clock", s.Clock.text(now)}, row{"Config", s.Config.text(now)})
 }
 
 func (s *Status) phaseText(now time.Time) []line {

@@ -57,7 +57,7 @@ func Run(ctx context.Context, env *program.Env) error {
 	}
 	if t := n.config.Tunnel; t != nil {
 		n.core = &core{
-			log: n.log, options: tunnel.Options{Interface: t.Interface, Implementation: t.Implementation, Log: n.log},
+			log: n.log, options: tunnel.Options{Interface: t.Interface, Implementation: t.Implementation, Log: n.log, Clock: env.Clock.Problem},
 			read: func() (tunnel.Settings, error) { return settings(n.inForce().Tunnel) },
 		}
 	}
@@ -139,6 +139,9 @@ func closeAll(listeners ...net.Listener) error {
 // endpoint is what the control socket answers.
 func (n *network) endpoint() (*control.Endpoint, error) {
 	registry := prometheus.NewRegistry()
+	if n.env.Clock != nil {
+		registry.MustRegister(n.env.Clock)
+	}
 	for _, c := range []prometheus.Collector{
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), gauges{n},
 	} {

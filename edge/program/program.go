@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"anymx/edge/config"
@@ -41,6 +42,7 @@ type Env struct {
 	Config *config.Config
 	Log    *slog.Logger
 	Level  *slog.LevelVar  // of Log; SetLevel sets it
+	Clock  *Clock          // the machine's; nil: time.Now
 	Reload <-chan struct{} // gets a value for each SIGHUP; those that come while one waits are one
 }
 
@@ -107,7 +109,14 @@ func (p Program) start(file string, stderr io.Writer) error {
 	reload, end := hangups()
 	defer end()
 	level := new(slog.LevelVar)
-	return p.Run(ctx, &Env{File: file, Config: cfg, Log: Log(stderr, cfg, level), Level: level, Reload: reload})
+	log := Log(stderr, cfg, level)
+	clock := NewClock(log)
+	watching, unwatch := context.WithCancel(context.Background())
+	var watch sync.WaitGroup
+	watch.Go(func() { clock.Run(watching) })
+	defer watch.Wait()
+	defer unwatch()
+	return p.Run(ctx, &Env{File: file, Config: cfg, Log: log, Level: level, Clock: clock, Reload: reload})
 }
 
 // hangups gives a value for each SIGHUP, until end is called.

@@ -168,8 +168,7 @@ func (s *Spool) recover() error {
 	if err := s.recoverStates(); err != nil {
 		return err
 	}
-	s.since = s.o.Now()
-	s.start = s.since
+	s.start, s.since = s.o.Now(), time.Now()
 	if t := newest.Time(); !t.Before(s.start) {
 		s.start = t.Add(time.Millisecond)
 	}

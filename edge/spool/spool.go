@@ -120,7 +120,7 @@ type Spool struct {
 	ledger    ledger
 	metrics   *metrics
 	start     time.Time // what IDs count from: a clock that steps back must not repeat one
-	since     time.Time // the same moment by Options.Now
+	since     time.Time // the same moment, with its monotonic reading
 
 	closed  atomic.Bool
 	readers readers
@@ -329,7 +329,7 @@ func (s *Spool) Failed() <-chan struct{} { return s.engine.failed }
 
 // nextID draws the ID of a message that arrives now.
 func (s *Spool) nextID() mail.ID {
-	return s.o.IDs.Next(s.start.Add(s.o.Now().Sub(s.since)))
+	return s.o.IDs.Next(s.start.Add(time.Since(s.since)))
 }
 
 // bodyFailed counts an error of a body file.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -14,6 +15,8 @@ import (
 type fakeCore struct {
 	address  string
 	messages chan stored
+	later    atomic.Bool  // every recipient is put off
+	put      atomic.Int64 // how many were
 }
 
 type stored struct{ from, to, text string }
@@ -74,6 +77,9 @@ func (f *fakeCore) session(conn net.Conn, refused string) {
 			say("250 2.1.0 ok")
 		case verb == "RCPT TO" && strings.Contains(arg, refused):
 			say("550 5.1.1 no such mailbox")
+		case verb == "RCPT TO" && f.later.Load():
+			f.put.Add(1)
+			say("450 4.2.1 not now")
 		case verb == "RCPT TO":
 			m.to = strings.Fields(arg)[0]
 			say("250 2.1.5 ok")
