@@ -5,12 +5,18 @@ SHELL       := /bin/bash
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
 
-# The programs are static, name no path of the machine that built them, and
-# carry the tag and commit that they were built from.
-# Root may build another user's tree.
+# Everything is compiled once: each Go command of this tree, also those that tests
+# start, gets the same compiler flags by way of GOFLAGS. -trimpath keeps the paths of
+# the building machine out of the programs, our own stamp replaces Go's, and only the
+# race detector uses C.
+export CGO_ENABLED := 0
+export GOFLAGS     := $(GOFLAGS) -trimpath -buildvcs=false
+
+# The linker's flags stamp the programs with the tag and commit that they were built
+# from. Root may build another user's tree.
 GIT     := git -c safe.directory='*'
 VERSION := $(shell $(GIT) describe --tags --always --dirty 2>/dev/null || echo devel)
-BUILD   := -trimpath -ldflags '-s -w -X anymx/edge/control.release=$(VERSION)'
+BUILD   := go build -ldflags '-s -w -X anymx/edge/control.release=$(VERSION)'
 
 # Tools are pinned here, not in go.mod: they are no part of what ships.
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -23,38 +29,37 @@ LONG_FILE := 500
 # that is not committed yet, and does not look into bin/ or .run/.
 FILES := $(GIT) ls-files -z --cached --others --exclude-standard
 
-# No C anywhere but in the race detector, and our own stamp instead of Go's.
-export CGO_ENABLED := 0
-export GOFLAGS     := $(GOFLAGS) -buildvcs=false
-
 .PHONY: build
 build: go ## the programs, into bin/
-	go build $(BUILD) -o bin/ ./cmd/...
+	$(BUILD) -o bin/ ./cmd/...
 
 .PHONY: run
 run: build ## a node and a core on loopback, real mail through them (Ctrl-C stops it)
 	@.ci/setup run
-	@go build -o bin/.run ./tests/run
+	@$(BUILD) -o bin/.run ./tests/run
 	@exec bin/.run $(RUN_ARGS)
 
 .PHONY: test
 test: go ## all tests; skips are listed with their reason (FUZZTIME=5s also fuzzes)
 	@.ci/setup test
-	@go run ./tests/ladder $(TEST_ARGS)
+	@$(BUILD) -o bin/.ladder ./tests/ladder
+	@exec bin/.ladder $(TEST_ARGS)
 
 .PHONY: fuzz
 fuzz: go ## each fuzz target for FUZZTIME (default 30s)
-	@go run ./tests/ladder -only-fuzz $(TEST_ARGS)
+	@$(BUILD) -o bin/.ladder ./tests/ladder
+	@exec bin/.ladder -only-fuzz $(TEST_ARGS)
 
 .PHONY: bench
 bench: build ## anymx and Postfix side by side, into docs/benchmarks.md
 	@.ci/setup bench
-	go run ./tests/bench $(BENCH_ARGS)
+	@$(BUILD) -o bin/.bench ./tests/bench
+	bin/.bench $(BENCH_ARGS)
 
 .PHONY: lab
 lab: build ## two PoPs, their routers, core and clients in network namespaces, to play with (root)
 	@.ci/setup lab
-	@go build -o bin/.lab ./tests/lab/up
+	@$(BUILD) -o bin/.lab ./tests/lab/up
 	@bin/.lab lab
 
 .PHONY: lab-shell
@@ -64,7 +69,7 @@ lab-shell: ## a shell in the lab: make lab-shell POP=a (b, client-a, client-b, r
 
 .PHONY: lab-down
 lab-down: ## takes the lab away
-	@[ -x bin/.lab ] || go build -o bin/.lab ./tests/lab/up
+	@[ -x bin/.lab ] || $(BUILD) -o bin/.lab ./tests/lab/up
 	@exec bin/.lab down
 
 .PHONY: image
@@ -76,13 +81,14 @@ image: build ## the appliance: a disk image, its update bundle and bill of mater
 qemu: build ## boots the image beside a router and a core, sends mail through it, and leaves it to play with
 	@.ci/setup qemu
 	@[ -e bin/image/anymx.raw ] || { echo "qemu: there is no image yet"; $(MAKE) --no-print-directory image; }
-	@go build -o bin/.qemu ./tests/vm/up
+	@$(BUILD) -o bin/.qemu ./tests/vm/up
 	@exec bin/.qemu -image bin/image/anymx.raw $(QEMU_ARGS)
 
 .PHONY: test-image
 test-image: build ## builds the image, then boots, floods, updates, breaks and unplugs the image in QEMU (root, half an hour)
 	@.ci/setup image qemu test
-	@go run ./tests/ladder -timeout 70m $(TEST_ARGS) ./tests/image
+	@$(BUILD) -o bin/.ladder ./tests/ladder
+	@exec bin/.ladder -timeout 70m $(TEST_ARGS) ./tests/image
 
 .PHONY: check
 check: format vet staticcheck rules generated shell vulnerabilities long ## everything that reads the code without running it

@@ -14,25 +14,21 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"anymx/tests/pop"
 )
 
 // binary is the program, built by TestMain.
 var binary string
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "anymx-core")
+	dir, err := pop.Programs()
 	if err != nil {
-		panic(err)
-	}
-	binary = filepath.Join(dir, "anymx-core")
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", binary, ".")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "%v\n%s", err, out)
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	code := m.Run()
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
+	binary = filepath.Join(dir, "anymx-core")
+	os.Exit(pop.Main(m))
 }
 
 // write puts a config into a file. DIR in it stands for the directory that is

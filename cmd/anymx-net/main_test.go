@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -13,28 +12,20 @@ import (
 	"time"
 
 	"anymx/edge/control"
+	"anymx/tests/pop"
 )
 
 // binary is the program, built by TestMain.
 var binary string
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "anymx-net")
+	dir, err := pop.Programs()
 	if err != nil {
-		panic(err)
-	}
-	if err := os.Chmod(dir, 0o755); err != nil { // another user runs what is in it
-		panic(err)
-	}
-	binary = filepath.Join(dir, "anymx-net")
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", binary, ".")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "%v\n%s", err, out)
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	code := m.Run()
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
+	binary = filepath.Join(dir, "anymx-net")
+	os.Exit(pop.Main(m))
 }
 
 // pair is a node and a core that have a link, and configs for a tunnel over it.

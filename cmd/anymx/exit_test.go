@@ -16,23 +16,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"anymx/edge/control/controltest"
+	"anymx/tests/pop"
 )
 
-// build makes the real program once for the tests that need one.
-func build(t *testing.T) string {
-	t.Helper()
-	bin := filepath.Join(t.TempDir(), "anymx")
-	if out, err := exec.Command("go", "build", "-p", "2", "-o", bin, ".").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	if err := os.Chmod(filepath.Dir(bin), 0o755); err != nil { // for another user below
-		t.Fatal(err)
-	}
-	return bin
-}
+func TestMain(m *testing.M) { os.Exit(pop.Main(m)) }
 
 func TestRealProgram(t *testing.T) {
-	bin := build(t)
+	bin := filepath.Join(pop.Build(t), "anymx")
 	node := controltest.New()
 	socket, _ := controltest.Start(t, node, false)
 	t.Run("exit codes", func(t *testing.T) { exitCodes(t, bin, socket) })
@@ -119,20 +109,21 @@ func otherUser(t *testing.T, bin, socket string) {
 
 func completionScripts(t *testing.T, bin string) {
 	for _, shell := range []string{"bash", "zsh", "fish"} {
-		script, err := exec.Command(bin, "completion", shell).Output()
-		if err != nil || !bytes.Contains(script, []byte("anymx")) {
-			t.Errorf("%s: %v, %d octets", shell, err, len(script))
-		}
-		path, err := exec.LookPath(shell)
-		if err != nil {
-			t.Logf("%s is not installed: its script is not checked", shell)
-			continue
-		}
-		cmd := exec.Command(path, "-n")
-		cmd.Stdin = bytes.NewReader(script)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("%s -n: %v\n%s", shell, err, out)
-		}
+		t.Run(shell, func(t *testing.T) {
+			script, err := exec.Command(bin, "completion", shell).Output()
+			if err != nil || !bytes.Contains(script, []byte("anymx")) {
+				t.Errorf("%v, %d bytes", err, len(script))
+			}
+			path, err := exec.LookPath(shell)
+			if err != nil {
+				t.Skipf("%s is not installed (package %s): its script is not checked", shell, shell)
+			}
+			cmd := exec.Command(path, "-n")
+			cmd.Stdin = bytes.NewReader(script)
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%s -n: %v\n%s", shell, err, out)
+			}
+		})
 	}
 }
 

@@ -1,12 +1,13 @@
 // Command ladder climbs the test ladder: it runs the tests of all packages,
 // then each fuzz target for a bounded time, and ends with one line that counts
-// what passed, failed and was skipped.
+// what passed, failed and was skipped. Where it may, it runs each test binary in a
+// network namespace of its own, which has loopback and no way out (inside.go).
 //
 // What happens to the data: `go list` names the packages and their test files;
 // `go test -json` runs them, first those that are worth the race detector,
 // then those that drive whole programs from outside; a Tally reads the events,
 // passes on what a reader of `go test` expects to see, and keeps the reason of
-// every skip. Under CI=true a skip is a failure: there, whatever a test needs
+// every skip; meanwhile progress says what is compiled and tested. Under CI=true a skip is a failure: there, whatever a test needs
 // has been installed, and a test that cannot run proves nothing.
 package main
 
@@ -19,7 +20,7 @@ import (
 	"os/signal"
 	"regexp"
 	"slices"
-	"sync"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -35,10 +36,19 @@ type options struct {
 	timeout   time.Duration  // for the tests of one package
 	run       string         // of go test; "": all
 	allowSkip *regexp.Regexp // "package TestName" that may skip under CI; nil: none
+	inside    string         // of go test -exec: what gives a test binary a namespace; "": nothing
 	out       io.Writer
 }
 
 func main() {
+	if len(os.Args) > 2 && os.Args[1] == insideFlag {
+		code, err := runInside(os.Args[2:], os.Stdout)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "ladder: network namespace for a test:", err)
+			code = 1
+		}
+		os.Exit(code)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	o, err := parse(os.Args[1:], os.Getenv)
@@ -47,6 +57,9 @@ func main() {
 		os.Exit(2)
 	}
 	o.out = os.Stdout
+	if o.inside, err = inside(); err != nil {
+		fmt.Println("tests use the network of this machine, which they leave alone; as root each package has a namespace:", err)
+	}
 	good, err := climb(ctx, o)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "ladder:", err)
@@ -55,6 +68,18 @@ func main() {
 		stop()
 		os.Exit(1)
 	}
+}
+
+// inside is the command that gives a test binary a network namespace.
+func inside() (string, error) {
+	if err := namespaceWorks(); err != nil {
+		return "", err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	return strconv.Quote(self) + " " + insideFlag, nil
 }
 
 // parse reads flags and environment. Unless FUZZTIME is set it is 5s under CI,
@@ -99,7 +124,6 @@ func parse(args []string, env func(string) string) (options, error) {
 // that something could not be run at all.
 func climb(ctx context.Context, o options) (bool, error) {
 	start := time.Now()
-	o.out = &shared{out: o.out}
 	packages, err := list(ctx, o.dir, o.patterns)
 	if err != nil {
 		return false, err
@@ -107,7 +131,14 @@ func climb(ctx context.Context, o options) (bool, error) {
 	if o.all {
 		packages = slices.DeleteFunc(packages, func(p testPackage) bool { return p.within(apart) })
 	}
+	report := newProgress(o.out, len(packages))
+	o.out = report
+	reporting, stop := context.WithCancel(ctx)
+	stopped := make(chan struct{})
+	go func() { report.report(reporting); close(stopped) }()
+	defer func() { stop(); <-stopped }()
 	tally := NewTally(o.out)
+	tally.Began, tally.Ended = report.began, report.ended
 	if !o.onlyFuzz {
 		if err := runTests(ctx, o, packages, tally); err != nil {
 			return false, err
@@ -121,18 +152,7 @@ func climb(ctx context.Context, o options) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, fmt.Errorf("stopped: %w", context.Cause(ctx))
 	}
+	stop()
+	<-stopped
 	return tally.Summary(o.ci, o.allowSkip, time.Since(start)), nil
-}
-
-// shared is a writer for the tally and for what the Go command says on its
-// standard error, which comes from another goroutine.
-type shared struct {
-	mu  sync.Mutex
-	out io.Writer
-}
-
-func (s *shared) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.out.Write(p)
 }

@@ -100,9 +100,30 @@ func list(ctx context.Context, dir string, patterns []string) ([]testPackage, er
 	}
 }
 
+// fetch has the Go command fetch all modules that the packages and the programs need,
+// for what tests build themselves is built where there is no network.
+func fetch(ctx context.Context, o options) error {
+	cmd := exec.CommandContext(ctx, "go", "list", "-e", "-deps", "-test", "./...")
+	cmd.Dir = o.dir
+	if root, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output(); err == nil && o.dir == "" {
+		cmd.Dir = filepath.Dir(strings.TrimSpace(string(root)))
+	}
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("fetching modules: go list -deps: %w\n%s", err, stderr.Bytes())
+	}
+	return nil
+}
+
 // runTests runs the tests of all packages: those with the race detector
 // first, then the others. The Go command spreads each group over the cores.
 func runTests(ctx context.Context, o options, packages []testPackage, tally *Tally) error {
+	if o.inside != "" {
+		if err := fetch(ctx, o); err != nil {
+			return err
+		}
+	}
 	race, without := []string{"-race"}, []string(nil)
 	if !raceWorks(ctx) {
 		if o.ci {
@@ -112,9 +133,9 @@ func runTests(ctx context.Context, o options, packages []testPackage, tally *Tal
 		race = nil
 	}
 	for _, group := range []struct {
-		raced bool
-		flags []string
-	}{{true, race}, {false, without}} {
+		raced, apart bool
+		flags        []string
+	}{{raced: true, flags: race}, {flags: without}, {apart: true, flags: without}} {
 		args := append([]string{"test", "-json", "-timeout", o.timeout.String()}, group.flags...)
 		if o.ci {
 			args = append(args, "-count=1")
@@ -122,9 +143,12 @@ func runTests(ctx context.Context, o options, packages []testPackage, tally *Tal
 		if o.run != "" {
 			args = append(args, "-run", o.run)
 		}
+		if o.inside != "" && !group.apart { // an image is made of packages from a mirror
+			args = append(args, "-exec", o.inside)
+		}
 		n := len(args)
 		for _, p := range packages {
-			if p.raced() == group.raced {
+			if p.raced() == group.raced && p.within(apart) == group.apart {
 				args = append(args, p.ImportPath)
 			}
 		}

@@ -21,6 +21,7 @@ type event struct {
 	Test        string
 	Output      string
 	FailedBuild string
+	Elapsed     float64 // seconds, of what has ended
 }
 
 // result of one test, or of a package that failed beside its tests.
@@ -33,6 +34,9 @@ type result struct {
 // Tally turns the events of test runs into what a reader of `go test` expects
 // and counts the results. A test that has subtests is not counted, they are.
 type Tally struct {
+	// Began and Ended are called when the tests of a package begin and end; nil: nobody asks.
+	Began, Ended func(pkg string)
+
 	out      io.Writer
 	results  []result
 	packages map[string]*packageRun
@@ -44,6 +48,9 @@ type packageRun struct {
 	outputs map[string]*strings.Builder // by test; of a package in quiet success nothing is shown
 	actions map[string]string
 }
+
+// slow is how long a test takes that gets a line of its own when it ends.
+const slow = 30 * time.Second
 
 // NewTally writes to out.
 func NewTally(out io.Writer) *Tally {
@@ -86,6 +93,10 @@ func (t *Tally) take(e event) {
 		t.packages[e.Package] = run
 	}
 	switch e.Action {
+	case "start":
+		if t.Began != nil {
+			t.Began(e.Package)
+		}
 	case "output":
 		if e.Test == "" {
 			t.packageOutput(e.Output)
@@ -97,9 +108,15 @@ func (t *Tally) take(e event) {
 	case "pass", "fail", "skip":
 		if e.Test != "" {
 			run.actions[e.Test] = e.Action
+			if e.Elapsed >= slow.Seconds() {
+				fmt.Fprintf(t.out, "%s: %s %s took %.0f s\n", e.Action, e.Package, e.Test, e.Elapsed)
+			}
 			return
 		}
 		t.end(e, run)
+		if t.Ended != nil {
+			t.Ended(e.Package)
+		}
 		delete(t.packages, e.Package)
 	}
 }
@@ -222,6 +239,8 @@ func (t *Tally) Summary(ci bool, allow *regexp.Regexp, took time.Duration) bool 
 	if passed+failed+skipped == 0 {
 		fmt.Fprintln(t.out, "nothing ran")
 	}
-	fmt.Fprintf(t.out, "%d passed, %d failed, %d skipped (%s)\n", passed, failed, skipped, took.Round(time.Second))
+	fmt.Fprintf(t.out, "the tests took %s\n", took.Round(time.Second))
+	// Programs read this line: nothing else is in it, and nothing comes after it.
+	fmt.Fprintf(t.out, "%d passed, %d failed, %d skipped\n", passed, failed, skipped)
 	return failed == 0 && refused == 0 && passed > 0
 }

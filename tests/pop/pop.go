@@ -18,7 +18,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -417,8 +416,10 @@ var ports sync.Map
 var linked string
 
 var build = sync.OnceValues(func() (string, error) {
-	_, here, _, _ := runtime.Caller(0)
-	top := filepath.Join(filepath.Dir(here), "..", "..")
+	top, err := moduleRoot()
+	if err != nil {
+		return "", err
+	}
 	kept := filepath.Join(top, "bin", ".test")
 	if err := os.MkdirAll(kept, 0o755); err != nil {
 		return "", err
@@ -431,12 +432,19 @@ var build = sync.OnceValues(func() (string, error) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return "", fmt.Errorf("lock of %s: %w", kept, err)
 	}
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-tags", "anymx_testclock", "-o", kept, "./cmd/...")
+	// With the flags of the Makefile, also where tests run under the race detector, which
+	// is linked with C: otherwise everything would be compiled a second time.
+	// The tag lets a test set a program's clock (edge/program), and changes nothing else.
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-tags", "anymx_testclock", "-ldflags", "-s -w", "-o", kept, "./cmd/...")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	cmd.Dir = top
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
 	if linked, err = os.MkdirTemp("", "anymx-bin"); err != nil {
+		return "", err
+	}
+	if err := os.Chmod(linked, 0o755); err != nil { // tests run programs as other users
 		return "", err
 	}
 	programs, err := os.ReadDir(filepath.Join(top, "cmd"))
@@ -450,6 +458,25 @@ var build = sync.OnceValues(func() (string, error) {
 	}
 	return linked, nil
 })
+
+// moduleRoot returns the folder of the go.mod file above the working directory, which
+// for tests is their package's. Binaries built with -trimpath don't know their sources.
+func moduleRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, nil
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", errors.New("no go.mod in the working directory or above it")
+		}
+		dir = parent
+	}
+}
 
 // link makes to the file that from is now, whatever becomes of from.
 func link(from, to string) error {
@@ -475,12 +502,15 @@ func link(from, to string) error {
 // package's TestMain must call Main, which removes the directory.
 func Build(t testing.TB) string {
 	t.Helper()
-	dir, err := build()
+	dir, err := Programs()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return dir
 }
+
+// Programs does what Build does, for a TestMain.
+func Programs() (string, error) { return build() }
 
 // Main runs a package's tests and removes what Build has made for them.
 func Main(m *testing.M) int {
