@@ -15,16 +15,21 @@ import (
 
 	"anymx/edge/config"
 	"anymx/edge/program"
+	"anymx/tests/netns"
 )
 
-// TestMain fails the tests if a goroutine of this package outlives them.
-func TestMain(m *testing.M) {
+// TestMain runs the tests in a network namespace of their own: announcers dial their
+// routers and ask service addresses whether they are in service.
+func TestMain(m *testing.M) { os.Exit(netns.Main(func() int { return runTests(m) })) }
+
+// runTests fails the tests if a goroutine of this package outlives them.
+func runTests(m *testing.M) int {
 	code := m.Run()
 	for end := time.Now().Add(5 * time.Second); code == 0; time.Sleep(10 * time.Millisecond) {
 		buf := make([]byte, 1<<20)
 		var left []string
 		for stack := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			if strings.Contains(stack, "anymx/") && !strings.Contains(stack, "TestMain") {
+			if strings.Contains(stack, "anymx/") && !strings.Contains(stack, "runTests") {
 				left = append(left, stack)
 			}
 		}
@@ -36,7 +41,7 @@ func TestMain(m *testing.M) {
 			code = 1
 		}
 	}
-	os.Exit(code)
+	return code
 }
 
 const testConfig = `[node]

@@ -13,12 +13,14 @@ import (
 	"time"
 
 	"anymx/edge/control"
+	"anymx/tests/netns"
 )
 
 // start runs an announcer until the test is over, or stop is called, which gives
 // its error.
 func start(t *testing.T, more string) (speaker *control.SpeakerClient, reload chan<- struct{}, dir string, stop func() error) {
 	t.Helper()
+	netns.Need(t)
 	env := testEnv(t, more)
 	reloads := make(chan struct{}, 1)
 	env.Reload = reloads
@@ -145,6 +147,7 @@ func TestRun(t *testing.T) {
 
 // What can't be opened is said, and nothing of it is left.
 func TestRunFails(t *testing.T) {
+	netns.Need(t)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

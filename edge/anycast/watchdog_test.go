@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"anymx/tests/netns"
 )
 
 // The watch answers while a check hangs, and not while it is stuck itself; one
@@ -52,6 +54,7 @@ func TestWatchAnswers(t *testing.T) {
 
 // The speaker answers systemd's watchdog until what it stands on is stuck.
 func TestWatchdogOfTheSpeaker(t *testing.T) {
+	netns.Need(t)
 	env := testEnv(t, "")
 	path := filepath.Join(filepath.Dir(env.File), "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})

@@ -62,7 +62,7 @@ var order = map[string][]string{
 
 	"image/pack": {"edge/bundle"}, // run by who builds the image
 
-	"tests": {"edge/...", "bgp", "xdp", "tests/lab", "tests/pop", "tests/vm", "tests/vm/lossy", "tests/vm/rack"}, // and every room below tests
+	"tests": {"edge/...", "bgp", "xdp", "tests/lab", "tests/netns", "tests/pop", "tests/vm", "tests/vm/lossy", "tests/vm/rack"}, // and every room below tests
 }
 
 // Imports holds the order between rooms.
