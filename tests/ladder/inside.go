@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"anymx/tests/netns"
 )
 
 // insideFlag is the first argument of the ladder where `go test -exec` has it run a
@@ -25,31 +27,9 @@ func namespaceWorks() error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // the thread ends with the goroutine
-		done <- enterNamespace()
+		done <- netns.Enter()
 	}()
 	return <-done
-}
-
-// enterNamespace moves the calling thread into a new network namespace in which only
-// loopback is up. The caller has locked its goroutine to the thread.
-func enterNamespace() error {
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("unshare: %w", err)
-	}
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("socket: %w", err)
-	}
-	defer unix.Close(fd)
-	lo, err := unix.NewIfreq("lo")
-	if err != nil {
-		return err
-	}
-	lo.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
-	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo); err != nil {
-		return fmt.Errorf("setting loopback up: %w", err)
-	}
-	return nil
 }
 
 // runInside runs a test binary in a network namespace of its own and returns its exit
@@ -59,7 +39,7 @@ func enterNamespace() error {
 func runInside(args []string, out io.Writer) (int, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if err := enterNamespace(); err != nil {
+	if err := netns.Enter(); err != nil {
 		return 0, err
 	}
 	cmd := exec.Command(args[0], args[1:]...)

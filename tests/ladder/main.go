@@ -35,6 +35,7 @@ type options struct {
 	onlyFuzz  bool           // leave the tests out
 	timeout   time.Duration  // for the tests of one package
 	run       string         // of go test; "": all
+	times     int            // each test runs so often; 0: once
 	allowSkip *regexp.Regexp // "package TestName" that may skip under CI; nil: none
 	inside    string         // of go test -exec: what gives a test binary a namespace; "": nothing
 	out       io.Writer
@@ -91,6 +92,7 @@ func parse(args []string, env func(string) string) (options, error) {
 	f.BoolVar(&o.onlyFuzz, "only-fuzz", false, "run the fuzz targets only")
 	f.DurationVar(&o.timeout, "timeout", 20*time.Minute, "limit for the tests of one package")
 	f.StringVar(&o.run, "run", "", "regular expression: run only tests whose name matches, as go test -run does")
+	f.IntVar(&o.times, "times", 0, "how often each test runs; 0 is once")
 	f.StringVar(&allow, "allow-skip", "", "regular expression on \"package TestName\": may skip under CI=true")
 	if err := f.Parse(args); err != nil {
 		return o, err

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -31,7 +32,7 @@ type testPackage struct {
 // build programs and drive them from outside, where it would see nothing and
 // cost several times the time.
 var plain = []string{
-	"tests/anycast", "tests/bench", "tests/image", "tests/interop", "tests/lab", "tests/ladder", "tests/node", "tests/rules", "tests/run", "tests/soak", "tests/vm",
+	"tests/anycast", "tests/bench", "tests/image", "tests/interop", "tests/lab", "tests/ladder", "tests/nightly", "tests/node", "tests/rules", "tests/run", "tests/soak", "tests/vm",
 }
 
 // apart are the rooms whose tests run only where they are asked for by name:
@@ -137,8 +138,8 @@ func runTests(ctx context.Context, o options, packages []testPackage, tally *Tal
 		flags        []string
 	}{{raced: true, flags: race}, {flags: without}, {apart: true, flags: without}} {
 		args := append([]string{"test", "-json", "-timeout", o.timeout.String()}, group.flags...)
-		if o.ci {
-			args = append(args, "-count=1")
+		if o.ci || o.times > 0 {
+			args = append(args, "-count="+strconv.Itoa(max(1, o.times)))
 		}
 		if o.run != "" {
 			args = append(args, "-run", o.run)
