@@ -90,6 +90,28 @@ test-image: build ## builds the image, then boots, floods, updates, breaks and u
 	@$(BUILD) -o bin/.ladder ./tests/ladder
 	@exec bin/.ladder -timeout 70m $(TEST_ARGS) ./tests/image
 
+# What shows the image's main promises, and fits into what a change may wait for:
+# the rest is in tests/nightly.
+IMAGE_CORE := ^(TestFromFlashToDrain|TestUpdates|TestBadConfigThenAStick)$$/^(bad_signature|good|rollback_by_hand)$$
+
+.PHONY: test-image-core
+test-image-core: build ## the main part of test-image: boots, floods, drains, updates, rolls back, mends with a stick (root)
+	@.ci/setup image qemu test
+	@$(BUILD) -o bin/.ladder ./tests/ladder
+	@exec bin/.ladder -timeout 70m -run '$(IMAGE_CORE)' $(TEST_ARGS) ./tests/image
+
+.PHONY: nightly
+nightly: build ## all that takes too long for every change: the rest of test-image, fuzzing, tests run again (root, over an hour)
+	@.ci/setup image qemu test
+	@$(BUILD) -o bin/.ladder ./tests/ladder
+	@$(BUILD) -o bin/.nightly ./tests/nightly
+	@images=$$(mktemp -d); trap 'rm -rf "$$images"' EXIT; \
+	ANYMX_TEST_IMAGES=$${ANYMX_TEST_IMAGES:-$$images} bin/.nightly $(NIGHTLY_ARGS)
+
+.PHONY: sample
+sample: ## twelve minutes of make nightly, chosen by the commit
+	@$(MAKE) --no-print-directory nightly NIGHTLY_ARGS="-sample $$($(GIT) rev-parse HEAD)"
+
 .PHONY: check
 check: format vet staticcheck rules generated shell vulnerabilities long ## everything that reads the code without running it
 
@@ -165,4 +187,4 @@ clean: ## removes bin/, the state of make run (.run/) and what images are made i
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -28,8 +28,8 @@ type images struct {
 
 var theImages images
 
-// built builds the images, once, and returns the directory with them.
-// ANYMX_TEST_IMAGES names one that has them already.
+// built builds the images of the first two versions, once, and returns the directory with
+// them. ANYMX_TEST_IMAGES names one that is kept: what it has already is not built.
 func built(t *testing.T) string {
 	t.Helper()
 	needs(t)
@@ -62,39 +62,53 @@ func needs(t *testing.T) {
 	}
 }
 
+// builtBroken builds the broken version's image beside the others.
+func builtBroken(t *testing.T) {
+	t.Helper()
+	must(t, theImages.buildVersion(t, broken))
+}
+
 func (i *images) build(t *testing.T) (err error) {
 	if i.dir = os.Getenv("ANYMX_TEST_IMAGES"); i.dir != "" {
 		i.keep = true
 		i.dir, err = filepath.Abs(i.dir)
+	} else {
+		i.dir, err = os.MkdirTemp("", "anymx-images")
+	}
+	if err != nil {
 		return err
 	}
-	if i.dir, err = os.MkdirTemp("", "anymx-images"); err != nil {
-		return err
+	return errors.Join(i.buildVersion(t, first), i.buildVersion(t, second))
+}
+
+// buildVersion builds the image of a version, unless it is there.
+func (i *images) buildVersion(t *testing.T, version string) error {
+	if _, err := os.Stat(filepath.Join(i.dir, "anymx_"+version+".sha256")); err == nil { // made last
+		return nil
+	}
+	args := []string{"--version", version, "--plain", "--output", i.dir}
+	if version != broken {
+		return buildImage(t, args...)
 	}
 	unit := filepath.Join(i.dir, "broken", "usr/lib/systemd/system/anymx-edge.service.d/broken.conf")
-	err = errors.Join(os.MkdirAll(filepath.Dir(unit), 0o755),
+	err := errors.Join(os.MkdirAll(filepath.Dir(unit), 0o755),
 		os.WriteFile(unit, []byte("[Service]\nExecStart=\nExecStart=/usr/bin/false\n"), 0o644))
 	if err != nil {
 		return err
 	}
-	for _, args := range [][]string{{"--version", first, "--plain"}, {"--version", second, "--plain"}, {"--version", broken, "--plain", "--extra", filepath.Join(i.dir, "broken")}} {
-		began := time.Now()
-		if err := buildImage(append(args, "--output", i.dir)...); err != nil {
-			return err
-		}
-		t.Logf("image/build %v took %.0f s", args[:2], time.Since(began).Seconds())
-	}
-	return nil
+	return buildImage(t, append(args, "--extra", filepath.Join(i.dir, "broken"))...)
 }
 
 // buildImage runs image/build, of this tree.
-func buildImage(args ...string) error {
+func buildImage(t *testing.T, args ...string) error {
+	began := time.Now()
 	cmd := exec.Command("../../image/build", args...)
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("image/build %v: %w\n%s", args, err, said.Bytes())
 	}
+	t.Logf("image/build %v took %.0f s", args[:2], time.Since(began).Seconds())
 	return nil
 }
 

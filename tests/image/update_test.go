@@ -72,6 +72,7 @@ func TestUpdates(t *testing.T) {
 	})
 	t.Run("mail program fails", func(t *testing.T) {
 		s.t = t
+		builtBroken(t)
 		began := time.Now()
 		s.update(url, broken)
 		s.see(`anymx `+broken+`,`, updateLimit)
