@@ -13,21 +13,29 @@ import (
 	"anymx/edge/mail"
 )
 
-// bodies is the directory of bodies that are too long for the engine, one file
-// for each, named by the message's ID. A file is complete and synced before
-// its envelope is committed, and is removed only after the removal of the
-// envelope is on stable storage, so an envelope always has its file. A file
-// without envelope is an orphan, and goes when the spool is opened.
+// bodies is the directory of bodies that are too long for the engine, one file for each, named by
+// the message's ID. A file is complete and synced before its envelope is committed, and is removed
+// only after the removal of the envelope is on stable storage, so an envelope always has its file.
+//
+// Until its envelope is committed the file has draftSuffix. A file with that suffix and without an
+// envelope is a draft that a crash cut off: nothing was promised. One without the suffix was
+// acknowledged. The removal of its envelope leaves a record, keyGone, until the removal of the file is
+// on stable storage, so if there is neither, mail was lost. Both are orphans: Open moves them to
+// folders in orphansDir and deletes neither.
 type bodies struct {
 	fs  vfs.FS
 	dir string
 	at  vfs.File // the directory, open for syncing
 
-	mu     sync.Mutex
-	doomed []mail.ID // files to remove
-	closed bool
-	poke   chan struct{} // one slot
-	over   chan struct{} // closed when sweep has ended
+	// forget is called when files that were removed can't come back with a crash.
+	forget func(ids []mail.ID)
+
+	mu       sync.Mutex
+	doomed   []mail.ID // files to remove
+	unlinked []mail.ID // removed, but not on stable storage yet
+	closed   bool
+	poke     chan struct{} // one slot
+	over     chan struct{} // closed when sweep has ended
 }
 
 // openBodies opens the directory, and makes it if it is not there.
@@ -42,35 +50,42 @@ func openBodies(fsys vfs.FS, dir string) (*bodies, error) {
 	return &bodies{fs: fsys, dir: dir, at: at, poke: make(chan struct{}, 1), over: make(chan struct{})}, nil
 }
 
+const (
+	draftSuffix = ".draft"
+	orphansDir  = "orphans"
+)
+
 func (b *bodies) path(id mail.ID) string { return b.fs.PathJoin(b.dir, id.String()) }
 
-// list gives the IDs that have a file, and the names that are none of ours.
-func (b *bodies) list() (ids []mail.ID, others []string, err error) {
-	names, err := b.fs.List(b.dir)
-	if err != nil {
-		return nil, nil, fmt.Errorf("directory of bodies: %w", err)
+func (b *bodies) draftPath(id mail.ID) string { return b.path(id) + draftSuffix }
+
+// promote takes the suffix from a draft's file whose envelope was committed. It syncs nothing: after
+// a crash the file may have the suffix again, and its envelope tells what it is.
+func (b *bodies) promote(id mail.ID) error {
+	if err := b.fs.Rename(b.draftPath(id), b.path(id)); err != nil {
+		return fmt.Errorf("body file %s: %w", id, err)
 	}
-	for _, name := range names {
-		if id, err := mail.ParseID(name); err == nil {
-			ids = append(ids, id)
-		} else {
-			others = append(others, name)
+	return nil
+}
+
+// open opens the file of a message. It has the suffix still if promote has failed.
+func (b *bodies) open(id mail.ID) (vfs.File, error) {
+	f, err := b.fs.Open(b.path(id), vfs.SequentialReadsOption)
+	if errors.Is(err, fs.ErrNotExist) {
+		if draft, e := b.fs.Open(b.draftPath(id), vfs.SequentialReadsOption); e == nil {
+			return draft, nil
 		}
 	}
-	return ids, others, nil
+	return f, err
 }
 
-// size is that of a message's file.
-func (b *bodies) size(id mail.ID) (int64, error) {
-	info, err := b.fs.Stat(b.path(id))
-	if err != nil {
-		return 0, err
-	}
-	return info.Size(), nil
-}
-
+// remove removes the file of a message, or of a draft.
 func (b *bodies) remove(id mail.ID) error {
-	if err := b.fs.Remove(b.path(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	err := b.fs.Remove(b.path(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = b.fs.Remove(b.draftPath(id))
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("body file %s: %w", id, err)
 	}
 	return nil
@@ -88,8 +103,8 @@ func (b *bodies) doom(id mail.ID) {
 	}
 }
 
-// sweep removes doomed files until close. Whatever it could not remove is an
-// orphan at the next start.
+// sweep removes doomed files until close. What it could not remove the next start removes: the
+// engine has it on record.
 func (b *bodies) sweep(failed func(error)) {
 	defer close(b.over)
 	for {
@@ -100,7 +115,11 @@ func (b *bodies) sweep(failed func(error)) {
 		for _, id := range ids {
 			if err := b.remove(id); err != nil {
 				failed(err)
+				continue
 			}
+			b.mu.Lock()
+			b.unlinked = append(b.unlinked, id)
+			b.mu.Unlock()
 		}
 		if len(ids) > 0 {
 			continue
@@ -144,9 +163,9 @@ type bodyFile struct {
 	sum     uint32
 }
 
-// create makes the file of a message.
+// create makes the file of a draft.
 func (b *bodies) create(id mail.ID) (*bodyFile, error) {
-	f, err := b.fs.Create(b.path(id), "body")
+	f, err := b.fs.Create(b.draftPath(id), "body")
 	if err != nil {
 		return nil, fmt.Errorf("body file: %w", err)
 	}
@@ -176,12 +195,31 @@ func (f *bodyFile) seal() error {
 	err = errors.Join(err, f.f.Close())
 	f.f = nil
 	if err == nil {
-		err = f.b.at.Sync()
+		err = f.b.sync()
 	}
 	if err != nil {
 		return fmt.Errorf("body file: %w", err)
 	}
 	return nil
+}
+
+// sync brings all names to stable storage, and what was removed before.
+func (b *bodies) sync() error {
+	b.mu.Lock()
+	ids := b.unlinked
+	b.unlinked = nil
+	b.mu.Unlock()
+	err := b.at.Sync()
+	switch {
+	case len(ids) == 0:
+	case err != nil:
+		b.mu.Lock()
+		b.unlinked = append(b.unlinked, ids...)
+		b.mu.Unlock()
+	case b.forget != nil:
+		b.forget(ids)
+	}
+	return err
 }
 
 // discard removes the file.
@@ -190,5 +228,7 @@ func (f *bodyFile) discard() {
 		_ = f.f.Close()
 		f.f = nil
 	}
-	_ = f.b.remove(f.id) // else it is an orphan at the next start
+	if err := f.b.fs.Remove(f.b.draftPath(f.id)); err != nil {
+		return // it is an orphan at the next start
+	}
 }

@@ -66,6 +66,7 @@ type committer struct {
 	changes   []*change // somebody waits for each
 	bytes     int       // their size
 	gone      []removal // nobody waits
+	unlinked  []mail.ID // files that are gone for good; written with the next group, whenever that is
 	goneSince time.Time
 	closed    bool
 	asked     chan struct{} // closed with the next turn of run; nil: nobody asks
@@ -138,6 +139,14 @@ func (k *committer) remove(r removal) error {
 	return nil
 }
 
+// forget has it written with some later group that the files of messages are gone for good. It
+// makes no group, and what a crash loses of it the next start finds out again.
+func (k *committer) forget(ids []mail.ID) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.unlinked = append(k.unlinked, ids...)
+}
+
 func (k *committer) wake() {
 	select {
 	case k.poke <- struct{}{}:
@@ -196,8 +205,9 @@ func (k *committer) run() {
 
 // group is what is written with one sync.
 type group struct {
-	changes []*change
-	gone    []removal
+	changes  []*change
+	gone     []removal
+	unlinked []mail.ID
 }
 
 func (g *group) empty() bool { return len(g.changes) == 0 && len(g.gone) == 0 }
@@ -206,7 +216,7 @@ func (g *group) empty() bool { return len(g.changes) == 0 && len(g.gone) == 0 }
 // poke. It is false when there is nothing left and nothing will come.
 func (k *committer) take(g *group, now, last time.Time) (wait time.Duration, more bool) {
 	clear(g.changes)
-	g.changes, g.gone = g.changes[:0], g.gone[:0]
+	g.changes, g.gone, g.unlinked = g.changes[:0], g.gone[:0], g.unlinked[:0]
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.asked != nil {
@@ -231,6 +241,7 @@ func (k *committer) take(g *group, now, last time.Time) (wait time.Duration, mor
 	}
 	k.began.Store(now.UnixNano())
 	g.gone, k.gone = k.gone, g.gone
+	g.unlinked, k.unlinked = k.unlinked, g.unlinked
 	n, bytes := 0, 0
 	for n < len(k.changes) && (n == 0 || bytes+k.changes[n].size() <= groupBytes) {
 		bytes += k.changes[n].size()
@@ -271,6 +282,9 @@ func (k *committer) write(batch *pebble.Batch, g *group) {
 	for i := range g.gone {
 		erase(batch, &g.gone[i])
 	}
+	for _, id := range g.unlinked {
+		eraseKey(batch, keyGone, id)
+	}
 	k.engine.apply(batch)
 	batch.Reset()
 	if len(g.gone) > 0 {
@@ -287,13 +301,19 @@ func (k *committer) write(batch *pebble.Batch, g *group) {
 // meet.
 func erase(b *pebble.Batch, r *removal) {
 	single(b, keyEnvelope, r.id)
-	if !r.inFile {
+	if r.inFile {
+		set(b, keyGone, r.id, nil)
+	} else {
 		single(b, keyBody, r.id)
 	}
 	if r.state {
-		k := key(keyState, r.id)
-		_ = b.Delete(k[:], nil) // never fails on a batch without an index
+		eraseKey(b, keyState, r.id)
 	}
+}
+
+func eraseKey(b *pebble.Batch, kind byte, id mail.ID) {
+	k := key(kind, id)
+	_ = b.Delete(k[:], nil) // never fails on a batch without an index
 }
 
 func single(b *pebble.Batch, kind byte, id mail.ID) {

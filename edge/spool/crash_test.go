@@ -103,6 +103,9 @@ func compare(s *Spool, before, after map[mail.ID]record) error {
 			bad(id, "notification stored: %v; original %s stored: %v", found[id], r.about, found[r.about])
 		}
 	}
+	if err := s.Attention(); err != nil {
+		errs = append(errs, err) // a crash alone never looks like lost mail
+	}
 	return errors.Join(append(errs, compareFiles(s, found))...)
 }
 

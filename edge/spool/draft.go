@@ -179,6 +179,9 @@ func (d *Draft) commit(env *mail.Envelope) (*Message, error) {
 		return nil, fmt.Errorf("message %s: %w", d.id, err)
 	}
 	record.free()
+	if h.inFile {
+		_ = s.bodyFailed(s.bodies.promote(d.id)) // the body is found under either name
+	}
 	m := &Message{Envelope: env, s: s, header: h}
 	if !h.inFile && !h.proof && s.ledger.hold(int64(cap(d.buf.b)), s.o.Memory) {
 		m.body = &held{buf: d.buf, ledger: &s.ledger}

@@ -95,6 +95,13 @@ func (e *engine) run(f func() error) error {
 	}
 }
 
+// readOnly are the options of an engine that is only read.
+func readOnly(fs vfs.FS) *pebble.Options {
+	o := (&engine{log: slog.New(slog.DiscardHandler)}).options(fs, memtableSize)
+	o.ReadOnly, o.EventListener = true, nil
+	return o
+}
+
 func (e *engine) options(fs vfs.FS, memtable uint64) *pebble.Options {
 	o := &pebble.Options{
 		FS:                          fs,
@@ -379,6 +386,7 @@ func checkFormat(fs vfs.FS, dir string) error {
 const (
 	keyBody     = 'b'
 	keyEnvelope = 'e'
+	keyGone     = 'g' // the message's file is to be removed; stays until that is on stable storage
 	keyProbe    = 'p'
 	keyState    = 's'
 )

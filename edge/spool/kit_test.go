@@ -203,3 +203,21 @@ func (m *metrics) misused() float64 {
 	}
 	return out.GetCounter().GetValue()
 }
+
+// list gives the IDs that have a file, and the names that are none of ours.
+func (b *bodies) list() (ids []mail.ID, others []string, err error) {
+	l, err := listBodies(b.fs, b.dir)
+	for _, f := range l.files {
+		ids = append(ids, f.id)
+	}
+	return ids, l.strange, err
+}
+
+// size is that of a message's file.
+func (b *bodies) size(id mail.ID) (int64, error) {
+	info, err := b.fs.Stat(b.path(id))
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}

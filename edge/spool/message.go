@@ -111,7 +111,7 @@ func (m *Message) fromFile() (*Body, error) {
 	if err := m.s.engine.err(); err != nil {
 		return nil, err
 	}
-	f, err := m.s.bodies.fs.Open(m.s.bodies.path(m.Envelope.ID), vfs.SequentialReadsOption)
+	f, err := m.s.bodies.open(m.Envelope.ID)
 	if errors.Is(err, fs.ErrNotExist) {
 		// Gone with its message, or before it?
 		if _, _, e := m.s.header(m.Envelope.ID); e != nil {

@@ -40,7 +40,7 @@ func newMetrics(s *Spool) *metrics {
 	m.commits = m.counter("committed_messages_total", "Messages stored.")
 	m.octets = m.counter("committed_bytes_total", "Octets of bodies stored.")
 	m.removals = m.counter("removed_messages_total", "Messages removed.")
-	m.orphans = m.counter("orphans_total", "Files and records without message, removed at start.")
+	m.orphans = m.counter("orphans_total", "Files and records without message, moved away or removed at start.")
 	m.stalls = m.counter("engine_stalls_total", "Times that commits had to wait for the engine to write out its memory.")
 	m.diskSlow = m.counter("disk_slow_total", "Disk operations that took longer than five seconds.")
 	m.seconds = prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -76,6 +76,16 @@ func newMetrics(s *Spool) *metrics {
 			return 0
 		}
 		return 1
+	})
+	m.gauge("orphan_files", "Body files without envelope that are kept.", func() float64 { return float64(s.orphans.files.Load()) })
+	m.gauge("orphan_bytes", "Bytes of body files without envelope that are kept.", func() float64 { return float64(s.orphans.bytes.Load()) })
+	m.gauge("damaged_bodies", "Body files that were missing or too short at the start.", func() float64 { return float64(s.damagedBodies.Load()) })
+	m.gauge("strange_files", "Files among the bodies that are none of ours, at the start.", func() float64 { return float64(s.strange) })
+	m.gauge("attention", "1 while acknowledged mail is lost and nobody has looked.", func() float64 {
+		if s.attention.Load() != nil {
+			return 1
+		}
+		return 0
 	})
 	m.parts = append(m.parts, engineCollector{s})
 	return m

@@ -33,8 +33,7 @@ func (s *Spool) working() error {
 	return nil
 }
 
-// dropProofs forgets proofs that were not removed before a crash. Body files of
-// theirs are orphans.
+// dropProofs forgets proofs that were not removed before a crash. recoverBodies removes their files.
 func (s *Spool) dropProofs(gone []removal) error {
 	if len(gone) == 0 {
 		return nil
@@ -45,7 +44,7 @@ func (s *Spool) dropProofs(gone []removal) error {
 		for i := range gone {
 			erase(batch, &gone[i])
 		}
-		if err := batch.Commit(pebble.NoSync); err != nil { // the next start finds what a crash brings back
+		if err := batch.Commit(pebble.Sync); err != nil { // as each record of the log is: see audit
 			return fmt.Errorf("proofs of an earlier run: %w", err)
 		}
 		return nil

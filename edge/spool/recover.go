@@ -22,18 +22,37 @@ const Schema = 1
 // versionText is what DIR/VERSION starts with; the number follows.
 const versionText = "anymx spool "
 
-// prepare checks the version of the store in dir, or marks a new one, and
-// locks it. A store of a newer version is not touched.
-func prepare(fsys vfs.FS, dir string) (io.Closer, error) {
+// prepare checks the version of the store in dir, or marks a new one, locks it and inspects it. A
+// store of a newer version is not touched, nor is one that is Unsound.
+func prepare(fsys vfs.FS, dir string) (io.Closer, *inspection, error) {
 	made, err := checkStore(fsys, dir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if !made {
 		if err := makeDir(fsys, dir); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
+	lock, err := lockStore(fsys, dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	in, err := inspect(fsys, dir, made)
+	if err == nil && len(in.problems) > 0 {
+		err = newUnsound(fsys, dir, in.problems)
+	}
+	if err == nil && !made {
+		err = writeVersion(fsys, dir)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, lock.Close())
+	}
+	return lock, in, nil
+}
+
+// lockStore takes the lock of a store.
+func lockStore(fsys vfs.FS, dir string) (io.Closer, error) {
 	lock, err := fsys.Lock(fsys.PathJoin(dir, "LOCK"))
 	if err != nil {
 		if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
@@ -41,17 +60,12 @@ func prepare(fsys vfs.FS, dir string) (io.Closer, error) {
 		}
 		return nil, fmt.Errorf("%w: %w", ErrLocked, err)
 	}
-	if !made {
-		if err := writeVersion(fsys, dir); err != nil {
-			return nil, errors.Join(err, lock.Close())
-		}
-	}
 	return lock, nil
 }
 
 // checkStore says whether there is a store in dir that we may open.
 func checkStore(fsys vfs.FS, dir string) (made bool, err error) {
-	f, err := fsys.Open(fsys.PathJoin(dir, "VERSION"))
+	f, err := fsys.Open(fsys.PathJoin(dir, versionFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	} else if err != nil {
@@ -69,7 +83,7 @@ func checkStore(fsys vfs.FS, dir string) (made bool, err error) {
 	case n > Schema:
 		return false, fmt.Errorf("schema %d: %w", n, ErrNewer)
 	}
-	err = checkFormat(fsys, fsys.PathJoin(dir, "engine"))
+	err = checkFormat(fsys, fsys.PathJoin(dir, engineDir))
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil // the first start was cut short
 	}
@@ -102,26 +116,7 @@ func makeDir(fsys vfs.FS, dir string) error {
 
 // writeVersion marks a new store.
 func writeVersion(fsys vfs.FS, dir string) error {
-	path := fsys.PathJoin(dir, "VERSION")
-	f, err := fsys.Create(path+".new", vfs.WriteCategoryUnspecified)
-	if err != nil {
-		return fmt.Errorf("version: %w", err)
-	}
-	_, err = io.WriteString(f, versionText+strconv.Itoa(Schema)+"\n")
-	if err == nil {
-		err = f.Sync()
-	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = fsys.Rename(path+".new", path)
-	}
-	if err == nil {
-		err = syncDir(fsys, dir)
-	}
-	if err != nil {
-		return fmt.Errorf("version: %w", err)
-	}
-	return nil
+	return writeWhole(fsys, dir, versionFile, []byte(versionText+strconv.Itoa(Schema)+"\n"))
 }
 
 func syncDir(fsys vfs.FS, dir string) error {
@@ -135,9 +130,9 @@ func syncDir(fsys vfs.FS, dir string) error {
 	return nil
 }
 
-// recover counts what the store holds, removes orphans and proofs, and makes sure
-// that new IDs are greater than those that are in use.
-func (s *Spool) recover() error {
+// recover counts what the store holds, compares that with what is known of it, moves orphans away,
+// forgets proofs, and makes sure that new IDs are greater than those that are in use.
+func (s *Spool) recover(in *inspection) error {
 	if err := syncDir(s.fs, s.o.Dir); err != nil { // the names of bodies and engine
 		return err
 	}
@@ -157,12 +152,22 @@ func (s *Spool) recover() error {
 		return nil
 	})
 	if err == nil {
+		err = s.compareClosing(in.closed)
+	}
+	if err == nil {
 		err = s.dropProofs(proofs)
 	}
 	if err != nil {
 		return err
 	}
-	if err := s.recoverBodies(inFile); err != nil {
+	gone, err := s.goneFiles()
+	if err == nil {
+		err = s.recoverBodies(inFile, gone)
+	}
+	if err == nil {
+		err = s.forgetFiles(gone)
+	}
+	if err != nil {
 		return err
 	}
 	if err := s.recoverStates(); err != nil {
@@ -210,32 +215,100 @@ func envelopeAt(it *pebble.Iterator) (mail.ID, header, error) {
 	return id, h, nil
 }
 
-// recoverBodies removes files without envelope, and complains of envelopes
-// without file. want has the size of each file that must be there.
-func (s *Spool) recoverBodies(want map[mail.ID]int64) error {
-	ids, others, err := s.bodies.list()
+// goneFiles finds the messages that were removed and whose files may still be there.
+func (s *Spool) goneFiles() (gone map[mail.ID]bool, err error) {
+	it, err := s.engine.scan(keyGone)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	gone = make(map[mail.ID]bool)
+	for ok := it.First(); ok; ok = it.Next() {
+		id, ok := idOf(it.Key())
+		if !ok {
+			return nil, fmt.Errorf("key %q: %w", it.Key(), errRecord)
+		}
+		gone[id] = true
+	}
+	return gone, it.Error()
+}
+
+// forgetFiles forgets what goneFiles has found, when the files are gone for good.
+func (s *Spool) forgetFiles(gone map[mail.ID]bool) error {
+	if len(gone) == 0 {
+		return nil
+	}
+	if err := s.bodies.at.Sync(); err != nil {
+		return fmt.Errorf("directory of bodies: %w", err)
+	}
+	return s.engine.run(func() error {
+		batch := s.engine.db.NewBatch()
+		defer batch.Close()
+		for id := range gone {
+			eraseKey(batch, keyGone, id)
+		}
+		if err := batch.Commit(pebble.Sync); err != nil {
+			return fmt.Errorf("engine: %w", err)
+		}
+		return nil
+	})
+}
+
+// compareClosing compares what was found with what there was when the store was closed.
+func (s *Spool) compareClosing(c *closing) error {
+	messages, bytes := s.ledger.messages.Load(), s.ledger.bytes.Load()
+	if c != nil && (c.Messages != messages || c.Bytes != bytes) {
+		return s.unsound(fmt.Sprintf("the engine has %d messages of %d bytes, and had %d of %d when the spool was closed", messages, bytes, c.Messages, c.Bytes))
+	}
+	return removeSynced(s.fs, s.o.Dir, closedFile)
+}
+
+// recoverBodies removes the files of messages that are gone, moves those without envelope to the
+// orphans, and complains of envelopes without file. want has the size of each file that must be
+// there.
+func (s *Spool) recoverBodies(want map[mail.ID]int64, gone map[mail.ID]bool) error {
+	list, err := listBodies(s.fs, s.bodies.dir)
 	if err != nil {
 		return err
 	}
-	for _, id := range ids {
-		size, ok := want[id]
-		if !ok {
-			if err := s.bodies.remove(id); err != nil {
-				return err
+	var orphans []bodyEntry
+	for _, f := range list.files {
+		size, ok := want[f.id]
+		switch {
+		case ok:
+			delete(want, f.id)
+			if f.size != size {
+				s.damaged(f.id, "size", f.size, "want", size)
 			}
-			s.metrics.orphans.Inc()
-			continue
+			if f.draft {
+				err = s.bodies.promote(f.id)
+			}
+		case gone[f.id]:
+			err = s.bodies.remove(f.id)
+		default:
+			orphans = append(orphans, f)
 		}
-		delete(want, id)
-		if got, err := s.bodies.size(id); err != nil || got != size {
-			s.damaged(id, "size", got, "want", size, "err", err)
+		if err != nil {
+			return err
 		}
 	}
 	for id := range want {
 		s.damaged(id, "err", "file is missing")
 	}
-	if len(others) > 0 {
-		s.o.Log.Warn("spool: strange files among the bodies, left alone", "count", len(others), "first", others[0])
+	if s.strange = int64(len(list.strange)); s.strange > 0 {
+		s.o.Log.Warn("spool: strange files among the bodies, left alone", "count", s.strange, "first", list.strange[0])
+	}
+	if err := s.readAttention(); err != nil {
+		return err
+	}
+	if err := s.keepOrphans(orphans); err != nil {
+		return err
+	}
+	if err := s.pruneOrphans(); err != nil {
+		return err
+	}
+	if err := s.Attention(); err != nil {
+		s.o.Log.Error("spool: the node is not ready until somebody has looked", "err", err)
 	}
 	return nil
 }
@@ -243,6 +316,7 @@ func (s *Spool) recoverBodies(want map[mail.ID]int64) error {
 // damaged reports a body that is not as it was stored. The message stays, for
 // people to decide.
 func (s *Spool) damaged(id mail.ID, what ...any) {
+	s.damagedBodies.Add(1)
 	s.metrics.errors.corruption.Inc()
 	s.o.Log.Error("spool: body file is damaged", append([]any{"id", id.String()}, what...)...)
 }
@@ -277,7 +351,8 @@ func (s *Spool) recoverStates() (err error) {
 func (s *Spool) dropStates(orphans []mail.ID) error {
 	for _, id := range orphans {
 		k := key(keyState, id)
-		if err := s.engine.db.Delete(k[:], pebble.NoSync); err != nil {
+		// Synced, as each record of the log is: see audit.
+		if err := s.engine.db.Delete(k[:], pebble.Sync); err != nil {
 			return fmt.Errorf("engine: %w", err)
 		}
 		s.metrics.orphans.Inc()

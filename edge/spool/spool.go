@@ -17,11 +17,10 @@
 //     body file goes after that is on stable storage. A message that lives for
 //     less than a memtable is written once, to the log.
 //
-// A body file is complete before its envelope exists and goes after its
-// envelope is gone, so after a crash at any moment each envelope has its body,
-// and files without envelope are orphans that Open removes. Envelope, short
-// body, and what a Replace changes are one record of the log: all of it is
-// recovered, or none.
+// A body file is complete before its envelope exists and goes after its envelope is gone, so after
+// a crash at any moment each envelope has its body. A file without envelope is an orphan: Open moves
+// it away and deletes nothing that could have been acknowledged. Envelope, short body, and what a
+// Replace changes are one record of the log: all of it is recovered, or none.
 //
 // When the engine's log can't be written or synced, nobody can tell what of it
 // is on the disk. The spool then acknowledges nothing more, closes Failed, and
@@ -29,7 +28,11 @@
 //
 //	DIR/VERSION   schema of what follows
 //	DIR/LOCK      held while the spool is open
-//	DIR/bodies    long bodies, one file each, by message ID
+//	DIR/ENGINE    identity of the engine that belongs to the store
+//	DIR/CLOSED    what there was at the last Close, while the spool is closed
+//	DIR/ATTENTION acknowledged mail was lost, and nobody has looked yet
+//	DIR/bodies    long bodies, one file each, by message ID; ID.draft until the envelope is stored
+//	DIR/bodies/orphans/TIME  files without envelope that Open found at that time
 //	DIR/engine    Pebble: envelopes (e), short bodies (b), states (s), each by message ID
 package spool
 
@@ -70,6 +73,12 @@ const (
 	MaxInline     = 4 << 20
 )
 
+// How long, and how many bytes of, the drafts are kept that a crash cut off.
+const (
+	DefaultOrphansKeep = 7 * 24 * time.Hour
+	DefaultOrphansMax  = 1 << 30
+)
+
 // Options say where a spool is and what it may take.
 type Options struct {
 	Dir string // made if it is not there
@@ -91,6 +100,11 @@ type Options struct {
 	// write out its memory and to tidy up, so it should be 1 GiB or more. 0:
 	// no limit.
 	DiskReserve int64
+
+	// Drafts that a crash cut off are kept for OrphansKeep, and for as long as all orphans have at
+	// most OrphansMax bytes. 0 means DefaultOrphansKeep and DefaultOrphansMax.
+	OrphansKeep time.Duration
+	OrphansMax  int64
 
 	IDs     *mail.IDs             // nil: a source of the spool's own
 	Now     func() time.Time      // nil: time.Now
@@ -122,6 +136,11 @@ type Spool struct {
 	start     time.Time // what IDs count from: a clock that steps back must not repeat one
 	since     time.Time // the same moment, with its monotonic reading
 
+	attention     atomic.Pointer[string] // why somebody has to look; nil: all is well
+	damagedBodies atomic.Int64
+	strange       int64 // files among the bodies that are none of ours; set by Open
+	orphans       struct{ files, bytes atomic.Int64 }
+
 	closed  atomic.Bool
 	readers readers
 	endings endings
@@ -133,15 +152,22 @@ type Spool struct {
 	wait    sync.WaitGroup
 }
 
-// Open opens the store in o.Dir, or makes it. It counts what is there, removes
-// orphans, and starts the spool's goroutines, which Close waits for. It
-// returns ErrNewer and ErrLocked, wrapped, without touching anything.
+// Open opens the store in o.Dir, or makes it. It counts what is there, moves orphans away, and
+// starts the spool's goroutines, which Close waits for. It returns ErrNewer and ErrLocked, wrapped,
+// without touching anything, and *Unsound for a store that lacks what was acknowledged.
 func Open(o Options) (*Spool, error) {
 	s, err := open(o)
-	if err != nil {
-		return nil, fmt.Errorf("spool %s: %w", o.Dir, err)
+	if err == nil {
+		return s, nil
 	}
-	return s, nil
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	err = judged(o.FS, o.Dir, err)
+	if u := (*Unsound)(nil); errors.As(err, &u) {
+		return nil, u
+	}
+	return nil, fmt.Errorf("spool %s: %w", o.Dir, err)
 }
 
 func open(o Options) (_ *Spool, err error) {
@@ -156,22 +182,30 @@ func open(o Options) (_ *Spool, err error) {
 			_ = undo[i]()
 		}
 	}()
-	if s.lock, err = prepare(s.fs, o.Dir); err != nil {
+	var in *inspection
+	if s.lock, in, err = prepare(s.fs, o.Dir); err != nil {
 		return nil, err
 	}
 	undo = append(undo, s.lock.Close)
-	if s.bodies, err = openBodies(s.fs, s.fs.PathJoin(o.Dir, "bodies")); err != nil {
+	for _, w := range in.warnings {
+		o.Log.Warn("spool: " + w + "; what a crash cut off there was not acknowledged")
+	}
+	if s.bodies, err = openBodies(s.fs, s.fs.PathJoin(o.Dir, bodiesDir)); err != nil {
 		return nil, err
 	}
 	undo = append(undo, s.bodies.at.Close)
-	if s.engine, err = openEngine(s.fs.PathJoin(o.Dir, "engine"), s.fs, o.tune.memtable, o.Log, s.metrics); err != nil {
+	if s.engine, err = openEngine(s.fs.PathJoin(o.Dir, engineDir), s.fs, o.tune.memtable, o.Log, s.metrics); err != nil {
 		return nil, err
 	}
 	undo = append(undo, s.engine.close)
-	if err = s.recover(); err != nil {
+	if err = s.identify(); err != nil {
+		return nil, err
+	}
+	if err = s.recover(in); err != nil {
 		return nil, err
 	}
 	s.committer = newCommitter(s.engine, &s.ledger.drafts, o.tune.pause, s.metrics.group, s.removed)
+	s.bodies.forget = s.committer.forget
 	if err = s.lookAtDisk(); err != nil {
 		return nil, err
 	}
@@ -189,6 +223,12 @@ func (o *Options) fill() error {
 		o.InlineMax = DefaultInline
 	case o.InlineMax < 0 || o.InlineMax > MaxInline:
 		return fmt.Errorf("longest body in the engine: %d is not between 1 and %d octets", o.InlineMax, MaxInline)
+	}
+	if o.OrphansKeep == 0 {
+		o.OrphansKeep = DefaultOrphansKeep
+	}
+	if o.OrphansMax == 0 {
+		o.OrphansMax = DefaultOrphansMax
 	}
 	if o.FS == nil {
 		o.FS = vfs.Default
@@ -241,6 +281,9 @@ func (s *Spool) Close() error {
 	s.metrics.unregister()
 	if e := s.engine.close(); e != nil {
 		return errors.Join(e, err)
+	}
+	if err == nil {
+		err = s.writeClosing()
 	}
 	return errors.Join(err, s.lock.Close())
 }

@@ -166,7 +166,7 @@ func (s *Spool) probeFile(id mail.ID, want []byte) error {
 	if err := f.seal(); err != nil {
 		return err
 	}
-	r, err := s.fs.Open(s.bodies.path(id))
+	r, err := s.bodies.open(id)
 	if err != nil {
 		return err
 	}
