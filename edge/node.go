@@ -132,6 +132,9 @@ func (n *Node) openNeighbours(c *config.Config) {
 	}
 }
 
+// spoolDir is where the spool lies.
+func spoolDir(c *config.Config) string { return filepath.Join(c.Node.StateDir, "spool") }
+
 // openStore opens the spool and what works on it.
 func (n *Node) openStore(c *config.Config) error {
 	if err := os.MkdirAll(c.Node.StateDir, 0o700); err != nil {
@@ -139,9 +142,10 @@ func (n *Node) openStore(c *config.Config) error {
 	}
 	var err error
 	n.spool, err = spool.Open(spool.Options{
-		Dir:       filepath.Join(c.Node.StateDir, "spool"),
+		Dir:       spoolDir(c),
 		InlineMax: int64(c.Spool.InlineMax), Memory: int64(c.Spool.Memory),
 		HighWater: int64(c.Spool.HighWater), MaxMessages: int64(c.Spool.MaxMessages), DiskReserve: int64(c.Spool.DiskReserve),
+		OrphansKeep: time.Duration(c.Spool.OrphansKeep), OrphansMax: int64(c.Spool.OrphansMax),
 		Now: n.o.Clock.Now, Log: n.log, Metrics: n.metrics,
 	})
 	if err != nil {

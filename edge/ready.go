@@ -7,8 +7,8 @@ import (
 	"anymx/edge/spool"
 )
 
-// Ready is nil while the node is in service, has proven itself, and its storage
-// works. A spool that is full of mail which waits for core does not make it
+// Ready is nil while the node is in service, has proven itself, its storage works,
+// and nobody has to look at its spool. A spool that is full of mail which waits for core does not make it
 // unready: senders are told to come back (452), and the routes stay. Core is
 // shared, so its absence would withdraw one node after the other, each with the
 // load of those before it; and a node that is withdrawn at the mark falls below it
@@ -18,6 +18,9 @@ func (n *Node) Ready(ctx context.Context) error {
 		return err
 	}
 	if err := n.proof.ready(); err != nil {
+		return err
+	}
+	if err := n.spool.Attention(); err != nil {
 		return err
 	}
 	var full *spool.Full

@@ -50,7 +50,23 @@ func (n *Node) spoolStatus() control.SpoolStatus {
 	return control.SpoolStatus{
 		Messages: s.Messages, Bytes: s.Bytes, MaxMessages: s.MaxMessages, HighWater: s.HighWater,
 		DiskFree: s.DiskFree, DiskReserve: s.DiskReserve, Accepting: s.Refusing == "", Reason: s.Refusing,
+		Problem: s.Attention, Damaged: s.Damaged, Orphans: s.Orphans, OrphanBytes: s.OrphanBytes, Strange: s.Strange,
 	}
+}
+
+// CheckSpool looks at the spool's folders.
+func (n *Node) CheckSpool(context.Context) (control.SpoolReport, error) {
+	r, err := n.spool.Report()
+	return control.SpoolReport(r), err
+}
+
+// SetSpoolAside moves the orphans away.
+func (n *Node) SetSpoolAside(context.Context) (string, error) {
+	to, err := n.spool.SetAside()
+	if err == nil {
+		n.log.Warn("the spool's orphans were set aside", "to", to)
+	}
+	return to, err
 }
 
 func (n *Node) queueStatus() control.QueueStatus {

@@ -28,21 +28,7 @@ func run(ctx context.Context, env *program.Env) error {
 	if err != nil {
 		return err
 	}
-	node, err := edge.Open(edge.Options{
+	return edge.Run(ctx, edge.Options{
 		File: env.File, Config: env.Config, Listeners: listeners, Stderr: os.Stderr, Log: env.Log, Level: env.Level, Clock: env.Clock,
-	})
-	if err != nil {
-		return err
-	}
-	go func() {
-		for {
-			select {
-			case <-env.Reload:
-				_, _ = node.Reload(ctx) // it logs its own outcome
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return node.Run(ctx)
+	}, env.Reload)
 }

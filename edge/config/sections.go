@@ -244,6 +244,11 @@ type Spool struct {
 	// InlineMax is the largest message that lives in the storage engine; a larger one has a file of
 	// its own. Default 128KiB; 0: every message has one, which is durable and slow. At most 4MiB.
 	InlineMax Size `toml:"inline_max" restart:"true"`
+	// OrphansKeep is how long body files of messages are kept that a crash cut off before they were
+	// acknowledged. Default 7d.
+	OrphansKeep Duration `toml:"orphans_keep" restart:"true"`
+	// OrphansMax is how many bytes of them are kept, the newest first. Default 1GiB.
+	OrphansMax Size `toml:"orphans_max" restart:"true"`
 }
 
 func (s *Spool) setDefaults() {
@@ -252,6 +257,8 @@ func (s *Spool) setDefaults() {
 		DiskReserve: GiB,
 		Memory:      64 * MiB,
 		InlineMax:   128 * KiB,
+		OrphansKeep: Duration(7 * 24 * time.Hour),
+		OrphansMax:  GiB,
 	}
 }
 

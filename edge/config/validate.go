@@ -303,9 +303,11 @@ func (v *checker) spool() {
 		{"spool.disk_reserve", s.DiskReserve, 1, 1024 * TiB},
 		{"spool.memory", s.Memory, 0, 1024 * GiB},
 		{"spool.inline_max", s.InlineMax, 0, 4 * MiB},
+		{"spool.orphans_max", s.OrphansMax, 1, 1024 * TiB},
 	} {
 		l.check(v)
 	}
+	limit[Duration]{"spool.orphans_keep", s.OrphansKeep, Duration(time.Hour), Duration(365 * 24 * time.Hour)}.check(v)
 	limit[int]{"spool.max_messages", s.MaxMessages, 1, unlimited}.check(v)
 	largest := v.Ingress.MaxMessageSize
 	if s.DiskReserve > 0 && s.DiskReserve < largest {

@@ -31,6 +31,8 @@
 //	GET  /v1/queue           QueuePage; parameters of QueueQuery
 //	GET  /v1/queue/{id}      QueueDetail
 //	POST /v1/queue/{action}  Change in, Changed out; flush, hold, release, delete
+//	GET  /v1/spool           SpoolReport
+//	POST /v1/spool/set-aside SpoolAside
 //	POST /v1/drain           DrainRequest in, Status out
 //	POST /v1/resume          Status
 //	POST /v1/reload          Reloaded

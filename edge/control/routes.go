@@ -16,6 +16,8 @@ func (s *Server) addRoutes() {
 	e.Handle("GET /v1/queue", s.getQueue)
 	e.Handle("GET /v1/queue/{id}", s.getMessage)
 	e.Handle("POST /v1/queue/{action}", s.postChange)
+	e.Handle("GET /v1/spool", s.getSpool)
+	e.Handle("POST /v1/spool/set-aside", s.postSpoolAside)
 	e.Handle("POST /v1/drain", s.postDrain)
 	e.Handle("POST /v1/resume", s.postResume)
 	e.Handle("POST /v1/reload", s.postReload)

@@ -32,6 +32,11 @@ type Node interface {
 	// Change acts on up to MaxPage messages; reason goes with Hold. What could
 	// be done is done: the error is for the ids that the Outcome does not name.
 	Change(ctx context.Context, a Action, ids []mail.ID, reason string) (Outcome, error)
+	// CheckSpool says what is in the spool, and whether it is sound. It changes nothing.
+	CheckSpool(ctx context.Context) (SpoolReport, error)
+	// SetSpoolAside moves a spool that was not opened, or the orphans of one that was, to a folder
+	// beside it, and returns its path. Nothing is deleted.
+	SetSpoolAside(ctx context.Context) (to string, err error)
 	// Drain begins to take the node out of service, and returns once that is on
 	// disk, unless r.Until says that it need not be; Status tells how far it is. A
 	// drain under way goes on, hurried if

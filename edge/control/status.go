@@ -73,6 +73,13 @@ type SpoolStatus struct {
 	DiskReserve int64  `json:"disk_reserve"` // octets that stay free; 0: none
 	Accepting   bool   `json:"accepting"`
 	Reason      string `json:"reason,omitempty"` // why it is not accepting
+
+	// Problem is why somebody has to look at the spool; "" if nobody has to.
+	Problem     string `json:"problem,omitempty"`
+	Damaged     int64  `json:"damaged,omitempty"`      // bodies that were not as they were stored, at the start
+	Orphans     int64  `json:"orphans,omitempty"`      // body files without envelope that are kept
+	OrphanBytes int64  `json:"orphan_bytes,omitempty"` // of them
+	Strange     int64  `json:"strange,omitempty"`      // files among the bodies that are none of ours
 }
 
 // QueueStatus counts messages by State.

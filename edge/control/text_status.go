@@ -104,6 +104,18 @@ func (s SpoolStatus) text() []line {
 		disk += ", " + size(s.DiskReserve) + " kept in reserve"
 	}
 	lines := []line{{Text: messages + ", " + bytes}, {Text: disk}}
+	if s.Problem != "" {
+		lines = append(lines, line{Clean(s.Problem), true})
+	}
+	if s.Damaged > 0 {
+		lines = append(lines, line{counted(s.Damaged, "body") + " missing or not as stored: see the log", true})
+	}
+	if s.Orphans > 0 {
+		lines = append(lines, line{Text: counted(s.Orphans, "body file") + " without an envelope, " + size(s.OrphanBytes) + ", kept: see `anymx spool check`"})
+	}
+	if s.Strange > 0 {
+		lines = append(lines, line{Text: counted(s.Strange, "unknown file") + " among the bodies"})
+	}
 	if !s.Accepting {
 		lines = append(lines, line{"takes no more mail: " + Clean(s.Reason), true})
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -341,9 +342,14 @@ func TestRemovalIsSynced(t *testing.T) {
 	t.Logf("gone for good after %v", time.Since(start))
 }
 
-// Files and states without a message are removed when the store is opened.
+// A state without a message is removed when the store is opened. A draft that a crash cut off is
+// moved away, kept for as long as the options say, and worth a warning.
 func TestOrphans(t *testing.T) {
 	o := testOptions(memory())
+	var log bytes.Buffer
+	o.Log = slog.New(slog.NewTextHandler(&log, nil))
+	now := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	o.Now = func() time.Time { return now }
 	s := openTest(t, o)
 	kept := store(t, s, make([]byte, 10_000)).Envelope.ID
 	orphan := s.nextID()
@@ -367,6 +373,25 @@ func TestOrphans(t *testing.T) {
 	}
 	if _, found, err := s.stateRecord(orphan); found || err != nil {
 		t.Errorf("state without message: %v, %v", found, err)
+	}
+	path := s.bodies.dir + "/orphans/20260304T050607Z/" + orphan.String() + ".draft"
+	if b, err := readWhole(o.FS, path); err != nil || string(b) != "x" {
+		t.Errorf("the draft is not where it should be: %q, %v", b, err)
+	}
+	if text := log.String(); !strings.Contains(text, "level=WARN") || !strings.Contains(text, "acknowledged=0 drafts=1 bytes=1") {
+		t.Errorf("log: %s", text)
+	}
+	if err := s.Attention(); err != nil {
+		t.Errorf("nothing was promised of a draft: %v", err)
+	}
+	for day, want := range []bool{true, false} {
+		now = now.Add(time.Duration(day) * (DefaultOrphansKeep + time.Second))
+		if err := s.pruneOrphans(); err != nil {
+			t.Fatal(err)
+		}
+		if got := exists(o.FS, path); got != want {
+			t.Errorf("after %v: the draft is there: %v", now, got)
+		}
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)

@@ -97,10 +97,23 @@ func (e *engine) run(f func() error) error {
 
 // readOnly are the options of an engine that is only read.
 func readOnly(fs vfs.FS) *pebble.Options {
-	o := (&engine{log: slog.New(slog.DiscardHandler)}).options(fs, memtableSize)
-	o.ReadOnly, o.EventListener = true, nil
+	o := (&engine{}).options(fs, memtableSize)
+	o.ReadOnly, o.Logger = true, quiet{}
+	o.EventListener = &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}}
 	return o
 }
+
+// quiet is the log of an engine that is only read: what is wrong is returned.
+type quiet struct{}
+
+// Infof drops a line.
+func (quiet) Infof(string, ...any) {}
+
+// Errorf drops a line.
+func (quiet) Errorf(string, ...any) {}
+
+// Fatalf ends the engine's goroutine, as it expects.
+func (quiet) Fatalf(string, ...any) { runtime.Goexit() }
 
 func (e *engine) options(fs vfs.FS, memtable uint64) *pebble.Options {
 	o := &pebble.Options{
@@ -261,10 +274,12 @@ func (e *engine) get(key []byte, read func([]byte) error) error {
 	if err := e.err(); err != nil {
 		return err
 	}
-	v, closer, err := e.db.Get(key)
+	v, closer, err := e.fetch(key)
 	switch {
 	case errors.Is(err, pebble.ErrNotFound):
 		return ErrNotFound
+	case errors.Is(err, ErrDamaged):
+		return err
 	case pebble.IsCorruptionError(err):
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	case err != nil:
@@ -276,6 +291,20 @@ func (e *engine) get(key []byte, read func([]byte) error) error {
 		err = fmt.Errorf("engine: %w", e2)
 	}
 	return err
+}
+
+// fetch reads from Pebble, which panics where the footer of a blob file is damaged.
+func (e *engine) fetch(key []byte) (v []byte, closer io.Closer, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: %v", ErrDamaged, r)
+			if e.corrupt.CompareAndSwap(nil, &err) {
+				e.metrics.errors.corruption.Inc()
+				e.log.Error("spool engine: corruption", "err", err)
+			}
+		}
+	}()
+	return e.db.Get(key)
 }
 
 // find is get for a key that may well be missing.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"golang.org/x/sys/unix"
 
 	"anymx/edge/mail"
 )
@@ -127,8 +128,13 @@ func (s *salvage) listFiles() error {
 	return nil
 }
 
-// get reads a key.
-func (s *salvage) get(kind byte, id mail.ID) ([]byte, bool) {
+// get reads a key. Pebble may panic where a file is damaged.
+func (s *salvage) get(kind byte, id mail.ID) (value []byte, ok bool) {
+	defer func() {
+		if r := recover(); r != nil {
+			value, ok = nil, false
+		}
+	}()
 	k := key(kind, id)
 	if l, ok := s.log[string(k[:])]; ok {
 		return l.value, !l.deleted
@@ -207,8 +213,11 @@ type Exported struct {
 // to the folder to: for each message ID.eml and ID.json, which is a Salvaged. It makes the folder if
 // it is not there, and overwrites nothing. With to "" it writes nothing and counts. each is called
 // after each message; nil: nobody is told.
-func Export(dir, to string, each func(Salvaged)) (sum Exported, err error) {
-	fsys := vfs.Default
+func Export(dir, to string, each func(Salvaged)) (Exported, error) {
+	return exportFrom(vfs.Default, dir, to, each)
+}
+
+func exportFrom(fsys vfs.FS, dir, to string, each func(Salvaged)) (sum Exported, err error) {
 	if _, err := fsys.Stat(dir); err != nil {
 		return sum, fmt.Errorf("spool: %w", err)
 	}
@@ -264,7 +273,10 @@ func Export(dir, to string, each func(Salvaged)) (sum Exported, err error) {
 		}
 	}
 	sum.Problems = s.problems
-	return sum, nil
+	if to == "" {
+		return sum, nil
+	}
+	return sum, syncAll(to)
 }
 
 // lockForReading makes sure that no program has the store open. A store without a lock file, as a
@@ -366,11 +378,16 @@ func writeNew(path string, write func(io.Writer) error) error {
 	if err != nil {
 		return err
 	}
-	err = write(f)
-	if err == nil {
-		err = f.Sync()
+	return errors.Join(write(f), f.Close())
+}
+
+// syncAll brings all that was written to the file system of a folder to stable storage.
+func syncAll(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
 	}
-	return errors.Join(err, f.Close())
+	return errors.Join(unix.Syncfs(int(f.Fd())), f.Close())
 }
 
 // Report is what Check found.
@@ -527,9 +544,9 @@ func SetAside(dir string, now time.Time) (to string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("spool %s: %w", dir, err)
 	}
-	to, err = makeAside(fsys, dir, now)
+	to, err = newAside(fsys, dir, now)
 	if err == nil {
-		err = fsys.Rename(dir, to) // over the empty folder
+		err = fsys.Rename(dir, to)
 	}
 	for _, d := range []string{filepath.Dir(to), filepath.Dir(dir)} {
 		if err == nil {
@@ -539,14 +556,14 @@ func SetAside(dir string, now time.Time) (to string, err error) {
 	return to, errors.Join(err, lock.Close())
 }
 
-// makeAside makes an empty folder for what is set aside.
-func makeAside(fsys vfs.FS, dir string, now time.Time) (string, error) {
+// newAside names a folder for what is set aside, and makes the one that it belongs in.
+func newAside(fsys vfs.FS, dir string, now time.Time) (string, error) {
 	top := fsys.PathJoin(fsys.PathDir(dir), asideName)
 	to := fsys.PathJoin(top, now.UTC().Format(folderTime))
 	for n := 2; exists(fsys, to); n++ {
 		to = fsys.PathJoin(top, fmt.Sprintf("%s-%d", now.UTC().Format(folderTime), n))
 	}
-	if err := fsys.MkdirAll(to, 0o700); err != nil {
+	if err := fsys.MkdirAll(top, 0o700); err != nil {
 		return "", fmt.Errorf("set aside: %w", err)
 	}
 	return to, nil
@@ -561,7 +578,7 @@ func (s *Spool) SetAside() (to string, err error) {
 	defer s.readers.done()
 	orphans := s.fs.PathJoin(s.bodies.dir, orphansDir)
 	if exists(s.fs, orphans) {
-		if to, err = makeAside(s.fs, s.o.Dir, s.o.Now()); err != nil {
+		if to, err = newAside(s.fs, s.o.Dir, s.o.Now()); err != nil {
 			return "", err
 		}
 		bodies := s.fs.PathJoin(to, bodiesDir)

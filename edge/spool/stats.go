@@ -12,6 +12,12 @@ type Stats struct {
 	MaxMessages int64  `json:"max_messages"`
 	Refusing    string `json:"refusing,omitempty"` // why no message is taken; "" while they are
 
+	Attention   string `json:"attention,omitempty"` // why somebody has to look; "" if nobody has to
+	Damaged     int64  `json:"damaged"`             // bodies that were not as they were stored, at the start
+	Orphans     int64  `json:"orphans"`             // body files without envelope that are kept
+	OrphanBytes int64  `json:"orphan_bytes"`
+	Strange     int64  `json:"strange"` // files among the bodies that are none of ours, at the start
+
 	Engine EngineStats `json:"engine"` // zero when closed or failed
 }
 
@@ -35,9 +41,13 @@ func (s *Spool) Stats() Stats {
 	st := Stats{
 		Messages: l.messages.Load(), Bytes: l.bytes.Load(), Drafts: l.drafts.Load(), MemoryBytes: l.memory.Load(),
 		DiskFree: max(l.left(), 0), DiskReserve: l.reserve, HighWater: l.highWater, MaxMessages: l.maxMessages,
+		Damaged: s.damagedBodies.Load(), Orphans: s.orphans.files.Load(), OrphanBytes: s.orphans.bytes.Load(), Strange: s.strange,
 	}
 	if err := s.accepting(); err != nil {
 		st.Refusing = err.Error()
+	}
+	if err := s.Attention(); err != nil {
+		st.Attention = err.Error()
 	}
 	st.Engine, _ = s.engineStats()
 	return st

@@ -50,13 +50,17 @@ type Node struct {
 	// Sick is a message that can't be changed.
 	Sick mail.ID
 
+	// Spool is what CheckSpool answers. SetSpoolAside makes it sound.
+	Spool control.SpoolReport
+
 	mu       sync.Mutex
 	messages []control.QueueDetail // by ID
 }
 
 // New makes a running node with the sample messages.
 func New() *Node {
-	n := &Node{State: sampleStatus(), Reloads: control.Reloaded{Changed: []string{"ingress.max_connections"}}}
+	n := &Node{State: sampleStatus(), Reloads: control.Reloaded{Changed: []string{"ingress.max_connections"}},
+		Spool: control.SpoolReport{Dir: "/var/lib/anymx/spool", Open: true, Messages: 5, Bytes: 41_000, BodyFiles: 1, BodyBytes: 400_000}}
 	for _, d := range sampleMessages() {
 		n.Add(d)
 	}
@@ -69,6 +73,24 @@ func (n *Node) Add(d control.QueueDetail) {
 	defer n.mu.Unlock()
 	n.messages = append(n.messages, d)
 	slices.SortFunc(n.messages, func(a, b control.QueueDetail) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+}
+
+// CheckSpool answers with n.Spool.
+func (n *Node) CheckSpool(context.Context) (control.SpoolReport, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.Spool, n.Broken
+}
+
+// SetSpoolAside forgets what is wrong.
+func (n *Node) SetSpoolAside(context.Context) (string, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.Broken != nil || n.Spool.Orphans == 0 && n.Spool.Open {
+		return "", n.Broken
+	}
+	n.Spool = control.SpoolReport{Dir: n.Spool.Dir, Open: true}
+	return "/var/lib/anymx/spool-aside/20260314T092653Z", nil
 }
 
 // Clear empties the queue.

@@ -1,0 +1,261 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"anymx/edge/config"
+	"anymx/edge/control"
+	"anymx/edge/mail"
+	"anymx/edge/program"
+	"anymx/edge/spool"
+)
+
+// Run opens a node and runs it until ctx ends or a part fails. While the spool is damaged there is
+// none: then only the control socket and the metrics are served, clients are told to come back, and
+// the node is opened when the spool was set aside or mended. reload gives a value for each SIGHUP.
+//
+// The process stays, instead of ending with an error: systemd would start it again for ever, an
+// appliance would take that for a bad version and boot the one before, and nobody could ask it what
+// is wrong. It is never ready, so the speaker announces nothing.
+func Run(ctx context.Context, o Options, reload <-chan struct{}) error {
+	for {
+		n, err := Open(o)
+		var u *spool.Unsound
+		switch {
+		case err == nil:
+			return n.runReloading(ctx, reload)
+		case !errors.As(err, &u):
+			return err
+		}
+		if err := newRefused(o, u).run(ctx); err != nil || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// runReloading runs n, and reloads it for each value of reload.
+func (n *Node) runReloading(ctx context.Context, reload <-chan struct{}) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		for {
+			select {
+			case <-reload:
+				_, _ = n.Reload(ctx) // it logs its own outcome
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return n.Run(ctx)
+}
+
+// lookAgain is how often a damaged spool is looked at: somebody may have set it aside without us.
+const lookAgain = 5 * time.Second
+
+// refused stands in for a node whose spool is damaged.
+type refused struct {
+	o       Options
+	config  *config.Config
+	log     *slog.Logger
+	unsound *spool.Unsound
+	started time.Time
+	metrics *prometheus.Registry
+
+	working sync.Mutex    // one look or move at a time: they lock the spool
+	aside   chan struct{} // one slot: the spool was moved
+}
+
+func newRefused(o Options, u *spool.Unsound) *refused {
+	r := &refused{o: o, config: o.Config, log: o.Log, unsound: u, started: time.Now(), metrics: prometheus.NewRegistry(), aside: make(chan struct{}, 1)}
+	gauge := func(name, help string, v float64) {
+		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+		g.Set(v)
+		r.metrics.MustRegister(g)
+	}
+	gauge("anymx_spool_refused_to_open", "1 while the spool is damaged and is not opened.", 1)
+	gauge("anymx_spool_accepting", "1 while messages are taken.", 0)
+	r.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
+
+// run serves until ctx ends, or the spool was set aside or mended.
+func (r *refused) run(ctx context.Context) error {
+	r.log.Error("not ready, and nothing is announced", "err", r.unsound)
+	program.Status("not ready: " + r.unsound.Error())
+	server, err := control.New(control.Options{Node: r, Gather: r.metrics, Metrics: r.metrics, Log: r.log})
+	if err != nil {
+		return err
+	}
+	socket, err := control.Listen(r.config.Node.Control)
+	if err != nil {
+		return err
+	}
+	var page net.Listener
+	if r.config.Node.Metrics != "" {
+		if page, err = program.ListenTCP(ctx, r.config.Node.Metrics); err != nil {
+			return errors.Join(fmt.Errorf("metrics: %w", err), socket.Close())
+		}
+	}
+	serving, stop := context.WithCancel(ctx)
+	var parts sync.WaitGroup
+	var failed error
+	parts.Go(func() {
+		defer stop()
+		failed = server.Serve(serving, socket, page)
+	})
+	parts.Go(func() { program.Watchdog(serving, r.log, program.ControlPart(r.config.Node.Control, r.log)) })
+	for _, l := range r.o.Listeners {
+		parts.Go(func() { r.turnAway(serving, l) })
+	}
+	parts.Go(func() {
+		defer stop()
+		r.await(serving)
+	})
+	parts.Wait()
+	stop()
+	return failed
+}
+
+// await returns when the spool is another than the one that was refused, or ctx ends.
+func (r *refused) await(ctx context.Context) {
+	tick := time.NewTicker(lookAgain)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.aside:
+			return
+		case <-tick.C:
+			if _, err := os.Stat(r.unsound.Dir); errors.Is(err, os.ErrNotExist) {
+				r.log.Info("the damaged spool is gone: a new one is opened")
+				return
+			}
+		}
+	}
+}
+
+// maxTurnedAway bounds the connections that are told to come back at once.
+const maxTurnedAway = 64
+
+// turnAway tells clients of a socket that systemd holds to come back later: nobody else would
+// answer them. It stops with ctx, and leaves the socket open for the node to come.
+func (r *refused) turnAway(ctx context.Context, l net.Listener) {
+	deadline, ok := l.(interface{ SetDeadline(time.Time) error })
+	if !ok {
+		return
+	}
+	end := context.AfterFunc(ctx, func() { _ = deadline.SetDeadline(time.Unix(1, 0)) })
+	defer func() {
+		end()
+		_ = deadline.SetDeadline(time.Time{})
+	}()
+	text := "421 4.3.0 " + r.config.Node.Hostname + " mail system storage failure, try again later\r\n"
+	places := make(chan struct{}, maxTurnedAway)
+	var wait sync.WaitGroup
+	defer wait.Wait()
+	for ctx.Err() == nil {
+		c, err := l.Accept()
+		if err != nil {
+			if ctx.Err() == nil && !sleep(ctx, 100*time.Millisecond) {
+				return
+			}
+			continue
+		}
+		select {
+		case places <- struct{}{}:
+			wait.Go(func() {
+				defer func() { <-places }()
+				_ = c.SetDeadline(time.Now().Add(2 * time.Second))
+				_, _ = c.Write([]byte(text))
+				_ = c.Close()
+			})
+		default:
+			_ = c.Close()
+		}
+	}
+}
+
+// Refused requests say why.
+var _ control.Node = (*refused)(nil)
+
+func (r *refused) no() error { return &control.Error{Code: control.Unavailable, Text: r.unsound.Error()} }
+
+// Status is a node that starts and does not come further.
+func (r *refused) Status(context.Context) control.Status {
+	c := r.config
+	return control.Status{
+		Name: c.Node.Name, Region: c.Node.Region, Hostname: c.Node.Hostname, PID: os.Getpid(),
+		Phase: control.Starting, Since: r.started, Started: r.started,
+		Spool:  control.SpoolStatus{Reason: "damaged", Problem: r.unsound.Error()},
+		Config: &control.ConfigStatus{File: r.o.File, Loaded: r.started},
+	}
+}
+
+// Ready says why not.
+func (r *refused) Ready(context.Context) error { return r.unsound }
+
+// Reload changes nothing: the config is read when the spool is opened.
+func (r *refused) Reload(context.Context) (control.Reloaded, error) { return control.Reloaded{}, r.no() }
+
+// List refuses.
+func (r *refused) List(context.Context, control.QueueQuery) (control.QueuePage, error) {
+	return control.QueuePage{}, r.no()
+}
+
+// Show refuses.
+func (r *refused) Show(context.Context, mail.ID) (control.QueueDetail, error) {
+	return control.QueueDetail{}, r.no()
+}
+
+// Change refuses.
+func (r *refused) Change(context.Context, control.Action, []mail.ID, string) (control.Outcome, error) {
+	return control.Outcome{}, r.no()
+}
+
+// Drain refuses: nothing is in service, and nothing can be handed over.
+func (r *refused) Drain(context.Context, control.DrainRequest) error { return r.no() }
+
+// Resume refuses.
+func (r *refused) Resume(context.Context) error { return r.no() }
+
+// Prove fails.
+func (r *refused) Prove(context.Context) (control.Proven, error) { return control.Proven{}, r.no() }
+
+// CheckSpool looks at the damaged spool.
+func (r *refused) CheckSpool(context.Context) (control.SpoolReport, error) {
+	r.working.Lock()
+	defer r.working.Unlock()
+	report, err := spool.Check(r.unsound.Dir)
+	if err == nil && report.Sound() {
+		report.Problems = append(report.Problems, r.unsound.Problems...)
+	}
+	return control.SpoolReport(report), err
+}
+
+// SetSpoolAside moves the damaged spool away, and has a new one opened.
+func (r *refused) SetSpoolAside(context.Context) (string, error) {
+	r.working.Lock()
+	defer r.working.Unlock()
+	to, err := spool.SetAside(r.unsound.Dir, time.Now())
+	if err != nil {
+		return "", err
+	}
+	r.log.Warn("the damaged spool was set aside", "to", to)
+	select {
+	case r.aside <- struct{}{}:
+	default:
+	}
+	return to, nil
+}

@@ -1,0 +1,450 @@
+package spool
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"anymx/edge/mail"
+)
+
+// stored is what was acknowledged.
+type stored map[mail.ID][]byte
+
+// fill stores short and long messages.
+func (st stored) fill(t *testing.T, s *Spool, n int) {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(1, uint64(len(st))))
+	for i := range n {
+		body := randomOf(rng, 100+i*37)
+		if i%4 == 3 {
+			body = randomOf(rng, 5000+i*100) // in a file
+		}
+		st[store(t, s, body).Envelope.ID] = body
+	}
+}
+
+// check opens a store that something was done to. Either everything that was acknowledged is
+// there, or the store is refused, or asks for attention, with no body file gone; and then an export
+// has what want says must be readable.
+func (st stored) check(t *testing.T, fsys *vfs.MemFS, o Options, what string, want stored) (refused bool) {
+	t.Helper()
+	o.FS = &faultFS{FS: fsys}
+	before := bodyFiles(t, o)
+	s, err := Open(o)
+	var u *Unsound
+	switch {
+	case errors.As(err, &u):
+		if len(u.Problems) == 0 || !strings.Contains(u.Error(), "anymx spool set-aside") {
+			t.Errorf("%s: %v", what, u)
+		}
+		st.checkExport(t, o, what, want)
+		refused = true
+	case err != nil:
+		t.Errorf("%s: refused by another error: %v", what, err)
+	default:
+		lost := 0
+		for id, body := range st {
+			m, _, err := s.Load(id)
+			if err == nil {
+				var got []byte
+				if got, err = bodyOf(m); err == nil && !bytes.Equal(got, body) {
+					err = fmt.Errorf("another body")
+				}
+			}
+			if errors.Is(err, ErrNotFound) {
+				lost++
+			} else if err != nil && s.Accepting() == nil && !errors.Is(err, ErrDamaged) {
+				t.Errorf("%s: %s: %v", what, id, err)
+			}
+		}
+		if lost > 0 && s.Attention() == nil {
+			t.Errorf("%s: %d acknowledged messages are gone, and the spool says nothing", what, lost)
+		}
+		refused = s.Attention() != nil
+		if err := s.Close(); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	after := bodyFiles(t, o)
+	for name := range before {
+		if !after[name] {
+			t.Errorf("%s: body file %s is gone", what, name)
+		}
+	}
+	return refused
+}
+
+// bodyFiles are the names of all body files, orphans among them.
+func bodyFiles(t *testing.T, o Options) map[string]bool {
+	t.Helper()
+	found := map[string]bool{}
+	folders, _, err := orphanFolders(o.FS, o.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dirs := []string{o.Dir + "/bodies"}
+	for _, f := range folders {
+		dirs = append(dirs, o.Dir+"/bodies/orphans/"+f)
+	}
+	for _, dir := range dirs {
+		list, err := listBodies(o.FS, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range list.files {
+			found[f.id.String()] = true
+		}
+	}
+	return found
+}
+
+func (st stored) checkExport(t *testing.T, o Options, what string, want stored) {
+	t.Helper()
+	to := t.TempDir()
+	sum, err := exportFrom(o.FS, o.Dir, to, nil)
+	if err != nil {
+		t.Errorf("%s: export: %v", what, err)
+		return
+	}
+	for id, body := range want {
+		got, err := os.ReadFile(filepath.Join(to, id.String()+".eml"))
+		if err != nil || !bytes.Equal(got, body) {
+			t.Errorf("%s: export of %s: %d of %d bytes, %v (%+v)", what, id, len(got), len(body), err, sum)
+			return
+		}
+	}
+}
+
+// large are those of the messages that have a file.
+func (st stored) large(inline int64) stored {
+	large := stored{}
+	for id, body := range st {
+		if int64(len(body)) > inline {
+			large[id] = body
+		}
+	}
+	return large
+}
+
+// killed is the disk of a process that was killed.
+func killed(mem *vfs.MemFS) *vfs.MemFS {
+	return mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 2))})
+}
+
+// engineFiles lists the engine's files that match a pattern.
+func engineFiles(t *testing.T, fsys vfs.FS, dir, pattern string) (paths []string) {
+	t.Helper()
+	names, err := fsys.List(dir + "/engine")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range names {
+		if ok, _ := path.Match(pattern, n); ok {
+			paths = append(paths, dir+"/engine/"+n)
+		}
+	}
+	return paths
+}
+
+// One bit is flipped anywhere in a log that fits in one block, in a longer one, in the manifest, or
+// in a table. Nothing is lost in silence, and what is in the log can all be exported.
+func TestFlippedBit(t *testing.T) {
+	for _, c := range []struct {
+		name, pattern string
+		messages      int
+		first, whole  bool // in the first log of all; each bit is found
+		flushed       bool
+	}{
+		{"first log", "*.log", 13, true, true, false},
+		{"one block", "*.log", 13, false, true, false},
+		{"several blocks", "*.log", 60, false, true, false},
+		{"manifest", "MANIFEST-*", 20, false, true, true},
+		{"table", "*.sst", 20, false, false, true},
+		{"blob", "*.blob", 20, false, false, true},
+	} {
+		t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
+			fsys, mem := crashable()
+			o := testOptions(fsys)
+			s := openTest(t, o)
+			if !c.first {
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+				s = openTest(t, o)
+			}
+			all := stored{}
+			all.fill(t, s, c.messages)
+			if c.flushed {
+				if err := s.engine.db.Flush(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			source := killed(mem)
+			if all.check(t, killed(mem), o, "untouched", nil) {
+				t.Fatal("a store that nothing was done to is refused")
+			}
+			rng := rand.New(rand.NewPCG(7, 7))
+			tries := 80
+			if racing || testing.Short() {
+				tries = 15
+			}
+			files := engineFiles(t, source, o.Dir, c.pattern)
+			if len(files) == 0 {
+				t.Fatalf("no file is like %s", c.pattern)
+			}
+			if c.pattern == "MANIFEST-*" {
+				files = files[len(files)-1:] // those before it are not read
+			}
+			refusals := 0
+			for range tries {
+				file := files[rng.IntN(len(files))]
+				data, err := readWhole(source, file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				used := len(bytes.TrimRight(data, "\x00"))
+				if used == 0 {
+					continue
+				}
+				bit := rng.IntN(used * 8)
+				data[bit/8] ^= 1 << (bit % 8)
+				clone := killed(mem)
+				if err := rewrite(&faultFS{FS: clone}, file, data); err != nil {
+					t.Fatal(err)
+				}
+				want := all
+				if c.flushed {
+					want = nil
+				}
+				if all.check(t, clone, o, fmt.Sprintf("bit %d of %s", bit, path.Base(file)), want) {
+					refusals++
+				}
+			}
+			t.Logf("%d of %d refused", refusals, tries)
+			if c.whole && refusals < tries*9/10 {
+				t.Errorf("%d of %d were refused", refusals, tries)
+			}
+		})
+	}
+}
+
+// Files and folders go missing, in a store that was killed and in one that was closed in order.
+func TestMissingParts(t *testing.T) {
+	type wreck func(fsys *vfs.MemFS, dir string) error
+	removeLike := func(pattern string) wreck {
+		return func(fsys *vfs.MemFS, dir string) error {
+			names, err := fsys.List(dir + "/engine")
+			for _, n := range names {
+				if ok, _ := path.Match(pattern, n); ok {
+					err = errors.Join(err, fsys.Remove(dir+"/engine/"+n))
+				}
+			}
+			return err
+		}
+	}
+	cut := func(pattern string, share float64) wreck {
+		return func(fsys *vfs.MemFS, dir string) error {
+			names, err := fsys.List(dir + "/engine")
+			for _, n := range names {
+				if ok, _ := path.Match(pattern, n); !ok || err != nil {
+					continue
+				}
+				var data []byte
+				if data, err = readWhole(fsys, dir+"/engine/"+n); err == nil {
+					data = bytes.TrimRight(data, "\x00")
+					err = rewrite(&faultFS{FS: fsys}, dir+"/engine/"+n, data[:int(float64(len(data))*share)])
+				}
+			}
+			return err
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		wreck  wreck
+		closed bool // the store was closed in order
+		export bool // long bodies can be exported
+	}{
+		{"engine", func(f *vfs.MemFS, d string) error { return f.RemoveAll(d + "/engine") }, false, true},
+		{"engine, closed", func(f *vfs.MemFS, d string) error { return f.RemoveAll(d + "/engine") }, true, true},
+		{"engine is empty", removeLike("*"), false, true},
+		{"VERSION", func(f *vfs.MemFS, d string) error { return f.Remove(d + "/VERSION") }, false, true},
+		{"VERSION and engine", func(f *vfs.MemFS, d string) error {
+			return errors.Join(f.Remove(d+"/VERSION"), f.Remove(d+"/ENGINE"), f.RemoveAll(d+"/engine"))
+		}, false, true},
+		{"manifest", removeLike("MANIFEST-*"), false, true},
+		{"the manifest's marker", removeLike("marker.manifest*"), false, true},
+		{"logs, closed", removeLike("*.log"), true, true},
+		{"half of the logs, closed", cut("*.log", 0.5), true, true},
+		{"half of the manifest, closed", cut("MANIFEST-*", 0.5), true, true},
+		{"tables, closed", removeLike("*.sst"), true, true},
+		{"logs", removeLike("*.log"), false, true},
+		{"half of the logs", cut("*.log", 0.5), false, true},
+	} {
+		t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
+			fsys, mem := crashable()
+			o := testOptions(fsys)
+			s := openTest(t, o)
+			all := stored{}
+			all.fill(t, s, 20)
+			if err := s.engine.db.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			all.fill(t, s, 20)
+			if c.closed {
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			clone := killed(mem)
+			if err := c.wreck(clone, o.Dir); err != nil {
+				t.Fatal(err)
+			}
+			if !all.check(t, clone, o, c.name, all.large(o.InlineMax)) {
+				t.Error("it was opened as if nothing had happened")
+			}
+		})
+	}
+}
+
+// An engine that was made again in the place of a lost one is not the one of the store.
+func TestReplacedEngine(t *testing.T) {
+	fsys, mem := crashable()
+	o := testOptions(fsys)
+	s := openTest(t, o)
+	all := stored{}
+	all.fill(t, s, 3) // short ones alone
+	clone := killed(mem)
+	if err := clone.RemoveAll(o.Dir + "/engine"); err != nil {
+		t.Fatal(err)
+	}
+	other := testOptions(&faultFS{FS: clone})
+	other.Dir = "/node/other"
+	x := openTest(t, other)
+	if err := x.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := clone.Rename("/node/other/engine", o.Dir+"/engine"); err != nil {
+		t.Fatal(err)
+	}
+	if !all.check(t, clone, o, "replaced", nil) {
+		t.Error("an engine of another store is taken for this one's")
+	}
+}
+
+// A closing that a program has left that did not know of it, as after a rollback, says nothing.
+func TestStaleClosing(t *testing.T) {
+	o := testOptions(memory())
+	s := openTest(t, o)
+	all := stored{}
+	all.fill(t, s, 4)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	closing, err := readWhole(o.FS, o.Dir+"/CLOSED")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = openTest(t, o)
+	all.fill(t, s, 4)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := rewrite(o.FS.(*faultFS), o.Dir+"/CLOSED", closing); err != nil {
+		t.Fatal(err)
+	}
+	s = openTest(t, o)
+	if n := len(entries(t, s)); n != len(all) {
+		t.Errorf("%d of %d messages", n, len(all))
+	}
+}
+
+// The whole way out of a damaged store on a disk: it is refused, checked, set aside and exported,
+// and a new one starts. Then orphans of a store that works: it asks for attention over restarts,
+// until they are set aside.
+func TestSetAside(t *testing.T) {
+	o := testOptions(nil)
+	o.Dir = filepath.Join(t.TempDir(), "spool")
+	s := openTest(t, o)
+	all := stored{}
+	all.fill(t, s, 8)
+	if _, err := SetAside(o.Dir, time.Now()); !errors.Is(err, ErrLocked) {
+		t.Errorf("set aside while it is open: %v", err)
+	}
+	if _, err := Check(o.Dir); !errors.Is(err, ErrLocked) {
+		t.Errorf("checked while it is open: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := Check(o.Dir); err != nil || !r.Sound() || r.Messages != 8 || r.BodyFiles != 2 {
+		t.Errorf("check of a sound store: %+v, %v", r, err)
+	}
+	if err := os.RemoveAll(o.Dir + "/engine"); err != nil {
+		t.Fatal(err)
+	}
+	var u *Unsound
+	for range 2 {
+		if _, err := Open(o); !errors.As(err, &u) || u.Bodies != 2 {
+			t.Fatalf("open: %v", err)
+		}
+	}
+	if r, err := Check(o.Dir); err != nil || r.Sound() || r.Lost != 2 || r.Messages != 0 {
+		t.Errorf("check: %+v, %v", r, err)
+	}
+	aside, err := SetAside(o.Dir, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	all.checkExport(t, Options{FS: vfs.Default, Dir: aside}, "set aside", all.large(o.InlineMax))
+
+	s = openTest(t, o)
+	all = stored{}
+	all.fill(t, s, 8)
+	if err := s.engine.db.DeleteRange([]byte{keyEnvelope}, []byte{keyEnvelope + 1}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(o.Dir + "/CLOSED"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		s = openTest(t, o)
+		if s.Attention() == nil {
+			t.Fatal("lost envelopes, and nobody has to look")
+		}
+		if r, err := s.Report(); err != nil || r.Sound() || r.Lost != 2 {
+			t.Errorf("report: %+v, %v", r, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s = openTest(t, o)
+	aside, err = s.SetAside()
+	if err != nil || s.Attention() != nil {
+		t.Fatalf("set aside: %v, %v", err, s.Attention())
+	}
+	if r, err := s.Report(); err != nil || !r.Sound() || r.Orphans != 0 || len(r.Aside) != 2 {
+		t.Errorf("report: %+v, %v", r, err)
+	}
+	all.checkExport(t, Options{FS: vfs.Default, Dir: aside}, "orphans", all.large(o.InlineMax))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openTest(t, o)
+	if err := s.Attention(); err != nil {
+		t.Errorf("after a restart: %v", err)
+	}
+}
