@@ -89,7 +89,7 @@ func newRefused(o Options, u *spool.Unsound) *refused {
 	return r
 }
 
-// run serves until ctx ends, or the spool was set aside or mended.
+// run serves until ctx ends, or the spool was set aside.
 func (r *refused) run(ctx context.Context) error {
 	r.log.Error("not ready, and nothing is announced", "err", r.unsound)
 	program.Status("not ready: " + r.unsound.Error())
@@ -190,7 +190,9 @@ func (r *refused) turnAway(ctx context.Context, l net.Listener) {
 // Refused requests say why.
 var _ control.Node = (*refused)(nil)
 
-func (r *refused) no() error { return &control.Error{Code: control.Unavailable, Text: r.unsound.Error()} }
+func (r *refused) no() error {
+	return &control.Error{Code: control.Unavailable, Text: r.unsound.Error()}
+}
 
 // Status is a node that starts and does not come further.
 func (r *refused) Status(context.Context) control.Status {
@@ -207,7 +209,9 @@ func (r *refused) Status(context.Context) control.Status {
 func (r *refused) Ready(context.Context) error { return r.unsound }
 
 // Reload changes nothing: the config is read when the spool is opened.
-func (r *refused) Reload(context.Context) (control.Reloaded, error) { return control.Reloaded{}, r.no() }
+func (r *refused) Reload(context.Context) (control.Reloaded, error) {
+	return control.Reloaded{}, r.no()
+}
 
 // List refuses.
 func (r *refused) List(context.Context, control.QueueQuery) (control.QueuePage, error) {

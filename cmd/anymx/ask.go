@@ -22,7 +22,20 @@ func (p *program) ask(ctx context.Context, c *control.Client, q control.QueueQue
 	if err != nil || n == 0 {
 		return err
 	}
-	fmt.Fprintf(p.errOut, "Delete %s for good? Nobody is told. Type yes to go on: ", control.Messages(n))
+	return p.confirm(ctx, fmt.Sprintf("Delete %s for good? Nobody is told. Type yes to go on: ", control.Messages(n)), "nothing was deleted")
+}
+
+// askYes asks whether a person means to go on.
+func (p *program) askYes(ctx context.Context, question string) error {
+	if !p.terminal() {
+		return usagef("this is asked about before it is done, and nobody can answer here: add --yes if you mean it")
+	}
+	return p.confirm(ctx, question, "nothing was done")
+}
+
+// confirm asks a question; refused says what happens unless the answer is yes.
+func (p *program) confirm(ctx context.Context, question, refused string) error {
+	fmt.Fprint(p.errOut, question)
 	typed := make(chan string, 1) // a read can't be cancelled; the process ends with it
 	go func() {
 		line, _ := bufio.NewReader(p.in).ReadString('\n')
@@ -33,7 +46,7 @@ func (p *program) ask(ctx context.Context, c *control.Client, q control.QueueQue
 		if strings.EqualFold(line, "yes") {
 			return nil
 		}
-		fmt.Fprintln(p.errOut, "anymx: nothing was deleted")
+		fmt.Fprintln(p.errOut, "anymx: "+refused)
 		return &answered{exitNo}
 	case <-ctx.Done():
 		fmt.Fprintln(p.errOut)

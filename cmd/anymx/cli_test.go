@@ -61,7 +61,20 @@ var (
 		n.State.Spool = control.SpoolStatus{Accepting: true, DiskFree: 1 << 30}
 		n.State.Sessions, n.State.TLS, n.State.Config, n.State.Core = control.SessionsStatus{}, nil, nil, nil
 	}
-	broken  = func(n *controltest.Node) { n.Broken = errors.New("spool: read: input/output error") }
+	broken = func(n *controltest.Node) { n.Broken = errors.New("spool: read: input/output error") }
+	lost   = func(n *controltest.Node) {
+		n.Spool.Problems = []string{"20260314T092601Z: the bodies of 2 acknowledged messages have no envelope, and no record of their delivery"}
+		n.Spool.Orphans, n.Spool.OrphanBytes, n.Spool.Lost, n.Spool.Damaged, n.Spool.Strange = 3, 5<<20, 2, 1, 1
+		n.State.Spool.Problem, n.State.Spool.Orphans, n.State.Spool.OrphanBytes = "spool: "+n.Spool.Problems[0], 3, 5<<20
+		n.State.Spool.Damaged, n.State.Spool.Strange = 1, 1
+		n.ReadyErr = errors.New(n.State.Spool.Problem)
+	}
+	unsound = func(n *controltest.Node) {
+		n.Spool = control.SpoolReport{
+			Dir: "/var/lib/anymx/spool", Problems: []string{"the folder engine is missing, with all envelopes and short messages"},
+			BodyFiles: 13, BodyBytes: 4_800_000, Orphans: 13, OrphanBytes: 4_800_000, Lost: 13,
+		}
+	}
 	badFile = func(n *controltest.Node) {
 		n.ReloadErr = &config.Errors{Problems: []config.Problem{
 			{File: "/etc/anymx/anymx.toml", Line: 7, Column: 1, Key: "core.adresses", Reason: "unknown key"},
@@ -258,6 +271,24 @@ var stories = []story{
 	{name: "complete-shield", args: "__complete shield ", network: controltest.ShieldNetwork()},
 	{name: "complete-shield-unblock", args: "__complete shield unblock 203.0.113.0/24 20", network: controltest.ShieldNetwork()},
 	{name: "complete-shield-mode", args: "__complete shield mode ", network: controltest.ShieldNetwork()},
+
+	{name: "help-spool", args: "spool"},
+	{name: "help-spool-export", args: "help spool export"},
+	{name: "spool-check", args: "spool check"},
+	{name: "spool-check-json", args: "spool check --json"},
+	{name: "spool-check-lost", args: "spool check", node: lost},
+	{name: "spool-check-unsound", args: "spool check", node: unsound},
+	{name: "spool-check-no-folder", args: "spool check --dir testdata/none"},
+	{name: "spool-check-argument", args: "spool check ams1"},
+	{name: "spool-set-aside-yes", args: "spool set-aside --yes", node: unsound},
+	{name: "spool-set-aside-json", args: "spool set-aside --yes --json", node: lost},
+	{name: "spool-set-aside-nothing", args: "spool set-aside --yes"},
+	{name: "spool-set-aside-dry-run", args: "spool set-aside --dry-run", node: lost},
+	{name: "spool-set-aside-asked-yes", args: "spool set-aside", node: unsound, typed: typed("yes\n")},
+	{name: "spool-set-aside-asked-no", args: "spool set-aside", node: unsound, typed: typed("n\n")},
+	{name: "spool-set-aside-without-terminal", args: "spool set-aside", node: unsound},
+	{name: "spool-export-nowhere", args: "spool export --dir testdata"},
+	{name: "status-spool-lost", args: "status", node: lost},
 
 	{name: "reload", args: "reload"},
 	{name: "reload-json", args: "reload --json"},

@@ -50,6 +50,11 @@ var rights = map[string]right{
 	"queue release": {changes: true, flags: with("all")},
 	"queue delete":  {changes: true, flags: with("all", "yes"), ask: "deletes these messages for good, and tells nobody", unasked: []string{"all"}},
 
+	"spool":           {},
+	"spool check":     {},
+	"spool set-aside": {changes: true, flags: []string{"yes", "dry-run"}, ask: "has what is damaged in its spool moved away", unasked: []string{"dry-run"}},
+	"spool export":    {refused: "no file can be written at the console: export from the disk, or what was set aside on it, on another machine"},
+
 	"shield":         {},
 	"shield status":  {},
 	"shield top":     {flags: []string{"limit"}},

@@ -363,7 +363,7 @@ func TestConsoleFromPipe(t *testing.T) {
 // Every command and every flag of anymx has been thought about: it has a right, and
 // the flag stands in it, or among those that are refused.
 func TestConsoleRights(t *testing.T) {
-	refused := []string{"config", "control", "machine"}
+	refused := []string{"config", "control", "machine", "dir"}
 	p := &program{}
 	var walk func(cmd *cobra.Command)
 	walk = func(cmd *cobra.Command) {

@@ -111,7 +111,7 @@ func (p *program) root() *cobra.Command {
 	flags.StringVar(&p.config, "config", defaultConfig, "config `FILE` of the node")
 	flags.BoolVar(&p.json, "json", false, "print JSON, for programs")
 	p.configGiven = func() bool { return flags.Changed("config") }
-	root.AddCommand(p.statusCommand(), p.queueCommand(), p.shieldCommand(), p.drainCommand(), p.resumeCommand(), p.reloadCommand(), p.checkCommand(), p.imageCommand(), p.versionCommand(), p.consoleCommand())
+	root.AddCommand(p.statusCommand(), p.queueCommand(), p.spoolCommand(), p.shieldCommand(), p.drainCommand(), p.resumeCommand(), p.reloadCommand(), p.checkCommand(), p.imageCommand(), p.versionCommand(), p.consoleCommand())
 	root.AddCommand(append(p.powerCommands(), p.updateCommand(), p.provisionCommand())...)
 	return root
 }

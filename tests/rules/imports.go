@@ -17,7 +17,7 @@ import (
 // room such as edge/control/controltest serves tests only: it may import its
 // parent and what that may import, and nothing that ships may import it.
 var order = map[string][]string{
-	"cmd/anymx":         {"edge/config", "edge/console", "edge/control", "edge/diskimage", "edge/mail", "edge/provision", "edge/slot"},
+	"cmd/anymx":         {"edge/config", "edge/console", "edge/control", "edge/diskimage", "edge/mail", "edge/provision", "edge/slot", "edge/spool"},
 	"cmd/anymx-core":    {"edge/core", "edge/program"},
 	"cmd/anymx-edge":    {"edge", "edge/program"},
 	"cmd/anymx-net":     {"edge/network", "edge/program"},
