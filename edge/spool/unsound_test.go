@@ -70,8 +70,10 @@ func (st stored) check(t *testing.T, fsys *vfs.MemFS, o Options, what string, wa
 		if lost > 0 && s.Attention() == nil {
 			t.Errorf("%s: %d acknowledged messages are gone, and the spool says nothing", what, lost)
 		}
-		refused = s.Attention() != nil
-		if err := s.Close(); err != nil {
+		damaged := s.Accepting() != nil
+		refused = s.Attention() != nil || damaged
+		// Pebble keeps a reference to a blob file whose footer it could not read, and can't be closed.
+		if err := s.Close(); err != nil && !(damaged && errors.Is(err, ErrEngine)) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
