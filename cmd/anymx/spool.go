@@ -204,7 +204,7 @@ Exit codes:
   0  all is exported
   1  something could not be read whole, and the rest is exported; or it failed
   2  wrong usage`,
-		Example: "  anymx spool export --dir /var/lib/anymx/spool-aside/20260314T092653Z /root/mail\n  anymx spool export --dry-run --dir /mnt/anymx/spool",
+		Example: "  anymx spool export --dir /var/lib/anymx/spool-aside/20260314T092653Z /mnt/mail\n  anymx spool export --dry-run --dir /mnt/anymx/spool",
 		Args:    cobra.MaximumNArgs(1),
 	}
 	s.addDir(cmd)

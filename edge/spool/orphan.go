@@ -182,6 +182,8 @@ func orphanFolders(fsys vfs.FS, dir string) (names []string, lists []bodyList, e
 // pruneOrphans removes the drafts that have been kept for long enough, or are too many, the oldest
 // first. Bodies of acknowledged messages stay, and so does everything while somebody has to look.
 func (s *Spool) pruneOrphans() error {
+	s.orphans.mu.Lock()
+	defer s.orphans.mu.Unlock()
 	names, lists, err := orphanFolders(s.fs, s.o.Dir)
 	if err != nil {
 		return err

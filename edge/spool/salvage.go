@@ -576,6 +576,8 @@ func (s *Spool) SetAside() (to string, err error) {
 		return "", err
 	}
 	defer s.readers.done()
+	s.orphans.mu.Lock()
+	defer s.orphans.mu.Unlock()
 	orphans := s.fs.PathJoin(s.bodies.dir, orphansDir)
 	if exists(s.fs, orphans) {
 		if to, err = newAside(s.fs, s.o.Dir, s.o.Now()); err != nil {

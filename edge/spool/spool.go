@@ -139,7 +139,10 @@ type Spool struct {
 	attention     atomic.Pointer[string] // why somebody has to look; nil: all is well
 	damagedBodies atomic.Int64
 	strange       int64 // files among the bodies that are none of ours; set by Open
-	orphans       struct{ files, bytes atomic.Int64 }
+	orphans       struct {
+		mu           sync.Mutex // of their folders
+		files, bytes atomic.Int64
+	}
 
 	closed  atomic.Bool
 	readers readers

@@ -18,7 +18,7 @@ func (s *Spool) watch(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	var reclaimed chan struct{} // not nil while space is being given back
-	next := time.Now().Add(reclaimEvery)
+	next, prune := time.Now().Add(reclaimEvery), time.Now().Add(pruneEvery)
 	for {
 		select {
 		case <-ctx.Done():
@@ -30,6 +30,12 @@ func (s *Spool) watch(ctx context.Context) {
 			reclaimed, next = nil, time.Now().Add(reclaimEvery)
 		case now := <-tick.C:
 			s.look(now)
+			if now.After(prune) {
+				prune = now.Add(pruneEvery)
+				if err := s.pruneOrphans(); err != nil {
+					s.o.Log.Warn("spool: old drafts were not removed", "err", err)
+				}
+			}
 			if reclaimed == nil && now.After(next) && s.wasteful() {
 				reclaimed = make(chan struct{})
 				go func() {
@@ -40,6 +46,9 @@ func (s *Spool) watch(ctx context.Context) {
 		}
 	}
 }
+
+// pruneEvery is how often drafts that were kept for long enough are looked for.
+const pruneEvery = time.Hour
 
 // look takes stock of the disk, and of how long the committer has been at it.
 func (s *Spool) look(now time.Time) {
