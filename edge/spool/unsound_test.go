@@ -175,8 +175,24 @@ func TestFlippedBit(t *testing.T) {
 		{"blob", "*.blob", 20, false, false, true},
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
+			// An engine that can't be closed leaves goroutines, which only the end of a process ends.
+			leaks := c.pattern == "*.blob"
+			if leaks && !inChild(t) {
+				return
+			}
 			fsys, mem := crashable()
 			o := testOptions(fsys)
+			openTest := openTest
+			if leaks {
+				openTest = func(t testing.TB, o Options) *Spool {
+					s, err := Open(o)
+					if err != nil {
+						t.Fatal(err)
+					}
+					t.Cleanup(func() { _ = s.Close() })
+					return s
+				}
+			}
 			s := openTest(t, o)
 			if !c.first {
 				if err := s.Close(); err != nil {
