@@ -398,6 +398,55 @@ func TestOrphans(t *testing.T) {
 	}
 }
 
+// A program before drafts had a suffix has left files that may be drafts or not: an update keeps
+// them, with a warning, and takes no node out of service for them.
+func TestOrphansOfAnOlderProgram(t *testing.T) {
+	for name, older := range map[string]bool{"older": true, "this": false} {
+		t.Run(name, func(t *testing.T) {
+			o := testOptions(memory())
+			var log bytes.Buffer
+			o.Log = slog.New(slog.NewTextHandler(&log, nil))
+			o.Now = func() time.Time { return time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC) }
+			s := openTest(t, o)
+			id := s.nextID()
+			f, err := s.bodies.create(id)
+			if err == nil {
+				err = errors.Join(f.write([]byte("x")), f.seal(), s.bodies.promote(id), s.Close())
+			}
+			if err == nil && older {
+				err = errors.Join(o.FS.Remove(o.Dir+"/"+engineFile), o.FS.Remove(o.Dir+"/"+closedFile))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			s = openTest(t, o)
+			if err := s.Attention(); (err == nil) != older {
+				t.Errorf("attention: %v", err)
+			}
+			if b, err := readWhole(o.FS, s.bodies.dir+"/orphans/20260304T050607Z/"+id.String()); err != nil || string(b) != "x" {
+				t.Errorf("the file is not where it should be: %q, %v", b, err)
+			}
+			level := "level=ERROR"
+			if older {
+				level = "level=WARN"
+			}
+			if text := log.String(); !strings.Contains(text, level+` msg="spool: body files without an envelope`) {
+				t.Errorf("log: %s", text)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = openTest(t, o)
+			if err := s.Attention(); (err == nil) != older {
+				t.Errorf("attention after a restart: %v", err)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
 // A body file that is not as it was written is never handed out.
 func TestDamagedFile(t *testing.T) {
 	body := make([]byte, 10_000)

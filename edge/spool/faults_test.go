@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"os"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -15,6 +16,9 @@ type faultFS struct {
 	vfs.FS
 	// fail decides on each operation before it is done; nil: none fails.
 	fail func(op, path string) error
+	// names makes a rename one step for those who sync: the library's own file system takes the old
+	// name away and then adds the new one, and a sync in between would keep neither.
+	names sync.RWMutex
 }
 
 // memory is an empty file system in memory. Under the race detector the
@@ -82,6 +86,8 @@ func (f *faultFS) Rename(old, name string) error {
 	if err := f.check("rename", name); err != nil {
 		return err
 	}
+	f.names.Lock()
+	defer f.names.Unlock()
 	return f.FS.Rename(old, name)
 }
 
@@ -132,6 +138,8 @@ func (f *faultFile) Sync() error {
 	if err := f.fs.check("sync", f.path); err != nil {
 		return err
 	}
+	f.fs.names.RLock()
+	defer f.fs.names.RUnlock()
 	return f.File.Sync()
 }
 

@@ -72,14 +72,16 @@ const folderTime = "20060102T150405Z"
 
 // keepOrphans moves files to a folder of their own among the orphans. Those that are not drafts had
 // been acknowledged: before they are moved it is noted, for starts to come, that somebody has to look.
-func (s *Spool) keepOrphans(orphans []bodyEntry) error {
+// In a store of an older program they may be either, and its drafts were left by each crash: they are
+// kept like the others, but an update does not take the node out of service for them.
+func (s *Spool) keepOrphans(orphans []bodyEntry, older bool) error {
 	if len(orphans) == 0 {
 		return nil
 	}
 	var lost, bytes int64
 	for i := range orphans {
 		bytes += orphans[i].size
-		if !orphans[i].draft {
+		if !orphans[i].draft && !older {
 			lost++
 		}
 	}
@@ -111,7 +113,7 @@ func (s *Spool) keepOrphans(orphans []bodyEntry) error {
 	if lost > 0 {
 		log = s.o.Log.Error
 	}
-	log("spool: body files without an envelope were moved to "+folder, "acknowledged", lost, "drafts", int64(len(orphans))-lost, "bytes", bytes)
+	log("spool: body files without an envelope were moved to "+folder, "acknowledged", lost, "drafts", int64(len(orphans))-lost, "bytes", bytes, "of_older_version", older)
 	return nil
 }
 

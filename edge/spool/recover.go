@@ -162,7 +162,7 @@ func (s *Spool) recover(in *inspection) error {
 	}
 	gone, err := s.goneFiles()
 	if err == nil {
-		err = s.recoverBodies(inFile, gone)
+		err = s.recoverBodies(inFile, gone, in.older)
 	}
 	if err == nil {
 		err = s.forgetFiles(gone)
@@ -265,8 +265,8 @@ func (s *Spool) compareClosing(c *closing) error {
 
 // recoverBodies removes the files of messages that are gone, moves those without envelope to the
 // orphans, and complains of envelopes without file. want has the size of each file that must be
-// there.
-func (s *Spool) recoverBodies(want map[mail.ID]int64, gone map[mail.ID]bool) error {
+// there. older says that drafts may have no suffix.
+func (s *Spool) recoverBodies(want map[mail.ID]int64, gone map[mail.ID]bool, older bool) error {
 	list, err := listBodies(s.fs, s.bodies.dir)
 	if err != nil {
 		return err
@@ -301,7 +301,7 @@ func (s *Spool) recoverBodies(want map[mail.ID]int64, gone map[mail.ID]bool) err
 	if err := s.readAttention(); err != nil {
 		return err
 	}
-	if err := s.keepOrphans(orphans); err != nil {
+	if err := s.keepOrphans(orphans, older); err != nil {
 		return err
 	}
 	if err := s.pruneOrphans(); err != nil {

@@ -54,6 +54,7 @@ type inspection struct {
 	warnings []string
 	records  int      // of the logs
 	closed   *closing // nil: it was not closed, or another program had it since
+	older    bool     // an older program had it last, which gave drafts no suffix
 }
 
 // inspect reads what the engine would take for granted. It changes nothing. made says that there is
@@ -91,6 +92,7 @@ func inspect(fsys vfs.FS, dir string, made bool) (*inspection, error) {
 	case manifest == "":
 		return in, nil // the first start was cut short
 	}
+	in.older = !exists(fsys, fsys.PathJoin(dir, engineFile))
 	if err := in.readManifest(fsys, engine, manifest); err != nil {
 		return nil, err
 	}

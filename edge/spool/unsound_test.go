@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -150,6 +151,7 @@ func engineFiles(t *testing.T, fsys vfs.FS, dir, pattern string) (paths []string
 	if err != nil {
 		t.Fatal(err)
 	}
+	slices.Sort(names)
 	for _, n := range names {
 		if ok, _ := path.Match(pattern, n); ok {
 			paths = append(paths, dir+"/engine/"+n)
