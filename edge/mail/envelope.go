@@ -14,13 +14,15 @@ type Envelope struct {
 	Sender     Path // the zero Path is the null reverse-path
 	Recipients []Recipient
 	Body       Body
-	SMTPUTF8   bool   // RFC 6531: addresses or header need it
+	SMTPUTF8   bool   // RFC 6531, as declared; Needs says whether it is needed
 	RequireTLS bool   // RFC 8689: never pass this on without verified TLS
 	Return     Return // RFC 3461 RET
 	EnvID      string // RFC 3461 ENVID, decoded; "" if none
 	Size       int64  // octets of the stored message, trace header included
-	Client     Client
-	Origin     Origin
+	// Content is what was found in the message's bytes while it was taken.
+	Content Content
+	Client  Client
+	Origin  Origin
 	// NoDSN forbids any notification to Sender: it failed authentication, so
 	// whoever it names did not write this.
 	NoDSN bool
@@ -59,7 +61,7 @@ type Recipient struct {
 	ORcpt string
 }
 
-// Body is the BODY parameter of MAIL (RFC 6152).
+// Body is the BODY parameter of MAIL (RFC 6152), as declared.
 type Body uint8
 
 // The bodies that anymx takes. BINARYMIME (RFC 3030) is not offered.

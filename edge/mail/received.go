@@ -21,20 +21,16 @@ const foldAt = 78
 // It needs env.ID, Arrived, Client and Recipients. "for" is there only when
 // there is one recipient, so that nobody is shown to another. What the client
 // said of itself is brought into the grammar: it can't end its token, its
-// comment or its line. Beyond ASCII only the UTF8 protocols go (RFC 6531
-// section 4.3).
+// comment or its line. The field is ASCII whatever the protocol, so that it never
+// makes a message need SMTPUTF8: domains go as A-labels, and a recipient that has
+// no ASCII form is left out.
 func AppendReceived(b []byte, env *Envelope, hostname, node string) []byte {
 	c := &env.Client
-	utf8ok := strings.HasPrefix(c.Proto, "UTF8")
-
 	b = append(b, "Received: from "...)
 	mark := len(b)
-	b = appendHelo(b, c.Helo, utf8ok)
+	b = appendHelo(b, c.Helo)
 	if c.Addr.IsValid() {
-		name := c.Name
-		if !isDomain(name) || !utf8ok && !isASCII(name) {
-			name = ""
-		}
+		name := asciiName(c.Name)
 		if len(b)-mark+len(name) > foldAt-len("Received: from  ( [192.0.2.100])") {
 			b = append(b, "\r\n\t("...)
 		} else {
@@ -61,7 +57,7 @@ func AppendReceived(b []byte, env *Envelope, hostname, node string) []byte {
 	b = appendToken(b, cut(c.Proto, 16), "", false) // UTF8SMTPSA is the longest
 	b = append(b, " id "...)
 	b = env.ID.AppendTo(b)
-	if p, ok := soleRecipient(env); ok && (utf8ok || p.IsASCII()) {
+	if p, ok := soleRecipient(env); ok {
 		b = append(b, "\r\n\tfor <"...)
 		b = p.AppendTo(b)
 		b = append(b, '>')
@@ -72,11 +68,22 @@ func AppendReceived(b []byte, env *Envelope, hostname, node string) []byte {
 	return appendDate(append(b, ";\r\n\t"...), env.Arrived)
 }
 
+// soleRecipient is the ASCII form of the only recipient; false if there are several, or if the only
+// one has no such form.
 func soleRecipient(env *Envelope) (Path, bool) {
 	if len(env.Recipients) != 1 {
 		return Path{}, false
 	}
-	return env.Recipients[0].Path, true
+	return env.Recipients[0].Path.ToASCII()
+}
+
+// asciiName is a host name in its ASCII form, "" if it has none or is not a name.
+func asciiName(name string) string {
+	if !isDomain(name) {
+		return ""
+	}
+	p, _ := Path{Local: "x", Domain: name}.ToASCII()
+	return p.Domain
 }
 
 // appendDate writes t and ends the line.
@@ -98,14 +105,17 @@ func AppendReturnPath(b []byte, sender Path) []byte {
 
 // appendHelo writes what a client called itself as a domain or an address
 // literal, or else as an atom with "?" for each octet that doesn't belong there.
-func appendHelo(b []byte, helo string, utf8ok bool) []byte {
+func appendHelo(b []byte, helo string) []byte {
 	if helo == "" {
 		return append(b, "unknown"...)
 	}
 	if isLiteral(helo) {
 		return append(b, helo...)
 	}
-	return appendToken(b, cut(helo, MaxDomain), "._-", utf8ok && isPlain(helo))
+	if name := asciiName(helo); name != "" {
+		helo = name
+	}
+	return appendToken(b, cut(helo, MaxDomain), "._-", false)
 }
 
 // appendToken writes s with "?" for what is neither a letter nor a digit nor in

@@ -62,6 +62,7 @@ const (
 	tagName       = 12
 	tagProto      = 13
 	tagTLS        = 14
+	tagContent    = 15 // absent in records of a program that did not look
 )
 
 // Tags of the fields of a recipient, and of a sender.
@@ -145,7 +146,8 @@ func appendEnvelope(b []byte, env *mail.Envelope, h header) []byte {
 	b = appendText(b, tagHelo, env.Client.Helo)
 	b = appendText(b, tagName, env.Client.Name)
 	b = appendText(b, tagProto, env.Client.Proto)
-	return appendText(b, tagTLS, env.Client.TLS)
+	b = appendText(b, tagTLS, env.Client.TLS)
+	return appendNumber(b, tagContent, uint64(env.Content))
 }
 
 // decodeHeader reads the header of an envelope record. It returns ErrNewer,
@@ -215,6 +217,8 @@ func decodeEnvelope(id mail.ID, b []byte) (*mail.Envelope, header, error) {
 			env.Client.Proto = f.value
 		case tagTLS:
 			env.Client.TLS = f.value
+		case tagContent:
+			env.Content = mail.Content(f.number())
 		}
 	}
 	if f.err == nil && len(env.Recipients) != h.recipients {

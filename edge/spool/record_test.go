@@ -37,7 +37,7 @@ func envelopes() map[string]*mail.Envelope {
 				{},
 			},
 			Body: mail.Body8Bit, SMTPUTF8: true, RequireTLS: true, Return: mail.ReturnHeaders, EnvID: "id \x00 \xff",
-			Size: 12345, Origin: mail.Outbound,
+			Size: 12345, Origin: mail.Outbound, Content: mail.ContentKnown | mail.ContentEightBody,
 			Client: mail.Client{
 				Addr:    netip.MustParseAddrPort("[fe80::1%eth0]:25"),
 				Service: netip.MustParseAddrPort("192.0.2.25:8025"),

@@ -1,0 +1,154 @@
+package mail
+
+import (
+	"strings"
+
+	"golang.org/x/net/idna"
+)
+
+// Extensions is a set of SMTP extensions: those that a message needs, or those that a server takes.
+type Extensions uint8
+
+// The extensions that a message can need because of the bytes in it or in its addresses.
+const (
+	SMTPUTF8     Extensions = 1 << iota // RFC 6531
+	EightBitMIME                        // RFC 6152
+
+	// AllExtensions is every extension of the list above.
+	AllExtensions = SMTPUTF8 | EightBitMIME
+)
+
+// extensionNames are the EHLO keywords, by bit.
+var extensionNames = [...]string{"SMTPUTF8", "8BITMIME"}
+
+// Has reports whether e holds all of other.
+func (e Extensions) Has(other Extensions) bool { return e&other == other }
+
+// Keywords lists the EHLO keywords of e.
+func (e Extensions) Keywords() []string {
+	var list []string
+	for i, name := range extensionNames {
+		if e.Has(1 << i) {
+			list = append(list, name)
+		}
+	}
+	return list
+}
+
+// String joins the keywords of e, as in "SMTPUTF8 and 8BITMIME".
+func (e Extensions) String() string { return strings.Join(e.Keywords(), " and ") }
+
+// ParseExtensions reads EHLO keywords. It ignores those that are not in the list above.
+func ParseExtensions(keywords []string) Extensions {
+	var e Extensions
+	for _, keyword := range keywords {
+		for i, name := range extensionNames {
+			if keyword == name {
+				e |= 1 << i
+			}
+		}
+	}
+	return e
+}
+
+// CoreExtensions is what is known of the extensions that core takes. Core can have several
+// addresses that take different ones: bit n is set if an address takes exactly Extensions(n). The
+// zero CoreExtensions means that no address has said it yet.
+type CoreExtensions uint8
+
+// Add notes an address that takes e.
+func (c CoreExtensions) Add(e Extensions) CoreExtensions { return c | 1<<e }
+
+// Known reports whether anything is known.
+func (c CoreExtensions) Known() bool { return c != 0 }
+
+// Take reports whether a known address takes all that needs asks for.
+func (c CoreExtensions) Take(needs Extensions) bool {
+	for e := range AllExtensions + 1 {
+		if c&(1<<e) != 0 && e.Has(needs) {
+			return true
+		}
+	}
+	return false
+}
+
+// Offer is what to offer to clients: what every known address takes, for a message may have to go
+// to any of them. While nothing is known it is everything.
+func (c CoreExtensions) Offer() Extensions {
+	offer := AllExtensions
+	for e := range AllExtensions + 1 {
+		if c&(1<<e) != 0 {
+			offer &= e
+		}
+	}
+	return offer
+}
+
+// Content says which parts of a message hold bytes above ASCII.
+type Content uint8
+
+// Facts about a message's bytes.
+const (
+	// ContentKnown is set once the message was scanned. Without it nothing is known, and what the
+	// sender declared has to be believed.
+	ContentKnown       Content = 1 << iota
+	ContentEightHeader         // in its header: before the first empty line
+	ContentEightBody           // after it
+)
+
+// Has reports whether c holds a fact.
+func (c Content) Has(fact Content) bool { return c&fact != 0 }
+
+// Needs is what a server must take to be given the message, whoever its recipients are. A recipient
+// can need more: see Path.Needs. Only what the sender declared can be needed: a message with 8-bit
+// text that nobody declared goes to every server, as it always did.
+func (env *Envelope) Needs() Extensions {
+	needs := env.Sender.Needs()
+	known := env.Content.Has(ContentKnown)
+	if env.SMTPUTF8 && (!known || env.Content.Has(ContentEightHeader)) {
+		needs |= SMTPUTF8
+	}
+	// The header of a message declared with SMTPUTF8 is covered by that extension.
+	if env.Body == Body8Bit &&
+		(!known || env.Content.Has(ContentEightBody) || env.Content.Has(ContentEightHeader) && !env.SMTPUTF8) {
+		needs |= EightBitMIME
+	}
+	return needs
+}
+
+// EightBit reports whether the message holds a byte above ASCII, as far as is known: one that was
+// not scanned counts as what was declared.
+func (env *Envelope) EightBit() bool {
+	if env.Content.Has(ContentKnown) {
+		return env.Content.Has(ContentEightHeader | ContentEightBody)
+	}
+	return env.Body == Body8Bit || env.SMTPUTF8
+}
+
+// Needs is SMTPUTF8 for an address that no other server can be told: its local part is not ASCII, or
+// its domain has no A-label form.
+func (p Path) Needs() Extensions {
+	if p.IsASCII() {
+		return 0
+	}
+	if _, ok := p.ToASCII(); ok {
+		return 0
+	}
+	return SMTPUTF8
+}
+
+// ToASCII is p with the U-labels of its domain as A-labels (RFC 5890 section 2.3.2.1), for a server
+// without SMTPUTF8. It reports false if p has no such form.
+func (p Path) ToASCII() (Path, bool) {
+	switch {
+	case !isASCII(p.Local):
+		return Path{}, false
+	case isASCII(p.Domain):
+		return p, true
+	}
+	domain, err := idna.Lookup.ToASCII(strings.ToLower(p.Domain))
+	if err != nil || !isASCII(domain) || !isDomain(domain) {
+		return Path{}, false
+	}
+	return Path{Local: p.Local, Domain: domain}, true
+}
