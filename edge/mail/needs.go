@@ -53,14 +53,14 @@ func ParseExtensions(keywords []string) Extensions {
 
 // CoreExtensions is what is known of the extensions that core takes. Core can have several
 // addresses that take different ones: bit n is set if an address takes exactly Extensions(n). The
-// zero CoreExtensions means that no address has said it yet.
+// zero CoreExtensions is a core that takes everything.
 type CoreExtensions uint8
 
-// Add notes an address that takes e.
-func (c CoreExtensions) Add(e Extensions) CoreExtensions { return c | 1<<e }
+// CoreUnknown means that no address of core has said yet what it takes.
+const CoreUnknown CoreExtensions = 1 << (AllExtensions + 1)
 
-// Known reports whether anything is known.
-func (c CoreExtensions) Known() bool { return c != 0 }
+// Add notes an address that takes e.
+func (c CoreExtensions) Add(e Extensions) CoreExtensions { return c&^CoreUnknown | 1<<e }
 
 // Take reports whether a known address takes all that needs asks for.
 func (c CoreExtensions) Take(needs Extensions) bool {
@@ -69,7 +69,7 @@ func (c CoreExtensions) Take(needs Extensions) bool {
 			return true
 		}
 	}
-	return false
+	return c == 0
 }
 
 // Offer is what to offer to clients: what every known address takes, for a message may have to go

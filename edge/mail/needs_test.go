@@ -84,7 +84,7 @@ func TestCoreExtensions(t *testing.T) {
 		{"each takes one", []Extensions{SMTPUTF8, EightBitMIME}, 0, []Extensions{0, SMTPUTF8, EightBitMIME}},
 		{"both take one", []Extensions{AllExtensions, EightBitMIME}, EightBitMIME, []Extensions{0, SMTPUTF8, EightBitMIME, AllExtensions}},
 	} {
-		var core CoreExtensions
+		core := CoreUnknown
 		for _, e := range test.addresses {
 			core = core.Add(e)
 		}
@@ -94,10 +94,17 @@ func TestCoreExtensions(t *testing.T) {
 				takes = append(takes, needs)
 			}
 		}
-		if core.Known() != (len(test.addresses) > 0) || core.Offer() != test.offer || !reflect.DeepEqual(takes, test.takes) {
-			t.Errorf("%s: known %v, offers %q, takes %v; want offer %q, takes %v",
-				test.name, core.Known(), core.Offer(), takes, test.offer, test.takes)
+		if (core == CoreUnknown) != (len(test.addresses) == 0) || core.Offer() != test.offer || !reflect.DeepEqual(takes, test.takes) {
+			t.Errorf("%s: %b offers %q, takes %v; want offer %q, takes %v",
+				test.name, core, core.Offer(), takes, test.offer, test.takes)
 		}
+	}
+}
+
+// Who was told nothing of a core refuses nothing because of it.
+func TestCoreExtensionsZero(t *testing.T) {
+	if core := CoreExtensions(0); !core.Take(AllExtensions) || core.Offer() != AllExtensions {
+		t.Error("the zero CoreExtensions does not take everything")
 	}
 }
 

@@ -26,6 +26,28 @@ type Rules struct {
 	SenderRouting bool     // accept addresses that core might route on or run: "victim%gmail.com@ours"
 }
 
+// lacking refuses what needs more than core takes; the zero reply accepts it. what names the thing
+// that needs it.
+//
+// While nothing is known of core, SMTPUTF8 is refused for now: a notification to a sender who needs
+// it could not be delivered either. 8-bit text is taken: nearly every server has 8BITMIME, and a
+// notification needs nothing.
+func lacking(core mail.CoreExtensions, needs mail.Extensions, what string) mail.Reply {
+	switch {
+	case needs == 0 || core.Take(needs):
+		return mail.Reply{}
+	case core == mail.CoreUnknown && needs.Has(mail.SMTPUTF8):
+		return reply(451, 4, 3, 0, what+" needs SMTPUTF8, and the mail storage has not yet said whether it supports that, try again later")
+	case core == mail.CoreUnknown:
+		return mail.Reply{}
+	case needs.Has(mail.SMTPUTF8) && !core.Take(mail.SMTPUTF8):
+		return reply(550, 5, 6, 7, what+" needs SMTPUTF8, which the mail storage does not support")
+	case !core.Take(mail.EightBitMIME):
+		return reply(554, 5, 6, 3, what+" has 8-bit text, and the mail storage does not support 8BITMIME")
+	}
+	return reply(550, 5, 6, 7, what+" needs SMTPUTF8 and 8BITMIME, which the mail storage does not support together")
+}
+
 // Mail is what is known at MAIL.
 type Mail struct {
 	Sender     mail.Path
@@ -33,6 +55,7 @@ type Mail struct {
 	TLS        bool
 	RequireTLS bool // the REQUIRETLS parameter
 	SMTPUTF8   bool
+	Core       mail.CoreExtensions
 	Open       bool  // a transaction is open already
 	Messages   int   // accepted on this connection
 	Full       error // why the spool takes nothing; nil: it does
@@ -59,15 +82,16 @@ func (r *Rules) Mail(f Mail) mail.Reply {
 		// A notification goes to the sender by way of core, which would route it on.
 		return reply(550, 5, 1, 7, restrictedText)
 	}
-	return mail.Reply{}
+	return lacking(f.Core, f.Sender.Needs(), "sender address")
 }
 
 // Rcpt is what is known at RCPT.
 type Rcpt struct {
 	Path       mail.Path
 	SMTPUTF8   bool // the transaction's
-	Recipients int  // accepted in this transaction
-	Refused    int  // refused on this connection
+	Core       mail.CoreExtensions
+	Recipients int // accepted in this transaction
+	Refused    int // refused on this connection
 }
 
 // Rcpt is asked at RCPT. It returns the path to deliver to; the zero reply
@@ -82,7 +106,18 @@ func (r *Rules) Rcpt(f Rcpt) (mail.Path, mail.Reply) {
 	if !f.SMTPUTF8 && !f.Path.IsASCII() {
 		return mail.Path{}, reply(553, 5, 6, 7, "recipient needs SMTPUTF8")
 	}
-	to := f.Path
+	to, refusal := r.mailbox(f.Path)
+	if refusal.Code == 0 {
+		refusal = lacking(f.Core, to.Needs(), "recipient address")
+	}
+	if refusal.Code != 0 {
+		return mail.Path{}, refusal
+	}
+	return to, mail.Reply{}
+}
+
+// mailbox is the path to deliver to for to, or why there is none.
+func (r *Rules) mailbox(to mail.Path) (mail.Path, mail.Reply) {
 	if to.IsPostmaster() && (to.Domain == "" || asciiDomain(to.Domain) == asciiDomain(r.Hostname)) {
 		// RFC 5321 section 4.5.1: postmaster, with or without our name, exists.
 		if to.Domain == "" {
@@ -120,6 +155,8 @@ const restrictedText = "restricted characters in address"
 // Data is what is known when a message was read to its end.
 type Data struct {
 	Received int // Received fields that it came with
+	Needs    mail.Extensions
+	Core     mail.CoreExtensions
 }
 
 // Data is asked before a message is committed. The zero reply accepts.
@@ -127,7 +164,7 @@ func (r *Rules) Data(f Data) mail.Reply {
 	if r.MaxReceived > 0 && f.Received > r.MaxReceived {
 		return reply(554, 5, 4, 6, "too many hops, this message is in a loop")
 	}
-	return mail.Reply{}
+	return lacking(f.Core, f.Needs, "message")
 }
 
 func reply(code, class, subject, detail int, text string) mail.Reply {

@@ -18,6 +18,7 @@ type intake struct {
 	draft *spool.Draft
 	left  int64 // octets that may still come; below zero: no limit
 	head  mail.HeaderScan
+	bytes mail.ContentScan
 }
 
 // Write is called by wire with whole runs of the message.
@@ -28,6 +29,7 @@ func (in *intake) Write(p []byte) (int, error) {
 		}
 	}
 	_, _ = in.head.Write(p) // never fails
+	_, _ = in.bytes.Write(p)
 	return in.draft.Write(p)
 }
 
@@ -52,7 +54,9 @@ func (s *session) take(env *mail.Envelope) mail.Reply {
 	if _, err := s.wire.Body().WriteTo(&in); err != nil {
 		return s.transferFailed(err)
 	}
-	if refusal := s.rules.Data(policy.Data{Received: in.head.Received}); refusal.Code != 0 {
+	env.Content = in.bytes.Content()
+	facts := policy.Data{Received: in.head.Received, Needs: env.Needs(), Core: o.Core()}
+	if refusal := s.rules.Data(facts); refusal.Code != 0 {
 		return refusal
 	}
 	message, err := draft.Commit(env)

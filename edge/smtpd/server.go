@@ -8,8 +8,9 @@
 //  2. Commands become facts, policy decides on them, and its reply goes out in
 //     place of go-smtp's.
 //  3. At DATA the trace field is written in front of a draft in the spool, and
-//     the message streams behind it, counted and its header looked at on the
-//     way.
+//     the message streams after it: counted, its header read, and its bytes
+//     scanned for those above ASCII on the way. What needs more than core takes
+//     is refused here, or before at MAIL and RCPT.
 //  4. The draft is committed: synced to stable storage. Only then the queue is
 //     told, and the client gets its 250 with the spool id.
 //
@@ -26,6 +27,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"anymx/edge/mail"
 	"anymx/edge/maillog"
 	"anymx/edge/policy"
 	"anymx/edge/spool"
@@ -54,10 +56,12 @@ type Options struct {
 	Spool    *spool.Spool
 	// Accepted is told of each message right after its commit. It must not wait.
 	Accepted func(*spool.Message)
-	MailLog  *maillog.Log          // nil: no lines
-	Log      *slog.Logger          // nil: nothing is logged
-	Metrics  prometheus.Registerer // nil: nothing is registered
-	Now      func() time.Time      // nil: time.Now
+	// Core is asked at each command what core takes, and must not wait. nil: core takes everything.
+	Core    func() mail.CoreExtensions
+	MailLog *maillog.Log          // nil: no lines
+	Log     *slog.Logger          // nil: nothing is logged
+	Metrics prometheus.Registerer // nil: nothing is registered
+	Now     func() time.Time      // nil: time.Now
 }
 
 // Server takes mail.
@@ -79,6 +83,9 @@ func New(o Options) *Server {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Core == nil {
+		o.Core = func() mail.CoreExtensions { return 0 }
 	}
 	s := &Server{o: o, metrics: newMetrics(o.Metrics)}
 	s.registry = wire.NewRegistry(wire.Options{Settings: s.prepare(o.Settings), Log: o.Log, Metrics: o.Metrics})
@@ -106,6 +113,7 @@ func (s *Server) prepare(set Settings) wire.Settings {
 	w.Limits.MaxMessage = set.Rules.MaxMessage
 	rules := set.Rules
 	w.Extensions = func(c *wire.Conn) []string { return extensions(rules, c.TLS() != nil) }
+	w.Withheld = func() []string { return (mail.AllExtensions &^ s.o.Core().Offer()).Keywords() }
 	w.Command = s.command
 	w.Closed = s.closed
 	return w

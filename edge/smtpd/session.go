@@ -74,6 +74,7 @@ func (s *session) Mail(_ string, opts *smtp.MailOptions) error {
 	}
 	refusal := s.rules.Mail(policy.Mail{
 		Sender: sender, Size: opts.Size, TLS: s.wire.Secure(), RequireTLS: opts.RequireTLS, SMTPUTF8: opts.UTF8,
+		Core: s.server.o.Core(),
 		Open: s.env != nil, Messages: s.messages, Full: s.full(),
 	})
 	if refusal.Code != 0 {
@@ -134,7 +135,7 @@ func (s *session) Rcpt(_ string, opts *smtp.RcptOptions) error {
 		return s.refuseRcpt(to, mail.Reply{Code: 550, Enhanced: mail.Enhanced{5, 7, 1}, Text: "this is not what was to be proven"})
 	}
 	path, refusal := s.rules.Rcpt(policy.Rcpt{
-		Path: to, SMTPUTF8: s.env.SMTPUTF8, Recipients: len(s.env.Recipients), Refused: s.badRcpts,
+		Path: to, SMTPUTF8: s.env.SMTPUTF8, Core: s.server.o.Core(), Recipients: len(s.env.Recipients), Refused: s.badRcpts,
 	})
 	if refusal.Code != 0 {
 		return s.refuseRcpt(to, refusal)

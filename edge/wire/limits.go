@@ -56,6 +56,9 @@ type Settings struct {
 	// with its parameters, such as "LIMITS RCPTMAX=100". STARTTLS is not one of
 	// them.
 	Extensions func(c *Conn) []string
+	// Withheld, if set, is asked at each EHLO for the keywords of go-smtp that are not offered now.
+	// The client may use them all the same.
+	Withheld func() []string
 	// Command, if set, sees each command before go-smtp does.
 	Command func(c *Conn, cmd Command) Answer
 	// Closed, if set, is told of each connection that was served, once, after

@@ -254,6 +254,9 @@ func (c *Conn) extend(reply []byte) {
 	}
 	keywords := string(reply[first:])
 	c.listener.learn(keywords, c.hello == "LHLO")
+	if c.settings.Withheld != nil {
+		keywords = withhold(keywords, c.settings.Withheld())
+	}
 	if max := c.settings.Limits.MaxMessage; max > 0 {
 		// RFC 1870: go-smtp says SIZE without the number that it is not told, for
 		// only the limits of wire may change while it runs.
@@ -270,4 +273,15 @@ func (c *Conn) extend(reply []byte) {
 		}
 	}
 	c.out.add(keywords)
+}
+
+// withhold returns the lines of an EHLO reply without those of some keywords. The last line stays
+// what it is, for it ends the reply.
+func withhold(lines string, keywords []string) string {
+	for _, keyword := range keywords {
+		if before, after, found := strings.Cut(lines, "250-"+keyword+"\r\n"); found {
+			lines = before + after
+		}
+	}
+	return lines
 }
