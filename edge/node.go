@@ -33,6 +33,7 @@ import (
 	"anymx/edge/queue"
 	"anymx/edge/smtpd"
 	"anymx/edge/spool"
+	"anymx/edge/statefile"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -104,7 +105,7 @@ func Open(o Options) (n *Node, err error) {
 	}
 	n.ingress = smtpd.New(smtpd.Options{
 		Hostname: c.Node.Hostname, Node: c.Node.Name, Settings: settings,
-		Spool: n.spool, Accepted: n.queue.Accepted,
+		Spool: n.spool, Accepted: n.queue.Accepted, Core: n.courier.Extensions,
 		Now: o.Clock.Now, MailLog: n.maillog, Log: n.log, Metrics: n.metrics,
 	})
 	n.openNeighbours(c)
@@ -156,6 +157,7 @@ func (n *Node) openStore(c *config.Config) error {
 	}
 	options := handoffOptions(c, n.tunnel)
 	options.Log, options.Metrics = n.log, n.metrics
+	options.Learned = statefile.File(filepath.Join(c.Node.StateDir, "core-extensions.json"))
 	n.courier, err = handoff.New(options)
 	if err != nil {
 		return err
@@ -199,6 +201,7 @@ func (n *Node) Run(ctx context.Context) error {
 		parts.Go(func() { n.probeCore(failed) })
 	}
 	control.Go(func() { program.Watchdog(controlCtx, n.log, n.parts()...) })
+	parts.Go(func() { n.courier.Learn(failed) })
 	n.drain.start()
 	start(&control, "control", func() error { return n.control.Serve(controlCtx, n.socket, n.page) })
 	start(&queue, "queue", func() error { return n.queue.Run(queueCtx) })

@@ -100,6 +100,7 @@ func handoffOptions(c *config.Config, d *device) handoff.Options {
 		CommandTimeout:        time.Duration(core.CommandTimeout),
 		DataTimeout:           time.Duration(core.DataTimeout),
 		BackoffMax:            time.Duration(core.BackoffMax),
+		EHLOInterval:          time.Duration(core.EHLOInterval),
 	}
 	if d != nil {
 		o.Dial = d.dial

@@ -204,6 +204,9 @@ type Core struct {
 	IdleTimeout Duration `toml:"idle_timeout"`
 	// BackoffMax is the longest pause before an address that failed is tried again. Default 30s.
 	BackoffMax Duration `toml:"backoff_max"`
+	// EHLOInterval is how often each address is asked what it takes (SMTPUTF8, 8BITMIME), where no
+	// connection for mail has said it since. Default 30s.
+	EHLOInterval Duration `toml:"ehlo_interval"`
 	// StartTLS is "auto", the default: TLS where core offers it; "require": mail waits for a core
 	// that does; or "never".
 	StartTLS string `toml:"starttls"`

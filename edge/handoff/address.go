@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"anymx/edge/mail"
 	"anymx/edge/smtpc"
 )
 
@@ -22,7 +23,14 @@ type address struct {
 	delivered int64   // messages of which a recipient was delivered
 	cause     error   // of the last failure to reach it; nil since it works
 	probe     ProbeResult
+
+	extensions mail.Extensions // as its last EHLO said, if learned
+	learned    bool            // an EHLO was answered, now or before the last start
+	asked      time.Time       // when that was; zero: before the start
 }
+
+// takes reports whether the address takes what needs asks for, or has not said yet.
+func (a *address) takes(needs mail.Extensions) bool { return !a.learned || a.extensions.Has(needs) }
 
 // kept is a session, idle or under way.
 type kept struct {
@@ -33,13 +41,14 @@ type kept struct {
 }
 
 // take pops the idle session used last, or nil. Sessions opened with other
-// settings are put into stale.
-func (a *address) take(s *settings, stale *[]*kept) *kept {
+// settings are put into stale, and those that lack what needs asks for and the
+// address has said to take since.
+func (a *address) take(s *settings, needs mail.Extensions, stale *[]*kept) *kept {
 	for n := len(a.idle); n > 0; n = len(a.idle) {
 		k := a.idle[n-1]
 		a.idle[n-1] = nil
 		a.idle = a.idle[:n-1]
-		if k.settings == s {
+		if k.settings == s && (k.conn.Extensions().Has(needs) || !a.takes(needs)) {
 			return k
 		}
 		a.open--

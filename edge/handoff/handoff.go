@@ -6,11 +6,13 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"anymx/edge/mail"
 	"anymx/edge/queue"
 	"anymx/edge/smtpc"
+	"anymx/edge/statefile"
 )
 
 // Handoff is the courier to core. It is safe for use by many goroutines.
@@ -18,6 +20,8 @@ type Handoff struct {
 	log     *slog.Logger
 	rand    func() float64
 	metrics *metrics
+	file    statefile.File // of what was learned; "": none
+	takes   atomic.Uint32  // mail.CoreExtensions
 
 	mu        sync.Mutex
 	settings  *settings
@@ -27,6 +31,7 @@ type Handoff struct {
 	reaper    *time.Timer   // closes idle connections; nil until there is one
 	armed     bool          // reaper is
 	closed    bool
+	unsaved   bool           // of what was learned, something is not in the file
 	wait      sync.WaitGroup // leases and the reaper at work
 }
 
@@ -42,7 +47,9 @@ func New(o Options) (*Handoff, error) {
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
+	h.file = o.Learned
 	h.use(s, o.Addresses)
+	h.recall()
 	h.metrics, err = newMetrics(h, o.Metrics)
 	return h, err
 }
@@ -83,8 +90,10 @@ func (h *Handoff) use(s *settings, names []string) {
 		delete(known, name) // a name that comes twice is two addresses
 		a.label = strconv.Itoa(i)
 		a.limit.setMost(s.connections)
+		a.asked = time.Time{} // what is known may be of another protocol
 		h.addresses = append(h.addresses, a)
 	}
+	h.publish()
 }
 
 // Retry ends the pauses of addresses that are down: the way to them has changed.
@@ -113,6 +122,7 @@ func (h *Handoff) Close() error {
 	h.mu.Unlock()
 	closeAll(idle)
 	h.wait.Wait()
+	h.save()
 	h.metrics.unregister()
 	return nil
 }
@@ -143,10 +153,37 @@ func (h *Handoff) Deliver(ctx context.Context, t *queue.Try) ([]mail.Result, err
 		return nil, err
 	}
 	defer body.close()
-	m := smtpc.Message{Envelope: t.Message.Envelope, Pending: t.Pending, Body: body}
+	env, err := scanned(t.Message)
+	if err != nil {
+		return nil, err
+	}
+	m := smtpc.Message{Envelope: env, Pending: t.Pending, Body: body}
+	needs := env.Needs()
+	plain, special := h.divide(env, needs, t.Pending)
+	if len(special) == 0 {
+		return h.deliver(ctx, m, needs)
+	}
+	var results []mail.Result
+	if len(plain) > 0 {
+		m.Pending = plain
+		if results, err = h.deliver(ctx, m, needs); err != nil {
+			return nil, err
+		}
+	}
+	m.Pending = special
+	more, err := h.deliver(ctx, m, needs|mail.SMTPUTF8)
+	if err != nil && len(results) > 0 {
+		return append(results, unreached(special, err)...), nil
+	}
+	return append(results, more...), err
+}
+
+// deliver is Deliver for recipients that all need the same.
+func (h *Handoff) deliver(ctx context.Context, m smtpc.Message, needs mail.Extensions) ([]mail.Result, error) {
+	want := &want{needs: needs}
 	var ended []mail.Result
 	for broke := false; ; {
-		l, err := h.lease(ctx, broke)
+		l, err := h.lease(ctx, broke, want)
 		if err != nil {
 			if len(ended) == 0 {
 				return nil, err
@@ -159,8 +196,9 @@ func (h *Handoff) Deliver(ctx context.Context, t *queue.Try) ([]mail.Result, err
 		}
 		var left []int
 		first := len(ended)
+		elsewhere := h.passOn(want, l.a, results)
 		for _, r := range results {
-			if goesOn(r.Failure, failure) && !(broke && r.Failure == failure) && ctx.Err() == nil {
+			if (goesOn(r.Failure, failure) && !(broke && r.Failure == failure) || elsewhere && lacks(r.Failure)) && ctx.Err() == nil {
 				left = append(left, r.Recipient)
 			} else {
 				ended = append(ended, r)

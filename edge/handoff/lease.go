@@ -22,14 +22,14 @@ type lease struct {
 	label string // of the address, as it was when the lease began
 }
 
-// lease waits for room at the first address that works, and opens a session
-// there if none is kept, or fresh asks for it.
-func (h *Handoff) lease(ctx context.Context, fresh bool) (*lease, error) {
+// lease waits for room at the first address that works and takes what want
+// needs, and opens a session there if none is kept, or fresh asks for it.
+func (h *Handoff) lease(ctx context.Context, fresh bool, want *want) (*lease, error) {
 	for {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		c := h.claim(time.Now(), fresh)
+		c := h.claim(time.Now(), fresh, want)
 		closeAll(c.stale)
 		switch {
 		case c.err != nil:
@@ -65,15 +65,21 @@ type claim struct {
 	stale    []*kept // to be closed
 }
 
-// claim takes room at the first address that may be used.
-func (h *Handoff) claim(now time.Time, fresh bool) (c claim) {
+// claim takes room at the first address that may be used. An address that lacks
+// what want needs is passed over while another may have it.
+func (h *Handoff) claim(now time.Time, fresh bool, want *want) (c claim) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if c.err = errClosed; h.closed {
 		return c
 	}
 	c.err, c.settings = nil, h.settings
+	choose, passed := h.another(want), false
 	for _, a := range h.addresses {
+		if choose && !want.fits(a) {
+			passed = passed || a.health.state == Up || a.health.state == Unused
+			continue
+		}
 		if !a.health.usable(now) {
 			continue
 		}
@@ -81,7 +87,7 @@ func (h *Handoff) claim(now time.Time, fresh bool) (c claim) {
 			return h.waits(c)
 		}
 		if !fresh {
-			c.k = a.take(h.settings, &c.stale)
+			c.k = a.take(h.settings, want.needs, &c.stale)
 		}
 		if c.k == nil && a.doubt && a.dialling > 0 {
 			return h.waits(c) // for what the others find
@@ -92,6 +98,14 @@ func (h *Handoff) claim(now time.Time, fresh bool) (c claim) {
 		a.busy++
 		h.wait.Add(1)
 		c.a, c.label = a, a.label
+		return c
+	}
+	if passed {
+		// Core works, and other mail goes there: only this message has to wait.
+		c.err = &mail.Failure{
+			Enhanced: mail.Enhanced{4, 4, 1}, Command: "CONNECT",
+			Cause: fmt.Errorf("no address of core that takes %s can be reached", want.needs),
+		}
 		return c
 	}
 	c.err = h.down(now)
@@ -135,6 +149,7 @@ func (h *Handoff) open(ctx context.Context, a *address, s *settings) (*kept, err
 	if err == nil {
 		a.open++
 		a.doubt = false
+		h.learned(a, conn.Extensions(), now)
 		if a.health.opened(now) {
 			a.limit.restart()
 			h.log.Info("core is back", "address", a.name)

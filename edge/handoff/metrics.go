@@ -22,6 +22,7 @@ import (
 //	anymx_handoff_failures_total       address; class: see classes
 //	anymx_handoff_transaction_seconds  one message with all its recipients
 //	anymx_tunnel_probes_total          address; result: an Outcome, or "skipped"
+//	anymx_handoff_extension            address; extension: SMTPUTF8, 8BITMIME. 1 or 0; absent while not known
 //	anymx_tunnel_probe_ok              address: 1 if the last probe was Answered
 //	anymx_tunnel_probe_seconds         address: how long the last probe took
 type metrics struct {
@@ -147,13 +148,14 @@ var (
 	descConnections = prometheus.NewDesc(prefix+"connections", "Connections to core that are open.", []string{"address", "state"}, nil)
 	descLimit       = prometheus.NewDesc(prefix+"limit_messages", "Messages that may be under way to core at a time.", []string{"address"}, nil)
 	descUp          = prometheus.NewDesc(prefix+"up", "0 while the address is left alone after a failure.", []string{"address"}, nil)
+	descExtension   = prometheus.NewDesc(prefix+"extension", "1 if the address takes the extension, 0 if it has said that it does not; absent while it is not known.", []string{"address", "extension"}, nil)
 	descProbeOK     = prometheus.NewDesc("anymx_tunnel_probe_ok", "1 if packets of full size got to core and back in the last probe.", []string{"address"}, nil)
 	descProbeTook   = prometheus.NewDesc("anymx_tunnel_probe_seconds", "Time of the last probe with packets of full size.", []string{"address"}, nil)
 	descWaiting     = prometheus.NewDesc(prefix+"waiting_messages", "Messages that wait for room.", nil, nil)
 )
 
 func (gauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descConnections, descLimit, descUp, descProbeOK, descProbeTook, descWaiting} {
+	for _, d := range []*prometheus.Desc{descConnections, descLimit, descUp, descExtension, descProbeOK, descProbeTook, descWaiting} {
 		ch <- d
 	}
 }
@@ -172,6 +174,13 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 		gauge(descConnections, s.idle, label, "idle")
 		gauge(descLimit, s.Limit, label)
 		gauge(descUp, up, label)
+		for _, keyword := range mail.AllExtensions.Keywords() {
+			if takes := s.Extensions.Has(mail.ParseExtensions([]string{keyword})); s.Learned && takes {
+				gauge(descExtension, 1, label, keyword)
+			} else if s.Learned {
+				gauge(descExtension, 0, label, keyword)
+			}
+		}
 		if p := &s.Probe; !p.At.IsZero() {
 			ok := 0
 			if p.Outcome == Answered {

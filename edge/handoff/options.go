@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"anymx/edge/smtpc"
+	"anymx/edge/statefile"
 )
 
 // Options say where core is and how to talk to it.
@@ -41,6 +42,11 @@ type Options struct {
 	// short a time makes duplicates.
 	DataTimeout time.Duration
 	BackoffMax  time.Duration // longest pause of an address that failed; 0 means 30s
+	// EHLOInterval is how long it is believed what an address last said to take
+	// before Learn asks again. 0 means 30s.
+	EHLOInterval time.Duration
+	// Learned is where what each address takes is kept over a restart; "": nowhere.
+	Learned statefile.File
 
 	Dial    func(ctx context.Context, network, addr string) (net.Conn, error) // nil: a net.Dialer
 	Rand    func() float64                                                    // of [0, 1), safe for many goroutines; nil: math/rand/v2
@@ -55,6 +61,7 @@ type settings struct {
 	messages    int
 	idle        time.Duration
 	backoffMax  time.Duration
+	ehlo        time.Duration
 }
 
 // openingMost bounds the wait for greeting and TLS handshake. RFC 5321 section 4.5.3.2.1 asks for
@@ -76,6 +83,7 @@ func (o *Options) settings() (*settings, error) {
 		messages:    or(o.MessagesPerConnection, 1000),
 		idle:        o.IdleTimeout,
 		backoffMax:  or(o.BackoffMax, 30*time.Second),
+		ehlo:        or(o.EHLOInterval, 30*time.Second),
 	}
 	command, data := or(o.CommandTimeout, 5*time.Minute), or(o.DataTimeout, 10*time.Minute)
 	opening := min(command, openingMost)

@@ -1,6 +1,10 @@
 package handoff
 
-import "time"
+import (
+	"time"
+
+	"anymx/edge/mail"
+)
 
 // AddressStatus is one address of core at one moment.
 type AddressStatus struct {
@@ -14,6 +18,9 @@ type AddressStatus struct {
 	Delivered   int64     `json:"delivered"`            // messages since the process began
 	// Probe is what the last call of Probe found.
 	Probe ProbeResult `json:"probe"`
+	// Extensions is what the address takes of what messages need; only if Learned.
+	Extensions mail.Extensions `json:"extensions"`
+	Learned    bool            `json:"learned"`
 
 	idle int
 }
@@ -27,6 +34,7 @@ func (h *Handoff) Status() []AddressStatus {
 		s := AddressStatus{
 			Address: a.name, Health: a.health.state, Connections: a.open, Busy: a.busy,
 			Limit: a.limit.now(), Delivered: a.delivered, Probe: a.probe, idle: len(a.idle),
+			Extensions: a.extensions, Learned: a.learned,
 		}
 		if a.health.state == Down {
 			s.RetryAt = a.health.retryAt

@@ -11,17 +11,17 @@ import (
 )
 
 // appendMail appends the MAIL command for a message of size octets, with the
-// parameters that the server offered.
-func appendMail(b []byte, env *mail.Envelope, size int64, ext *extensions) []byte {
-	b = appendPath(append(b, "MAIL FROM:"...), env.Sender)
+// parameters that the server offered and the message needs. utf8ok says SMTPUTF8.
+func appendMail(b []byte, env *mail.Envelope, size int64, ext *extensions, utf8ok bool) []byte {
+	b = appendPath(append(b, "MAIL FROM:"...), env.Sender, utf8ok)
 	if ext.size {
 		b = append(b, " SIZE="...) // RFC 1870 section 6
 		b = strconv.AppendInt(b, size, 10)
 	}
-	if ext.eightBit && env.Body == mail.Body8Bit {
+	if ext.eightBit && env.Body == mail.Body8Bit && env.EightBit() {
 		b = append(b, " BODY=8BITMIME"...)
 	}
-	if ext.utf8 && needsUTF8(env) {
+	if utf8ok {
 		b = append(b, " SMTPUTF8"...)
 	}
 	if ext.requireTLS && env.RequireTLS {
@@ -42,17 +42,24 @@ func appendMail(b []byte, env *mail.Envelope, size int64, ext *extensions) []byt
 	return append(b, "\r\n"...)
 }
 
-// appendRcpt appends the RCPT command for one recipient.
-func appendRcpt(b []byte, r *mail.Recipient, ext *extensions) []byte {
-	b = appendPath(append(b, "RCPT TO:"...), r.Path)
+// appendRcpt appends the RCPT command for one recipient; utf8ok says that MAIL
+// had SMTPUTF8.
+func appendRcpt(b []byte, r *mail.Recipient, ext *extensions, utf8ok bool) []byte {
+	b = appendPath(append(b, "RCPT TO:"...), r.Path, utf8ok)
 	if ext.dsn {
 		b = appendNotify(b, r.Notify)
-		b = appendORcpt(b, r.ORcpt, ext.utf8)
+		b = appendORcpt(b, r.ORcpt, utf8ok)
 	}
 	return append(b, "\r\n"...)
 }
 
-func appendPath(b []byte, p mail.Path) []byte {
+// appendPath appends p in brackets: as it is if utf8ok, else in its ASCII form.
+func appendPath(b []byte, p mail.Path, utf8ok bool) []byte {
+	if !utf8ok {
+		if ascii, ok := p.ToASCII(); ok {
+			p = ascii
+		}
+	}
 	b = append(b, '<')
 	b = append(b, p.String()...)
 	return append(b, '>')
@@ -85,7 +92,7 @@ func appendNotify(b []byte, n mail.Notify) []byte {
 }
 
 // appendORcpt is RFC 3461 section 4.2, and RFC 6533 section 3 for an address
-// that is not ASCII: in UTF-8 to a server with SMTPUTF8, else in \x{HEX}.
+// that is not ASCII: in UTF-8 where MAIL said SMTPUTF8, else in \x{HEX}.
 func appendORcpt(b []byte, orcpt string, utf8ok bool) []byte {
 	kind, addr, ok := strings.Cut(orcpt, ";")
 	if !ok || kind == "" || addr == "" || !isKeyword(strings.ToUpper(kind)) || !utf8.ValidString(addr) {
@@ -245,9 +252,6 @@ func attributePort(a netip.AddrPort) string {
 	}
 	return strconv.Itoa(int(a.Port()))
 }
-
-// needsUTF8 says whether a server without SMTPUTF8 can't be given env.
-func needsUTF8(env *mail.Envelope) bool { return env.SMTPUTF8 || !env.Sender.IsASCII() }
 
 func isASCII(s string) bool {
 	for i := 0; i < len(s); i++ {

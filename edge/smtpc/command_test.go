@@ -74,8 +74,8 @@ func FuzzCommands(f *testing.F) {
 		ext := &extensions{dsn: true, utf8: true, size: true, eightBit: true}
 		var lines [][]byte
 		if speakable(path) {
-			lines = append(lines, appendMail(nil, env, 1, ext),
-				appendRcpt(nil, &mail.Recipient{Path: path, ORcpt: orcpt}, ext))
+			lines = append(lines, appendMail(nil, env, 1, ext, true),
+				appendRcpt(nil, &mail.Recipient{Path: path, ORcpt: orcpt}, ext, true))
 		}
 		for i := 0; i < len(attributeNames); {
 			var line []byte

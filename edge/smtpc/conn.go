@@ -56,6 +56,18 @@ func (c *Conn) Has(keyword string) bool {
 	return ok
 }
 
+// Extensions are those of mail.Extensions that the server offered in its last
+// EHLO.
+func (c *Conn) Extensions() (e mail.Extensions) {
+	if c.ext.utf8 {
+		e |= mail.SMTPUTF8
+	}
+	if c.ext.eightBit {
+		e |= mail.EightBitMIME
+	}
+	return e
+}
+
 // Params is what stood behind the keyword, such as "10485760" for "SIZE".
 func (c *Conn) Params(keyword string) string { return c.ext.all[keyword] }
 

@@ -25,7 +25,7 @@ import (
 // say, and what becomes of it.
 //
 //	options lmtp xforward xclient private tls=require ignore=DSN command=50ms greeting=50ms
-//	mail a@example.org 8bit utf8 requiretls ret=full envid=x+y
+//	mail a@example.org 8bit utf8 requiretls ret=full envid=x+y content=header+body
 //	rcpt b@example.net notify=success,delay orcpt=rfc822;b@example.com
 //	| a line of the body; none is three short lines
 //	body 300000               a body of so many octets
@@ -393,6 +393,14 @@ func (d *dialogue) mail(words []string) error {
 			env.SMTPUTF8 = true
 		case "requiretls":
 			env.RequireTLS = true
+		case "content": // as it was scanned; "content=" is ASCII
+			env.Content = mail.ContentKnown
+			if strings.Contains(value, "header") {
+				env.Content |= mail.ContentEightHeader
+			}
+			if strings.Contains(value, "body") {
+				env.Content |= mail.ContentEightBody
+			}
 		case "local":
 			env.Origin, env.Client = mail.Local, mail.Client{}
 		case "v6":

@@ -9,9 +9,12 @@
 //  2. Send takes one message and the recipients still to be served, and splits
 //     them into as few transactions as the server's limits allow. What the
 //     server could not take unharmed is refused here, before a byte is sent:
-//     a message over its SIZE, 8-bit text without 8BITMIME, UTF-8 addresses
-//     without SMTPUTF8, REQUIRETLS without verified TLS. Messages are never
-//     rewritten to fit (no downgrade to 7 bits).
+//     a message over its SIZE, declared 8-bit text without 8BITMIME, UTF-8 in
+//     the header or a local part without SMTPUTF8, REQUIRETLS without verified
+//     TLS. What counts is what the message needs, not what was declared for it:
+//     ASCII mail goes to every server, and U-labels go as A-labels where there
+//     is no SMTPUTF8. Messages are never rewritten to fit (no downgrade to 7
+//     bits).
 //  3. To a server with PIPELINING and CHUNKING a message of ordinary size goes
 //     out in one write: XFORWARD, MAIL, each RCPT, BDAT and the body. Otherwise
 //     the commands wait for replies where the protocol asks for it, and a long

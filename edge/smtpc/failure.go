@@ -22,6 +22,9 @@ var (
 	// ErrUsedUp is beneath the failure of recipients for whom this connection
 	// has no transaction left (MAILMAX of RFC 9422). Another connection has.
 	ErrUsedUp = errors.New("connection has no transaction left")
+	// ErrLacks is beneath the failure of a message or a recipient that needs an
+	// extension which the server does not offer. Another server may.
+	ErrLacks = errors.New("server lacks an extension that is needed")
 	// ErrClosed is beneath the failure of a Send after Close.
 	ErrClosed = errors.New("connection was closed here")
 
@@ -94,6 +97,12 @@ type protocolError string
 
 func (e protocolError) Error() string      { return string(e) }
 func (protocolError) Is(target error) bool { return target == ErrProtocol }
+
+// lacksError is an error that is ErrLacks.
+type lacksError string
+
+func (e lacksError) Error() string      { return string(e) }
+func (lacksError) Is(target error) bool { return target == ErrLacks }
 
 // isHangup says whether f is a connection that the server closed or reset.
 func isHangup(f *mail.Failure) bool {

@@ -143,12 +143,28 @@ func (c *Conn) unfitMessage(m *Message) *mail.Failure {
 		return c.local(cmdMAIL, mail.Enhanced{5, 7, 30}, errors.New("message requires verified TLS (REQUIRETLS)"))
 	case c.ext.sizeLimit > 0 && m.Body.Size() > c.ext.sizeLimit:
 		return c.local(cmdMAIL, mail.Enhanced{5, 3, 4}, errors.New("message is longer than the server's SIZE limit"))
-	case env.Body == mail.Body8Bit && !c.ext.eightBit:
-		return c.local(cmdMAIL, mail.Enhanced{5, 6, 3}, errors.New("message has 8-bit text, server has no 8BITMIME"))
-	case needsUTF8(env) && !c.ext.utf8:
-		return c.local(cmdMAIL, mail.Enhanced{5, 6, 7}, errors.New("message needs SMTPUTF8, server has none"))
+	}
+	switch lacks := env.Needs() &^ c.Extensions(); {
+	case lacks.Has(mail.SMTPUTF8):
+		return c.local(cmdMAIL, mail.Enhanced{5, 6, 7}, lacksError("message needs SMTPUTF8, server has none"))
+	case lacks.Has(mail.EightBitMIME):
+		return c.local(cmdMAIL, mail.Enhanced{5, 6, 3}, lacksError("message has 8-bit text, server has no 8BITMIME"))
 	}
 	return nil
+}
+
+// saysUTF8 reports whether MAIL has to say SMTPUTF8 for a transaction: where the message needs it, or
+// an address can be said as it is.
+func (c *Conn) saysUTF8(m *Message, results []mail.Result, places []int) bool {
+	if !c.ext.utf8 {
+		return false
+	}
+	if !m.Envelope.Sender.IsASCII() || m.Envelope.Needs().Has(mail.SMTPUTF8) {
+		return true
+	}
+	return slices.ContainsFunc(places, func(place int) bool {
+		return !m.Envelope.Recipients[results[place].Recipient].Path.IsASCII()
+	})
 }
 
 // unfitRecipient is why the server can't be told r.
@@ -156,8 +172,8 @@ func (c *Conn) unfitRecipient(r *mail.Recipient) *mail.Failure {
 	switch {
 	case r.Path.IsNull() || !speakable(r.Path):
 		return c.local(cmdRCPT, mail.Enhanced{5, 1, 3}, errors.New("address can't stand in a command"))
-	case !r.Path.IsASCII() && !c.ext.utf8:
-		return c.local(cmdRCPT, mail.Enhanced{5, 6, 7}, errors.New("address needs SMTPUTF8, server has none"))
+	case !c.Extensions().Has(r.Path.Needs()):
+		return c.local(cmdRCPT, mail.Enhanced{5, 6, 7}, lacksError("address needs SMTPUTF8, server has none"))
 	}
 	return nil
 }

@@ -30,6 +30,7 @@ type transaction struct {
 	group                  // commands and what they were answered
 	accepted []int         // places that the server took
 	later    []int         // places that it wants in another transaction
+	utf8     bool          // MAIL says SMTPUTF8
 	begun    bool          // MAIL was accepted
 	ready    bool          // 354 was said
 	sent     bool          // the message was written whole
@@ -47,7 +48,7 @@ type question struct {
 // begin readies t for a run; it keeps its slices from the one before.
 func (t *transaction) begin(c *Conn, m *Message, results []mail.Result, rcpts []int) {
 	*t = transaction{
-		c: c, m: m, results: results, rcpts: rcpts,
+		c: c, m: m, results: results, rcpts: rcpts, utf8: c.saysUTF8(m, results, rcpts),
 		group:    group{asked: t.asked[:0], codes: t.codes[:0]},
 		accepted: t.accepted[:0], later: t.later[:0],
 	}
@@ -100,7 +101,7 @@ func (t *transaction) open() {
 	if c.err != nil {
 		return
 	}
-	c.out = appendMail(c.out, t.m.Envelope, t.m.Body.Size(), &c.ext)
+	c.out = appendMail(c.out, t.m.Envelope, t.m.Body.Size(), &c.ext, t.utf8)
 	t.ask(cmdMAIL, 0)
 }
 
@@ -127,7 +128,7 @@ func (t *transaction) recipients() {
 		if t.failed != nil || t.misfit != nil || c.err != nil {
 			return
 		}
-		c.out = appendRcpt(c.out, &t.m.Envelope.Recipients[t.results[place].Recipient], &c.ext)
+		c.out = appendRcpt(c.out, &t.m.Envelope.Recipients[t.results[place].Recipient], &c.ext, t.utf8)
 		t.ask(cmdRCPT, place)
 	}
 }
