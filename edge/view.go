@@ -85,6 +85,9 @@ func (n *Node) coreStatus() []control.CoreStatus {
 			Address: a.Address, Health: control.Health(a.Health), Connections: a.Connections, Limit: a.Limit,
 			RetryAt: a.RetryAt, LastError: a.LastError, Delivered: a.Delivered,
 		}
+		if a.Learned {
+			s.Extensions = append([]string{}, a.Extensions.Keywords()...)
+		}
 		if p := &a.Probe; !p.At.IsZero() {
 			s.Probe = &control.ProbeStatus{At: p.At, Size: p.Size, Took: p.Took, Problem: p.Problem}
 		}

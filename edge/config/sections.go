@@ -225,6 +225,7 @@ func (c *Core) setDefaults() {
 		DataTimeout:           Duration(10 * time.Minute),
 		IdleTimeout:           Duration(time.Minute),
 		BackoffMax:            Duration(30 * time.Second),
+		EHLOInterval:          Duration(30 * time.Second),
 		StartTLS:              "auto",
 		XClient:               "auto",
 	}

@@ -233,6 +233,7 @@ func (v *checker) core() {
 		{"core.data_timeout", c.DataTimeout, 1, Day},
 		{"core.idle_timeout", c.IdleTimeout, 0, Day},
 		{"core.backoff_max", c.BackoffMax, 1, Day},
+		{"core.ehlo_interval", c.EHLOInterval, Duration(time.Second), Day},
 	} {
 		l.check(v)
 	}

@@ -121,6 +121,8 @@ type CoreStatus struct {
 	RetryAt     time.Time `json:"retry_at,omitzero"`
 	LastError   string    `json:"last_error,omitempty"`
 	Delivered   int64     `json:"delivered"` // messages since the process began
+	// Extensions are those of SMTPUTF8 and 8BITMIME that it takes; nil: not known yet.
+	Extensions []string `json:"extensions"`
 	// Probe is the last large probe of the way to core; nil: none was made.
 	Probe *ProbeStatus `json:"probe,omitempty"`
 }

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
+
+	"anymx/edge/mail"
 )
 
 // line is a line of a status. One that is wrong stands out.
@@ -176,11 +179,27 @@ func coreText(core []CoreStatus, now time.Time) []line {
 		if c.Health != Up && c.LastError != "" {
 			lines = append(lines, line{indent + Clean(c.LastError), wrong})
 		}
+		if lacks := c.lacks(); len(lacks) > 0 {
+			lines = append(lines, line{indent + "takes no " + strings.Join(lacks, " and no "), false})
+		}
 		if p := c.Probe; p != nil && p.Problem != "" {
 			lines = append(lines, line{indent + p.text(now), true})
 		}
 	}
 	return lines
+}
+
+// lacks lists what mail can need and the address does not take, as far as is known.
+func (c *CoreStatus) lacks() (list []string) {
+	if c.Extensions == nil {
+		return nil
+	}
+	for _, keyword := range mail.AllExtensions.Keywords() {
+		if !slices.Contains(c.Extensions, keyword) {
+			list = append(list, keyword)
+		}
+	}
+	return list
 }
 
 // text tells of a probe that failed.

@@ -37,6 +37,7 @@ func TestMetrics(t *testing.T) {
 		`connections{address="0",state="busy"} 0`, `connections{address="0",state="idle"} 0`,
 		`connections{address="1",state="busy"} 0`, `connections{address="1",state="idle"} 1`,
 		`dials_total{address="0",result="failed"} 1`, `dials_total{address="1",result="opened"} 1`,
+		`extension{address="1",extension="8BITMIME"} 1`, `extension{address="1",extension="SMTPUTF8"} 1`,
 		`failures_total{address="0",class="connect"} 1`,
 		`failures_total{address="1",class="permanent"} 1`, `failures_total{address="1",class="transient"} 1`,
 		`limit_messages{address="0"} 16`, `limit_messages{address="1"} 16`,

@@ -35,7 +35,7 @@ var order = map[string][]string{
 	"edge/diskimage":     {},
 	"edge/egress":        {"edge/mail", "edge/maillog", "edge/mx", "edge/queue", "edge/rules", "edge/smtpc", "edge/spool"},
 	"edge/fleet":         {"edge/rules"},
-	"edge/handoff":       {"edge/mail", "edge/maillog", "edge/queue", "edge/smtpc", "edge/spool"},
+	"edge/handoff":       {"edge/mail", "edge/maillog", "edge/queue", "edge/smtpc", "edge/spool", "edge/statefile"},
 	"edge/machine":       {"edge/bundle", "edge/control", "edge/provision", "edge/slot", "edge/statefile"},
 	"edge/mail":          {},
 	"edge/maillog":       {"edge/mail"},
