@@ -2,6 +2,7 @@ package handoff
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"anymx/edge/mail"
 	"anymx/edge/queue"
@@ -254,4 +256,34 @@ func TestLearned(t *testing.T) {
 	if got := newHandoff(t, Options{Learned: file}, server).Extensions(); got != mail.CoreUnknown {
 		t.Errorf("with a file that is cut short: %b", got)
 	}
+}
+
+// Learn asks an address that no mail goes to, and hears of a core that was restarted with other
+// extensions.
+func TestLearn(t *testing.T) {
+	first, second := smtptest.Start(t, &smtptest.Server{Extensions: []string{"8BITMIME"}}), smtptest.Start(t, full())
+	h := newHandoff(t, Options{EHLOInterval: time.Millisecond}, first, second)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		h.Learn(ctx)
+		close(done)
+	}()
+	defer func() {
+		cancel()
+		<-done
+	}()
+	eventually(t, func() bool {
+		return h.Extensions() == mail.CoreUnknown.Add(mail.EightBitMIME).Add(mail.AllExtensions)
+	})
+	addr := first.Addr()
+	first.Close()
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := full()
+	again.Serve(l)
+	defer again.Close()
+	eventually(t, func() bool { return h.Extensions() == mail.CoreUnknown.Add(mail.AllExtensions) })
 }

@@ -66,7 +66,7 @@ func TestPython(t *testing.T) {
 		}
 	}
 	utf8 := mailbox(t, coreBox(p, "ü@example.net"), 1)[0]
-	for _, part := range []string{"Return-Path: <отправитель@example.org>\r\n", "with UTF8SMTPS id", "for <ü@example.net>", "Subject: Grüße\r\n"} {
+	for _, part := range []string{"Return-Path: <отправитель@example.org>\r\n", "with UTF8SMTPS id", "Subject: Grüße\r\n"} {
 		if !strings.Contains(string(utf8.raw), part) {
 			t.Errorf("no %q in\n%s", part, utf8.raw)
 		}
