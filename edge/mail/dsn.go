@@ -97,6 +97,7 @@ func (d *DSN) Envelope() *Envelope {
 		Arrived:    d.Date,
 		Recipients: []Recipient{{Path: to, Notify: NotifyNever}},
 		Body:       Body7Bit,
+		Content:    ContentKnown,
 		SMTPUTF8:   !to.IsASCII(),
 		RequireTLS: d.Original.RequireTLS, // RFC 8689 section 5
 		Origin:     Local,

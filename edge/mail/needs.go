@@ -152,3 +152,11 @@ func (p Path) ToASCII() (Path, bool) {
 	}
 	return Path{Local: p.Local, Domain: domain}, true
 }
+
+// ascii is ToASCII where p has such a form, and else p.
+func (p Path) ascii() Path {
+	if ascii, ok := p.ToASCII(); ok {
+		return ascii
+	}
+	return p
+}

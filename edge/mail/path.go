@@ -83,14 +83,6 @@ func (p Path) Key() Path {
 	return Path{Local: p.Local, Domain: domain}
 }
 
-// ascii is p with its U-labels as A-labels where that makes it ASCII, and else p.
-func (p Path) ascii() Path {
-	if domain := p.Key().Domain; !isASCII(p.Domain) && isASCII(p.Local) && isDomain(domain) && isASCII(domain) {
-		p.Domain = domain
-	}
-	return p
-}
-
 // MarshalText makes a Path its String in JSON.
 func (p Path) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
