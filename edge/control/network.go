@@ -22,8 +22,10 @@ type NetworkStatus struct {
 
 	Tunnel *TunnelStatus `json:"tunnel,omitempty"` // nil: none is configured
 	Shield *ShieldStatus `json:"shield,omitempty"` // nil: none is configured
-	Config *ConfigStatus `json:"config,omitempty"`
-	Clock  *ClockStatus  `json:"clock,omitempty"`
+	// Degraded is what the program goes without.
+	Degraded []DegradedThing `json:"degraded,omitempty"`
+	Config   *ConfigStatus   `json:"config,omitempty"`
+	Clock    *ClockStatus    `json:"clock,omitempty"`
 }
 
 // NetworkThing is one address, rule or route.

@@ -130,6 +130,15 @@ func (v view) Steps() []stepView {
 	return list
 }
 
+// DegradedLines tell what the node goes without.
+func (v view) DegradedLines() []string {
+	var list []string
+	for _, l := range v.degradedText(v.now) {
+		list = append(list, l.Text)
+	}
+	return list
+}
+
 // DrainLeft is what is left, in one line.
 func (v view) DrainLeft() string { return v.Drain.leftText() }
 

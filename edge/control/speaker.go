@@ -51,6 +51,8 @@ type SpeakerStatus struct {
 
 	Health SpeakerHealth `json:"health"`
 	Peers  []SpeakerPeer `json:"peers"` // in the order of addresses
+	// Degraded is what the program goes without.
+	Degraded []DegradedThing `json:"degraded,omitempty"`
 	// Config tells which file is in force.
 	Config *ConfigStatus `json:"config,omitempty"`
 	Clock  *ClockStatus  `json:"clock,omitempty"`

@@ -38,6 +38,8 @@ type Status struct {
 	Clock  *ClockStatus  `json:"clock,omitempty"`  // nil: not known
 	// Drain is set unless the node is in service.
 	Drain *DrainStatus `json:"drain,omitempty"`
+	// Degraded is what the node goes without.
+	Degraded []DegradedThing `json:"degraded,omitempty"`
 	// Speaker and Network are what the programs beside this one said last; nil:
 	// none is configured.
 	Speaker *Neighbour[SpeakerStatus] `json:"speaker,omitempty"`
@@ -49,6 +51,19 @@ type Neighbour[T any] struct {
 	Asked   time.Time `json:"asked,omitzero"`
 	Problem string    `json:"problem,omitempty"` // why it did not answer; Status is then what it said last
 	Status  *T        `json:"status,omitempty"`  // nil: it has not answered yet
+}
+
+// DegradedThing is something that a program was to open or read, that mail does not
+// need, and that is missing or broken: the program goes on without it, and takes it
+// up when it comes.
+type DegradedThing struct {
+	// Part is one of "control", "metrics", "certificate", "recipients" and "drain" of
+	// anymx-edge, "control", "metrics", "password" and "state" of anymx-bgp, "control",
+	// "metrics" and "key" of anymx-net.
+	Part    string    `json:"part"`
+	Name    string    `json:"name"` // which: an address, a domain, a router, a key of the config
+	Problem string    `json:"problem"`
+	Since   time.Time `json:"since,omitzero"`
 }
 
 // Readiness says whether the node can accept and store mail now.

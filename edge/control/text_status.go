@@ -57,6 +57,7 @@ func (s *Status) rows(now time.Time) []row {
 		{"Phase", s.phaseText(now)},
 		{"Drain", s.Drain.text(now)},
 		{"Ready", s.readyText()},
+		{"Degraded", s.degradedText(now)},
 		{"Sessions", s.Sessions.text()},
 		{"Spool", s.Spool.text()},
 		{"Queue", s.Queue.text(now)},
@@ -84,6 +85,38 @@ func (s *Status) readyText() []line {
 		return plainLine("yes")
 	}
 	return []line{{"no: " + Clean(s.Ready.Reason), s.Phase == Running}}
+}
+
+// maxDegraded bounds how many things of one program are told of.
+const maxDegraded = 10
+
+// degradedText has a line for each thing that a program of the node goes without;
+// none where that is nothing.
+func (s *Status) degradedText(now time.Time) []line {
+	lines := degradedLines("", s.Degraded, now)
+	if s.Speaker != nil && s.Speaker.Status != nil {
+		lines = append(lines, degradedLines("anymx-bgp: ", s.Speaker.Status.Degraded, now)...)
+	}
+	if s.Network != nil && s.Network.Status != nil {
+		lines = append(lines, degradedLines("anymx-net: ", s.Network.Status.Degraded, now)...)
+	}
+	return lines
+}
+
+// degradedLines tells of each thing, "metrics 192.0.2.1:9925: listen: ... (for 5m)".
+func degradedLines(who string, things []DegradedThing, now time.Time) []line {
+	var lines []line
+	for i, t := range things {
+		if i == maxDegraded {
+			return append(lines, line{fmt.Sprintf("%sand %d more", who, len(things)-i), true})
+		}
+		text := who + Clean(t.Part+" "+t.Name+": "+t.Problem)
+		if !t.Since.IsZero() {
+			text += " (for " + span(now.Sub(t.Since), true) + ")"
+		}
+		lines = append(lines, line{text, true})
+	}
+	return lines
 }
 
 func (s SessionsStatus) text() []line {

@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"anymx/edge/control"
+	"anymx/edge/program"
 	"anymx/edge/statefile"
 )
 
@@ -84,7 +85,7 @@ func (f keptFile) load(now time.Time) (kept, error) {
 
 func (f keptFile) read(now time.Time) (kept, error) {
 	list := kept{}
-	text, err := readBounded(string(f), maxKeptFile)
+	text, err := program.ReadFile(string(f), maxKeptFile)
 	if err != nil {
 		return list, err
 	}

@@ -1,11 +1,7 @@
 package network
 
 import (
-	"errors"
 	"fmt"
-	"io"
-	"os"
-	"syscall"
 
 	"anymx/edge/program"
 )
@@ -33,7 +29,7 @@ func (f *prefixFile) look() (list prefixes, fresh bool) {
 	if now == f.seen && now != (program.Stamp{}) {
 		return nil, false
 	}
-	text, err := readBounded(f.path, maxPrefixFile)
+	text, err := program.ReadFile(f.path, maxPrefixFile)
 	if err != nil { // it may be another the next time, and the stamp the same
 		f.seen, f.problem = program.Stamp{}, fmt.Errorf("%s: %w", f.key, err)
 		return nil, false
@@ -52,29 +48,4 @@ func (f *prefixFile) refuse(err error) {
 	if err != nil {
 		f.seen, f.problem = program.Stamp{}, err
 	}
-}
-
-// readBounded reads a regular file of at most `most` octets, and never waits for
-// somebody to write to it.
-func readBounded(path string, most int) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	}
-	text, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
-	if err == nil && len(text) > most {
-		err = errors.New("too large")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return text, nil
 }

@@ -78,6 +78,9 @@ func (p Program) main(args []string, stdout, stderr io.Writer) int {
 		flags.Usage()
 		return 2
 	}
+	// A log whose reader is gone costs its lines. Without this the write would end the
+	// program (os/signal, "SIGPIPE").
+	signal.Ignore(syscall.SIGPIPE)
 	err := p.start(*file, stderr)
 	var code Code
 	switch {

@@ -47,6 +47,9 @@ func Read(name string, most int) ([]byte, error) {
 	return text, nil
 }
 
+// Path returns the path of the named file.
+func Path(name string) (string, error) { return locate(name, os.Getenv(directory)) }
+
 // locate turns a name into a path; credentials is the directory of those.
 func locate(name, credentials string) (string, error) {
 	file, ok := strings.CutPrefix(name, Scheme)
