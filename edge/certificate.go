@@ -5,15 +5,21 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
-// certificate is the one that STARTTLS shows. A reload that fails keeps the
+// certificate is the one that STARTTLS shows. A load that fails keeps the
 // certificate before it: an expired one is better than none, and a node must
-// not fall back to plaintext because a file was half written.
+// not fall back to plaintext because a file was half written. Before the first
+// good load there is none, and STARTTLS is not offered.
 type certificate struct {
 	current atomic.Pointer[tls.Certificate]
 	problem atomic.Pointer[string] // of the last load; nil: it was good
+	log     *slog.Logger
 }
 
 // load reads and checks the pair of files.
@@ -28,9 +34,19 @@ func (c *certificate) load(certFile, keyFile string) error {
 		c.problem.Store(&text)
 		return err
 	}
-	c.current.Store(&pair)
+	before := c.current.Swap(&pair)
 	c.problem.Store(nil)
+	if now := time.Now(); now.After(pair.Leaf.NotAfter) && (before == nil || !before.Leaf.Equal(pair.Leaf)) {
+		c.log.Error("the certificate has expired; replace the file, it is reloaded within 2 s",
+			"file", certFile, "expired", pair.Leaf.NotAfter)
+	}
 	return nil
+}
+
+// forget is for a config that names no certificate.
+func (c *certificate) forget() {
+	c.current.Store(nil)
+	c.problem.Store(nil)
 }
 
 // leaf is the certificate itself; nil if there is none.
@@ -41,9 +57,12 @@ func (c *certificate) leaf() *x509.Certificate {
 	return nil
 }
 
-// config is the TLS of ingress. The certificate is looked up at each handshake,
-// so that a new one needs nothing else.
+// config is the TLS of ingress; nil if there is no certificate. The certificate is
+// looked up at each handshake, so that a new one needs nothing else.
 func (c *certificate) config(minVersion string) *tls.Config {
+	if c.current.Load() == nil {
+		return nil
+	}
 	cfg := &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
@@ -57,4 +76,22 @@ func (c *certificate) config(minVersion string) *tls.Config {
 		cfg.MinVersion = tls.VersionTLS13
 	}
 	return cfg
+}
+
+// certificateMetrics reads the certificate when it is asked for.
+//
+//	anymx_tls_certificate_expiry_timestamp_seconds   end of the certificate in use; absent without one
+type certificateMetrics struct{ c *certificate }
+
+var descExpiry = prometheus.NewDesc("anymx_tls_certificate_expiry_timestamp_seconds",
+	"When the certificate that STARTTLS shows expires; absent while there is none.", nil, nil)
+
+// Describe names the metric.
+func (certificateMetrics) Describe(ch chan<- *prometheus.Desc) { ch <- descExpiry }
+
+// Collect reads it.
+func (m certificateMetrics) Collect(ch chan<- prometheus.Metric) {
+	if leaf := m.c.leaf(); leaf != nil {
+		ch <- prometheus.MustNewConstMetric(descExpiry, prometheus.GaugeValue, float64(leaf.NotAfter.Unix()))
+	}
 }

@@ -23,6 +23,8 @@ type drainOptions struct {
 	queue   *queue.Queue
 	limits  func() config.Drain
 	log     *slog.Logger
+	// degraded is told of a state that can't be read; nil: nobody is.
+	degraded *program.Degraded
 }
 
 // drain is the node's way out of service and back. A request is on disk before
@@ -62,6 +64,7 @@ func (d *drain) start() {
 	state, err := d.o.file.read()
 	if err != nil {
 		d.o.log.Error("the node stays out of service until it is resumed", "err", err)
+		d.reportState(err)
 		state = &standing{Reason: "out of service until it is resumed: " + err.Error(), Began: time.Now()}
 	}
 	if state == nil || state.Resumed {
@@ -126,8 +129,16 @@ func (d *drain) promise(s standing) error {
 	err := d.o.file.write(s)
 	if err == nil {
 		d.promised = s
+		d.reportState(nil)
 	}
 	return err
+}
+
+// reportState reports whether the drain's state could be read, or was replaced.
+func (d *drain) reportState(err error) {
+	if d.o.degraded != nil {
+		d.o.degraded.Report(partDrain, string(d.o.file.File), err)
+	}
 }
 
 // errEnding refuses what comes while the process ends.
@@ -197,6 +208,7 @@ func (d *drain) resume() error {
 	if err := d.revoke(); err != nil {
 		return err
 	}
+	d.reportState(nil)
 	if d.giveUp() {
 		d.o.ingress.SetDraining(false)
 		d.mu.Lock()

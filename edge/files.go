@@ -2,10 +2,10 @@ package edge
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
+	"maps"
 	"strings"
+	"sync"
 	"time"
 
 	"anymx/edge/config"
@@ -22,26 +22,27 @@ func stamps(paths []string) map[string]program.Stamp {
 	return seen
 }
 
-// watchFiles calls changed whenever one of the files that paths names is not
-// what it was, until ctx ends. paths is asked anew at each look.
-func watchFiles(ctx context.Context, paths func() []string, changed func()) {
-	seen := stamps(paths())
+// rereadEvery is how often files are read again while one of them is missing or
+// broken, whatever their stamps say: a disk may answer again without a change.
+const rereadEvery = 30 * time.Second
+
+// watchFiles reads the files beside the config again whenever one of them is not
+// what it was when it was read, until ctx ends. A file that appears is a change.
+func (n *Node) watchFiles(ctx context.Context) {
 	tick := time.NewTicker(program.WatchEvery)
 	defer tick.Stop()
-	for {
+	for read := time.Now(); ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		now := stamps(paths())
-		for path, s := range now {
-			if old, known := seen[path]; known && old != s {
-				changed()
-				break
-			}
+		now := stamps(filesOf(n.config.Load().config))
+		again := time.Since(read) >= rereadEvery && (n.degraded.Any(partCertificate) || n.degraded.Any(partRecipients))
+		if again || !n.read.same(now) {
+			n.reloadFiles(!again)
+			read = time.Now()
 		}
-		seen = now
 	}
 }
 
@@ -59,31 +60,69 @@ func filesOf(c *config.Config) []string {
 	return paths
 }
 
-// loadDomains reads the recipients of every domain. One bad file fails it all:
-// a change is taken whole or not at all.
-func loadDomains(c *config.Config) (*policy.Domains, error) {
-	var list []policy.Domain
-	var problems []error
-	for _, d := range c.Domains {
+// inputs is what the node has read from the files beside its config.
+type inputs struct {
+	mu     sync.Mutex
+	stamps map[string]program.Stamp // of the files just before they were read
+	// lists are the recipients that were last read well, by path and domain.
+	lists map[list]*policy.Recipients
+}
+
+// list names one list of recipients: the same file may serve several domains.
+type list struct{ path, domain string }
+
+// same reports whether the files are as they were when they were read.
+func (in *inputs) same(now map[string]program.Stamp) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return maps.Equal(in.stamps, now)
+}
+
+// readDomains reads the recipients of every domain. A list that can't be read costs
+// its own domain alone: the list before it stays in force, and without one the
+// domain's mail is deferred. problems are by domain.
+func (in *inputs) readDomains(c *config.Config) (domains *policy.Domains, problems map[string]error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.stamps = stamps(filesOf(c)) // before they are read: a later change is another stamp
+	problems = map[string]error{}
+	lists := map[list]*policy.Recipients{}
+	var all []policy.Domain
+	for i, d := range c.Domains {
 		path, ok := strings.CutPrefix(d.Recipients, config.RecipientsFile)
 		if !ok {
-			list = append(list, policy.Domain{Name: d.Name})
+			all = append(all, policy.Domain{Name: d.Name})
 			continue
 		}
-		data, err := os.ReadFile(path)
+		at := list{path, d.Name}
+		recipients, err := readRecipients(path, d.Name)
 		if err != nil {
-			problems = append(problems, fmt.Errorf("recipients of %s: %w", d.Name, err))
-			continue
+			recipients = in.lists[at]
+			state := "the list before it stays in force"
+			if recipients == nil {
+				state = "mail for the domain is deferred"
+			}
+			problems[d.Name] = fmt.Errorf("domain[%d].recipients: %w; %s", i, err, state)
 		}
-		recipients, err := policy.ParseRecipients(path, data, d.Name)
-		if err != nil {
-			problems = append(problems, err)
-			continue
+		if recipients == nil {
+			recipients = policy.Unavailable
+		} else {
+			lists[at] = recipients
 		}
-		list = append(list, policy.Domain{Name: d.Name, Recipients: recipients})
+		all = append(all, policy.Domain{Name: d.Name, Recipients: recipients})
 	}
-	if len(problems) > 0 {
-		return nil, errors.Join(problems...)
+	in.lists = lists
+	return policy.NewDomains(all), problems
+}
+
+// maxRecipientsFile bounds a list, in bytes. A million long addresses need less.
+const maxRecipientsFile = 256 << 20
+
+// readRecipients reads one list. It never waits for somebody to write to the file.
+func readRecipients(path, domain string) (*policy.Recipients, error) {
+	data, err := program.ReadFile(path, maxRecipientsFile)
+	if err != nil {
+		return nil, err
 	}
-	return policy.NewDomains(list), nil
+	return policy.ParseRecipients(path, data, domain)
 }

@@ -9,22 +9,15 @@ import (
 	"slices"
 
 	"anymx/edge/config"
-	"anymx/edge/control"
 	"anymx/edge/program"
 )
 
-// listen opens the sockets, ingress last: once it is open, mail comes.
+// listen opens the sockets, ingress last: once it is open, mail comes. Control
+// socket and metrics are opened later where they can't be now: mail needs neither.
 func (n *Node) listen(c *config.Config) error {
 	n.listeners = n.o.Listeners // so that they are closed if anything fails
-	var err error
-	if n.socket, err = control.Listen(c.Node.Control); err != nil {
-		return err
-	}
-	if c.Node.Metrics != "" {
-		if n.page, err = program.ListenTCP(context.Background(), c.Node.Metrics); err != nil {
-			return fmt.Errorf("metrics: %w", err)
-		}
-	}
+	n.socket = program.ListenControl(c.Node.Control, n.degraded)
+	n.page = program.ListenMetrics(c.Node.Metrics, n.degraded)
 	passed, missing, spare := share(n.o.Listeners, c.Ingress.Listen)
 	n.listeners = passed
 	for _, l := range spare {

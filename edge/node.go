@@ -2,7 +2,9 @@
 // and walks through the phases from start to end.
 //
 // What happens to the data: Open builds spool, queue, courier, server and
-// control socket from one config, and fails before anything is promised. Run
+// control socket from one config, and fails before anything is promised; what mail
+// does not need, such as a certificate or the address for metrics, may be missing and
+// is taken up when it comes. Run
 // serves, unless the node was drained when it ended, and sends itself a message
 // through each listener: before that was stored and read back nobody is told that
 // the node is ready. A drain walks through its steps: the speaker withdraws the
@@ -64,6 +66,8 @@ type Node struct {
 	config      atomic.Pointer[inForce]
 	reloading   sync.Mutex
 	certificate certificate
+	read        inputs
+	degraded    *program.Degraded
 
 	metrics   *prometheus.Registry
 	maillog   *maillog.Log
@@ -95,10 +99,11 @@ func Open(o Options) (n *Node, err error) {
 		}
 	}()
 	c := o.Config
-	settings, err := n.load(c)
-	if err != nil {
-		return n, err
-	}
+	n.certificate.log = n.log
+	n.degraded = program.NewDegraded(n.log, program.PartControl, program.PartMetrics, partCertificate, partRecipients, partDrain)
+	n.metrics.MustRegister(n.degraded, certificateMetrics{&n.certificate})
+	n.warnOfRouting(c)
+	settings := n.readFiles(c)
 	n.maillog = maillog.New(o.Stderr, maillog.Options{JSON: c.Log.Format == "json", Now: o.Clock.Now, Metrics: n.metrics})
 	if err := n.openStore(c); err != nil {
 		return n, err
@@ -111,7 +116,7 @@ func Open(o Options) (n *Node, err error) {
 	n.openNeighbours(c)
 	n.drain = newDrain(drainOptions{
 		file: newStandingFile(c.Node.StateDir), speaker: n.speaker, ingress: n.ingress.Registry(), queue: n.queue,
-		limits: func() config.Drain { return n.config.Load().config.Drain }, log: n.log,
+		limits: func() config.Drain { return n.config.Load().config.Drain }, log: n.log, degraded: n.degraded,
 	})
 	n.metrics.MustRegister(drainMetrics{n.drain})
 	n.proof.metrics = newProofMetrics(n.metrics)
@@ -210,7 +215,7 @@ func (n *Node) Run(ctx context.Context) error {
 		n.log.Info("listening", "address", l.Addr().String())
 	}
 	start(&parts, "files", func() error {
-		watchFiles(failed, func() []string { return filesOf(n.config.Load().config) }, n.reloadFiles)
+		n.watchFiles(failed)
 		return nil
 	})
 	start(&parts, "spool", func() error {

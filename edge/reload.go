@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -20,40 +21,52 @@ type inForce struct {
 	restart []string // keys of the file that wait for a restart
 }
 
-// load reads the files that c names and makes ingress's settings of it all. It
-// changes nothing but the certificate, which is kept if it can't be read.
-func (n *Node) load(c *config.Config) (smtpd.Settings, error) {
-	domains, err := loadDomains(c)
-	if err != nil {
-		return smtpd.Settings{}, err
-	}
+// Parts of the node that mail does not need, in Degraded.
+const (
+	partCertificate = "certificate"
+	partRecipients  = "recipients"
+	partDrain       = "drain"
+)
+
+// warnOfRouting logs that c accepts what core must not route on.
+func (n *Node) warnOfRouting(c *config.Config) {
 	if c.Ingress.SenderRouting == config.SenderRoutingAllow {
 		n.log.Warn(`sender-specified routing is allowed: core is an open relay unless it ignores "%", "!" and "@" in local parts; see ingress.sender_routing`)
 	}
+}
+
+// readFiles reads the files that c names and makes ingress's settings of it all. A
+// file that can't be read costs itself alone: the certificate or the list before it
+// stays in force; without one STARTTLS is not offered, or the domain's mail is
+// deferred. n.reloading is held, but by Open.
+func (n *Node) readFiles(c *config.Config) smtpd.Settings {
+	domains, problems := n.read.readDomains(c)
+	n.degraded.ReportAll(partRecipients, problems)
 	if c.Ingress.TLSCert == "" {
-		return smtpdSettings(c, domains, nil), nil
+		n.certificate.forget()
+		n.degraded.ReportAll(partCertificate, nil)
+		return smtpdSettings(c, domains, nil)
 	}
-	if err := n.certificate.load(c.Ingress.TLSCert, c.Ingress.TLSKey); err != nil {
-		return smtpd.Settings{}, err
+	err := n.certificate.load(c.Ingress.TLSCert, c.Ingress.TLSKey)
+	if err != nil && n.certificate.leaf() == nil {
+		err = fmt.Errorf("%w; STARTTLS is not offered", err)
 	}
-	return smtpdSettings(c, domains, n.certificate.config(c.Ingress.TLSMinVersion)), nil
+	n.degraded.ReportAll(partCertificate, map[string]error{"ingress.tls_cert": err})
+	return smtpdSettings(c, domains, n.certificate.config(c.Ingress.TLSMinVersion))
 }
 
 // Reload reads the config, the certificate and the recipients again, and takes
-// them for connections and tries to come. If anything is wrong, nothing
-// changes but the certificate, which is good by itself.
+// them for connections and attempts to come. If anything is wrong with the config
+// nothing changes. A file that it names costs itself alone, as readFiles says.
 func (n *Node) Reload(context.Context) (control.Reloaded, error) {
 	n.reloading.Lock()
 	defer n.reloading.Unlock()
 	now := n.config.Load()
 	next, err := config.Load(n.o.File, "core")
 	if err == nil {
-		var settings smtpd.Settings
-		if settings, err = n.load(next); err == nil {
-			err = n.courier.Reload(handoffOptions(now.config.Take(next), n.tunnel))
-		}
-		if err == nil {
-			n.ingress.Configure(settings)
+		if err = n.courier.Reload(handoffOptions(now.config.Take(next), n.tunnel)); err == nil {
+			n.warnOfRouting(next)
+			n.ingress.Configure(n.readFiles(next))
 		}
 	}
 	if err != nil {
@@ -69,15 +82,13 @@ func (n *Node) Reload(context.Context) (control.Reloaded, error) {
 	return control.Reloaded{Changed: changed, Restart: restart}, nil
 }
 
-// reloadFiles takes a changed certificate or recipients file.
-func (n *Node) reloadFiles() {
+// reloadFiles reads certificate and recipients again. changed says that one of the
+// files has changed.
+func (n *Node) reloadFiles(changed bool) {
 	n.reloading.Lock()
 	defer n.reloading.Unlock()
-	settings, err := n.load(n.config.Load().config)
-	if err != nil {
-		n.log.Error("a changed file is not taken", "err", err)
-		return
+	n.ingress.Configure(n.readFiles(n.config.Load().config))
+	if changed {
+		n.log.Info("certificate and recipients are read again")
 	}
-	n.ingress.Configure(settings)
-	n.log.Info("certificate and recipients are read again")
 }

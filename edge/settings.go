@@ -31,6 +31,7 @@ func smtpdSettings(c *config.Config, domains *policy.Domains, tlsConfig *tls.Con
 			MaxReceived:   in.MaxReceived,
 			RequireTLS:    in.StartTLSRequired,
 			SenderRouting: in.SenderRouting == config.SenderRoutingAllow,
+			NoTLS:         tlsConfig == nil && in.TLSCert != "",
 		},
 		RefusedDelay: time.Duration(in.RefusedDelay),
 		LogSessions:  c.Log.Sessions,

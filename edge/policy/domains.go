@@ -23,6 +23,10 @@ type Domain struct {
 	Recipients *Recipients
 }
 
+// Unavailable is the Recipients of a domain whose list could not be read: nobody
+// knows whom it names, so its mail has to come back later.
+var Unavailable = new(Recipients)
+
 // NewDomains takes the domains as they are configured; a later one of the same
 // name replaces the earlier.
 func NewDomains(list []Domain) *Domains {

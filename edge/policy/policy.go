@@ -24,6 +24,7 @@ type Rules struct {
 	MaxReceived   int      // Received fields; more is a loop
 	RequireTLS    bool     // refuse MAIL without TLS
 	SenderRouting bool     // accept addresses that core might route on or run: "victim%gmail.com@ours"
+	NoTLS         bool     // STARTTLS should be offered and can't be: a refusal for want of TLS is temporary
 }
 
 // lacking refuses what needs more than core takes; the zero reply accepts it. what names the thing
@@ -66,6 +67,8 @@ func (r *Rules) Mail(f Mail) mail.Reply {
 	switch {
 	case f.Open:
 		return reply(503, 5, 5, 1, "a transaction is open, RSET ends it")
+	case (r.RequireTLS || f.RequireTLS) && !f.TLS && r.NoTLS:
+		return reply(451, 4, 7, 0, "TLS is required and not available at the moment, try again later")
 	case r.RequireTLS && !f.TLS:
 		return reply(530, 5, 7, 0, "STARTTLS first")
 	case f.RequireTLS && !f.TLS:
@@ -133,6 +136,8 @@ func (r *Rules) mailbox(to mail.Path) (mail.Path, mail.Reply) {
 		return mail.Path{}, reply(550, 5, 7, 1, "relay access denied")
 	case to.IsPostmaster() || recipients.lists(to.Local):
 		return to, mail.Reply{}
+	case recipients == Unavailable:
+		return mail.Path{}, reply(451, 4, 3, 0, "recipients of this domain cannot be verified at the moment, try again later")
 	case !r.SenderRouting && restricted(to.Local):
 		return mail.Path{}, reply(550, 5, 1, 3, restrictedText)
 	case recipients.Has(to.Local):

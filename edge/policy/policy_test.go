@@ -81,6 +81,7 @@ func TestRcpt(t *testing.T) {
 			{Name: "any.example"},
 			{Name: "xn--bcher-kva.example"},
 			{Name: "*.listed.example", Recipients: mustRecipients(t, "carol", "*.listed.example")},
+			{Name: "unread.example", Recipients: Unavailable},
 		}),
 	}
 	wildOnly := Rules{Hostname: "mx.test", Domains: NewDomains([]Domain{{Name: "*.wild.example"}})}
@@ -117,6 +118,8 @@ func TestRcpt(t *testing.T) {
 		{"wildcard's own name", rules, Rcpt{Path: mustPath(t, "x@wild.example")}, "", "550 5.7.1 "},
 		{"wildcard with a list", rules, Rcpt{Path: mustPath(t, "carol@x.listed.example")}, "", ""},
 		{"not on it", rules, Rcpt{Path: mustPath(t, "x@x.listed.example")}, "", "550 5.1.1 "},
+		{"list that could not be read", rules, Rcpt{Path: mustPath(t, "alice@unread.example")}, "", "451 4.3.0 "},
+		{"postmaster of its domain", rules, Rcpt{Path: mustPath(t, "postmaster@unread.example")}, "", ""},
 		{"A-label", rules, Rcpt{Path: mustPath(t, "x@XN--BCHER-KVA.example")}, "", ""},
 		{"U-label", rules, Rcpt{Path: mustPath(t, "x@Bücher.example"), SMTPUTF8: true}, "", ""},
 
