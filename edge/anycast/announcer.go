@@ -40,6 +40,10 @@ type Announcer struct {
 	store   orderFile
 	writing chan struct{} // one slot: whoever fills it may write the store
 	watch   *watch
+	// degraded is what the speaker goes without; stamps are of the password files just
+	// before they were read.
+	degraded *program.Degraded
+	stamps   map[string]program.Stamp
 
 	registry *prometheus.Registry
 	metrics  *metrics
@@ -53,6 +57,7 @@ type Announcer struct {
 	loaded    time.Time
 	problem   string   // why the last reload changed nothing
 	restart   []string // keys that wait for a restart
+	withheld  []control.SpeakerPeer
 	orders    orders
 	ordered   uint64 // orders to be kept that came
 	health    health
@@ -238,7 +243,9 @@ func (a *Announcer) keep(ctx context.Context, s standing, number uint64) error {
 	if overtaken {
 		return errOvertaken
 	}
-	if err := a.store.save(s); err != nil {
+	err := a.store.save(s)
+	a.degraded.Report(partState, a.store.dir, err)
+	if err != nil {
 		return err
 	}
 	a.mu.Lock()

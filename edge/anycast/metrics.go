@@ -111,6 +111,9 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 	for _, p := range g.of.speaker.Status().Peers {
 		collectPeer(ch, &p)
 	}
+	for _, p := range g.of.withheldPeers() {
+		collectPeer(ch, &bgp.PeerStatus{Address: p.Address})
+	}
 }
 
 func collectPeer(ch chan<- prometheus.Metric, p *bgp.PeerStatus) {

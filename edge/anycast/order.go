@@ -26,13 +26,19 @@ type record struct {
 // maxRecord bounds the file, in octets; a reason has no more than maxReason.
 const maxRecord = 1 << 20
 
-// openOrderFile makes the directory that the file is in. It must be there before
-// the first drain: one that can't be kept would come as a surprise.
+// openOrderFile opens the file in dir, which can be used although there is an error.
 func openOrderFile(dir string) (orderFile, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return orderFile{}, fmt.Errorf("directory of the kept order: %w", err)
+	f := orderFile{dir}
+	return f, f.open()
+}
+
+// open makes the directory that the file is in. It should be there before the first
+// drain: one that can't be kept would come as a surprise.
+func (f orderFile) open() error {
+	if err := os.MkdirAll(f.dir, 0o700); err != nil {
+		return fmt.Errorf("directory of the kept order: %w; a drain ends with this process", err)
 	}
-	return orderFile{dir}, nil
+	return nil
 }
 
 func (f orderFile) path() string { return filepath.Join(f.dir, "order.json") }

@@ -4,21 +4,36 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"anymx/bgp"
 	"anymx/edge/config"
 	"anymx/edge/control"
+	"anymx/edge/program"
 )
 
 // maxPassword is how long a password of TCP MD5 may be, in octets.
 const maxPassword = 80
 
-// reader reads a secret of so many octets at most, as secret.Read does.
+// reader reads a secret of so many octets at most, as secret.Read does. With its
+// error it may return what it read before.
 type reader func(name string, most int) ([]byte, error)
 
+// remembering is read with a memory: a password file that breaks leaves the session
+// alone that was established with its password.
+func remembering(read reader) reader {
+	var last program.Last[[]byte]
+	return func(name string, most int) ([]byte, error) {
+		text, _, err := last.Read(name, func() ([]byte, error) { return read(name, most) })
+		return text, err
+	}
+}
+
 // peersOf are the config's routers. Its passwords are read anew each time. The
-// error names every router with which something is wrong.
+// error names every router with which something is wrong. One whose password can't be
+// read is not among the peers, as it is never dialled without, and costs itself alone
+// (program.AloneError, by its address); one whose password is known from before is.
 func peersOf(c *config.Config, read reader) ([]bgp.Peer, error) {
 	var peers []bgp.Peer
 	var errs []error
@@ -27,9 +42,36 @@ func peersOf(c *config.Config, read reader) ([]bgp.Peer, error) {
 		if err != nil {
 			errs = append(errs, fmt.Errorf("router %s: %w", c.BGP.Peers[i].Address, err))
 		}
-		peers = append(peers, p)
+		if p.Address.IsValid() {
+			peers = append(peers, p)
+		}
 	}
 	return peers, errors.Join(errs...)
+}
+
+// withheld are the routers that are not dialled for want of their password, as the
+// status shows them.
+func withheld(c *config.Config, peers []bgp.Peer, problems map[string]error, now time.Time) []control.SpeakerPeer {
+	var list []control.SpeakerPeer
+	for i := range c.BGP.Peers {
+		p := &c.BGP.Peers[i]
+		problem := problems[p.Address.String()]
+		if problem == nil || slices.ContainsFunc(peers, func(q bgp.Peer) bool { return q.Address == p.Address }) {
+			continue
+		}
+		list = append(list, control.SpeakerPeer{
+			Address: p.Address, ASN: p.ASN, State: bgp.Idle.String(), Sent: []control.SentRoute{},
+			LastError: problem.Error() + "; it is not dialled without", LastErrorAt: now,
+		})
+	}
+	return list
+}
+
+// withheldPeers are those of this moment.
+func (a *Announcer) withheldPeers() []control.SpeakerPeer {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.withheld)
 }
 
 func peerOf(p *config.BGPPeer, read reader) (bgp.Peer, error) {
@@ -57,10 +99,14 @@ func peerOf(p *config.BGPPeer, read reader) (bgp.Peer, error) {
 	}
 	if p.PasswordFile != "" {
 		password, err := read(p.PasswordFile, maxPassword)
-		if err != nil {
-			return bgp.Peer{}, fmt.Errorf("password: %w", err)
-		}
 		peer.Password = bgp.Password(password)
+		if err != nil {
+			err = &program.AloneError{Name: p.Address.String(), Err: fmt.Errorf("password: %w", err)}
+		}
+		if err != nil && len(password) == 0 {
+			return bgp.Peer{}, err
+		}
+		return peer, err
 	}
 	return peer, nil
 }

@@ -11,18 +11,48 @@ import (
 	"anymx/edge/config"
 	"anymx/edge/control"
 	"anymx/edge/program"
+	"anymx/edge/secret"
 )
 
-// reloads reads the config again whenever it is told to, until ctx ends.
+// rereadEvery is how often passwords are read again while one of them can't be,
+// whatever the stamps of their files say.
+const rereadEvery = 30 * time.Second
+
+// reloads reads the config again whenever it is told to, and what is missing when it
+// appears, until ctx ends.
 func (a *Announcer) reloads(ctx context.Context, reload <-chan struct{}) {
-	for {
+	tick := time.NewTicker(program.WatchEvery)
+	defer tick.Stop()
+	for read := time.Now(); ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-reload:
 			_ = a.Reload(ctx) // it logs its own outcome
+			read = time.Now()
+		case <-tick.C:
+			if a.degraded.Any(partState) {
+				a.degraded.Report(partState, a.store.dir, a.store.open())
+			}
+			again := time.Since(read) >= rereadEvery
+			if a.degraded.Any(partPassword) && (again || !maps.Equal(a.stamps, stampsOf(a.inForce()))) {
+				_ = a.takePeers(ctx, a.inForce()) // who is well is left alone
+				read = time.Now()
+			}
 		}
 	}
+}
+
+// stampsOf looks at the password files of c.
+func stampsOf(c *config.Config) map[string]program.Stamp {
+	stamps := map[string]program.Stamp{}
+	for i := range c.BGP.Peers {
+		if file := c.BGP.Peers[i].PasswordFile; file != "" {
+			path, _ := secret.Path(file) // "" has the zero stamp
+			stamps[file] = program.StampOf(path)
+		}
+	}
+	return stamps
 }
 
 // Reload reads the config again. If anything is wrong with it nothing changes,
@@ -72,11 +102,7 @@ func (a *Announcer) inForce() *config.Config {
 // configure makes c the config in force, or changes nothing. restart are keys of
 // the file that c does not follow yet.
 func (a *Announcer) configure(ctx context.Context, c *config.Config, restart []string) error {
-	peers, err := peersOf(c, a.read)
-	if err != nil {
-		return err
-	}
-	if err := bgp.Check(c.BGP.ASN, peers, routesOf(c.Anycast.Prefixes, control.Graceful)); err != nil {
+	if _, err := a.checkPeers(c); err != nil {
 		return err
 	}
 	todo := assignment{
@@ -94,9 +120,42 @@ func (a *Announcer) configure(ctx context.Context, c *config.Config, restart []s
 	if untold := c.Untold(); len(untold) > 0 {
 		a.log.Warn("no router is offered the family of these prefixes: a next hop or a router is missing", "prefixes", untold)
 	}
+	return a.takePeers(ctx, c)
+}
+
+// wantedPeers are the routers of a config that can be dialled, and those that lack
+// their password.
+type wantedPeers struct {
+	peers    []bgp.Peer
+	problems map[string]error // by address
+}
+
+// checkPeers reads the passwords and says what is wrong with c. A password that can't
+// be read is not.
+func (a *Announcer) checkPeers(c *config.Config) (wantedPeers, error) {
+	peers, err := peersOf(c, a.read)
+	problems, err := program.SplitAlone(err)
+	if err == nil {
+		err = bgp.Check(c.BGP.ASN, peers, routesOf(c.Anycast.Prefixes, control.Graceful))
+	}
+	return wantedPeers{peers, problems}, err
+}
+
+// takePeers makes the speaker dial the routers of c whose password is known. One
+// goroutine at a time calls it.
+func (a *Announcer) takePeers(ctx context.Context, c *config.Config) error {
+	a.stamps = stampsOf(c) // before they are read: a later change is another stamp
+	want, err := a.checkPeers(c)
+	if err != nil {
+		return err
+	}
+	a.degraded.ReportAll(partPassword, want.problems)
+	a.mu.Lock()
+	a.withheld = withheld(c, want.peers, want.problems, time.Now())
+	a.mu.Unlock()
 	wait, cancel := context.WithTimeout(ctx, closing)
 	defer cancel()
-	if err := a.speaker.SetPeers(wait, peers); err != nil {
+	if err := a.speaker.SetPeers(wait, want.peers); err != nil {
 		a.log.Warn("routers changed", "err", err) // Check has refused what is wrong: this is who does not let go
 	}
 	return nil

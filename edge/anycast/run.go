@@ -3,7 +3,6 @@ package anycast
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -22,6 +21,12 @@ import (
 
 // Sections are those that the config of anymx-bgp must have.
 var Sections = []string{"bgp"}
+
+// Parts of the speaker that it can go without, in Degraded.
+const (
+	partPassword = "password" // of a router, by its address
+	partState    = "state"    // the directory of the kept order
+)
 
 // closing is how long sessions have to end in order.
 const closing = 5 * time.Second
@@ -53,10 +58,9 @@ func newAnnouncer(env *program.Env) (*Announcer, error) {
 	if err != nil {
 		return nil, err
 	}
+	degraded := program.NewDegraded(env.Log, program.PartControl, program.PartMetrics, partPassword, partState)
 	store, err := openOrderFile(filepath.Join(c.Node.StateDir, "bgp"))
-	if err != nil {
-		return nil, err
-	}
+	degraded.Report(partState, store.dir, err)
 	kept, err := store.load()
 	switch {
 	case err != nil:
@@ -65,12 +69,12 @@ func newAnnouncer(env *program.Env) (*Announcer, error) {
 		env.Log.Info("an order holds", "routes", kept.Routes, "reason", kept.Reason, "since", kept.at)
 	}
 	a := &Announcer{
-		log: env.Log, read: secret.Read, file: env.File, level: env.Level, started: time.Now(), clock: env.Clock,
+		log: env.Log, read: remembering(secret.Read), degraded: degraded, file: env.File, level: env.Level, started: time.Now(), clock: env.Clock,
 		registry: prometheus.NewRegistry(), speaker: speaker, store: store, writing: make(chan struct{}, 1),
 		config: c, loaded: time.Now(), orders: orders{kept: kept},
 		results: map[string]control.HealthCheck{}, moved: make(chan struct{}), confirmed: func() {},
 	}
-	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), gauges{a})
+	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), gauges{a}, degraded)
 	if env.Clock != nil {
 		a.registry.MustRegister(env.Clock)
 	}
@@ -82,7 +86,7 @@ func newAnnouncer(env *program.Env) (*Announcer, error) {
 }
 
 // listen opens the sockets. Nothing answers on them yet.
-func (a *Announcer) listen(ctx context.Context) (s sockets, err error) {
+func (a *Announcer) listen(_ context.Context) (s sockets, err error) {
 	s.endpoint, err = control.NewEndpoint(control.EndpointOptions{Gather: a.registry, Metrics: a.registry, Log: a.log, Ready: a.Ready})
 	if err != nil {
 		return s, err
@@ -97,14 +101,11 @@ func (a *Announcer) listen(ctx context.Context) (s sockets, err error) {
 		s.endpoint.Audit(r, err, "action", "order", "routes", string(o.Routes), "reason", o.Reason, "keep", o.Keep)
 		return status, err
 	})
-	if s.control, err = control.Listen(a.config.BGP.Control); err != nil {
-		return s, err
+	socket := program.ListenControl(a.config.BGP.Control, a.degraded)
+	if err := socket.Err(); errors.Is(err, control.ErrSocketLive) { // another speaker runs
+		return s, errors.Join(err, socket.Close())
 	}
-	if address := a.config.BGP.Metrics; address != "" {
-		if s.page, err = program.ListenTCP(ctx, address); err != nil {
-			return s, errors.Join(fmt.Errorf("metrics: %w", err), s.control.Close())
-		}
-	}
+	s.control, s.page = socket, program.ListenMetrics(a.config.BGP.Metrics, a.degraded)
 	return s, nil
 }
 

@@ -145,29 +145,81 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// What can't be opened is said, and nothing of it is left.
-func TestRunFails(t *testing.T) {
+// A speaker runs without what routes do not need, says so, and takes it up when it
+// comes.
+func TestRunDegraded(t *testing.T) {
 	netns.Need(t)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	env := testEnv(t, "")
+	env := testEnv(t, "[[bgp.peer]]\naddress = \"198.51.100.9\"\nasn = 64500\n")
+	dir := filepath.Dir(env.File)
 	env.Config.BGP.Metrics = taken.Addr().String()
-	if err := Run(t.Context(), env); err == nil || !strings.Contains(err.Error(), "metrics: listen: ") {
-		t.Errorf("%v", err)
+	password := filepath.Join(dir, "password")
+	env.Config.BGP.Peers[0].PasswordFile = password
+	env.Config.Node.StateDir = filepath.Join(dir, "state")
+	if err := os.WriteFile(env.Config.Node.StateDir, nil, 0o600); err != nil { // no directory can be made there
+		t.Fatal(err)
 	}
-	env.Config.BGP.Metrics = ""
-	env.Config.BGP.Peers[0].PasswordFile = "/nonexistent/password"
-	if err := Run(t.Context(), env); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("%v", err)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- Run(ctx, env) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	speaker := control.NewSpeakerClient(env.Config.BGP.Control)
+	t.Cleanup(speaker.Close)
+	degraded := func(want string) control.SpeakerStatus {
+		t.Helper()
+		var s control.SpeakerStatus
+		waitFor(t, func() bool {
+			var err error
+			s, err = speaker.Status(t.Context())
+			var parts []string
+			for _, d := range s.Degraded {
+				parts = append(parts, d.Part)
+			}
+			return err == nil && len(s.Peers) == 2 && strings.Join(parts, " ") == want
+		})
+		return s
 	}
-	if _, err := os.Stat(env.Config.BGP.Control); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the socket is left: %v", err)
+	s := degraded("metrics password state")
+	if p := s.Peers[0]; p.State != "Idle" || !strings.Contains(p.LastError, "password: ") || !strings.Contains(p.LastError, "it is not dialled without") {
+		t.Errorf("a router without its password: %+v", p)
 	}
-	env.Config.Node.StateDir = env.File // no directory
-	if err := Run(t.Context(), env); err == nil || !strings.Contains(err.Error(), "directory of the kept order") {
+	if _, text := get(t, env.Config.BGP.Control, "/metrics"); !strings.Contains(text, `anymx_degraded{part="password"} 1`) ||
+		!strings.Contains(text, `anymx_bgp_peer_state{peer="198.51.100.1",state="Idle"} 1`) {
+		t.Errorf("metrics: %s", text)
+	}
+	if err := os.WriteFile(password, []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s := degraded("metrics state"); s.Peers[0].LastError != "" && strings.Contains(s.Peers[0].LastError, "password") {
+		t.Errorf("with its password: %+v", s.Peers[0])
+	}
+	if err := errors.Join(os.Remove(env.Config.Node.StateDir), taken.Close()); err != nil {
+		t.Fatal(err)
+	}
+	degraded("")
+	if _, err := os.Stat(filepath.Join(env.Config.Node.StateDir, "bgp")); err != nil {
+		t.Error(err)
+	}
+}
+
+// A second speaker of the same node ends.
+func TestRunFails(t *testing.T) {
+	env := testEnv(t, "")
+	first, err := control.Listen(env.Config.BGP.Control)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	if err := Run(t.Context(), env); !errors.Is(err, control.ErrSocketLive) {
 		t.Errorf("%v", err)
 	}
 }

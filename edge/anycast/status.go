@@ -32,6 +32,9 @@ func (a *Announcer) Status() control.SpeakerStatus {
 	for _, p := range a.speaker.Status().Peers {
 		s.Peers = append(s.Peers, peerStatus(&p))
 	}
+	s.Peers = append(s.Peers, a.withheld...)
+	slices.SortStableFunc(s.Peers, func(p, q control.SpeakerPeer) int { return p.Address.Compare(q.Address) })
+	s.Degraded = a.degraded.List()
 	return s
 }
 
