@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"anymx/edge/program"
 	"anymx/edge/tunnel"
 )
 
@@ -19,6 +20,8 @@ type core struct {
 	// read gives the settings as they are wanted, with the keys as their files
 	// are now.
 	read func() (tunnel.Settings, error)
+	// degraded is told of keys that can't be read.
+	degraded *program.Degraded
 
 	busy sync.Mutex // held while the tunnel is opened or changed, which may look names up
 
@@ -55,8 +58,20 @@ func (c *core) open(ctx context.Context) *tunnel.Tunnel {
 	return t
 }
 
-func (c *core) begin(ctx context.Context) (*tunnel.Tunnel, error) {
+// settings reads the settings and reports the keys that can't be read. It errs if
+// there is no tunnel without one.
+func (c *core) settings() (tunnel.Settings, error) {
 	s, err := c.read()
+	alone, rest := program.SplitAlone(err)
+	c.degraded.ReportAll(partKey, alone)
+	if rest == nil && s.PrivateKey.IsZero() {
+		rest = err
+	}
+	return s, rest
+}
+
+func (c *core) begin(ctx context.Context) (*tunnel.Tunnel, error) {
+	s, err := c.settings()
 	if err != nil {
 		return nil, err
 	}

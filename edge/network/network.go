@@ -27,6 +27,8 @@ type network struct {
 	log      *slog.Logger
 	started  time.Time
 	plumbing *plumb.Plumbing
+	degraded *program.Degraded
+	keys     keys    // of the tunnel
 	core     *core   // nil: no tunnel is configured
 	shield   *shield // nil: none is configured
 
@@ -35,14 +37,15 @@ type network struct {
 	about  control.ConfigStatus
 }
 
-// Run is anymx-net, until ctx ends. It errs if it may not change the network, if
-// another process holds its control socket, and if it can't listen; what is wrong
-// with a single thing or with the tunnel is in its status.
+// Run is anymx-net, until ctx ends. It errs if it may not change the network, and if
+// another process holds its control socket; what is wrong with a single thing or with
+// the tunnel is in its status.
 func Run(ctx context.Context, env *program.Env) error {
 	if err := privilege(); err != nil {
 		return err
 	}
-	socket, metrics, err := listen(ctx, env.Config)
+	degraded := program.NewDegraded(env.Log, program.PartControl, program.PartMetrics, partKey)
+	socket, metrics, err := listen(env.Config, degraded)
 	if err != nil {
 		return err
 	}
@@ -52,13 +55,13 @@ func Run(ctx context.Context, env *program.Env) error {
 	}
 	defer plumbing.Close()
 	n := &network{
-		env: env, log: env.Log, started: time.Now(), plumbing: plumbing, config: env.Config,
+		env: env, log: env.Log, started: time.Now(), plumbing: plumbing, degraded: degraded, config: env.Config,
 		about: control.ConfigStatus{File: env.File, Loaded: time.Now()},
 	}
 	if t := n.config.Tunnel; t != nil {
 		n.core = &core{
 			log: n.log, options: tunnel.Options{Interface: t.Interface, Implementation: t.Implementation, Log: n.log, Clock: env.Clock.Problem},
-			read: func() (tunnel.Settings, error) { return settings(n.inForce().Tunnel) },
+			read: func() (tunnel.Settings, error) { return n.keys.settings(n.inForce().Tunnel) }, degraded: degraded,
 		}
 	}
 	if n.config.Shield != nil {
@@ -111,19 +114,17 @@ func (n *network) parts() []program.Part {
 	}
 }
 
+// partKey are the tunnel's keys in Degraded, by their key of the config.
+const partKey = "key"
+
 // listen opens the control socket and the listener for metrics, nil if none is
-// configured.
-func listen(ctx context.Context, c *config.Config) (socket, metrics net.Listener, err error) {
-	if socket, err = control.Listen(c.Net.Control); err != nil {
-		return nil, nil, err
+// configured, late if need be. It errs if another process holds the socket.
+func listen(c *config.Config, degraded *program.Degraded) (socket, metrics net.Listener, err error) {
+	late := program.ListenControl(c.Net.Control, degraded)
+	if err := late.Err(); errors.Is(err, control.ErrSocketLive) {
+		return nil, nil, errors.Join(err, late.Close())
 	}
-	if c.Net.Metrics == "" {
-		return socket, nil, nil
-	}
-	if metrics, err = program.ListenTCP(ctx, c.Net.Metrics); err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("net.metrics: %w", err), socket.Close())
-	}
-	return socket, metrics, nil
+	return late, program.ListenMetrics(c.Net.Metrics, degraded), nil
 }
 
 func closeAll(listeners ...net.Listener) error {
@@ -143,7 +144,7 @@ func (n *network) endpoint() (*control.Endpoint, error) {
 		registry.MustRegister(n.env.Clock)
 	}
 	for _, c := range []prometheus.Collector{
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), gauges{n},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), gauges{n}, n.degraded,
 	} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("metrics: %w", err)

@@ -2,28 +2,71 @@ package network
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
 	"anymx/edge/config"
 	"anymx/edge/program"
-	"anymx/edge/tunnel"
+	"anymx/edge/secret"
 )
 
-// reloads reloads for each SIGHUP, until ctx ends.
+// rereadEvery is how often keys are read again while one of them can't be, whatever
+// the stamps of their files say.
+const rereadEvery = 30 * time.Second
+
+// reloads reloads for each SIGHUP, and reads a key that is missing when it appears,
+// until ctx ends.
 func (n *network) reloads(ctx context.Context) {
+	tick := time.NewTicker(program.WatchEvery)
+	defer tick.Stop()
+	seen, read := map[string]program.Stamp{}, time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-n.env.Reload:
 			n.reload(ctx)
+		case <-tick.C:
+			if n.core == nil || !n.degraded.Any(partKey) {
+				clear(seen)
+				continue
+			}
+			now := stampsOf(keyFiles(n.inForce().Tunnel))
+			if maps.Equal(seen, now) && time.Since(read) < rereadEvery {
+				continue
+			}
+			seen, read = now, time.Now()
+			n.applyCore(ctx)
 		}
 	}
 }
 
-// reload takes the config and the keys as they are now. If they are wrong, nothing
-// changes.
+// stampsOf looks at files.
+func stampsOf(names []string) map[string]program.Stamp {
+	stamps := map[string]program.Stamp{}
+	for _, name := range names {
+		path, _ := secret.Path(name) // "" has the zero stamp
+		stamps[name] = program.StampOf(path)
+	}
+	return stamps
+}
+
+// applyCore makes the tunnel what the config and the keys say now. Without its own key
+// it stays as it is.
+func (n *network) applyCore(ctx context.Context) {
+	s, err := n.core.settings()
+	if err == nil {
+		err = n.core.apply(ctx, s)
+	}
+	if err != nil {
+		n.log.Error("the tunnel could not be changed; it is attempted again", "err", err)
+	}
+}
+
+// reload takes the config and the keys as they are now. If the config is wrong, or
+// what the shield's keys name, nothing changes; a key of the tunnel that can't be read
+// costs itself alone.
 func (n *network) reload(ctx context.Context) {
 	next, err := config.Load(n.env.File, Sections...)
 	if err != nil {
@@ -32,13 +75,6 @@ func (n *network) reload(ctx context.Context) {
 	}
 	before := n.inForce()
 	taken := before.Take(next)
-	var s tunnel.Settings
-	if n.core != nil {
-		if s, err = settings(taken.Tunnel); err != nil {
-			n.keep(err)
-			return
-		}
-	}
 	var filter shieldPlan
 	if n.shield != nil {
 		if filter, err = n.shield.prepare(taken); err != nil {
@@ -64,9 +100,7 @@ func (n *network) reload(ctx context.Context) {
 		n.log.Error("what is new could not be put in place", "err", err)
 	}
 	if n.core != nil {
-		if err := n.core.apply(ctx, s); err != nil {
-			n.log.Error("the tunnel could not be changed; it is tried again", "err", err)
-		}
+		n.applyCore(ctx)
 	}
 	if err := n.set(ctx, wants(taken)); err != nil {
 		n.log.Error("what is old could not be taken away", "err", err)

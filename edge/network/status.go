@@ -29,7 +29,7 @@ func (n *network) status() control.NetworkStatus {
 	p := n.plumbing.Status()
 	s := control.NetworkStatus{
 		Version: program.Version(), PID: os.Getpid(), Started: n.started,
-		Things: things(p.Things), Repaired: p.Repaired, Compared: p.Compared, Config: &about, Clock: n.env.Clock.Status(),
+		Things: things(p.Things), Repaired: p.Repaired, Compared: p.Compared, Degraded: n.degraded.List(), Config: &about, Clock: n.env.Clock.Status(),
 	}
 	problems := complaints(p)
 	if n.core != nil {

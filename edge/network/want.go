@@ -1,12 +1,14 @@
 package network
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
 
 	"anymx/edge/config"
 	"anymx/edge/plumb"
+	"anymx/edge/program"
 	"anymx/edge/secret"
 	"anymx/edge/tunnel"
 )
@@ -32,13 +34,19 @@ func wants(c *config.Config) []plumb.Want {
 	return append(all, plumb.Tunnel(c.Tunnel.Interface, c.Tunnel.Address, behind)...)
 }
 
+// keys remembers, by the name of its file, each key that was read well.
+type keys struct{ last program.Last[tunnel.Key] }
+
 // settings is what a config asks of the tunnel, with its keys read from their
-// files.
-func settings(t *config.Tunnel) (tunnel.Settings, error) {
-	private, err := key("tunnel.private_key_file", t.PrivateKeyFile)
-	if err != nil {
+// files. A peer whose preshared key can't be read is not among its peers, as it is
+// never spoken to without, and costs itself alone (program.AloneError, by the config's
+// key). Where a key is known from before it stays in use, and the error says so.
+func (k *keys) settings(t *config.Tunnel) (tunnel.Settings, error) {
+	private, known, err := k.read("tunnel.private_key_file", t.PrivateKeyFile)
+	if !known {
 		return tunnel.Settings{}, err
 	}
+	errs := []error{err}
 	s := tunnel.Settings{Addresses: t.Address, ListenPort: int(t.ListenPort), PrivateKey: private, MTU: t.MTU}
 	for i, p := range t.Peers {
 		peer := tunnel.Peer{
@@ -46,13 +54,36 @@ func settings(t *config.Tunnel) (tunnel.Settings, error) {
 			AllowedIPs: p.AllowedIPs, Keepalive: time.Duration(p.Keepalive),
 		}
 		if p.PresharedKeyFile != "" {
-			if peer.Preshared, err = key(fmt.Sprintf("tunnel.peer[%d].preshared_key_file", i), p.PresharedKeyFile); err != nil {
-				return tunnel.Settings{}, err
+			var known bool
+			peer.Preshared, known, err = k.read(fmt.Sprintf("tunnel.peer[%d].preshared_key_file", i), p.PresharedKeyFile)
+			errs = append(errs, err)
+			if !known {
+				continue
 			}
 		}
 		s.Peers = append(s.Peers, peer)
 	}
-	return s, nil
+	return s, errors.Join(errs...)
+}
+
+// read reads a key, or recalls it. Its error is a program.AloneError.
+func (k *keys) read(name, file string) (value tunnel.Key, known bool, err error) {
+	value, known, err = k.last.Read(file, func() (tunnel.Key, error) { return key(name, file) })
+	if err != nil {
+		err = &program.AloneError{Name: name, Err: err}
+	}
+	return value, known, err
+}
+
+// keyFiles are the files of a tunnel's keys.
+func keyFiles(t *config.Tunnel) []string {
+	files := []string{t.PrivateKeyFile}
+	for _, p := range t.Peers {
+		if p.PresharedKeyFile != "" {
+			files = append(files, p.PresharedKeyFile)
+		}
+	}
+	return files
 }
 
 // key reads the key in the file that a config names under the given config key.

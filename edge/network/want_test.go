@@ -3,11 +3,13 @@ package network
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	"anymx/edge/config"
+	"anymx/edge/program"
 	"anymx/edge/tunnel"
 )
 
@@ -111,13 +113,16 @@ func TestSettings(t *testing.T) {
 	} {
 		t.Run(step.name, func(t *testing.T) {
 			step.do()
-			s, err := settings(c.Tunnel)
+			s, err := new(keys).settings(c.Tunnel)
 			if step.problem != "" {
 				if err == nil || !strings.HasPrefix(err.Error(), step.problem) {
 					t.Fatalf("error %v, want %q", err, step.problem)
 				}
 				if strings.Contains(err.Error(), string(preshared.Text())) {
 					t.Fatal("the error shows a key")
+				}
+				if strings.Contains(step.problem, "preshared") && (s.PrivateKey != private || len(s.Peers) != 1 || s.Peers[0].PublicKey != tunnel.PublicKey(c.Tunnel.Peers[1].PublicKey)) {
+					t.Errorf("the other peer is not alone in the tunnel: %+v", s)
 				}
 				return
 			}
@@ -131,5 +136,35 @@ func TestSettings(t *testing.T) {
 				t.Errorf("settings %+v", s)
 			}
 		})
+	}
+}
+
+// A key that breaks while it is in use stays in use.
+func TestSettingsRemembered(t *testing.T) {
+	dir := t.TempDir()
+	private, preshared := tunnel.GenerateKey(), tunnel.GenerateKey()
+	for name, text := range map[string][]byte{"wg.key": private.Text(), "psk": preshared.Text()} {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := parse(t, dir, whole)
+	k := new(keys)
+	before, err := k.settings(c.Tunnel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"wg.key", "psk"} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	after, err := k.settings(c.Tunnel)
+	alone, rest := program.SplitAlone(err)
+	if rest != nil || alone["tunnel.private_key_file"] == nil || alone["tunnel.peer[0].preshared_key_file"] == nil || len(alone) != 2 {
+		t.Errorf("%v, %v", alone, rest)
+	}
+	if !reflect.DeepEqual(after, before) {
+		t.Errorf("%+v\nwant %+v", after, before)
 	}
 }
