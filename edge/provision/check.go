@@ -29,9 +29,15 @@ type CheckOptions struct {
 // Checked is what Check found.
 type Checked struct {
 	Problems []config.Problem // in the order of anymx.toml
-	Notes    []string
-	Config   *config.Config // nil if anymx.toml is not valid
+	// Alone are those of Problems that cost one file's purpose and nothing else: the
+	// programs start without it.
+	Alone  []config.Problem
+	Notes  []string
+	Config *config.Config // nil if anymx.toml is not valid
 }
+
+// startable says that the programs of a node start with the tree as it is.
+func (c *Checked) startable() bool { return c.Config != nil && len(c.Alone) == len(c.Problems) }
 
 // Check says what is wrong with a tree, as the programs of a node would when they
 // start, and what an appliance does not have. It does no I/O. What it says holds
@@ -49,10 +55,12 @@ func Check(t Tree, o CheckOptions) Checked {
 	if cfg != nil {
 		c.out.Config = cfg
 		c.places(cfg)
+		before := len(c.out.Problems)
 		for _, u := range usesOf(cfg) {
 			c.use(u)
 		}
 		c.pair(cfg)
+		c.out.Alone = slices.Clone(c.out.Problems[before:])
 		if cfg.BGP == nil {
 			c.note("there is no [bgp] section: the node takes mail and announces nothing")
 		}

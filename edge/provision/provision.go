@@ -84,7 +84,8 @@ type Options struct {
 //
 // The Report says what came of it. A bad config is no error: Report.OK is false
 // then, and what was in force stays so; at boot, when nothing is in force, no
-// anymx.toml is placed. The error is of a machine that can't be written to; the
+// anymx.toml is placed. A config of which only files are missing or broken is placed
+// at boot, and refused while another one is in force. The error is of a machine that can't be written to; the
 // Report is as complete as it could be.
 func Run(ctx context.Context, o Options) (Report, error) {
 	o = o.withDefaults()
@@ -95,7 +96,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	}
 	found, looked := find(ctx, o)
 	r.Looked = looked
-	r.take(&found, o)
+	r.take(&found, o, !before.Config)
 
 	switch {
 	case r.OK():
@@ -107,7 +108,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	default:
 		err = o.placeNothing(&r, found.tree, before)
 	}
-	if err == nil && r.OK() && found.keep {
+	if err == nil && r.OK() && len(r.Missing) == 0 && found.keep {
 		if err := o.keep(&r, found.tree); err != nil {
 			r.note("the config could not be kept on /var, so that the stick is needed at the next boot too: %s", err)
 		}

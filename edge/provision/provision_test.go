@@ -234,6 +234,31 @@ func TestProvisionBad(t *testing.T) {
 	n.placed(goodFiles())
 }
 
+// At boot a file that is missing costs its own purpose alone. A running node does not
+// take such a config in place of the one that it has.
+func TestProvisionWithoutAFile(t *testing.T) {
+	n := newNode(t)
+	lacking := with(goodFiles(), "tls/key.pem", "-")
+	n.esp(lacking)
+	r := n.run()
+	if !r.OK() || !r.InForce || len(r.Missing) != 1 || !strings.Contains(r.Text(), "there is no tls/key.pem beside anymx.toml") {
+		t.Fatalf("%+v\n%s", r, r.Text())
+	}
+	if got := n.read("/run/anymx-config/anymx.toml"); got != lacking["anymx.toml"] {
+		t.Errorf("placed: %q", got)
+	}
+	n.absent("/run/anymx-config/problem", "/run/anymx-config/tls/key.pem")
+	n.esp(goodFiles())
+	if r = n.run(); !r.OK() || len(r.Missing) != 0 {
+		t.Fatal(r.Text())
+	}
+	n.esp(lacking)
+	if r = n.run(); r.OK() || !r.InForce || len(r.Problems) != 1 || r.Changed.Any() {
+		t.Errorf("%+v\n%s", r, r.Text())
+	}
+	n.placed(goodFiles())
+}
+
 func TestProvisionNothing(t *testing.T) {
 	n := newNode(t)
 	r := n.run()
@@ -263,7 +288,7 @@ func TestProvisionFromCredentials(t *testing.T) {
 	alone = strings.Replace(alone, `"file:/etc/anymx/recipients.example.net"`, `"any"`, 1)
 	alone = alone[:strings.Index(alone, "[shield]")]
 	n.credential("anymx.config", []byte(alone))
-	if r := n.run(); r.OK() || len(r.Problems) != 2 {
+	if r := n.run(); !r.OK() || len(r.Missing) != 2 {
 		t.Errorf("without secrets: %s", r.Text())
 	}
 	writeTree(t, n.root+"/run/credentials/@system", map[string]string{"wg.key": hush[0], "bgp.router1": hush[1]})

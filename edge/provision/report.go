@@ -30,6 +30,9 @@ type Report struct {
 	Taken string `json:"taken"`
 	// Problems are what is wrong with what was taken, in the order of anymx.toml.
 	Problems []config.Problem `json:"problems"`
+	// Missing are files that are missing or broken at boot: the node goes without what
+	// each of them is for. Once a config is in force they are Problems of the next one.
+	Missing []config.Problem `json:"missing"`
 	// Notes are what somebody may want to know, and stops nothing.
 	Notes []string `json:"notes"`
 	// Changed is what is different since the last time.
@@ -62,8 +65,11 @@ func (r *Report) note(format string, args ...any) {
 	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
 }
 
-// take puts what was found into the report, and what is wrong with it.
-func (r *Report) take(f *found, o Options) {
+// take puts what was found into the report, and what is wrong with it. At boot, when
+// no config is in force, a file that is missing costs its own purpose alone: a node
+// that takes mail without it is better than one that takes none.
+func (r *Report) take(f *found, o Options, boot bool) {
+	r.Missing = []config.Problem{}
 	r.Problems, r.Notes = []config.Problem{}, append([]string{}, f.notes...)
 	r.Network, r.Changed = []string{}, Changed{[]string{}, []string{}, []string{}}
 	r.Taken = f.source
@@ -75,7 +81,11 @@ func (r *Report) take(f *found, o Options) {
 		return
 	}
 	c := Check(f.tree, CheckOptions{Now: r.At, Credential: o.systemCredential})
-	r.Problems = append(r.Problems, c.Problems...)
+	if boot && c.startable() {
+		r.Missing = append(r.Missing, c.Problems...)
+	} else {
+		r.Problems = append(r.Problems, c.Problems...)
+	}
 	r.Notes = append(r.Notes, c.Notes...)
 	if r.OK() {
 		r.Source, r.InForce = r.Taken, true
@@ -89,6 +99,12 @@ func (r *Report) Text() string {
 	if len(r.Problems) > 0 {
 		fmt.Fprintf(&b, "\nWrong with the config of the %s:\n", r.Taken)
 		for _, p := range r.Problems {
+			fmt.Fprintf(&b, "  %s\n", clean(p.Error()))
+		}
+	}
+	if len(r.Missing) > 0 {
+		b.WriteString("\nMissing or broken; the node goes without until it is corrected:\n")
+		for _, p := range r.Missing {
 			fmt.Fprintf(&b, "  %s\n", clean(p.Error()))
 		}
 	}
@@ -112,6 +128,8 @@ func (r *Report) Text() string {
 
 func (r *Report) headline() string {
 	switch {
+	case r.OK() && len(r.Missing) > 0:
+		return "anymx: the config is from the " + r.Source + "; files that it names are missing or broken."
 	case r.OK():
 		return "anymx: the config is from the " + r.Source + "; no problem found."
 	case r.InForce && r.Taken == "":
