@@ -3,7 +3,6 @@ package edge
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -71,6 +70,8 @@ type refused struct {
 	unsound *spool.Unsound
 	started time.Time
 	metrics *prometheus.Registry
+	// degraded is what even this goes without: a socket that can't be opened yet.
+	degraded *program.Degraded
 
 	working sync.Mutex    // one look or move at a time: they lock the spool
 	aside   chan struct{} // one slot: the spool was moved
@@ -85,7 +86,8 @@ func newRefused(o Options, u *spool.Unsound) *refused {
 	}
 	gauge("anymx_spool_refused_to_open", "1 while the spool is damaged and is not opened.", 1)
 	gauge("anymx_spool_accepting", "1 while messages are taken.", 0)
-	r.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.degraded = program.NewDegraded(r.log, program.PartControl, program.PartMetrics)
+	r.metrics.MustRegister(r.degraded, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return r
 }
 
@@ -97,16 +99,8 @@ func (r *refused) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	socket, err := control.Listen(r.config.Node.Control)
-	if err != nil {
-		return err
-	}
-	var page net.Listener
-	if r.config.Node.Metrics != "" {
-		if page, err = program.ListenTCP(ctx, r.config.Node.Metrics); err != nil {
-			return errors.Join(fmt.Errorf("metrics: %w", err), socket.Close())
-		}
-	}
+	socket := program.ListenControl(r.config.Node.Control, r.degraded)
+	page := program.ListenMetrics(r.config.Node.Metrics, r.degraded)
 	serving, stop := context.WithCancel(ctx)
 	var parts sync.WaitGroup
 	var failed error
@@ -201,7 +195,7 @@ func (r *refused) Status(context.Context) control.Status {
 		Name: c.Node.Name, Region: c.Node.Region, Hostname: c.Node.Hostname, PID: os.Getpid(),
 		Phase: control.Starting, Since: r.started, Started: r.started,
 		Spool:  control.SpoolStatus{Reason: "damaged", Problem: r.unsound.Error()},
-		Config: &control.ConfigStatus{File: r.o.File, Loaded: r.started},
+		Config: &control.ConfigStatus{File: r.o.File, Loaded: r.started}, Clock: r.o.Clock.Status(), Degraded: r.degraded.List(),
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"anymx/edge/config"
@@ -17,7 +18,8 @@ import (
 type inForce struct {
 	config  *config.Config
 	loaded  time.Time
-	problem string   // why the last reload changed nothing
+	problem string   // why the last reload changed nothing, or what it did not take
+	partly  bool     // it took the config, but not each file
 	restart []string // keys of the file that wait for a restart
 }
 
@@ -77,9 +79,24 @@ func (n *Node) Reload(context.Context) (control.Reloaded, error) {
 	program.SetLevel(n.o.Level, next)
 	restart := now.config.NeedsRestart(next)
 	changed := slices.DeleteFunc(now.config.Changed(next), func(key string) bool { return slices.Contains(restart, key) })
-	n.config.Store(&inForce{config: now.config.Take(next), loaded: time.Now(), restart: restart})
+	broken := n.brokenFiles()
+	n.config.Store(&inForce{config: now.config.Take(next), loaded: time.Now(), restart: restart, problem: broken, partly: broken != ""})
 	n.log.Info("reloaded", "changed", changed, "restart", restart)
+	if broken != "" {
+		return control.Reloaded{}, fmt.Errorf("the config is in force, but files that it names were not taken: %s", broken)
+	}
 	return control.Reloaded{Changed: changed, Restart: restart}, nil
+}
+
+// brokenFiles says what is wrong with certificate and recipients, a line for each.
+func (n *Node) brokenFiles() string {
+	var lines []string
+	for _, d := range n.degraded.List() {
+		if d.Part == partCertificate || d.Part == partRecipients {
+			lines = append(lines, d.Problem)
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // reloadFiles reads certificate and recipients again. changed says that one of the
@@ -87,7 +104,12 @@ func (n *Node) Reload(context.Context) (control.Reloaded, error) {
 func (n *Node) reloadFiles(changed bool) {
 	n.reloading.Lock()
 	defer n.reloading.Unlock()
-	n.ingress.Configure(n.readFiles(n.config.Load().config))
+	force := *n.config.Load()
+	n.ingress.Configure(n.readFiles(force.config))
+	if broken := n.brokenFiles(); force.partly && broken != force.problem {
+		force.problem, force.partly = broken, broken != ""
+		n.config.Store(&force)
+	}
 	if changed {
 		n.log.Info("certificate and recipients are read again")
 	}

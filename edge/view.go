@@ -26,7 +26,7 @@ func (n *Node) Status(context.Context) control.Status {
 		Phase: phase, Since: since, Started: n.started,
 		Sessions: control.SessionsStatus{Open: n.ingress.Registry().Open(), Limit: c.Ingress.MaxConnections},
 		Spool:    n.spoolStatus(), Queue: n.queueStatus(), Core: n.coreStatus(),
-		Config: &control.ConfigStatus{File: n.o.File, Loaded: force.loaded, Problem: force.problem, Restart: force.restart},
+		Config: &control.ConfigStatus{File: n.o.File, Loaded: force.loaded, Problem: force.problem, Partly: force.partly, Restart: force.restart},
 		Drain:  n.drain.view(), Network: n.network.view(), Clock: n.o.Clock.Status(), Degraded: n.degraded.List(),
 	}
 	if n.speaker != nil {

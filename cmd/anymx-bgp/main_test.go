@@ -57,7 +57,6 @@ prefixes = ["192.0.2.0/24"]
 		"no section":  {node, []string{"anymx.toml", "bgp: missing"}},
 		"no prefixes": {node + bgp, []string{"anycast.prefixes"}},
 		"unknown key": {node + anycast + bgp + "colour = 1\n", []string{"anymx.toml:18:bgp.peer[0].colour"}},
-		"no password": {node + anycast + bgp + "password_file = \"/nonexistent/password\"\n", []string{"198.51.100.1: password", "/nonexistent/password"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

@@ -156,8 +156,12 @@ func (l *consoleLine) configInForce(ctx context.Context) error {
 	}
 	fmt.Fprintf(l.out, "File     %s, loaded %s\n", control.Clean(s.Config.File), s.Config.Loaded.UTC().Format("2006-01-02 15:04:05 MST"))
 	if s.Config.Problem != "" {
+		what := "the last reload changed nothing"
+		if s.Config.Partly {
+			what = "the last reload did not take a file"
+		}
 		for line := range strings.Lines(s.Config.Problem) {
-			fmt.Fprintf(l.out, "Problem  the last reload changed nothing: %s\n", control.Clean(strings.TrimSpace(line)))
+			fmt.Fprintf(l.out, "Problem  %s: %s\n", what, control.Clean(strings.TrimSpace(line)))
 		}
 	}
 	if len(s.Config.Restart) > 0 {

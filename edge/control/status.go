@@ -163,8 +163,10 @@ type TLSStatus struct {
 type ConfigStatus struct {
 	File   string    `json:"file"`
 	Loaded time.Time `json:"loaded,omitzero"`
-	// Problem is why the last reload changed nothing; "" if it was good.
+	// Problem is why the last reload changed nothing; "" if it was good. With Partly
+	// the config was taken, and Problem is what of its files was not.
 	Problem string `json:"problem,omitempty"`
+	Partly  bool   `json:"partly,omitempty"`
 	// Restart names keys that were changed and wait for a restart of the program.
 	Restart []string `json:"restart,omitempty"`
 }

@@ -288,6 +288,9 @@ func (c *ConfigStatus) problems(what string) []line {
 	}
 	var lines []line
 	if c.Problem != "" {
+		if c.Partly {
+			what = "the last reload took the config, but not each file that it names:"
+		}
 		lines = append(lines, line{what, true})
 		for problem := range strings.Lines(c.Problem) {
 			lines = append(lines, line{"  " + Clean(strings.TrimSpace(problem)), true})

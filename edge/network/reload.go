@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -64,9 +65,22 @@ func (n *network) applyCore(ctx context.Context) {
 	}
 }
 
+// brokenKeys says which keys of the tunnel can't be read and were not missing before.
+func (n *network) brokenKeys(t *config.Tunnel) error {
+	_, err := n.keys.settings(t)
+	alone, rest := program.SplitAlone(err)
+	errs := []error{rest}
+	for _, name := range slices.Sorted(maps.Keys(alone)) {
+		if !n.degraded.Has(partKey, name) {
+			errs = append(errs, alone[name])
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // reload takes the config and the keys as they are now. If the config is wrong, or
-// what the shield's keys name, nothing changes; a key of the tunnel that can't be read
-// costs itself alone.
+// what the shield's keys name, nothing changes; nor if a key of the tunnel has broken.
+// One that was missing before still costs itself alone.
 func (n *network) reload(ctx context.Context) {
 	next, err := config.Load(n.env.File, Sections...)
 	if err != nil {
@@ -75,6 +89,12 @@ func (n *network) reload(ctx context.Context) {
 	}
 	before := n.inForce()
 	taken := before.Take(next)
+	if n.core != nil {
+		if err := n.brokenKeys(taken.Tunnel); err != nil {
+			n.keep(err)
+			return
+		}
+	}
 	var filter shieldPlan
 	if n.shield != nil {
 		if filter, err = n.shield.prepare(taken); err != nil {

@@ -102,6 +102,14 @@ func (d *Degraded) Any(part string) bool {
 	return false
 }
 
+// Has reports whether a thing is missing.
+func (d *Degraded) Has(part, name string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, missing := d.things[thing{part, name}]
+	return missing
+}
+
 // List is what the program goes without, sorted by part and name.
 func (d *Degraded) List() []control.DegradedThing {
 	d.mu.Lock()
