@@ -34,9 +34,9 @@ func sampleStatus() control.Status {
 			DiskFree: 81 << 30, DiskReserve: 1 << 30, Accepting: true,
 		},
 		Core: []control.CoreStatus{
-			{Address: "10.77.0.1:2525", Health: control.Up, Connections: 4, Limit: 16, Delivered: 1843022},
+			{Address: "10.77.0.1:2525", Health: control.Up, Connections: 4, Limit: 16, Delivered: 1843022, Extensions: []string{"SMTPUTF8", "8BITMIME"}},
 			{Address: "10.77.0.2:2525", Health: control.Down, Limit: 16, RetryAt: Now.Add(8 * time.Second),
-				LastError: "dial tcp 10.77.0.2:2525: connect: connection refused", Delivered: 90211},
+				LastError: "dial tcp 10.77.0.2:2525: connect: connection refused", Delivered: 90211, Extensions: []string{"8BITMIME"}},
 		},
 		TLS:    &control.TLSStatus{Names: []string{"mx.example.net", "*.mx.example.net"}, NotAfter: Now.Add(62*24*time.Hour + time.Hour)},
 		Config: &control.ConfigStatus{File: "/etc/anymx/anymx.toml", Loaded: ago(50 * time.Hour)},
