@@ -20,9 +20,9 @@ import (
 // ledger counts itself, as they pass: neither a node's clock, which an identity
 // has its time from, nor this machine's, which may be set, makes it forget early
 // or remember for good. It is bounded by what comes in these days: some 120
-// octets for each message and mailbox.
+// bytes for each message and mailbox.
 //
-// Its keys are, by their first octet:
+// Its keys are, by their first byte:
 //
 //	i  identity, mailbox: was stored
 //	g  day of the ledger, key of the above: what to forget after that day
@@ -48,7 +48,7 @@ type ledger struct {
 	looked bool          // forget was called in this run
 }
 
-// First octets of keys.
+// First bytes of keys.
 const (
 	keyStored = 'i'
 	keyForget = 'g'
@@ -94,7 +94,7 @@ func (l *ledger) readDay() error {
 	case err != nil:
 		return err
 	case len(v) != 12:
-		return errors.Join(fmt.Errorf("the count of days has %d octets", len(v)), closer.Close())
+		return errors.Join(fmt.Errorf("the count of days has %d bytes", len(v)), closer.Close())
 	default:
 		l.day.Store(binary.BigEndian.Uint32(v))
 		l.began = time.Unix(int64(binary.BigEndian.Uint64(v[4:])), 0)

@@ -415,7 +415,7 @@ func checkFormat(fs vfs.FS, dir string) error {
 const (
 	keyBody     = 'b'
 	keyEnvelope = 'e'
-	keyGone     = 'g' // the message's file is to be removed; stays until that is on stable storage
+	keyGone     = 'g' // the file of a message that was removed: kept until its removal is on stable storage
 	keyProbe    = 'p'
 	keyState    = 's'
 )
