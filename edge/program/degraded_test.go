@@ -62,6 +62,7 @@ func TestLateListener(t *testing.T) {
 			ended <- err
 		}()
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if attempts < 12 || attempts > 16 || len(outcomes) != attempts {
 			t.Errorf("%d attempts in a minute, %d outcomes", attempts, len(outcomes))
 		}

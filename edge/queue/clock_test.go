@@ -51,9 +51,10 @@ func TestClockIsSetInARun(t *testing.T) {
 		t.Run(by.String(), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				var wall wallClock
-				n := newNode(t, nil, wall.use).run()
+				n := newNode(t, nil, wall.use)
+				n.courier.set(always(tempFail)) // before a worker may deliver
+				n.run()
 				defer n.close()
-				n.courier.set(always(tempFail))
 				start := time.Now()
 				id := n.commit(func(e *mail.Envelope) { e.Arrived = wall.now() })
 				n.queue.Accepted(id)
@@ -96,9 +97,10 @@ func TestExpiresThoughTheClockIsSet(t *testing.T) {
 		t.Run(by.String(), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				var wall wallClock
-				n := newNode(t, nil, wall.use).run()
+				n := newNode(t, nil, wall.use)
+				n.courier.set(always(tempFail)) // before a worker may deliver
+				n.run()
 				defer n.close()
-				n.courier.set(always(tempFail))
 				m := n.commit(func(e *mail.Envelope) { e.Arrived = wall.now() })
 				n.queue.Accepted(m)
 				time.Sleep(time.Hour)
@@ -133,8 +135,9 @@ func TestClockIsSetBetweenRuns(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					var wall wallClock
 					fs := vfs.NewCrashableMem()
-					n := newNode(t, fs, wall.use).run()
-					n.courier.set(always(tempFail))
+					n := newNode(t, fs, wall.use)
+					n.courier.set(always(tempFail)) // before a worker may deliver
+					n.run()
 					if !attempted {
 						n.halt()
 					}
@@ -145,9 +148,10 @@ func TestClockIsSetBetweenRuns(t *testing.T) {
 					n.close()
 
 					wall.step(by)
-					n = newNode(t, fs, wall.use).run()
+					n = newNode(t, fs, wall.use)
+					n.courier.set(always(tempFail)) // before a worker may deliver
+					n.run()
 					defer n.close()
-					n.courier.set(always(tempFail))
 					start := time.Now()
 					time.Sleep(2*time.Hour + 30*time.Minute)
 					synctest.Wait()
@@ -197,8 +201,9 @@ func TestAgeSurvivesRestarts(t *testing.T) {
 		fs := vfs.NewCrashableMem()
 		var id mail.ID
 		for run := range 5 {
-			n := newNode(t, fs, wall.use).run()
-			n.courier.set(always(tempFail))
+			n := newNode(t, fs, wall.use)
+			n.courier.set(always(tempFail)) // before a worker may deliver
+			n.run()
 			if run == 0 {
 				m := n.commit(func(e *mail.Envelope) { e.Arrived = wall.now() })
 				n.queue.Accepted(m)
