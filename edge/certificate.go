@@ -22,14 +22,22 @@ type certificate struct {
 	log     *slog.Logger
 }
 
-// load reads and checks the pair of files.
-func (c *certificate) load(certFile, keyFile string) error {
+// readCertificate reads and checks a pair of files.
+func readCertificate(certFile, keyFile string) (tls.Certificate, error) {
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err == nil && pair.Leaf == nil {
 		pair.Leaf, err = x509.ParseCertificate(pair.Certificate[0])
 	}
 	if err != nil {
-		err = fmt.Errorf("certificate %s, %s: %w", certFile, keyFile, err)
+		return pair, fmt.Errorf("certificate %s, %s: %w", certFile, keyFile, err)
+	}
+	return pair, nil
+}
+
+// load takes the pair of files as the certificate.
+func (c *certificate) load(certFile, keyFile string) error {
+	pair, err := readCertificate(certFile, keyFile)
+	if err != nil {
 		text := err.Error()
 		c.problem.Store(&text)
 		return err

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -58,13 +59,17 @@ func (n *Node) readFiles(c *config.Config) smtpd.Settings {
 }
 
 // Reload reads the config, the certificate and the recipients again, and takes
-// them for connections and attempts to come. If anything is wrong with the config
-// nothing changes. A file that it names costs itself alone, as readFiles says.
+// them for connections and attempts to come. Nothing changes if anything is wrong with
+// the config, or with a file that it names: whoever asks for a reload is there to mend
+// it. Only what was missing before still costs itself alone, as readFiles says.
 func (n *Node) Reload(context.Context) (control.Reloaded, error) {
 	n.reloading.Lock()
 	defer n.reloading.Unlock()
 	now := n.config.Load()
 	next, err := config.Load(n.o.File, "core")
+	if err == nil {
+		err = n.newlyBroken(next)
+	}
 	if err == nil {
 		if err = n.courier.Reload(handoffOptions(now.config.Take(next), n.tunnel)); err == nil {
 			n.warnOfRouting(next)
@@ -86,6 +91,27 @@ func (n *Node) Reload(context.Context) (control.Reloaded, error) {
 		return control.Reloaded{}, fmt.Errorf("the config is in force, but files that it names were not taken: %s", broken)
 	}
 	return control.Reloaded{Changed: changed, Restart: restart}, nil
+}
+
+// newlyBroken says which files that c names can't be read, but for those that the node
+// goes without already.
+func (n *Node) newlyBroken(c *config.Config) error {
+	var errs []error
+	for i, d := range c.Domains {
+		path, ok := strings.CutPrefix(d.Recipients, config.RecipientsFile)
+		if !ok || n.degraded.Has(partRecipients, d.Name) {
+			continue
+		}
+		if _, err := readRecipients(path, d.Name); err != nil {
+			errs = append(errs, fmt.Errorf("domain[%d].recipients: %w", i, err))
+		}
+	}
+	if in := &c.Ingress; in.TLSCert != "" && !n.degraded.Has(partCertificate, "ingress.tls_cert") {
+		if _, err := readCertificate(in.TLSCert, in.TLSKey); err != nil {
+			errs = append(errs, fmt.Errorf("ingress.tls_cert: %w", err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // brokenFiles says what is wrong with certificate and recipients, a line for each.

@@ -2,6 +2,7 @@ package anycast
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -55,8 +56,8 @@ func stampsOf(c *config.Config) map[string]program.Stamp {
 	return stamps
 }
 
-// Reload reads the config again. If anything is wrong with it nothing changes,
-// and the status has the reason.
+// Reload reads the config again. If anything is wrong with it, or a router would lose
+// its password by it, nothing changes, and the status has the reason.
 func (a *Announcer) Reload(ctx context.Context) error {
 	now := a.inForce()
 	var restart []string
@@ -64,7 +65,9 @@ func (a *Announcer) Reload(ctx context.Context) error {
 	if err == nil {
 		var taken *config.Config
 		taken, restart = take(now, next)
-		err = a.configure(ctx, taken, restart)
+		if err = a.newlyWithheld(taken); err == nil {
+			err = a.configure(ctx, taken, restart)
+		}
 	}
 	if err != nil {
 		a.mu.Lock()
@@ -139,6 +142,18 @@ func (a *Announcer) checkPeers(c *config.Config) (wantedPeers, error) {
 		err = bgp.Check(c.BGP.ASN, peers, routesOf(c.Anycast.Prefixes, control.Graceful))
 	}
 	return wantedPeers{peers, problems}, err
+}
+
+// newlyWithheld says which routers of c lack a password that they did not lack before.
+func (a *Announcer) newlyWithheld(c *config.Config) error {
+	want, err := a.checkPeers(c)
+	errs := []error{err}
+	for _, address := range slices.Sorted(maps.Keys(want.problems)) {
+		if !a.degraded.Has(partPassword, address) {
+			errs = append(errs, want.problems[address])
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // takePeers makes the speaker dial the routers of c whose password is known. One
