@@ -65,6 +65,7 @@ type Node struct {
 
 	config      atomic.Pointer[inForce]
 	reloading   sync.Mutex
+	exporting   sync.Mutex // of what was set aside
 	certificate certificate
 	read        inputs
 	degraded    *program.Degraded

@@ -233,7 +233,9 @@ func (r *refused) Prove(context.Context) (control.Proven, error) { return contro
 
 // CheckSpool looks at the damaged spool.
 func (r *refused) CheckSpool(context.Context) (control.SpoolReport, error) {
-	r.working.Lock()
+	if !r.working.TryLock() {
+		return control.SpoolReport{}, errExporting
+	}
 	defer r.working.Unlock()
 	report, err := spool.Check(r.unsound.Dir)
 	if err == nil && report.Sound() {
@@ -244,7 +246,9 @@ func (r *refused) CheckSpool(context.Context) (control.SpoolReport, error) {
 
 // SetSpoolAside moves the damaged spool away, and has a new one opened.
 func (r *refused) SetSpoolAside(context.Context) (string, error) {
-	r.working.Lock()
+	if !r.working.TryLock() {
+		return "", errExporting
+	}
 	defer r.working.Unlock()
 	to, err := spool.SetAside(r.unsound.Dir, time.Now())
 	if err != nil {
@@ -256,4 +260,13 @@ func (r *refused) SetSpoolAside(context.Context) (string, error) {
 	default:
 	}
 	return to, nil
+}
+
+// ExportSpool writes the damaged spool, and what was set aside before, to folders beside it.
+func (r *refused) ExportSpool(_ context.Context, each func(control.SpoolMessage)) (control.SpoolExport, error) {
+	if !r.working.TryLock() {
+		return control.SpoolExport{}, errExporting
+	}
+	defer r.working.Unlock()
+	return exportSpool(r.unsound.Dir, true, int64(r.config.Spool.DiskReserve), each)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"time"
 
 	"anymx/edge/control"
 	"anymx/edge/mail"
@@ -67,6 +68,29 @@ func (n *Node) SetSpoolAside(context.Context) (string, error) {
 		n.log.Warn("the spool's orphans were set aside", "to", to)
 	}
 	return to, err
+}
+
+// ExportSpool writes what was set aside beside the spool.
+func (n *Node) ExportSpool(_ context.Context, each func(control.SpoolMessage)) (control.SpoolExport, error) {
+	if !n.exporting.TryLock() {
+		return control.SpoolExport{}, errExporting
+	}
+	defer n.exporting.Unlock()
+	c := n.config.Load().config
+	return exportSpool(spoolDir(c), false, int64(c.Spool.DiskReserve), each)
+}
+
+// errExporting refuses what has to wait for an export.
+var errExporting = &control.Error{Code: control.Unavailable, Text: "an export of the spool is under way, try again later"}
+
+// exportSpool is spool.ExportAside in the words of the control socket.
+func exportSpool(dir string, whole bool, reserve int64, each func(control.SpoolMessage)) (control.SpoolExport, error) {
+	to, sum, err := spool.ExportAside(dir, whole, reserve, time.Now(), func(m spool.Salvaged) {
+		each(control.SpoolMessage{ID: m.ID.String(), Bytes: m.Bytes, NoEnvelope: m.Envelope == nil, Problem: m.Problem})
+	})
+	return control.SpoolExport{
+		To: append([]string{}, to...), Messages: sum.Messages, Orphans: sum.Orphans, Damaged: sum.Damaged, Bytes: sum.Bytes, Problems: sum.Problems,
+	}, err
 }
 
 func (n *Node) queueStatus() control.QueueStatus {

@@ -287,6 +287,9 @@ var stories = []story{
 	{name: "spool-set-aside-asked-yes", args: "spool set-aside", node: unsound, typed: typed("yes\n")},
 	{name: "spool-set-aside-asked-no", args: "spool set-aside", node: unsound, typed: typed("n\n")},
 	{name: "spool-set-aside-without-terminal", args: "spool set-aside", node: unsound},
+	{name: "spool-export", args: "spool export", node: unsound},
+	{name: "spool-export-json", args: "spool export --json", node: unsound},
+	{name: "spool-export-nothing", args: "spool export"},
 	{name: "spool-export-nowhere", args: "spool export --dir testdata"},
 	{name: "status-spool-lost", args: "status", node: lost},
 

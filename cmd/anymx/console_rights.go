@@ -53,7 +53,7 @@ var rights = map[string]right{
 	"spool":           {},
 	"spool check":     {},
 	"spool set-aside": {changes: true, flags: []string{"yes", "dry-run"}, ask: "has what is damaged in its spool moved away", unasked: []string{"dry-run"}},
-	"spool export":    {refused: "no file can be written at the console: export from the disk, or what was set aside on it, on another machine"},
+	"spool export":    {changes: true, flags: []string{"quiet"}, args: noFolder},
 
 	"shield":         {},
 	"shield status":  {},
@@ -98,6 +98,14 @@ func noFile(command string) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// noFolder leaves an export to the node.
+func noFolder(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("no folder can be named at the console; `spool export` alone writes to one beside the spool")
+	}
+	return nil
 }
 
 // onlyURL lets an update come by the network alone.

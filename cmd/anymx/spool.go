@@ -22,13 +22,14 @@ ready, announces nothing, and 'anymx status' says why. The way out:
 
   anymx spool check               what is there, and what is wrong
   anymx spool set-aside           move it away; the node starts with an empty one
-  anymx spool export --dir DIR TO write the messages of what was set aside as files
+  anymx spool export              write the messages of what was set aside as files
 
 A spool that works may hold body files of acknowledged messages without an
 envelope. The node stays not ready until set-aside has moved them away, too.
 
-Check and set-aside ask the node. If none answers, or --dir is given, they work on
-the folder itself, as export always does; no node may have it open then.`
+Check, set-aside and an export without TO ask the node. If none answers, or --dir is
+given, check and set-aside work on the folder itself, as an export to TO always does;
+no node may have it open then.`
 
 // spooling is one run of a command on a spool.
 type spooling struct {
@@ -176,7 +177,7 @@ func (s *spooling) setAside(ctx context.Context) error {
 			_, err := fmt.Fprintln(w, "nothing was there to be moved")
 			return err
 		}
-		_, err := fmt.Fprintf(w, "moved to %s\n`anymx spool export --dir %s TO` writes its messages to the folder TO.\n", control.Clean(a.To), control.Clean(a.To))
+		_, err := fmt.Fprintf(w, "moved to %s\n`anymx spool export` writes its messages as files.\n", control.Clean(a.To))
 		return err
 	})
 }
@@ -193,8 +194,12 @@ func (p *program) spoolExportCommand() *cobra.Command {
 	s := &spooling{program: p}
 	var quiet bool
 	cmd := &cobra.Command{
-		Use: "export TO", Short: "Write all readable messages of a spool as files",
-		Long: `Export writes, for each message that can be read, TO/ID.eml and TO/ID.json: the
+		Use: "export [TO]", Short: "Write all readable messages of a spool as files",
+		Long: `Without TO the node exports all that was set aside and not exported before, and a spool
+that it does not open, to folders in spool-export beside its spool. It goes on if this
+command is stopped.
+
+Export writes, for each message that can be read, TO/ID.eml and TO/ID.json: the
 envelope, how far its delivery had come, and what is wrong with it. It reads the tables of the
 engine, each record of its logs before and after damage, and all body files, those
 without an envelope too. It overwrites nothing, and the files are for their owner
@@ -204,19 +209,76 @@ Exit codes:
   0  all is exported
   1  something could not be read whole, and the rest is exported; or it failed
   2  wrong usage`,
-		Example: "  anymx spool export --dir /var/lib/anymx/spool-aside/20260314T092653Z /mnt/mail\n  anymx spool export --dry-run --dir /mnt/anymx/spool",
+		Example: "  anymx spool export\n  anymx spool export --dir /var/lib/anymx/spool-aside/20260314T092653Z /mnt/mail\n  anymx spool export --dry-run --dir /mnt/anymx/spool",
 		Args:    cobra.MaximumNArgs(1),
 	}
 	s.addDir(cmd)
 	cmd.Flags().BoolVar(&s.dryRun, "dry-run", false, "write nothing, and count")
 	cmd.Flags().BoolVar(&quiet, "quiet", false, "print no line for each message")
-	cmd.RunE = p.local(func(_ *cobra.Command, args []string) error {
-		if len(args) == 0 != s.dryRun {
+	cmd.RunE = p.local(func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) == 0 && s.dir == "" && !s.dryRun:
+			return s.exportByNode(cmd.Context(), quiet)
+		case len(args) == 0 != s.dryRun:
 			return usagef("give the folder to write to, or --dry-run")
 		}
 		return s.export(args, quiet)
 	})
 	return cmd
+}
+
+// exportByNode has the node export what was set aside.
+func (s *spooling) exportByNode(ctx context.Context, quiet bool) error {
+	c, err := s.client()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	sum, err := c.ExportSpool(ctx, func(m control.SpoolMessage) { s.exported(&m, quiet) })
+	if err != nil {
+		return err
+	}
+	err = s.print(sum, func(w io.Writer) error {
+		if len(sum.To) == 0 {
+			_, err := fmt.Fprintln(w, "nothing was set aside that is not exported already")
+			return err
+		}
+		for _, to := range sum.To {
+			fmt.Fprintf(w, "written to %s on the node\n", control.Clean(to))
+		}
+		return summary(w, &sum)
+	})
+	return orDamaged(err, &sum)
+}
+
+// exported prints the line of one message.
+func (s *spooling) exported(m *control.SpoolMessage, quiet bool) {
+	switch {
+	case quiet || s.json:
+	case m.Problem != "":
+		fmt.Fprintf(s.out, "%s %d bytes, %s\n", control.Clean(m.ID), m.Bytes, control.Clean(m.Problem))
+	case m.NoEnvelope:
+		fmt.Fprintf(s.out, "%s %d bytes, no envelope\n", control.Clean(m.ID), m.Bytes)
+	default:
+		fmt.Fprintf(s.out, "%s %d bytes\n", control.Clean(m.ID), m.Bytes)
+	}
+}
+
+// summary writes the last lines of an export.
+func summary(w io.Writer, sum *control.SpoolExport) error {
+	for _, p := range sum.Problems {
+		fmt.Fprintf(w, "! %s\n", control.Clean(p))
+	}
+	_, err := fmt.Fprintf(w, "%d messages, %d bodies without an envelope, %d damaged; %d bytes\n", sum.Messages, sum.Orphans, sum.Damaged, sum.Bytes)
+	return err
+}
+
+// orDamaged is err, or the exit code of an export that was not whole.
+func orDamaged(err error, sum *control.SpoolExport) error {
+	if err == nil && !sum.Whole() {
+		return &answered{exitNo}
+	}
+	return err
 }
 
 func (s *spooling) export(args []string, quiet bool) error {
@@ -229,15 +291,7 @@ func (s *spooling) export(args []string, quiet bool) error {
 		to = args[0]
 	}
 	sum, err := spool.Export(dir, to, func(m spool.Salvaged) {
-		switch {
-		case quiet || s.json:
-		case m.Problem != "":
-			fmt.Fprintf(s.out, "%s %d bytes, %s\n", m.ID, m.Bytes, control.Clean(m.Problem))
-		case m.Envelope == nil:
-			fmt.Fprintf(s.out, "%s %d bytes, no envelope\n", m.ID, m.Bytes)
-		default:
-			fmt.Fprintf(s.out, "%s %d bytes\n", m.ID, m.Bytes)
-		}
+		s.exported(&control.SpoolMessage{ID: m.ID.String(), Bytes: m.Bytes, NoEnvelope: m.Envelope == nil, Problem: m.Problem}, quiet)
 	})
 	if errors.Is(err, spool.ErrLocked) {
 		err = fmt.Errorf("%w: stop anymx-edge, or set the spool aside before", err)
@@ -245,15 +299,6 @@ func (s *spooling) export(args []string, quiet bool) error {
 	if err != nil {
 		return err
 	}
-	err = s.print(sum, func(w io.Writer) error {
-		for _, p := range sum.Problems {
-			fmt.Fprintf(w, "! %s\n", control.Clean(p))
-		}
-		_, err := fmt.Fprintf(w, "%d messages, %d bodies without an envelope, %d damaged; %d bytes\n", sum.Messages, sum.Orphans, sum.Damaged, sum.Bytes)
-		return err
-	})
-	if err == nil && (sum.Damaged > 0 || len(sum.Problems) > 0) {
-		err = &answered{exitNo}
-	}
-	return err
+	export := control.SpoolExport{Messages: sum.Messages, Orphans: sum.Orphans, Damaged: sum.Damaged, Bytes: sum.Bytes, Problems: sum.Problems}
+	return orDamaged(s.print(sum, func(w io.Writer) error { return summary(w, &export) }), &export)
 }

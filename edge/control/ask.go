@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -82,7 +83,7 @@ func (a *asker) do(ctx context.Context, method, path string, in, out any) error 
 func (a *asker) read(status int, text []byte, out any) error {
 	if status == http.StatusOK {
 		if err := json.Unmarshal(text, out); err != nil {
-			return &Unreachable{Socket: a.socket, Program: a.program, Cause: fmt.Errorf("what answers there does not speak this protocol: %w", err)}
+			return &Unreachable{Socket: a.socket, Program: a.program, Cause: unspoken(err)}
 		}
 		return nil
 	}
@@ -105,4 +106,57 @@ func cause(err error) error {
 		return u.Err
 	}
 	return err
+}
+
+// unspoken is the error of an answer that can't be read.
+func unspoken(err error) error {
+	return fmt.Errorf("what answers there does not speak this protocol: %w", err)
+}
+
+// maxLine bounds a line of a stream, in bytes.
+const maxLine = 64 << 10
+
+// lines sends a POST of size bytes from body, which may be nil, and gives read the lines of its
+// answer (Endpoint.HandleStream) until it wants no more of them or errs. It has no limit in time.
+func (a *asker) lines(ctx context.Context, path string, body io.Reader, size int64, read func(line []byte) (more bool, err error)) error {
+	unreachable := func(err error) error {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return &Unreachable{Socket: a.socket, Program: a.program, Cause: cause(err)}
+	}
+	if body != nil {
+		body = io.NopCloser(body) // the caller's, and not the transport's to close
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://anymx"+path, body)
+	if err != nil {
+		return err
+	}
+	if body != nil {
+		req.ContentLength = size
+	}
+	stream := http.Client{Transport: a.http.Transport}
+	resp, err := stream.Do(req)
+	if err != nil {
+		return unreachable(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		text, err := io.ReadAll(io.LimitReader(resp.Body, maxLine))
+		if err != nil {
+			return unreachable(err)
+		}
+		return a.read(resp.StatusCode, text, nil)
+	}
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, maxLine)
+	for lines.Scan() {
+		if more, err := read(lines.Bytes()); err != nil || !more {
+			return err
+		}
+	}
+	if err = lines.Err(); err == nil {
+		err = errors.New("it has ended before the order was carried out")
+	}
+	return unreachable(err)
 }

@@ -1,11 +1,9 @@
 package control
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -17,22 +15,14 @@ import (
 // MachineSocket is where anymx-machine answers, unless it is told otherwise.
 const MachineSocket = "/run/anymx/machine.sock"
 
-// maxLine bounds a line of a stream, in octets.
-const maxLine = 64 << 10
-
 // MachineClient asks anymx-machine over its control socket, as a Client asks the
 // node.
-type MachineClient struct {
-	asker
-	stream http.Client // without a limit in time
-}
+type MachineClient struct{ asker }
 
 // NewMachineClient makes a MachineClient of the program whose socket is at path.
 // It does not connect yet.
 func NewMachineClient(path string) *MachineClient {
-	c := &MachineClient{asker: newAsker(path, "anymx-machine")}
-	c.stream.Transport = c.http.Transport
-	return c
+	return &MachineClient{newAsker(path, "anymx-machine")}
 }
 
 // Status asks what the appliance runs.
@@ -108,52 +98,13 @@ func (c *MachineClient) power(ctx context.Context, path string, r PowerRequest) 
 // order sends an order and yields the lines of its answer.
 func (c *MachineClient) order(ctx context.Context, path string, body io.Reader, size int64) iter.Seq2[MachineProgress, error] {
 	return func(yield func(MachineProgress, error) bool) {
-		unreachable := func(err error) error {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			return &Unreachable{Socket: c.socket, Program: c.program, Cause: cause(err)}
-		}
-		if body != nil {
-			body = io.NopCloser(body) // the caller's, and not the transport's to close
-		}
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://anymx"+path, body)
+		err := c.lines(ctx, path, body, size, func(line []byte) (more bool, err error) {
+			p, err := readLine(line)
+			return err == nil && yield(p, nil) && !p.Ended, err
+		})
 		if err != nil {
 			yield(MachineProgress{}, err)
-			return
 		}
-		if body != nil {
-			req.ContentLength = size
-		}
-		resp, err := c.stream.Do(req)
-		if err != nil {
-			yield(MachineProgress{}, unreachable(err))
-			return
-		}
-		defer resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			text, err := io.ReadAll(io.LimitReader(resp.Body, maxLine))
-			if err == nil {
-				err = c.read(resp.StatusCode, text, nil)
-			} else {
-				err = unreachable(err)
-			}
-			yield(MachineProgress{}, err)
-			return
-		}
-		lines := bufio.NewScanner(resp.Body)
-		lines.Buffer(nil, maxLine)
-		for lines.Scan() {
-			p, err := readLine(lines.Bytes())
-			if !yield(p, err) || err != nil || p.Ended {
-				return
-			}
-		}
-		err = lines.Err()
-		if err == nil {
-			err = errors.New("it has ended before the order was carried out")
-		}
-		yield(MachineProgress{}, unreachable(err))
 	}
 }
 
@@ -164,7 +115,7 @@ func readLine(line []byte) (MachineProgress, error) {
 		Error
 	}
 	if err := json.Unmarshal(line, &both); err != nil {
-		return MachineProgress{}, fmt.Errorf("what answers there does not speak this protocol: %w", err)
+		return MachineProgress{}, unspoken(err)
 	}
 	if both.Code != "" {
 		return both.MachineProgress, &both.Error

@@ -18,6 +18,7 @@ func (s *Server) addRoutes() {
 	e.Handle("POST /v1/queue/{action}", s.postChange)
 	e.Handle("GET /v1/spool", s.getSpool)
 	e.Handle("POST /v1/spool/set-aside", s.postSpoolAside)
+	e.HandleStream("POST /v1/spool/export", s.postSpoolExport)
 	e.Handle("POST /v1/drain", s.postDrain)
 	e.Handle("POST /v1/resume", s.postResume)
 	e.Handle("POST /v1/reload", s.postReload)

@@ -37,6 +37,10 @@ type Node interface {
 	// SetSpoolAside moves a spool that was not opened, or the orphans of one that was, to a folder
 	// beside it, and returns its path. Nothing is deleted.
 	SetSpoolAside(ctx context.Context) (to string, err error)
+	// ExportSpool writes the messages of what was set aside, and of a spool that was not opened, to
+	// folders beside the spool. each is called after each message. What was exported before is not
+	// exported again. It goes on when nobody listens any more.
+	ExportSpool(ctx context.Context, each func(SpoolMessage)) (SpoolExport, error)
 	// Drain begins to take the node out of service, and returns once that is on
 	// disk, unless r.Until says that it need not be; Status tells how far it is. A
 	// drain under way goes on, hurried if

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -32,6 +33,33 @@ func (r *SpoolReport) Sound() bool { return len(r.Problems) == 0 && r.Damaged ==
 // SpoolAside is the answer to a request to set the spool, or what is wrong in it, aside.
 type SpoolAside struct {
 	To string `json:"to"` // the folder; "": there was nothing to be moved
+}
+
+// SpoolMessage is one message that an export wrote.
+type SpoolMessage struct {
+	ID         string `json:"id"`
+	Bytes      int64  `json:"bytes"`
+	NoEnvelope bool   `json:"no_envelope,omitempty"`
+	Problem    string `json:"problem,omitempty"` // why it is not whole
+}
+
+// SpoolExport is what an export wrote.
+type SpoolExport struct {
+	To       []string `json:"to"`       // folders on the node; none: there was nothing to be exported
+	Messages int64    `json:"messages"` // with envelope and body
+	Orphans  int64    `json:"orphans"`  // bodies without envelope
+	Damaged  int64    `json:"damaged"`  // whose envelope or body is not whole
+	Bytes    int64    `json:"bytes"`
+	Problems []string `json:"problems,omitempty"` // what could not be read at all
+}
+
+// Whole says whether nothing was missing.
+func (e *SpoolExport) Whole() bool { return e.Damaged == 0 && len(e.Problems) == 0 }
+
+// spoolLine is a line of the answer to an export: a message, or at its end what was written.
+type spoolLine struct {
+	SpoolMessage
+	Export *SpoolExport `json:"export,omitempty"`
 }
 
 // WriteText writes r as people read it.
@@ -93,6 +121,17 @@ func (s *Server) postSpoolAside(r *http.Request) (any, error) {
 	return SpoolAside{To: to}, nil
 }
 
+func (s *Server) postSpoolExport(r *http.Request, send func(any) error) error {
+	export, err := s.node.ExportSpool(context.WithoutCancel(r.Context()), func(m SpoolMessage) {
+		_ = send(spoolLine{SpoolMessage: m}) // nobody listens any more, then
+	})
+	s.endpoint.Audit(r, err, "action", "spool export", "to", export.To)
+	if err != nil {
+		return err
+	}
+	return send(spoolLine{Export: &export})
+}
+
 // Spool asks what is in the spool, and whether it is sound.
 func (c *Client) Spool(ctx context.Context) (SpoolReport, error) {
 	var r SpoolReport
@@ -104,4 +143,32 @@ func (c *Client) Spool(ctx context.Context) (SpoolReport, error) {
 func (c *Client) SetSpoolAside(ctx context.Context) (SpoolAside, error) {
 	var a SpoolAside
 	return a, c.do(ctx, http.MethodPost, "/v1/spool/set-aside", nil, &a)
+}
+
+// ExportSpool has the node write the messages of what was set aside, and of a spool that it does not
+// open, to folders beside the spool. each is called after each message. There is no limit in time.
+func (c *Client) ExportSpool(ctx context.Context, each func(SpoolMessage)) (SpoolExport, error) {
+	var export *SpoolExport
+	err := c.lines(ctx, "/v1/spool/export", nil, 0, func(text []byte) (more bool, err error) {
+		var line struct {
+			spoolLine
+			Error
+		}
+		if err := json.Unmarshal(text, &line); err != nil {
+			return false, unspoken(err)
+		}
+		switch {
+		case line.Code != "":
+			return false, &line.Error
+		case line.Export != nil:
+			export = line.Export
+			return false, nil
+		}
+		each(line.SpoolMessage)
+		return true, nil
+	})
+	if err != nil {
+		return SpoolExport{}, err
+	}
+	return *export, nil
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"anymx/edge/control"
 	"anymx/tests/pop"
 )
 
@@ -91,6 +92,23 @@ func TestDamagedSpool(t *testing.T) {
 					t.Errorf("a body is gone: %v", err)
 				}
 			}
+			check := func(folder, by string) {
+				t.Helper()
+				for id, text := range texts {
+					if name == "engine lost" && strings.HasPrefix(text, "small") {
+						continue // they were in the engine
+					}
+					got, err := os.ReadFile(filepath.Join(folder, id+".eml"))
+					if err != nil || !strings.HasSuffix(string(got), "Subject: "+text+"\r\n\r\nhello\r\n") {
+						t.Errorf("%s: %s was not exported as it was sent: %d bytes, %v", by, id, len(got), err)
+					}
+				}
+			}
+			written, err := p.Control().ExportSpool(ctx, func(control.SpoolMessage) {})
+			if err != nil || len(written.To) != 1 {
+				t.Fatalf("export by the node that stands still: %+v, %v", written, err)
+			}
+			check(written.To[0], "the node that stands still")
 			aside, err := p.Control().SetSpoolAside(ctx)
 			if err != nil {
 				t.Fatal(err)
@@ -102,14 +120,22 @@ func TestDamagedSpool(t *testing.T) {
 			to := filepath.Join(t.TempDir(), "export")
 			export := pop.Run(t, pop.Build(t)+"/anymx", "spool", "export", "--dir", aside.To, to)
 			export.Wait(20 * time.Second)
-			for id, text := range texts {
-				if name == "engine lost" && strings.HasPrefix(text, "small") {
-					continue // they were in the engine
+			if t.Failed() {
+				t.Log(export.Tail(20))
+			}
+			check(to, "anymx")
+			var messages int
+			for i, folders := range []int{1, 0} { // what was set aside, and nothing a second time
+				written, err := p.Control().ExportSpool(ctx, func(control.SpoolMessage) { messages++ })
+				if err != nil || len(written.To) != folders {
+					t.Fatalf("export %d by the node: %+v, %v", i+1, written, err)
 				}
-				got, err := os.ReadFile(filepath.Join(to, id+".eml"))
-				if err != nil || !strings.HasSuffix(string(got), "Subject: "+text+"\r\n\r\nhello\r\n") {
-					t.Errorf("%s was not exported as it was sent: %d bytes, %v\n%s", id, len(got), err, export.Tail(20))
+				if folders > 0 {
+					check(written.To[0], "the node in service")
 				}
+			}
+			if messages < 3 {
+				t.Errorf("%d messages were told of", messages)
 			}
 			dial(t, p.SMTP).send("a@b.example", "box@example.net", "after it")
 			p.StartCore()

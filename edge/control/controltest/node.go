@@ -93,6 +93,21 @@ func (n *Node) SetSpoolAside(context.Context) (string, error) {
 	return "/var/lib/anymx/spool-aside/20260314T092653Z", nil
 }
 
+// ExportSpool writes nothing, and says what a node would say that had set a spool aside.
+func (n *Node) ExportSpool(_ context.Context, each func(control.SpoolMessage)) (control.SpoolExport, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.Broken != nil {
+		return control.SpoolExport{}, n.Broken
+	}
+	if n.Spool.Open {
+		return control.SpoolExport{To: []string{}}, nil
+	}
+	each(control.SpoolMessage{ID: ID(1).String(), Bytes: 10_400})
+	each(control.SpoolMessage{ID: ID(2).String(), Bytes: 400_000, NoEnvelope: true})
+	return control.SpoolExport{To: []string{"/var/lib/anymx/spool-export/20260314T092653Z"}, Messages: 1, Orphans: 1, Bytes: 410_400}, nil
+}
+
 // Clear empties the queue.
 func (n *Node) Clear() {
 	n.mu.Lock()
