@@ -13,10 +13,12 @@ export CGO_ENABLED := 0
 export GOFLAGS     := $(GOFLAGS) -trimpath -buildvcs=false
 
 # The linker's flags stamp the programs with the tag and commit that they were built
-# from. Root may build another user's tree.
+# from, and with its date: no clock of a machine that runs them can be right before it.
+# Root may build another user's tree.
 GIT     := git -c safe.directory='*'
 VERSION := $(shell $(GIT) describe --tags --always --dirty 2>/dev/null || echo devel)
-BUILD   := go build -ldflags '-s -w -X anymx/edge/control.release=$(VERSION)'
+BUILT   := $(shell $(GIT) log -1 --format=%ct 2>/dev/null || echo 0)
+BUILD   := go build -ldflags '-s -w -X anymx/edge/control.release=$(VERSION) -X anymx/edge/control.built=$(BUILT)'
 
 # Tools are pinned here, not in go.mod: they are no part of what ships.
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -92,10 +94,10 @@ test-image: build ## builds the image, then boots, floods, updates, breaks and u
 
 # What shows the image's main promises, and fits into what a change may wait for:
 # the rest is in tests/nightly.
-IMAGE_CORE := ^(TestFromFlashToDrain|TestUpdates|TestBadConfigThenAStick)$$/^(bad_signature|good|rollback_by_hand)$$
+IMAGE_CORE := ^(TestFromFlashToDrain|TestUpdates)$$/^(bad_signature|good|rollback_by_hand)$$
 
 .PHONY: test-image-core
-test-image-core: build ## the main part of test-image: boots, floods, drains, updates, rolls back, mends with a stick (root)
+test-image-core: build ## the main part of test-image: boots, floods, drains, updates, rolls back (root)
 	@.ci/setup image qemu test
 	@$(BUILD) -o bin/.ladder ./tests/ladder
 	@exec bin/.ladder -timeout 70m -run '$(IMAGE_CORE)' $(TEST_ARGS) ./tests/image

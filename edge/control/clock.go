@@ -3,6 +3,7 @@ package control
 import (
 	"fmt"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -71,12 +72,24 @@ func times(n int64) string {
 	return count(n) + " times"
 }
 
-// Built returns the date of the commit that this program was built from, zero if the toolchain has not
-// stamped one. The same commit gives the same date.
+// built is the date of the commit that a build sets, in seconds since 1970 (-ldflags
+// "-X anymx/edge/control.built=1796062496"). "" or "0": the toolchain's own stamp counts.
+var built string
+
+// Built returns the date of the commit that this program was built from, zero if it is not known. The
+// same commit gives the same date.
 var Built = sync.OnceValue(func() time.Time {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return time.Time{}
+		info = &debug.BuildInfo{}
+	}
+	return builtAt(built, info)
+})
+
+// builtAt reads the stamp of the build, or that of the toolchain.
+func builtAt(stamp string, info *debug.BuildInfo) time.Time {
+	if seconds, err := strconv.ParseInt(stamp, 10, 64); err == nil && seconds > 0 {
+		return time.Unix(seconds, 0).UTC()
 	}
 	for _, s := range info.Settings {
 		if s.Key == "vcs.time" {
@@ -85,4 +98,4 @@ var Built = sync.OnceValue(func() time.Time {
 		}
 	}
 	return time.Time{}
-})
+}
