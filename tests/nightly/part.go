@@ -33,6 +33,8 @@ var parts = []part{
 		took: 9 * time.Minute, args: imageTest("^TestPowerCutUnderLoad$")},
 	{name: "image-power-update", what: "power cuts at each step of an update",
 		took: 7 * time.Minute, args: imageTest("^TestPowerCutDuringUpdate$")},
+	{name: "image-stick", what: "a bad config is refused, and mended with a stick; another config while the node runs",
+		took: 4 * time.Minute, args: imageTest("^TestBadConfigThenAStick$")},
 	{name: "image-hung", what: "the watchdog resets a machine whose systemd hangs",
 		took: 3 * time.Minute, args: imageTest("^TestHungSystemdIsReset$")},
 	{name: "image-same-bits", what: "two builds of the image are the same, bit for bit",
