@@ -2,11 +2,13 @@ package interop
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,7 +23,7 @@ type postfix struct {
 	// Before start:
 	hostname  string            // "" means postfix.test
 	users     []string          // addresses with a mailbox each
-	settings  map[string]string // more lines for main.cf
+	settings  map[string]string // lines of main.cf, more or instead of ours
 	services  []string          // more lines for master.cf
 	cert, key string            // PEM files for STARTTLS; "": none
 
@@ -43,7 +45,16 @@ func (p *postfix) start(t testing.TB) {
 	port := freePort(t)
 	p.layOut(t, port)
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	p.server = start(t, addr, filepath.Join(p.dir, "log"), filepath.Join(daemons, "master"), "-c", p.config)
+	logFile := filepath.Join(p.dir, "log")
+	t.Cleanup(func() {
+		text, _ := os.ReadFile(logFile)
+		for line := range strings.Lines(string(text)) {
+			if strings.Contains(line, "/main.cf, line") {
+				t.Errorf("%s: %s", p.hostname, line) // see main
+			}
+		}
+	})
+	p.server = start(t, addr, logFile, filepath.Join(daemons, "master"), "-c", p.config)
 }
 
 // mailbox is the Maildir of a user.
@@ -108,11 +119,11 @@ func (p *postfix) layOut(t testing.TB, port int) {
 const nobody = 65534
 
 func (p *postfix) main(queue, data, boxes string) string {
-	domains, maps := map[string]bool{}, []string{}
+	domains, boxOf := map[string]bool{}, []string{}
 	for _, address := range p.users {
 		_, domain, _ := strings.Cut(address, "@")
 		domains[domain] = true
-		maps = append(maps, fmt.Sprintf("{%s=%s/}", address, mailboxName(address)))
+		boxOf = append(boxOf, fmt.Sprintf("{%s=%s/}", address, mailboxName(address)))
 	}
 	var names []string
 	for name := range domains {
@@ -122,30 +133,34 @@ func (p *postfix) main(queue, data, boxes string) string {
 	if hostname == "" {
 		hostname = "postfix.test"
 	}
-	lines := []string{
-		"compatibility_level = 3.6",
-		"queue_directory = " + queue, "data_directory = " + data,
-		"mail_owner = postfix", "setgid_group = postdrop",
-		"maillog_file_prefixes = " + p.dir, "maillog_file = " + filepath.Join(p.dir, "log"),
-		"inet_interfaces = 127.0.0.1", "inet_protocols = ipv4",
-		"myhostname = " + hostname, "mydestination =", "mynetworks = 127.0.0.0/8",
-		"smtpd_peername_lookup = no", "smtp_dns_support_level = disabled", "smtp_host_lookup = native",
-		"alias_maps =", "notify_classes =",
-		"smtpd_authorized_xforward_hosts = 127.0.0.0/8",
-		"message_size_limit = 52428800", "virtual_mailbox_limit = 0", "mailbox_size_limit = 0",
-		"virtual_mailbox_base = " + boxes,
-		fmt.Sprintf("virtual_uid_maps = static:%d", nobody), fmt.Sprintf("virtual_gid_maps = static:%d", nobody),
-		"virtual_mailbox_domains = " + strings.Join(names, ", "),
-		"virtual_mailbox_maps = inline:{" + strings.Join(maps, ", ") + "}",
+	settings := map[string]string{
+		"compatibility_level": "3.6",
+		"queue_directory":     queue, "data_directory": data,
+		"mail_owner": "postfix", "setgid_group": "postdrop",
+		"maillog_file_prefixes": p.dir, "maillog_file": filepath.Join(p.dir, "log"),
+		"inet_interfaces": "127.0.0.1", "inet_protocols": "ipv4",
+		"myhostname": hostname, "mydestination": "", "mynetworks": "127.0.0.0/8",
+		"smtpd_peername_lookup": "no", "smtp_dns_support_level": "disabled", "smtp_host_lookup": "native",
+		"alias_maps": "", "notify_classes": "",
+		"smtpd_authorized_xforward_hosts": "127.0.0.0/8",
+		"message_size_limit":              "52428800", "virtual_mailbox_limit": "0", "mailbox_size_limit": "0",
+		"virtual_mailbox_base": boxes,
+		"virtual_uid_maps":     fmt.Sprintf("static:%d", nobody), "virtual_gid_maps": fmt.Sprintf("static:%d", nobody),
+		"virtual_mailbox_domains": strings.Join(names, ", "),
+		"virtual_mailbox_maps":    "inline:{" + strings.Join(boxOf, ", ") + "}",
 	}
 	if p.cert != "" {
-		lines = append(lines, "smtpd_tls_security_level = may", "smtpd_tls_loglevel = 1",
-			"smtpd_tls_chain_files = "+p.key+", "+p.cert)
+		settings["smtpd_tls_security_level"], settings["smtpd_tls_loglevel"] = "may", "1"
+		settings["smtpd_tls_chain_files"] = p.key + ", " + p.cert
 	}
-	for name, value := range p.settings { // the last line of a name is what counts
-		lines = append(lines, name+" = "+value)
+	// A name must not have two lines: postlogd warns of the second through the socket that it reads
+	// itself, and waits for ever where others have filled the socket.
+	maps.Copy(settings, p.settings)
+	var text strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		fmt.Fprintf(&text, "%s = %s\n", name, settings[name])
 	}
-	return strings.Join(lines, "\n") + "\n"
+	return text.String()
 }
 
 // master is a master.cf without chroot, its SMTP server at port. The queue

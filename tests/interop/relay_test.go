@@ -2,6 +2,7 @@ package interop
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"maps"
 	"net"
@@ -71,7 +72,9 @@ func (p *postfix) idle(t testing.TB) {
 	t.Helper()
 	var out []byte
 	if !eventually(func() bool {
-		out, _ = exec.Command("postqueue", "-c", p.config, "-p").CombinedOutput()
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		out, _ = exec.CommandContext(ctx, "postqueue", "-c", p.config, "-p").CombinedOutput()
 		return strings.Contains(string(out), "Mail queue is empty")
 	}) {
 		t.Fatalf("the queue of %s does not empty:\n%s", p.hostname, out)
