@@ -10,9 +10,9 @@ import (
 
 	"anymx/edge/config"
 	"anymx/edge/control"
+	"anymx/edge/ingress/wire"
 	"anymx/edge/program"
 	"anymx/edge/queue"
-	"anymx/edge/wire"
 )
 
 // drainOptions are what a drain works on.

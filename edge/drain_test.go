@@ -19,10 +19,10 @@ import (
 	"anymx/edge/config"
 	"anymx/edge/control"
 	"anymx/edge/control/controltest"
+	"anymx/edge/ingress/smtpd"
+	"anymx/edge/judge/policy"
 	"anymx/edge/mail"
-	"anymx/edge/policy"
 	"anymx/edge/queue"
-	"anymx/edge/smtpd"
 	"anymx/edge/spool"
 
 	"github.com/cockroachdb/pebble/v2/vfs"

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"anymx/edge/config"
-	"anymx/edge/policy"
+	"anymx/edge/judge/policy"
 	"anymx/edge/program"
 )
 

@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"anymx/edge/smtpc/smtptest"
+	"anymx/edge/delivery/smtpc/smtptest"
 )
 
 func TestMain(m *testing.M) { os.Exit(smtptest.Run(m)) }

@@ -29,11 +29,11 @@ import (
 
 	"anymx/edge/config"
 	"anymx/edge/control"
-	"anymx/edge/handoff"
+	"anymx/edge/delivery/handoff"
+	"anymx/edge/ingress/smtpd"
 	"anymx/edge/maillog"
 	"anymx/edge/program"
 	"anymx/edge/queue"
-	"anymx/edge/smtpd"
 	"anymx/edge/spool"
 	"anymx/edge/statefile"
 

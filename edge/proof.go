@@ -12,10 +12,10 @@ import (
 	"time"
 
 	"anymx/edge/control"
+	"anymx/edge/delivery/smtpc"
+	"anymx/edge/ingress/smtpd"
 	"anymx/edge/mail"
 	"anymx/edge/program"
-	"anymx/edge/smtpc"
-	"anymx/edge/smtpd"
 
 	"github.com/prometheus/client_golang/prometheus"
 )

@@ -11,8 +11,8 @@ import (
 	"reflect"
 	"syscall"
 
+	"anymx/edge/ingress/smtpd"
 	"anymx/edge/mail"
-	"anymx/edge/smtpd"
 
 	"golang.org/x/sys/unix"
 )

@@ -19,9 +19,9 @@ import (
 
 	"anymx/edge/config"
 	"anymx/edge/control"
+	"anymx/edge/delivery/smtpc/smtptest"
+	"anymx/edge/ingress/smtpd"
 	"anymx/edge/mail"
-	"anymx/edge/smtpc/smtptest"
-	"anymx/edge/smtpd"
 	"anymx/edge/spool"
 )
 

@@ -10,8 +10,8 @@ import (
 
 	"anymx/edge/config"
 	"anymx/edge/control"
+	"anymx/edge/ingress/smtpd"
 	"anymx/edge/program"
-	"anymx/edge/smtpd"
 )
 
 // inForce is the config that the node works by, and what became of the last

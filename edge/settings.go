@@ -6,12 +6,12 @@ import (
 	"time"
 
 	"anymx/edge/config"
-	"anymx/edge/handoff"
-	"anymx/edge/policy"
+	"anymx/edge/delivery/handoff"
+	"anymx/edge/delivery/smtpc"
+	"anymx/edge/ingress/smtpd"
+	"anymx/edge/ingress/wire"
+	"anymx/edge/judge/policy"
 	"anymx/edge/queue"
-	"anymx/edge/smtpc"
-	"anymx/edge/smtpd"
-	"anymx/edge/wire"
 )
 
 // Here the words of the config file become those of the parts.

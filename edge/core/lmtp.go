@@ -3,8 +3,8 @@ package core
 import (
 	"net"
 
+	"anymx/edge/ingress/wire"
 	"anymx/edge/mail"
-	"anymx/edge/wire"
 )
 
 // lmtpListener gives go-smtp connections whose replies can differ by recipient.

@@ -11,8 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"anymx/edge/ingress/wire"
 	"anymx/edge/mail"
-	"anymx/edge/wire"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/emersion/go-smtp"

@@ -11,8 +11,8 @@ import (
 	"slices"
 	"time"
 
+	"anymx/edge/ingress/wire"
 	"anymx/edge/mail"
-	"anymx/edge/wire"
 
 	"github.com/emersion/go-smtp"
 )

@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 
 	"anymx/edge/config"
-	"anymx/edge/policy"
+	"anymx/edge/judge/policy"
 )
 
 // CheckOptions is what Check needs beside a tree.

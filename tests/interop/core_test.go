@@ -11,10 +11,10 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/handoff"
+	"anymx/edge/delivery/handoff"
+	"anymx/edge/delivery/smtpc"
 	"anymx/edge/mail"
 	"anymx/edge/queue"
-	"anymx/edge/smtpc"
 	"anymx/edge/spool"
 )
 

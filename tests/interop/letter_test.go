@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"anymx/edge/smtpc/smtptest"
+	"anymx/edge/delivery/smtpc/smtptest"
 )
 
 // letter is a whole message with CRLF, to which no server has anything to add

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"anymx/edge/handoff"
+	"anymx/edge/delivery/handoff"
 	"anymx/edge/mail"
 )
 

@@ -3,8 +3,8 @@ package interop
 import (
 	"testing"
 
-	"anymx/edge/handoff"
-	"anymx/edge/smtpc"
+	"anymx/edge/delivery/handoff"
+	"anymx/edge/delivery/smtpc"
 	"anymx/tests/pop"
 )
 

@@ -121,8 +121,8 @@ func TestParse(t *testing.T) {
 		{name: "bare", want: options{patterns: []string{"./..."}, timeout: 20 * time.Minute}},
 		{name: "ci", env: map[string]string{"CI": "true"}, want: options{
 			patterns: []string{"./..."}, timeout: 20 * time.Minute, ci: true, fuzzTime: 5 * time.Second}},
-		{name: "set", args: []string{"-only-fuzz", "./edge/wire"}, env: map[string]string{"CI": "true", "FUZZTIME": "1m"},
-			want: options{patterns: []string{"./edge/wire"}, timeout: 20 * time.Minute, ci: true, onlyFuzz: true, fuzzTime: time.Minute}},
+		{name: "set", args: []string{"-only-fuzz", "./edge/ingress/wire"}, env: map[string]string{"CI": "true", "FUZZTIME": "1m"},
+			want: options{patterns: []string{"./edge/ingress/wire"}, timeout: 20 * time.Minute, ci: true, onlyFuzz: true, fuzzTime: time.Minute}},
 		{name: "fuzzing alone", args: []string{"-only-fuzz"},
 			want: options{patterns: []string{"./..."}, timeout: 20 * time.Minute, onlyFuzz: true, fuzzTime: 30 * time.Second}},
 		{name: "bad time", env: map[string]string{"FUZZTIME": "five"}, bad: "FUZZTIME=five is not a duration"},

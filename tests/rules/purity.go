@@ -11,10 +11,10 @@ import (
 // time comes in as an argument. A file that stands for the one exception of a
 // room is named with the packages that it may import beyond the rest.
 var pure = map[string]map[string][]string{
-	"edge/config": {"config.go": {"os"}}, // Load reads the one file
-	"edge/mail":   {},
-	"edge/policy": {},
-	"edge/rules":  {},
+	"edge/config":       {"config.go": {"os"}}, // Load reads the one file
+	"edge/mail":         {},
+	"edge/judge/policy": {},
+	"edge/rules":        {},
 }
 
 // effects are the standard packages that talk to the world. What lies below
@@ -32,7 +32,7 @@ var sums = map[string][]string{"net": {"JoinHostPort", "SplitHostPort"}}
 var clock = []string{"After", "AfterFunc", "NewTicker", "NewTimer", "Now", "Since", "Sleep", "Tick", "Until"}
 
 // Purity holds the pure rooms pure, tests apart. A room's subfolders, such as
-// edge/policy/checks, are rooms of their own.
+// edge/judge/policy/checks, are rooms of their own.
 func Purity(t *Tree) []Finding {
 	var found []Finding
 	for _, room := range t.Rooms {

@@ -2,6 +2,6 @@
 package queue
 
 import (
-	_ "small/edge/handoff"
+	_ "small/edge/delivery/handoff"
 	_ "small/edge/spool"
 )

@@ -2,7 +2,7 @@
 package queuetest
 
 import (
-	_ "small/edge/handoff"
+	_ "small/edge/delivery/handoff"
 	_ "small/edge/queue"
 	_ "small/edge/spool"
 )

@@ -1,6 +1,0 @@
-package smtpc
-
-import "anymx/edge/smtpc/smtptest"
-
-// testCert is for core.test, signed by the only certificate of testRoots.
-var testCert, testRoots = smtptest.Certificate("core.test")
