@@ -4,8 +4,8 @@
 package main
 
 import (
-	"anymx/edge/anycast"
 	"anymx/edge/program"
+	"anymx/edge/uplink/anycast"
 )
 
 func main() {

@@ -9,8 +9,8 @@ import (
 	"flag"
 	"os"
 
-	"anymx/edge/network"
 	"anymx/edge/program"
+	"anymx/edge/uplink/network"
 )
 
 func main() {

@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"anymx/edge/control"
-	"anymx/edge/tunnel"
+	"anymx/edge/uplink/tunnel"
 )
 
 // user is who the program runs as: nobody that the machine knows.

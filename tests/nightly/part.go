@@ -50,7 +50,7 @@ var parts = []part{
 	{name: "fuzz-storage", what: "the fuzz targets of spool, queue, disks and slots",
 		took: 7 * time.Minute, args: fuzz("./edge/spool", "./edge/queue", "./edge/diskimage", "./edge/slot", "./edge/bundle", "./edge/provision", "./tests/vm/lossy"), env: fuzzTime, random: true},
 	{name: "fuzz-control", what: "the fuzz targets of configuration and control",
-		took: 8 * time.Minute, args: fuzz("./edge/config", "./edge/console", "./edge/control", "./edge/anycast", "./edge/network", "./edge/judge/policy", "./edge/tunnel", "./cmd/anymx", "./tests/bench"), env: fuzzTime, random: true},
+		took: 8 * time.Minute, args: fuzz("./edge/config", "./edge/console", "./edge/control", "./edge/uplink/anycast", "./edge/uplink/network", "./edge/judge/policy", "./edge/uplink/tunnel", "./cmd/anymx", "./tests/bench"), env: fuzzTime, random: true},
 }
 
 // fuzzTime is for each target.

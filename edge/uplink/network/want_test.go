@@ -10,7 +10,7 @@ import (
 
 	"anymx/edge/config"
 	"anymx/edge/program"
-	"anymx/edge/tunnel"
+	"anymx/edge/uplink/tunnel"
 )
 
 // parse reads a config of this program's part. DIR stands for a directory.

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/plumb"
+	"anymx/edge/uplink/plumb"
 )
 
 func TestComplaints(t *testing.T) {

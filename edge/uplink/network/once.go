@@ -9,9 +9,9 @@ import (
 	"net"
 
 	"anymx/edge/control"
-	"anymx/edge/plumb"
 	"anymx/edge/program"
-	"anymx/edge/tunnel"
+	"anymx/edge/uplink/plumb"
+	"anymx/edge/uplink/tunnel"
 )
 
 // Something is the exit code of Plan when there is something to do; 1 and 2 are

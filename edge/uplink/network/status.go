@@ -7,9 +7,9 @@ import (
 	"strings"
 
 	"anymx/edge/control"
-	"anymx/edge/plumb"
 	"anymx/edge/program"
-	"anymx/edge/tunnel"
+	"anymx/edge/uplink/plumb"
+	"anymx/edge/uplink/tunnel"
 )
 
 // Sections are those that a config must have for this program: none. A node may

@@ -12,9 +12,9 @@ import (
 
 	"anymx/edge/config"
 	"anymx/edge/control"
-	"anymx/edge/plumb"
 	"anymx/edge/program"
-	"anymx/edge/tunnel"
+	"anymx/edge/uplink/plumb"
+	"anymx/edge/uplink/tunnel"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"

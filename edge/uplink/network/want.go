@@ -7,10 +7,10 @@ import (
 	"time"
 
 	"anymx/edge/config"
-	"anymx/edge/plumb"
 	"anymx/edge/program"
 	"anymx/edge/secret"
-	"anymx/edge/tunnel"
+	"anymx/edge/uplink/plumb"
+	"anymx/edge/uplink/tunnel"
 )
 
 // wants is what a config asks of the kernel beside the tunnel's device. Pure.

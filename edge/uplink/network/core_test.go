@@ -9,7 +9,7 @@ import (
 	"runtime"
 	"testing"
 
-	"anymx/edge/tunnel"
+	"anymx/edge/uplink/tunnel"
 
 	"golang.org/x/sys/unix"
 )

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"anymx/edge/program"
-	"anymx/edge/tunnel"
+	"anymx/edge/uplink/tunnel"
 )
 
 // again is how long opening the tunnel waits after it failed.

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"anymx/edge/config"
-	"anymx/edge/plumb"
+	"anymx/edge/uplink/plumb"
 )
 
 // Each part answers; one whose lock is never let go does not.
