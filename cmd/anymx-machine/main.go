@@ -14,9 +14,9 @@ import (
 	"syscall"
 	"time"
 
-	"anymx/edge/machine"
+	"anymx/edge/appliance/machine"
+	"anymx/edge/appliance/provision"
 	"anymx/edge/program"
-	"anymx/edge/provision"
 )
 
 const help = `anymx-machine looks after the appliance: it answers 'anymx update', 'anymx reboot'

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"anymx/edge/console"
+	"anymx/edge/appliance/console"
 	"anymx/edge/control"
 )
 

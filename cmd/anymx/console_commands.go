@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"anymx/edge/console"
+	"anymx/edge/appliance/console"
 	"anymx/edge/control"
 )
 

@@ -10,10 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"anymx/edge/appliance/diskimage"
+	"anymx/edge/appliance/provision"
 	"anymx/edge/config"
 	"anymx/edge/control"
-	"anymx/edge/diskimage"
-	"anymx/edge/provision"
 )
 
 const imageConfigHelp = `Config writes the config of a node into an image, before it is flashed, or onto a

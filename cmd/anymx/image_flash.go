@@ -13,8 +13,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/spf13/cobra"
 
+	"anymx/edge/appliance/diskimage"
 	"anymx/edge/control"
-	"anymx/edge/diskimage"
 )
 
 const imageFlashHelp = `Flash writes an image to a disk, reads it back and compares. All that was on the

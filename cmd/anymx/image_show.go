@@ -10,9 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"anymx/edge/appliance/diskimage"
+	"anymx/edge/appliance/slot"
 	"anymx/edge/control"
-	"anymx/edge/diskimage"
-	"anymx/edge/slot"
 )
 
 const imageShowHelp = `Show tells what is in an image, or on a disk: its size and partitions, the versions

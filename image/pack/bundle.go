@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"anymx/edge/bundle"
+	"anymx/edge/appliance/bundle"
 )
 
 // bundleInput is what a bundle is made of.

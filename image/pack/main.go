@@ -2,7 +2,7 @@
 // image has beside the image itself. It is run by image/build, on the machine that
 // builds, and is no part of the image.
 //
-//	pack bundle  the update bundle, signed (package anymx/edge/bundle)
+//	pack bundle  the update bundle, signed (package anymx/edge/appliance/bundle)
 //	pack sbom    the bill of materials, in CycloneDX
 //	pack sums    SHA-256 sums, as sha256sum writes them
 //

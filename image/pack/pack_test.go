@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/bundle"
+	"anymx/edge/appliance/bundle"
 )
 
 const rootHash = "00112233445566778899aabbccddeeff0123456789abcdef0123456789abcdef"

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/diskimage"
+	"anymx/edge/appliance/diskimage"
 	"anymx/tests/lab"
 )
 

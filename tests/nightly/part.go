@@ -48,9 +48,9 @@ var parts = []part{
 	{name: "fuzz-protocols", what: "the fuzz targets of SMTP, BGP and the shield",
 		took: 6 * time.Minute, args: fuzz("./edge/ingress/wire", "./edge/delivery/smtpc", "./edge/core", "./bgp", "./xdp"), env: fuzzTime, random: true},
 	{name: "fuzz-storage", what: "the fuzz targets of spool, queue, disks and slots",
-		took: 7 * time.Minute, args: fuzz("./edge/spool", "./edge/queue", "./edge/diskimage", "./edge/slot", "./edge/bundle", "./edge/provision", "./tests/vm/lossy"), env: fuzzTime, random: true},
+		took: 7 * time.Minute, args: fuzz("./edge/spool", "./edge/queue", "./edge/appliance/diskimage", "./edge/appliance/slot", "./edge/appliance/bundle", "./edge/appliance/provision", "./tests/vm/lossy"), env: fuzzTime, random: true},
 	{name: "fuzz-control", what: "the fuzz targets of configuration and control",
-		took: 8 * time.Minute, args: fuzz("./edge/config", "./edge/console", "./edge/control", "./edge/uplink/anycast", "./edge/uplink/network", "./edge/judge/policy", "./edge/uplink/tunnel", "./cmd/anymx", "./tests/bench"), env: fuzzTime, random: true},
+		took: 8 * time.Minute, args: fuzz("./edge/config", "./edge/appliance/console", "./edge/control", "./edge/uplink/anycast", "./edge/uplink/network", "./edge/judge/policy", "./edge/uplink/tunnel", "./cmd/anymx", "./tests/bench"), env: fuzzTime, random: true},
 }
 
 // fuzzTime is for each target.

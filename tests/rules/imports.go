@@ -17,26 +17,26 @@ import (
 // room such as edge/control/controltest serves tests only: it may import its
 // parent and what that may import, and nothing that ships may import it.
 var order = map[string][]string{
-	"cmd/anymx":         {"edge/config", "edge/console", "edge/control", "edge/diskimage", "edge/mail", "edge/provision", "edge/slot", "edge/spool"},
+	"cmd/anymx":         {"edge/config", "edge/appliance/console", "edge/control", "edge/appliance/diskimage", "edge/mail", "edge/appliance/provision", "edge/appliance/slot", "edge/spool"},
 	"cmd/anymx-core":    {"edge/core", "edge/program"},
 	"cmd/anymx-edge":    {"edge", "edge/program"},
 	"cmd/anymx-net":     {"edge/uplink/network", "edge/program"},
 	"cmd/anymx-bgp":     {"edge/uplink/anycast", "edge/program"},
-	"cmd/anymx-machine": {"edge/machine", "edge/program", "edge/provision"},
+	"cmd/anymx-machine": {"edge/appliance/machine", "edge/program", "edge/appliance/provision"},
 
 	"edge": {"edge/..."},
 
 	"edge/uplink/anycast":      {"bgp", "edge/config", "edge/control", "edge/program", "edge/secret", "edge/statefile"},
-	"edge/bundle":              {"edge/slot"},
+	"edge/appliance/bundle":    {"edge/appliance/slot"},
 	"edge/config":              {},
-	"edge/console":             {"edge/config", "edge/control"},
+	"edge/appliance/console":   {"edge/config", "edge/control"},
 	"edge/control":             {"edge/config", "edge/mail", "edge/queue", "edge/spool"},
 	"edge/core":                {"edge/mail", "edge/ingress/wire"},
-	"edge/diskimage":           {},
+	"edge/appliance/diskimage": {},
 	"edge/egress":              {"edge/mail", "edge/maillog", "edge/mx", "edge/queue", "edge/rules", "edge/delivery/smtpc", "edge/spool"},
 	"edge/fleet":               {"edge/rules"},
 	"edge/delivery/handoff":    {"edge/mail", "edge/maillog", "edge/queue", "edge/delivery/smtpc", "edge/spool", "edge/statefile"},
-	"edge/machine":             {"edge/bundle", "edge/control", "edge/provision", "edge/slot", "edge/statefile"},
+	"edge/appliance/machine":   {"edge/appliance/bundle", "edge/control", "edge/appliance/provision", "edge/appliance/slot", "edge/statefile"},
 	"edge/mail":                {},
 	"edge/maillog":             {"edge/mail"},
 	"edge/mx":                  {"edge/mail"},
@@ -45,11 +45,11 @@ var order = map[string][]string{
 	"edge/judge/policy":        {"edge/mail"},
 	"edge/judge/policy/checks": {"edge/mail", "edge/mx", "edge/judge/policy"},
 	"edge/program":             {"edge/config", "edge/control"},
-	"edge/provision":           {"edge/config", "edge/judge/policy", "edge/statefile"},
+	"edge/appliance/provision": {"edge/config", "edge/judge/policy", "edge/statefile"},
 	"edge/queue":               {"edge/mail", "edge/maillog", "edge/spool"},
 	"edge/rules":               {"edge/mail"},
 	"edge/secret":              {},
-	"edge/slot":                {"edge/diskimage"},
+	"edge/appliance/slot":      {"edge/appliance/diskimage"},
 	"edge/delivery/smtpc":      {"edge/mail", "edge/spool"},
 	"edge/ingress/smtpd":       {"edge/mail", "edge/maillog", "edge/judge/policy", "edge/queue", "edge/spool", "edge/ingress/wire"},
 	"edge/spool":               {"edge/mail"},
@@ -60,7 +60,7 @@ var order = map[string][]string{
 	"bgp": {},
 	"xdp": {},
 
-	"image/pack": {"edge/bundle"}, // run by who builds the image
+	"image/pack": {"edge/appliance/bundle"}, // run by who builds the image
 
 	"tests": {"edge/...", "bgp", "xdp", "tests/lab", "tests/netns", "tests/pop", "tests/vm", "tests/vm/lossy", "tests/vm/rack"}, // and every room below tests
 }

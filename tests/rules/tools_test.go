@@ -64,7 +64,7 @@ var usedOtherwise = map[string][2]string{
 	"libc6-dev":              {"tests/ladder/packages.go", `"-race"`},
 	"libnet-ssleay-perl":     {"tests/interop/swaks_test.go", "TLS supported"},
 	"llvm-14":                {"xdp/bpf/generate", "llvm-strip-$version"},
-	"mount":                  {"edge/diskimage/flash_test.go", `"losetup"`},
+	"mount":                  {"edge/appliance/diskimage/flash_test.go", `"losetup"`},
 	"ovmf":                   {"tests/vm/firmware.go", "/usr/share/OVMF"},
 	"shellcheck":             {"Makefile", "shellcheck"},
 	"tcpdump":                {"docs/drain.md", "tcpdump"},

@@ -15,8 +15,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"anymx/edge/slot"
-	"anymx/edge/slot/slottest"
+	"anymx/edge/appliance/slot"
+	"anymx/edge/appliance/slot/slottest"
 )
 
 // testdata/versions.txt is what systemd-analyze compare-versions of systemd 257 says.

@@ -19,10 +19,10 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/bundle"
+	"anymx/edge/appliance/bundle"
+	"anymx/edge/appliance/slot/slottest"
 	"anymx/edge/control"
 	"anymx/edge/control/controltest"
-	"anymx/edge/slot/slottest"
 )
 
 // Root hashes of the versions that tests know.

@@ -8,8 +8,8 @@ import (
 	"strconv"
 	"time"
 
+	"anymx/edge/appliance/provision"
 	"anymx/edge/control"
-	"anymx/edge/provision"
 )
 
 const (

@@ -7,7 +7,7 @@ import (
 	"io"
 	"strings"
 
-	"anymx/edge/diskimage"
+	"anymx/edge/appliance/diskimage"
 )
 
 // UUID is as in text: "4f68bce3-e8cd-4db1-96e7-fbcaf984b709".

@@ -5,9 +5,9 @@ import (
 	"strings"
 	"time"
 
+	"anymx/edge/appliance/provision"
+	"anymx/edge/appliance/slot"
 	"anymx/edge/control"
-	"anymx/edge/provision"
-	"anymx/edge/slot"
 )
 
 // status is the machine at this moment. What can't be found out is left out, and said

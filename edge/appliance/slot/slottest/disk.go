@@ -18,7 +18,7 @@ import (
 	"testing"
 	"unicode/utf16"
 
-	"anymx/edge/slot"
+	"anymx/edge/appliance/slot"
 )
 
 const sector = 512

@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"anymx/edge/appliance/slot"
 	"anymx/edge/control"
-	"anymx/edge/slot"
 )
 
 // tableOf is a machine that runs 0.5.0, with another version beside it; "" is none.

@@ -6,8 +6,8 @@ import (
 	"os"
 	"time"
 
+	"anymx/edge/appliance/provision"
 	"anymx/edge/control"
-	"anymx/edge/provision"
 )
 
 // mailUnits are the programs that read the config, in the order in which they are

@@ -42,8 +42,8 @@ import (
 	"sync"
 	"time"
 
+	"anymx/edge/appliance/slot"
 	"anymx/edge/control"
-	"anymx/edge/slot"
 )
 
 // Options is where things are. A zero field means what stands beside it.

@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/slot"
-	"anymx/edge/slot/slottest"
+	"anymx/edge/appliance/slot"
+	"anymx/edge/appliance/slot/slottest"
 )
 
 // TestMain runs this binary also as what a machine runs: systemd-sysupdate, which the
@@ -49,7 +49,7 @@ func leftBehind() int {
 		buf := make([]byte, 1<<20)
 		left = nil
 		for _, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			if strings.Contains(g, "anymx/edge/machine") && !strings.Contains(g, "machine.TestMain") {
+			if strings.Contains(g, "anymx/edge/appliance/machine") && !strings.Contains(g, "machine.TestMain") {
 				left = append(left, g)
 			}
 		}

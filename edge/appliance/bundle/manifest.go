@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"anymx/edge/slot"
+	"anymx/edge/appliance/slot"
 )
 
 // Role is what a file of a bundle is for.

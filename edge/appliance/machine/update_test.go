@@ -12,10 +12,10 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/bundle"
+	"anymx/edge/appliance/bundle"
+	"anymx/edge/appliance/slot"
+	"anymx/edge/appliance/slot/slottest"
 	"anymx/edge/control"
-	"anymx/edge/slot"
-	"anymx/edge/slot/slottest"
 )
 
 func TestUpdate(t *testing.T) {

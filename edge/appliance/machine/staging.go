@@ -11,9 +11,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"anymx/edge/bundle"
+	"anymx/edge/appliance/bundle"
+	"anymx/edge/appliance/slot"
 	"anymx/edge/control"
-	"anymx/edge/slot"
 )
 
 // reserve is what stays free where something is written, in octets.

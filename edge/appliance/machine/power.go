@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"anymx/edge/appliance/slot"
 	"anymx/edge/control"
-	"anymx/edge/slot"
 )
 
 const (

@@ -12,9 +12,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"anymx/edge/bundle"
+	"anymx/edge/appliance/bundle"
+	"anymx/edge/appliance/slot"
 	"anymx/edge/control"
-	"anymx/edge/slot"
 )
 
 // readBack compares what is in the other slot with the manifest: the partitions

@@ -4,8 +4,8 @@ import (
 	"strings"
 	"time"
 
+	"anymx/edge/appliance/slot"
 	"anymx/edge/control"
-	"anymx/edge/slot"
 )
 
 // This file decides, and is pure.

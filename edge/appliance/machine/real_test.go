@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"anymx/edge/appliance/slot/slottest"
 	"anymx/edge/control"
-	"anymx/edge/slot/slottest"
 )
 
 // The real systemd-sysupdate, with the transfers of the image, does what the tests'

@@ -8,9 +8,9 @@ import (
 	"net/netip"
 	"time"
 
-	"anymx/edge/bundle"
+	"anymx/edge/appliance/bundle"
+	"anymx/edge/appliance/slot"
 	"anymx/edge/control"
-	"anymx/edge/slot"
 )
 
 // refused is why a bundle is not taken. The machine was not changed.

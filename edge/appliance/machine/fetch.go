@@ -21,7 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"anymx/edge/bundle"
+	"anymx/edge/appliance/bundle"
 )
 
 // Limits of a fetch.
