@@ -17,11 +17,11 @@ import (
 	"time"
 
 	"anymx/edge/config"
-	"anymx/edge/control"
-	"anymx/edge/control/controltest"
 	"anymx/edge/ingress/smtpd"
 	"anymx/edge/judge/policy"
 	"anymx/edge/mail"
+	"anymx/edge/operate/control"
+	"anymx/edge/operate/control/controltest"
 	"anymx/edge/queue"
 	"anymx/edge/spool"
 

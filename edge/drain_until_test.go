@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"anymx/edge/config"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // nothingKept fails the test if a restart would find the node out of service.

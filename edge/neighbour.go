@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // How often another program of the node is asked how it does, and how long its

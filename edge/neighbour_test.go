@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // TestNeighbour is asked each second, ten times as often while somebody waits,

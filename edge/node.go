@@ -28,10 +28,10 @@ import (
 	"time"
 
 	"anymx/edge/config"
-	"anymx/edge/control"
 	"anymx/edge/delivery/handoff"
 	"anymx/edge/ingress/smtpd"
 	"anymx/edge/maillog"
+	"anymx/edge/operate/control"
 	"anymx/edge/program"
 	"anymx/edge/queue"
 	"anymx/edge/spool"

@@ -11,10 +11,10 @@ import (
 	"syscall"
 	"time"
 
-	"anymx/edge/control"
 	"anymx/edge/delivery/smtpc"
 	"anymx/edge/ingress/smtpd"
 	"anymx/edge/mail"
+	"anymx/edge/operate/control"
 	"anymx/edge/program"
 
 	"github.com/prometheus/client_golang/prometheus"

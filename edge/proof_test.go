@@ -18,10 +18,10 @@ import (
 	"time"
 
 	"anymx/edge/config"
-	"anymx/edge/control"
 	"anymx/edge/delivery/smtpc/smtptest"
 	"anymx/edge/ingress/smtpd"
 	"anymx/edge/mail"
+	"anymx/edge/operate/control"
 	"anymx/edge/spool"
 )
 

@@ -13,8 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"anymx/edge/config"
-	"anymx/edge/control"
 	"anymx/edge/mail"
+	"anymx/edge/operate/control"
 	"anymx/edge/program"
 	"anymx/edge/spool"
 )

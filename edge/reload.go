@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"anymx/edge/config"
-	"anymx/edge/control"
 	"anymx/edge/ingress/smtpd"
+	"anymx/edge/operate/control"
 	"anymx/edge/program"
 )
 

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"anymx/edge/config"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 	"anymx/edge/queue"
 )
 

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"anymx/edge/control"
 	"anymx/edge/mail"
+	"anymx/edge/operate/control"
 	"anymx/edge/queue"
 	"anymx/edge/spool"
 )

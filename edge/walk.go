@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // walk is one walk out of service.

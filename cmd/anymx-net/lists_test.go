@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // listed is what GET /v1/shield/lists answers, by prefix.

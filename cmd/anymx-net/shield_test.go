@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 
 	"golang.org/x/sys/unix"
 )

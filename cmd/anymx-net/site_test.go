@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 	"anymx/edge/uplink/tunnel"
 )
 

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // ask makes sure that a person means to delete what q means. It need not ask

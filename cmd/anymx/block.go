@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"anymx/edge/config"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // listing is one run of a command that puts prefixes on a list.

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // changeOutput prints the parts of a change as they come. As JSON it is one

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"anymx/edge/config"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // checked is the answer of check as JSON.

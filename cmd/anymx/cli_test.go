@@ -16,8 +16,8 @@ import (
 	"time"
 
 	"anymx/edge/config"
-	"anymx/edge/control"
-	"anymx/edge/control/controltest"
+	"anymx/edge/operate/control"
+	"anymx/edge/operate/control/controltest"
 )
 
 var update = flag.Bool("update", false, "write what the commands print into testdata")

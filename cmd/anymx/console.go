@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"anymx/edge/appliance/console"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 const consoleHelp = `Console is what an appliance shows on its screen and on its serial line in place of

@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"anymx/edge/appliance/console"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // tree is what can be typed: the commands of anymx as far as their rights go, and

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"anymx/edge/control/controltest"
+	"anymx/edge/operate/control/controltest"
 )
 
 // seat is somebody at a console: the far side of a pseudo-terminal.

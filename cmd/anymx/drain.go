@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 const drainHelp = `Drain takes the node out of service so that no accepted message is lost, and

@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"anymx/edge/control/controltest"
+	"anymx/edge/operate/control/controltest"
 	"anymx/tests/pop"
 )
 

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/control"
-	"anymx/edge/control/controltest"
+	"anymx/edge/operate/control"
+	"anymx/edge/operate/control/controltest"
 )
 
 // watched is a buffer that a test waits for.

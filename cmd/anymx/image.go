@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"anymx/edge/appliance/diskimage"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 const imageHelp = `Image works on a disk image of the appliance, as a file or on a disk, without

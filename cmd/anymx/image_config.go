@@ -13,7 +13,7 @@ import (
 	"anymx/edge/appliance/diskimage"
 	"anymx/edge/appliance/provision"
 	"anymx/edge/config"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 const imageConfigHelp = `Config writes the config of a node into an image, before it is flashed, or onto a

@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"anymx/edge/appliance/diskimage"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 const imageFlashHelp = `Flash writes an image to a disk, reads it back and compares. All that was on the

@@ -12,7 +12,7 @@ import (
 
 	"anymx/edge/appliance/diskimage"
 	"anymx/edge/appliance/slot"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 const imageShowHelp = `Show tells what is in an image, or on a disk: its size and partitions, the versions

@@ -16,7 +16,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
-	"anymx/edge/control/controltest"
+	"anymx/edge/operate/control/controltest"
 )
 
 // bench has an image, made by the usual programs, and a tree of config.

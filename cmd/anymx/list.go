@@ -5,8 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"anymx/edge/control"
 	"anymx/edge/mail"
+	"anymx/edge/operate/control"
 )
 
 func (p *program) listCommand() *cobra.Command {

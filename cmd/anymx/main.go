@@ -16,7 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // Exit codes. They are told in the help of the root command and in

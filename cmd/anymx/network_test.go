@@ -5,8 +5,8 @@ import (
 	"net/netip"
 	"time"
 
-	"anymx/edge/control"
-	"anymx/edge/control/controltest"
+	"anymx/edge/operate/control"
+	"anymx/edge/operate/control/controltest"
 )
 
 // Nodes on a network, for stories.

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 const powerHelp = `The node leaves service first, as with 'anymx drain --until restart': each step of

@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 const defaultConfig = "/etc/anymx/anymx.toml"

@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"anymx/edge/config"
-	"anymx/edge/control"
 	"anymx/edge/mail"
+	"anymx/edge/operate/control"
 )
 
 func (p *program) queueCommand() *cobra.Command {

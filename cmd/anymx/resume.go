@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 const resumeHelp = `Resume takes a node back into service that 'anymx drain' has taken out, or is

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // display shows how far a node is, for as long as a command waits.

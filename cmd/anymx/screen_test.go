@@ -16,8 +16,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"anymx/edge/control"
-	"anymx/edge/control/controltest"
+	"anymx/edge/operate/control"
+	"anymx/edge/operate/control/controltest"
 )
 
 // terminalScreen is as much of a terminal as live needs: it keeps the lines, and

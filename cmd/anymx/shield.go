@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 const shieldHelp = `Shield shows and changes the packet filter in front of ingress, which anymx-net

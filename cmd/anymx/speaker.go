@@ -7,7 +7,7 @@ import (
 	"io"
 	"time"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // What is done with the speaker where anymx-edge does not answer. It is never

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"anymx/edge/config"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 	"anymx/edge/spool"
 )
 

@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 const updateHelp = `Update brings another version of the image onto this machine: an update bundle

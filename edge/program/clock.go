@@ -13,7 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 const (

@@ -10,7 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // Parts that all programs have.

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // ListenTCP listens on plain TCP. Go's listeners are MPTCP where the kernel has

@@ -19,7 +19,7 @@ import (
 	"syscall"
 
 	"anymx/edge/config"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // Program is one of a node's programs.

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 func announced(s *control.SpeakerStatus) bool { return s.Routes == control.Announced }

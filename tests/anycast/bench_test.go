@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // BenchmarkToTheTable measures with real programs, and with the defaults of

@@ -17,7 +17,7 @@ import (
 	"strings"
 	"time"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 	"anymx/tests/lab"
 )
 

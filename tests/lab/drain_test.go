@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // riseTime is how long health must be proven before routes are announced

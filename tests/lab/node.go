@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 
 	"golang.org/x/sys/unix"
 )

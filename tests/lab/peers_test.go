@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // hostileASN is that of the routers that do not behave.

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/control"
-	"anymx/edge/control/controltest"
+	"anymx/edge/operate/control"
+	"anymx/edge/operate/control/controltest"
 	"anymx/tests/pop"
 )
 

@@ -24,7 +24,7 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // PoP is an edge and, unless the test brings its own, the embedded core.

@@ -14,10 +14,10 @@ import (
 //
 // Only what ships is held to it: a test may put any parts together. The two
 // exceptions are bgp and xdp, which know nothing of mail, not even in tests. A
-// room such as edge/control/controltest serves tests only: it may import its
+// room such as edge/operate/control/controltest serves tests only: it may import its
 // parent and what that may import, and nothing that ships may import it.
 var order = map[string][]string{
-	"cmd/anymx":         {"edge/config", "edge/appliance/console", "edge/control", "edge/appliance/diskimage", "edge/mail", "edge/appliance/provision", "edge/appliance/slot", "edge/spool"},
+	"cmd/anymx":         {"edge/config", "edge/appliance/console", "edge/operate/control", "edge/appliance/diskimage", "edge/mail", "edge/appliance/provision", "edge/appliance/slot", "edge/spool"},
 	"cmd/anymx-core":    {"edge/core", "edge/program"},
 	"cmd/anymx-edge":    {"edge", "edge/program"},
 	"cmd/anymx-net":     {"edge/uplink/network", "edge/program"},
@@ -26,25 +26,25 @@ var order = map[string][]string{
 
 	"edge": {"edge/..."},
 
-	"edge/uplink/anycast":      {"bgp", "edge/config", "edge/control", "edge/program", "edge/secret", "edge/statefile"},
+	"edge/uplink/anycast":      {"bgp", "edge/config", "edge/operate/control", "edge/program", "edge/secret", "edge/statefile"},
 	"edge/appliance/bundle":    {"edge/appliance/slot"},
 	"edge/config":              {},
-	"edge/appliance/console":   {"edge/config", "edge/control"},
-	"edge/control":             {"edge/config", "edge/mail", "edge/queue", "edge/spool"},
+	"edge/appliance/console":   {"edge/config", "edge/operate/control"},
+	"edge/operate/control":     {"edge/config", "edge/mail", "edge/queue", "edge/spool"},
 	"edge/core":                {"edge/mail", "edge/ingress/wire"},
 	"edge/appliance/diskimage": {},
 	"edge/egress":              {"edge/mail", "edge/maillog", "edge/mx", "edge/queue", "edge/rules", "edge/delivery/smtpc", "edge/spool"},
 	"edge/fleet":               {"edge/rules"},
 	"edge/delivery/handoff":    {"edge/mail", "edge/maillog", "edge/queue", "edge/delivery/smtpc", "edge/spool", "edge/statefile"},
-	"edge/appliance/machine":   {"edge/appliance/bundle", "edge/control", "edge/appliance/provision", "edge/appliance/slot", "edge/statefile"},
+	"edge/appliance/machine":   {"edge/appliance/bundle", "edge/operate/control", "edge/appliance/provision", "edge/appliance/slot", "edge/statefile"},
 	"edge/mail":                {},
 	"edge/maillog":             {"edge/mail"},
 	"edge/mx":                  {"edge/mail"},
-	"edge/uplink/network":      {"edge/config", "edge/control", "edge/uplink/plumb", "edge/program", "edge/secret", "edge/statefile", "edge/uplink/tunnel", "xdp"},
+	"edge/uplink/network":      {"edge/config", "edge/operate/control", "edge/uplink/plumb", "edge/program", "edge/secret", "edge/statefile", "edge/uplink/tunnel", "xdp"},
 	"edge/uplink/plumb":        {},
 	"edge/judge/policy":        {"edge/mail"},
 	"edge/judge/policy/checks": {"edge/mail", "edge/mx", "edge/judge/policy"},
-	"edge/program":             {"edge/config", "edge/control"},
+	"edge/program":             {"edge/config", "edge/operate/control"},
 	"edge/appliance/provision": {"edge/config", "edge/judge/policy", "edge/statefile"},
 	"edge/queue":               {"edge/mail", "edge/maillog", "edge/spool"},
 	"edge/rules":               {"edge/mail"},

@@ -11,7 +11,7 @@ import (
 // TestProgramsAreStamped holds what the two builds of what ships tell the linker against the variables
 // that there are: the linker says nothing of a name that is not there.
 func TestProgramsAreStamped(t *testing.T) {
-	stamp := regexp.MustCompile(`-X anymx/edge/control\.(\w+)=`)
+	stamp := regexp.MustCompile(`-X anymx/edge/operate/control\.(\w+)=`)
 	for _, build := range []string{"Makefile", "image/build"} {
 		text, err := os.ReadFile(filepath.Join("../..", build))
 		if err != nil {
@@ -27,7 +27,7 @@ func TestProgramsAreStamped(t *testing.T) {
 			}
 		}
 		for _, name := range names {
-			if !declares(t, "../../edge/control", regexp.MustCompile(`(?m)^var `+name+` string$`)) {
+			if !declares(t, "../../edge/operate/control", regexp.MustCompile(`(?m)^var `+name+` string$`)) {
 				t.Errorf("%s sets control.%s, which is not a string there", build, name)
 			}
 		}

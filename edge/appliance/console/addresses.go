@@ -11,7 +11,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // Device is a network interface with its addresses.

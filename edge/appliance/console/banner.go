@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"anymx/edge/config"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // Bounds of a banner, which should leave room for the prompt on 24 rows.

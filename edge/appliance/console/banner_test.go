@@ -14,8 +14,8 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"anymx/edge/config"
-	"anymx/edge/control"
-	"anymx/edge/control/controltest"
+	"anymx/edge/operate/control"
+	"anymx/edge/operate/control/controltest"
 )
 
 var update = flag.Bool("update", false, "write what is shown into testdata")

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"anymx/edge/config"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // Console is a prompt on one terminal, or for one pipe. Its fields are set before

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // Facts are what the banner is made of.

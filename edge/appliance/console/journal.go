@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // Journal is what of the journal is shown.

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"anymx/edge/appliance/provision"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // mailUnits are the programs that read the config, in the order in which they are

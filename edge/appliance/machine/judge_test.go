@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"anymx/edge/appliance/slot"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // tableOf is a machine that runs 0.5.0, with another version beside it; "" is none.

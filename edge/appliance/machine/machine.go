@@ -43,7 +43,7 @@ import (
 	"time"
 
 	"anymx/edge/appliance/slot"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // Options is where things are. A zero field means what stands beside it.

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // order is one order under way. It says how far it is to whoever follows it, and goes

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"anymx/edge/appliance/slot"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 const (

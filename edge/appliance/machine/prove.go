@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"anymx/edge/appliance/provision"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 const (

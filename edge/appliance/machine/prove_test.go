@@ -12,7 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // updated is a machine that has just booted the version that it was updated to.

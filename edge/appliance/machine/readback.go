@@ -14,7 +14,7 @@ import (
 
 	"anymx/edge/appliance/bundle"
 	"anymx/edge/appliance/slot"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // readBack compares what is in the other slot with the manifest: the partitions

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"anymx/edge/appliance/slot/slottest"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // The real systemd-sysupdate, with the transfers of the image, does what the tests'

@@ -9,7 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // endpoint answers on the control socket.

@@ -13,7 +13,7 @@ import (
 
 	"anymx/edge/appliance/bundle"
 	"anymx/edge/appliance/slot"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // reserve is what stays free where something is written, in octets.

@@ -7,7 +7,7 @@ import (
 
 	"anymx/edge/appliance/provision"
 	"anymx/edge/appliance/slot"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // status is the machine at this moment. What can't be found out is left out, and said

@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // toolEnv is all that the programs which are run here know of their surroundings.

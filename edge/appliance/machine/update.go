@@ -10,7 +10,7 @@ import (
 
 	"anymx/edge/appliance/bundle"
 	"anymx/edge/appliance/slot"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // refused is why a bundle is not taken. The machine was not changed.

@@ -15,7 +15,7 @@ import (
 	"anymx/edge/appliance/bundle"
 	"anymx/edge/appliance/slot"
 	"anymx/edge/appliance/slot/slottest"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 func TestUpdate(t *testing.T) {

@@ -21,8 +21,8 @@ import (
 
 	"anymx/edge/appliance/bundle"
 	"anymx/edge/appliance/slot/slottest"
-	"anymx/edge/control"
-	"anymx/edge/control/controltest"
+	"anymx/edge/operate/control"
+	"anymx/edge/operate/control/controltest"
 )
 
 // Root hashes of the versions that tests know.

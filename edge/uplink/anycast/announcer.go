@@ -15,7 +15,7 @@ import (
 
 	"anymx/bgp"
 	"anymx/edge/config"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 	"anymx/edge/program"
 )
 

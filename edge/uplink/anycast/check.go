@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"anymx/edge/config"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // check is one thing to be asked about the node.

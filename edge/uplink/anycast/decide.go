@@ -3,7 +3,7 @@ package anycast
 import (
 	"time"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // standing is an order that holds.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 	"anymx/edge/program"
 )
 

@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"anymx/bgp"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // metrics are what is counted as it happens. Label values: check is the name of

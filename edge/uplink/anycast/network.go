@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // How often anymx-net is asked, and how long its answer may take. It decides

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 	"anymx/edge/statefile"
 )
 

@@ -10,7 +10,7 @@ import (
 
 	"anymx/bgp"
 	"anymx/edge/config"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 	"anymx/edge/program"
 	"anymx/edge/secret"
 )

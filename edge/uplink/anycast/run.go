@@ -14,7 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"anymx/bgp"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 	"anymx/edge/program"
 	"anymx/edge/secret"
 )

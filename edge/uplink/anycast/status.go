@@ -10,7 +10,7 @@ import (
 	"unicode"
 
 	"anymx/bgp"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // Status is the speaker at this moment. It waits for no peer and no check.

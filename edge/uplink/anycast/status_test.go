@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"anymx/bgp"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 func TestLine(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"time"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 	"anymx/xdp"
 )
 

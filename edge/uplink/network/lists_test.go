@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 	"anymx/xdp"
 )
 

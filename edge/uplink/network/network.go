@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"anymx/edge/config"
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 	"anymx/edge/program"
 	"anymx/edge/uplink/plumb"
 	"anymx/edge/uplink/tunnel"

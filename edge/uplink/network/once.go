@@ -8,7 +8,7 @@ import (
 	"io/fs"
 	"net"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 	"anymx/edge/program"
 	"anymx/edge/uplink/plumb"
 	"anymx/edge/uplink/tunnel"

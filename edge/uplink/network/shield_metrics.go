@@ -3,7 +3,7 @@ package network
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 	"anymx/xdp"
 )
 

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"time"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // How many prefixes of a kind an answer shows.

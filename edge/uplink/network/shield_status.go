@@ -3,7 +3,7 @@ package network
 import (
 	"slices"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 	"anymx/xdp"
 )
 

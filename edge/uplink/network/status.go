@@ -6,7 +6,7 @@ import (
 	"os"
 	"strings"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 	"anymx/edge/program"
 	"anymx/edge/uplink/plumb"
 	"anymx/edge/uplink/tunnel"

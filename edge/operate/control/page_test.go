@@ -10,8 +10,8 @@ import (
 
 	"golang.org/x/net/html"
 
-	"anymx/edge/control"
-	"anymx/edge/control/controltest"
+	"anymx/edge/operate/control"
+	"anymx/edge/operate/control/controltest"
 )
 
 // troubled is a node with everything wrong, and with mail addresses in every

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"anymx/edge/control"
-	"anymx/edge/control/controltest"
+	"anymx/edge/operate/control"
+	"anymx/edge/operate/control/controltest"
 )
 
 func TestMachineClient(t *testing.T) {

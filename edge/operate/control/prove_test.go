@@ -4,8 +4,8 @@ import (
 	"errors"
 	"testing"
 
-	"anymx/edge/control"
-	"anymx/edge/control/controltest"
+	"anymx/edge/operate/control"
+	"anymx/edge/operate/control/controltest"
 )
 
 func TestClientProves(t *testing.T) {

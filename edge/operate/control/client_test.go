@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"anymx/edge/config"
-	"anymx/edge/control"
-	"anymx/edge/control/controltest"
 	"anymx/edge/mail"
+	"anymx/edge/operate/control"
+	"anymx/edge/operate/control/controltest"
 )
 
 func start(t *testing.T, n *controltest.Node) *control.Client {

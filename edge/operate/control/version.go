@@ -22,7 +22,7 @@ func (v Version) String() string {
 }
 
 // release is the version that a release's build sets (-ldflags
-// "-X anymx/edge/control.release=v1.2.3"). "": the toolchain's own stamp counts.
+// "-X anymx/edge/operate/control.release=v1.2.3"). "": the toolchain's own stamp counts.
 var release string
 
 // ThisVersion is the version of the running program. All programs of a node

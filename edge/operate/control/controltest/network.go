@@ -3,7 +3,7 @@ package controltest
 import (
 	"time"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // OnNetwork makes n a node with a speaker and a tunnel.

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // Network is an anymx-net in memory: its status, and lists that can be changed. Its

@@ -11,8 +11,8 @@ import (
 	"testing"
 
 	"anymx/edge/config"
-	"anymx/edge/control"
-	"anymx/edge/control/controltest"
+	"anymx/edge/operate/control"
+	"anymx/edge/operate/control/controltest"
 )
 
 // overUnix is an HTTP client that knows nothing of package control.

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // Machine is an anymx-machine in memory. Its fields are set before it is used.

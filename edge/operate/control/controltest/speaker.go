@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/control"
+	"anymx/edge/operate/control"
 )
 
 // Speaker is a BGP speaker in memory. Its fields are set before it is used.

@@ -24,7 +24,7 @@ func leftBehind() int {
 		buf := make([]byte, 1<<20)
 		left = nil
 		for _, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			if strings.Contains(g, "anymx/edge/control") && !strings.Contains(g, "control.TestMain") {
+			if strings.Contains(g, "anymx/edge/operate/control") && !strings.Contains(g, "control.TestMain") {
 				left = append(left, g)
 			}
 		}

@@ -73,7 +73,7 @@ func times(n int64) string {
 }
 
 // built is the date of the commit that a build sets, in seconds since 1970 (-ldflags
-// "-X anymx/edge/control.built=1796062496"). "" or "0": the toolchain's own stamp counts.
+// "-X anymx/edge/operate/control.built=1796062496"). "" or "0": the toolchain's own stamp counts.
 var built string
 
 // Built returns the date of the commit that this program was built from, zero if it is not known. The

@@ -17,8 +17,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"anymx/edge/control"
 	"anymx/edge/mail"
+	"anymx/edge/operate/control"
 )
 
 // Now is the moment that the sample messages and the sample status belong to.

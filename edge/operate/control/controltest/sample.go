@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/control"
 	"anymx/edge/mail"
+	"anymx/edge/operate/control"
 )
 
 func listenTCP(t testing.TB, wanted bool) (net.Listener, string) {
