@@ -11,8 +11,8 @@ import (
 	"anymx/edge/config"
 	"anymx/edge/ingress/wire"
 	"anymx/edge/operate/control"
-	"anymx/edge/program"
 	"anymx/edge/queue"
+	"anymx/edge/service"
 )
 
 // drainOptions are what a drain works on.
@@ -24,7 +24,7 @@ type drainOptions struct {
 	limits  func() config.Drain
 	log     *slog.Logger
 	// degraded is told of a state that can't be read; nil: nobody is.
-	degraded *program.Degraded
+	degraded *service.Degraded
 }
 
 // drain is the node's way out of service and back. A request is on disk before
@@ -214,7 +214,7 @@ func (d *drain) resume() error {
 		d.mu.Lock()
 		d.phase, d.since, d.takes, d.status = control.Running, time.Now(), true, nil
 		d.mu.Unlock()
-		program.Status(string(control.Running))
+		service.Status(string(control.Running))
 		d.o.log.Info("in service again")
 	}
 	d.announce(time.Now()) // also where the node was in service: the speaker may have an order of its own
@@ -308,7 +308,7 @@ func (d *drain) set(phase control.Phase, status *control.DrainStatus) {
 	if status != nil {
 		d.status = status
 	}
-	program.Status(string(phase))
+	service.Status(string(phase))
 }
 
 // enter and leave note a step's begin and end.
@@ -317,7 +317,7 @@ func (d *drain) enter(step control.DrainStep, limit time.Duration) {
 	d.status.Steps = append(d.status.Steps, control.StepStatus{Step: step, Began: time.Now(), Limit: limit})
 	reason, stopping := d.status.Reason, d.status.Stopping
 	d.mu.Unlock()
-	program.Status("drain: " + string(step))
+	service.Status("drain: " + string(step))
 	d.o.log.Info("drain: step begins", "step", step, "limit", limit, "reason", reason, "stopping", stopping,
 		"sessions", d.o.ingress.Open(), "messages", d.messages())
 }

@@ -10,14 +10,14 @@ import (
 
 	"anymx/edge/config"
 	"anymx/edge/judge/policy"
-	"anymx/edge/program"
+	"anymx/edge/service"
 )
 
 // stamps looks at all of paths.
-func stamps(paths []string) map[string]program.Stamp {
-	seen := make(map[string]program.Stamp, len(paths))
+func stamps(paths []string) map[string]service.Stamp {
+	seen := make(map[string]service.Stamp, len(paths))
 	for _, path := range paths {
-		seen[path] = program.StampOf(path)
+		seen[path] = service.StampOf(path)
 	}
 	return seen
 }
@@ -29,7 +29,7 @@ const rereadEvery = 30 * time.Second
 // watchFiles reads the files beside the config again whenever one of them is not
 // what it was when it was read, until ctx ends. A file that appears is a change.
 func (n *Node) watchFiles(ctx context.Context) {
-	tick := time.NewTicker(program.WatchEvery)
+	tick := time.NewTicker(service.WatchEvery)
 	defer tick.Stop()
 	for read := time.Now(); ; {
 		select {
@@ -63,7 +63,7 @@ func filesOf(c *config.Config) []string {
 // inputs is what the node has read from the files beside its config.
 type inputs struct {
 	mu     sync.Mutex
-	stamps map[string]program.Stamp // of the files just before they were read
+	stamps map[string]service.Stamp // of the files just before they were read
 	// lists are the recipients that were last read well, by path and domain.
 	lists map[list]*policy.Recipients
 }
@@ -72,7 +72,7 @@ type inputs struct {
 type list struct{ path, domain string }
 
 // same reports whether the files are as they were when they were read.
-func (in *inputs) same(now map[string]program.Stamp) bool {
+func (in *inputs) same(now map[string]service.Stamp) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	return maps.Equal(in.stamps, now)
@@ -120,7 +120,7 @@ const maxRecipientsFile = 256 << 20
 
 // readRecipients reads one list. It never waits for somebody to write to the file.
 func readRecipients(path, domain string) (*policy.Recipients, error) {
-	data, err := program.ReadFile(path, maxRecipientsFile)
+	data, err := service.ReadFile(path, maxRecipientsFile)
 	if err != nil {
 		return nil, err
 	}

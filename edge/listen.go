@@ -9,15 +9,15 @@ import (
 	"slices"
 
 	"anymx/edge/config"
-	"anymx/edge/program"
+	"anymx/edge/service"
 )
 
 // listen opens the sockets, ingress last: once it is open, mail comes. Control
 // socket and metrics are opened later where they can't be now: mail needs neither.
 func (n *Node) listen(c *config.Config) error {
 	n.listeners = n.o.Listeners // so that they are closed if anything fails
-	n.socket = program.ListenControl(c.Node.Control, n.degraded)
-	n.page = program.ListenMetrics(c.Node.Metrics, n.degraded)
+	n.socket = service.ListenControl(c.Node.Control, n.degraded)
+	n.page = service.ListenMetrics(c.Node.Metrics, n.degraded)
 	passed, missing, spare := share(n.o.Listeners, c.Ingress.Listen)
 	n.listeners = passed
 	for _, l := range spare {
@@ -27,7 +27,7 @@ func (n *Node) listen(c *config.Config) error {
 		}
 	}
 	for _, address := range missing {
-		l, err := program.ListenTCP(context.Background(), address)
+		l, err := service.ListenTCP(context.Background(), address)
 		if err != nil {
 			return fmt.Errorf("ingress: %w", err)
 		}

@@ -32,8 +32,8 @@ import (
 	"anymx/edge/ingress/smtpd"
 	"anymx/edge/maillog"
 	"anymx/edge/operate/control"
-	"anymx/edge/program"
 	"anymx/edge/queue"
+	"anymx/edge/service"
 	"anymx/edge/spool"
 	"anymx/edge/statefile"
 
@@ -52,7 +52,7 @@ type Options struct {
 	Stderr    io.Writer      // of mail log lines
 	Log       *slog.Logger   // the node's own log
 	Level     *slog.LevelVar // of Log; a reload sets it
-	Clock     *program.Clock // what mail is dated by; nil: time.Now
+	Clock     *service.Clock // what mail is dated by; nil: time.Now
 }
 
 // Node is a running edge.
@@ -68,7 +68,7 @@ type Node struct {
 	exporting   sync.Mutex // of what was set aside
 	certificate certificate
 	read        inputs
-	degraded    *program.Degraded
+	degraded    *service.Degraded
 
 	metrics   *prometheus.Registry
 	maillog   *maillog.Log
@@ -101,7 +101,7 @@ func Open(o Options) (n *Node, err error) {
 	}()
 	c := o.Config
 	n.certificate.log = n.log
-	n.degraded = program.NewDegraded(n.log, program.PartControl, program.PartMetrics, partCertificate, partRecipients, partDrain)
+	n.degraded = service.NewDegraded(n.log, service.PartControl, service.PartMetrics, partCertificate, partRecipients, partDrain)
 	n.metrics.MustRegister(n.degraded, certificateMetrics{&n.certificate})
 	n.warnOfRouting(c)
 	settings := n.readFiles(c)
@@ -206,7 +206,7 @@ func (n *Node) Run(ctx context.Context) error {
 		control.Go(func() { n.tunnel.watch(controlCtx) })
 		parts.Go(func() { n.probeCore(failed) })
 	}
-	control.Go(func() { program.Watchdog(controlCtx, n.log, n.parts()...) })
+	control.Go(func() { service.Watchdog(controlCtx, n.log, n.parts()...) })
 	parts.Go(func() { n.courier.Learn(failed) })
 	n.drain.start()
 	start(&control, "control", func() error { return n.control.Serve(controlCtx, n.socket, n.page) })
@@ -249,7 +249,7 @@ func (n *Node) ready(ctx context.Context) {
 		return
 	}
 	phase, _ := n.drain.place()
-	program.Status(string(phase))
+	service.Status(string(phase))
 	if phase != control.Running {
 		n.log.Warn("out of service", "phase", phase)
 	} else if err := n.Ready(ctx); err != nil {
@@ -257,13 +257,13 @@ func (n *Node) ready(ctx context.Context) {
 	} else {
 		n.log.Info("ready")
 	}
-	program.Ready()
+	service.Ready()
 }
 
 // end takes the node out of service, within the grace. Where that was not asked
 // for, but a part has failed, routers are not kept waiting.
 func (n *Node) end(asked bool) {
-	program.Stopping()
+	service.Stopping()
 	limit := time.Duration(n.config.Load().config.Node.ShutdownGrace)
 	failed := n.storeFailed()
 	if failed {

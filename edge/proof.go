@@ -15,7 +15,7 @@ import (
 	"anymx/edge/ingress/smtpd"
 	"anymx/edge/mail"
 	"anymx/edge/operate/control"
-	"anymx/edge/program"
+	"anymx/edge/service"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -219,7 +219,7 @@ func (n *Node) proveAtStart(ctx context.Context) bool {
 			return false
 		}
 		n.log.Error("not proven: a message of the node's own does not get through it", "err", err, "again", pause)
-		program.Status("not proven yet: " + err.Error())
+		service.Status("not proven yet: " + err.Error())
 		if !sleep(ctx, pause) {
 			return false
 		}

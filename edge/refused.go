@@ -15,7 +15,7 @@ import (
 	"anymx/edge/config"
 	"anymx/edge/mail"
 	"anymx/edge/operate/control"
-	"anymx/edge/program"
+	"anymx/edge/service"
 	"anymx/edge/spool"
 )
 
@@ -71,7 +71,7 @@ type refused struct {
 	started time.Time
 	metrics *prometheus.Registry
 	// degraded is what even this goes without: a socket that can't be opened yet.
-	degraded *program.Degraded
+	degraded *service.Degraded
 
 	working sync.Mutex    // one look or move at a time: they lock the spool
 	aside   chan struct{} // one slot: the spool was moved
@@ -86,7 +86,7 @@ func newRefused(o Options, u *spool.Unsound) *refused {
 	}
 	gauge("anymx_spool_refused_to_open", "1 while the spool is damaged and is not opened.", 1)
 	gauge("anymx_spool_accepting", "1 while messages are taken.", 0)
-	r.degraded = program.NewDegraded(r.log, program.PartControl, program.PartMetrics)
+	r.degraded = service.NewDegraded(r.log, service.PartControl, service.PartMetrics)
 	r.metrics.MustRegister(r.degraded, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return r
 }
@@ -94,13 +94,13 @@ func newRefused(o Options, u *spool.Unsound) *refused {
 // run serves until ctx ends, or the spool was set aside.
 func (r *refused) run(ctx context.Context) error {
 	r.log.Error("not ready, and nothing is announced", "err", r.unsound)
-	program.Status("not ready: " + r.unsound.Error())
+	service.Status("not ready: " + r.unsound.Error())
 	server, err := control.New(control.Options{Node: r, Gather: r.metrics, Metrics: r.metrics, Log: r.log})
 	if err != nil {
 		return err
 	}
-	socket := program.ListenControl(r.config.Node.Control, r.degraded)
-	page := program.ListenMetrics(r.config.Node.Metrics, r.degraded)
+	socket := service.ListenControl(r.config.Node.Control, r.degraded)
+	page := service.ListenMetrics(r.config.Node.Metrics, r.degraded)
 	serving, stop := context.WithCancel(ctx)
 	var parts sync.WaitGroup
 	var failed error
@@ -108,7 +108,7 @@ func (r *refused) run(ctx context.Context) error {
 		defer stop()
 		failed = server.Serve(serving, socket, page)
 	})
-	parts.Go(func() { program.Watchdog(serving, r.log, program.ControlPart(r.config.Node.Control, r.log)) })
+	parts.Go(func() { service.Watchdog(serving, r.log, service.ControlPart(r.config.Node.Control, r.log)) })
 	for _, l := range r.o.Listeners {
 		parts.Go(func() { r.turnAway(serving, l) })
 	}

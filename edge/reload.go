@@ -11,7 +11,7 @@ import (
 	"anymx/edge/config"
 	"anymx/edge/ingress/smtpd"
 	"anymx/edge/operate/control"
-	"anymx/edge/program"
+	"anymx/edge/service"
 )
 
 // inForce is the config that the node works by, and what became of the last
@@ -81,7 +81,7 @@ func (n *Node) Reload(context.Context) (control.Reloaded, error) {
 		n.log.Error("reload changed nothing", "err", err)
 		return control.Reloaded{}, err
 	}
-	program.SetLevel(n.o.Level, next)
+	service.SetLevel(n.o.Level, next)
 	restart := now.config.NeedsRestart(next)
 	changed := slices.DeleteFunc(now.config.Changed(next), func(key string) bool { return slices.Contains(restart, key) })
 	broken := n.brokenFiles()

@@ -1,6 +1,6 @@
 package edge
 
-import "anymx/edge/program"
+import "anymx/edge/service"
 
 // parts are those that answer systemd's watchdog. Each answers without the disk:
 // one that hangs makes the node unready within two seconds, which withdraws its
@@ -8,12 +8,12 @@ import "anymx/edge/program"
 // that waits for a disk can't end, the next one would wait for the same disk in
 // its recovery, and be killed in turn, and what is in memory and in flight, and
 // what the control socket could tell, would be gone.
-func (n *Node) parts() []program.Part {
-	return []program.Part{
+func (n *Node) parts() []service.Part {
+	return []service.Part{
 		{Name: "drain", Answers: func() { n.drain.place() }},
 		{Name: "ingress", Answers: func() { n.ingress.Registry().Open() }},
 		{Name: "queue", Answers: func() { n.queue.Stats() }},
 		{Name: "spool", Answers: n.spool.Answers},
-		program.ControlPart(n.config.Load().config.Node.Control, n.log),
+		service.ControlPart(n.config.Load().config.Node.Control, n.log),
 	}
 }

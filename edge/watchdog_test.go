@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/program"
+	"anymx/edge/service"
 )
 
 // notified is where a test hears what systemd is told.
@@ -109,7 +109,7 @@ func TestPartsAnswer(t *testing.T) {
 	names := map[string]bool{}
 	for _, p := range r.parts() {
 		done := make(chan struct{})
-		go func(p program.Part) {
+		go func(p service.Part) {
 			defer close(done)
 			p.Answers()
 		}(p)

@@ -4,12 +4,12 @@
 package main
 
 import (
-	"anymx/edge/program"
+	"anymx/edge/service"
 	"anymx/edge/uplink/anycast"
 )
 
 func main() {
-	program.Program{
+	service.Program{
 		Name:     "anymx-bgp",
 		Does:     "anymx-bgp announces the node's prefixes by BGP, while the node is healthy.",
 		Help:     help,

@@ -11,14 +11,14 @@ import (
 	"time"
 
 	"anymx/edge/core"
-	"anymx/edge/program"
+	"anymx/edge/service"
 )
 
 // grace is how long sessions have for their transaction when the program ends.
 const grace = 10 * time.Second
 
 func main() {
-	program.Program{
+	service.Program{
 		Name: "anymx-core", Does: "anymx-core takes mail from edges by SMTP and LMTP, into Maildirs.",
 		Help: `Example of its part of the config:
 
@@ -33,7 +33,7 @@ Signals: TERM and INT end it.
 	}.Main()
 }
 
-func run(told context.Context, env *program.Env) error {
+func run(told context.Context, env *service.Env) error {
 	cfg, log, set := env.Config, env.Log, env.Config.Mailstore
 	syscall.Umask(0o077) // mail is nobody else's business
 	server, err := core.New(core.Options{
@@ -49,7 +49,7 @@ func run(told context.Context, env *program.Env) error {
 	var running sync.WaitGroup
 	serve := func(addresses []string, lmtp bool) {
 		for _, address := range addresses {
-			l, err := program.ListenTCP(ctx, address)
+			l, err := service.ListenTCP(ctx, address)
 			if err != nil {
 				end(err)
 				return
@@ -62,14 +62,14 @@ func run(told context.Context, env *program.Env) error {
 	serve(set.LMTPListen, true)
 	running.Go(func() { end(server.Run(ctx)) })
 	if ctx.Err() == nil {
-		program.Ready()
+		service.Ready()
 	}
 	<-ctx.Done()
 	failure := context.Cause(ctx)
 	if told.Err() != nil {
 		failure = nil
 	}
-	program.Stopping()
+	service.Stopping()
 	last, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
 	err = errors.Join(failure, server.Close(last))

@@ -8,11 +8,11 @@ import (
 	"os"
 
 	"anymx/edge"
-	"anymx/edge/program"
+	"anymx/edge/service"
 )
 
 func main() {
-	program.Program{
+	service.Program{
 		Name: "anymx-edge", Does: "anymx-edge takes mail by SMTP, stores it, and hands it to core.",
 		Help: `Signals: TERM and INT end it, with no accepted message lost: it leaves service
 like in a drain, within node.shutdown_grace. HUP reads the config, the
@@ -23,8 +23,8 @@ that.
 	}.Main()
 }
 
-func run(ctx context.Context, env *program.Env) error {
-	listeners, err := program.Listeners()
+func run(ctx context.Context, env *service.Env) error {
+	listeners, err := service.Listeners()
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ import (
 
 	"anymx/edge/appliance/machine"
 	"anymx/edge/appliance/provision"
-	"anymx/edge/program"
+	"anymx/edge/service"
 )
 
 const help = `anymx-machine looks after the appliance: it answers 'anymx update', 'anymx reboot'
@@ -65,7 +65,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "anymx-machine: %q is not a flag\n", set.Arg(0))
 		return 2
 	case f.version:
-		fmt.Fprintln(stdout, program.Version())
+		fmt.Fprintln(stdout, service.Version())
 		return 0
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -89,13 +89,13 @@ func (f *flags) do(ctx context.Context, stdout io.Writer, log *slog.Logger) erro
 	case f.prove:
 		return machine.Prove(ctx, o)
 	case f.trouble:
-		l, err := program.ListenTCP(ctx, f.listen)
+		l, err := service.ListenTCP(ctx, f.listen)
 		if err != nil {
 			return err
 		}
-		program.Ready()
-		return provision.ServeTrouble(ctx, provision.TroubleOptions{Listener: l, Version: program.Version(), Log: log})
+		service.Ready()
+		return provision.ServeTrouble(ctx, provision.TroubleOptions{Listener: l, Version: service.Version(), Log: log})
 	}
-	defer program.Stopping()
-	return machine.Run(ctx, o, program.Ready)
+	defer service.Stopping()
+	return machine.Run(ctx, o, service.Ready)
 }

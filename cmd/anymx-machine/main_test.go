@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"anymx/edge/program"
+	"anymx/edge/service"
 )
 
 func TestFlags(t *testing.T) {
@@ -15,7 +15,7 @@ func TestFlags(t *testing.T) {
 		stdout string
 		stderr string
 	}{
-		"version":      {args: []string{"-version"}, stdout: program.Version()},
+		"version":      {args: []string{"-version"}, stdout: service.Version()},
 		"help":         {args: []string{"-h"}, stderr: "put the node's config in place, once"},
 		"unknown flag": {args: []string{"-x"}, code: 2, stderr: "flag provided but not defined: -x"},
 		"no flag":      {args: []string{"x"}, code: 2, stderr: `"x" is not a flag`},

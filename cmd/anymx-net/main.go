@@ -9,13 +9,13 @@ import (
 	"flag"
 	"os"
 
-	"anymx/edge/program"
+	"anymx/edge/service"
 	"anymx/edge/uplink/network"
 )
 
 func main() {
 	var plan, remove bool
-	program.Program{
+	service.Program{
 		Name: "anymx-net", Does: "anymx-net puts a node's addresses, rules, routes, tunnel and shield in place, and keeps them so.",
 		Help: `-plan needs no privilege. It exits with 0 if there is nothing to do, with 3 if
 there is something. It does not look at the tunnel's keys, peers and MTU.
@@ -31,7 +31,7 @@ shield.
 			f.BoolVar(&plan, "plan", false, "print what would be done, and do nothing")
 			f.BoolVar(&remove, "remove", false, "take away what it made, print that, and end")
 		},
-		Run: func(ctx context.Context, env *program.Env) error {
+		Run: func(ctx context.Context, env *service.Env) error {
 			switch {
 			case plan:
 				return network.Plan(env, os.Stdout)

@@ -434,7 +434,7 @@ var build = sync.OnceValues(func() (string, error) {
 	}
 	// With the flags of the Makefile, also where tests run under the race detector, which
 	// is linked with C: otherwise everything would be compiled a second time.
-	// The tag lets a test set a program's clock (edge/program), and changes nothing else.
+	// The tag lets a test set a program's clock (edge/service), and changes nothing else.
 	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-tags", "anymx_testclock", "-ldflags", "-s -w", "-o", kept, "./cmd/...")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	cmd.Dir = top

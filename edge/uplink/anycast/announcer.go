@@ -16,7 +16,7 @@ import (
 	"anymx/bgp"
 	"anymx/edge/config"
 	"anymx/edge/operate/control"
-	"anymx/edge/program"
+	"anymx/edge/service"
 )
 
 const (
@@ -35,15 +35,15 @@ type Announcer struct {
 	file    string // the config's
 	level   *slog.LevelVar
 	started time.Time
-	clock   *program.Clock // nil: not watched
+	clock   *service.Clock // nil: not watched
 	speaker *bgp.Speaker
 	store   orderFile
 	writing chan struct{} // one slot: whoever fills it may write the store
 	watch   *watch
 	// degraded is what the speaker goes without; stamps are of the password files just
 	// before they were read.
-	degraded *program.Degraded
-	stamps   map[string]program.Stamp
+	degraded *service.Degraded
+	stamps   map[string]service.Stamp
 
 	registry *prometheus.Registry
 	metrics  *metrics

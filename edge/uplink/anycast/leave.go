@@ -5,13 +5,13 @@ import (
 	"time"
 
 	"anymx/edge/operate/control"
-	"anymx/edge/program"
+	"anymx/edge/service"
 )
 
 // leave takes the routes back in the order of a drain. With nothing announced it
 // is over at once.
 func (a *Announcer) leave() {
-	program.Stopping()
+	service.Stopping()
 	a.mu.Lock()
 	grace := time.Duration(a.config.Node.ShutdownGrace) / 4
 	graceful, confirm := min(time.Duration(a.config.Drain.Graceful), grace), min(time.Duration(a.config.Drain.Confirm), grace)

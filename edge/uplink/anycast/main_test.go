@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"anymx/edge/config"
-	"anymx/edge/program"
+	"anymx/edge/service"
 	"anymx/tests/netns"
 )
 
@@ -73,7 +73,7 @@ next_hop6 = "2001:db8::2"
 `
 
 // testEnv has the config above, with more behind it.
-func testEnv(t *testing.T, more string) *program.Env {
+func testEnv(t *testing.T, more string) *service.Env {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "bgp") // a unix socket's path must be short
 	if err != nil {
@@ -94,7 +94,7 @@ func testEnv(t *testing.T, more string) *program.Env {
 			t.Logf("log:\n%s", log)
 		}
 	})
-	return &program.Env{File: file, Config: c, Log: slog.New(slog.NewTextHandler(log, nil)), Level: new(slog.LevelVar)}
+	return &service.Env{File: file, Config: c, Log: slog.New(slog.NewTextHandler(log, nil)), Level: new(slog.LevelVar)}
 }
 
 // lines is a log that may be read while it is written.

@@ -10,7 +10,7 @@ import (
 	"anymx/bgp"
 	"anymx/edge/config"
 	"anymx/edge/operate/control"
-	"anymx/edge/program"
+	"anymx/edge/service"
 )
 
 // maxPassword is how long a password of TCP MD5 may be, in octets.
@@ -23,7 +23,7 @@ type reader func(name string, most int) ([]byte, error)
 // remembering is read with a memory: a password file that breaks leaves the session
 // alone that was established with its password.
 func remembering(read reader) reader {
-	var last program.Last[[]byte]
+	var last service.Last[[]byte]
 	return func(name string, most int) ([]byte, error) {
 		text, _, err := last.Read(name, func() ([]byte, error) { return read(name, most) })
 		return text, err
@@ -33,7 +33,7 @@ func remembering(read reader) reader {
 // peersOf are the config's routers. Its passwords are read anew each time. The
 // error names every router with which something is wrong. One whose password can't be
 // read is not among the peers, as it is never dialled without, and costs itself alone
-// (program.AloneError, by its address); one whose password is known from before is.
+// (service.AloneError, by its address); one whose password is known from before is.
 func peersOf(c *config.Config, read reader) ([]bgp.Peer, error) {
 	var peers []bgp.Peer
 	var errs []error
@@ -101,7 +101,7 @@ func peerOf(p *config.BGPPeer, read reader) (bgp.Peer, error) {
 		password, err := read(p.PasswordFile, maxPassword)
 		peer.Password = bgp.Password(password)
 		if err != nil {
-			err = &program.AloneError{Name: p.Address.String(), Err: fmt.Errorf("password: %w", err)}
+			err = &service.AloneError{Name: p.Address.String(), Err: fmt.Errorf("password: %w", err)}
 		}
 		if err != nil && len(password) == 0 {
 			return bgp.Peer{}, err

@@ -11,8 +11,8 @@ import (
 	"anymx/bgp"
 	"anymx/edge/config"
 	"anymx/edge/operate/control"
-	"anymx/edge/program"
 	"anymx/edge/secret"
+	"anymx/edge/service"
 )
 
 // rereadEvery is how often passwords are read again while one of them can't be,
@@ -22,7 +22,7 @@ const rereadEvery = 30 * time.Second
 // reloads reads the config again whenever it is told to, and what is missing when it
 // appears, until ctx ends.
 func (a *Announcer) reloads(ctx context.Context, reload <-chan struct{}) {
-	tick := time.NewTicker(program.WatchEvery)
+	tick := time.NewTicker(service.WatchEvery)
 	defer tick.Stop()
 	for read := time.Now(); ; {
 		select {
@@ -45,12 +45,12 @@ func (a *Announcer) reloads(ctx context.Context, reload <-chan struct{}) {
 }
 
 // stampsOf looks at the password files of c.
-func stampsOf(c *config.Config) map[string]program.Stamp {
-	stamps := map[string]program.Stamp{}
+func stampsOf(c *config.Config) map[string]service.Stamp {
+	stamps := map[string]service.Stamp{}
 	for i := range c.BGP.Peers {
 		if file := c.BGP.Peers[i].PasswordFile; file != "" {
 			path, _ := secret.Path(file) // "" has the zero stamp
-			stamps[file] = program.StampOf(path)
+			stamps[file] = service.StampOf(path)
 		}
 	}
 	return stamps
@@ -77,7 +77,7 @@ func (a *Announcer) Reload(ctx context.Context) error {
 		a.log.Error("reload changed nothing", "err", err)
 		return err
 	}
-	program.SetLevel(a.level, next)
+	service.SetLevel(a.level, next)
 	a.metrics.reloads.WithLabelValues("good").Inc()
 	changed := slices.DeleteFunc(now.Changed(next), func(key string) bool { return slices.Contains(restart, key) })
 	a.log.Info("reloaded", "changed", changed, "restart", restart)
@@ -137,7 +137,7 @@ type wantedPeers struct {
 // be read is not.
 func (a *Announcer) checkPeers(c *config.Config) (wantedPeers, error) {
 	peers, err := peersOf(c, a.read)
-	problems, err := program.SplitAlone(err)
+	problems, err := service.SplitAlone(err)
 	if err == nil {
 		err = bgp.Check(c.BGP.ASN, peers, routesOf(c.Anycast.Prefixes, control.Graceful))
 	}

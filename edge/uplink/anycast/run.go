@@ -15,8 +15,8 @@ import (
 
 	"anymx/bgp"
 	"anymx/edge/operate/control"
-	"anymx/edge/program"
 	"anymx/edge/secret"
+	"anymx/edge/service"
 )
 
 // Sections are those that the config of anymx-bgp must have.
@@ -39,7 +39,7 @@ type sockets struct {
 }
 
 // Run is anymx-bgp, until ctx ends.
-func Run(ctx context.Context, env *program.Env) error {
+func Run(ctx context.Context, env *service.Env) error {
 	a, err := newAnnouncer(env)
 	if err != nil {
 		return err
@@ -52,13 +52,13 @@ func Run(ctx context.Context, env *program.Env) error {
 }
 
 // newAnnouncer makes an Announcer that has not told anybody anything yet.
-func newAnnouncer(env *program.Env) (*Announcer, error) {
+func newAnnouncer(env *service.Env) (*Announcer, error) {
 	c := env.Config
 	speaker, err := bgp.New(bgp.Options{ASN: c.BGP.ASN, RouterID: c.BGP.RouterID, Logger: env.Log})
 	if err != nil {
 		return nil, err
 	}
-	degraded := program.NewDegraded(env.Log, program.PartControl, program.PartMetrics, partPassword, partState)
+	degraded := service.NewDegraded(env.Log, service.PartControl, service.PartMetrics, partPassword, partState)
 	store, err := openOrderFile(filepath.Join(c.Node.StateDir, "bgp"))
 	degraded.Report(partState, store.dir, err)
 	kept, err := store.load()
@@ -101,11 +101,11 @@ func (a *Announcer) listen(_ context.Context) (s sockets, err error) {
 		s.endpoint.Audit(r, err, "action", "order", "routes", string(o.Routes), "reason", o.Reason, "keep", o.Keep)
 		return status, err
 	})
-	socket := program.ListenControl(a.config.BGP.Control, a.degraded)
+	socket := service.ListenControl(a.config.BGP.Control, a.degraded)
 	if err := socket.Err(); errors.Is(err, control.ErrSocketLive) { // another speaker runs
 		return s, errors.Join(err, socket.Close())
 	}
-	s.control, s.page = socket, program.ListenMetrics(a.config.BGP.Metrics, a.degraded)
+	s.control, s.page = socket, service.ListenMetrics(a.config.BGP.Metrics, a.degraded)
 	return s, nil
 }
 
@@ -131,8 +131,8 @@ func (a *Announcer) run(ctx context.Context, s sockets, reload <-chan struct{}) 
 		parts.Go(func() { a.inform(partsCtx, c.Net.Control) })
 		parts.Go(func() { a.tell(partsCtx) })
 		parts.Go(func() { a.reloads(failed, reload) })
-		parts.Go(func() { program.Watchdog(partsCtx, a.log, a.parts(c.BGP.Control)...) })
-		program.Ready()
+		parts.Go(func() { service.Watchdog(partsCtx, a.log, a.parts(c.BGP.Control)...) })
+		service.Ready()
 		a.log.Info("ready", "asn", c.BGP.ASN, "router_id", c.BGP.RouterID, "control", c.BGP.Control)
 		<-failed.Done()
 		a.leave()
@@ -159,11 +159,11 @@ func (a *Announcer) run(ctx context.Context, s sockets, reload <-chan struct{}) 
 // what can be told to. None of them waits for a router, for the node, or for the
 // disk that the orders are kept on: routes are withdrawn while any of those hangs,
 // which a speaker that was killed could not do.
-func (a *Announcer) parts(socket string) []program.Part {
-	return []program.Part{
+func (a *Announcer) parts(socket string) []service.Part {
+	return []service.Part{
 		{Name: "health", Answers: a.watch.answers},
 		{Name: "routes", Answers: func() { a.Status() }},
-		program.ControlPart(socket, a.log),
+		service.ControlPart(socket, a.log),
 	}
 }
 
@@ -173,7 +173,7 @@ func (a *Announcer) tell(ctx context.Context) {
 	for {
 		s := a.Status()
 		if now := line(&s); now != last {
-			program.Status(now)
+			service.Status(now)
 			last = now
 		}
 		select {

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"anymx/edge/program"
+	"anymx/edge/service"
 	"anymx/edge/uplink/tunnel"
 )
 
@@ -21,7 +21,7 @@ type core struct {
 	// are now.
 	read func() (tunnel.Settings, error)
 	// degraded is told of keys that can't be read.
-	degraded *program.Degraded
+	degraded *service.Degraded
 
 	busy sync.Mutex // held while the tunnel is opened or changed, which may look names up
 
@@ -62,7 +62,7 @@ func (c *core) open(ctx context.Context) *tunnel.Tunnel {
 // there is no tunnel without one.
 func (c *core) settings() (tunnel.Settings, error) {
 	s, err := c.read()
-	alone, rest := program.SplitAlone(err)
+	alone, rest := service.SplitAlone(err)
 	c.degraded.ReportAll(partKey, alone)
 	if rest == nil && s.PrivateKey.IsZero() {
 		rest = err

@@ -16,7 +16,7 @@ import (
 	"unicode/utf8"
 
 	"anymx/edge/operate/control"
-	"anymx/edge/program"
+	"anymx/edge/service"
 	"anymx/edge/statefile"
 )
 
@@ -85,7 +85,7 @@ func (f keptFile) load(now time.Time) (kept, error) {
 
 func (f keptFile) read(now time.Time) (kept, error) {
 	list := kept{}
-	text, err := program.ReadFile(string(f), maxKeptFile)
+	text, err := service.ReadFile(string(f), maxKeptFile)
 	if err != nil {
 		return list, err
 	}

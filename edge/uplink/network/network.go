@@ -12,7 +12,7 @@ import (
 
 	"anymx/edge/config"
 	"anymx/edge/operate/control"
-	"anymx/edge/program"
+	"anymx/edge/service"
 	"anymx/edge/uplink/plumb"
 	"anymx/edge/uplink/tunnel"
 
@@ -23,11 +23,11 @@ import (
 
 // network is the network of one node.
 type network struct {
-	env      *program.Env
+	env      *service.Env
 	log      *slog.Logger
 	started  time.Time
 	plumbing *plumb.Plumbing
-	degraded *program.Degraded
+	degraded *service.Degraded
 	keys     keys    // of the tunnel
 	core     *core   // nil: no tunnel is configured
 	shield   *shield // nil: none is configured
@@ -40,11 +40,11 @@ type network struct {
 // Run is anymx-net, until ctx ends. It errs if it may not change the network, and if
 // another process holds its control socket; what is wrong with a single thing or with
 // the tunnel is in its status.
-func Run(ctx context.Context, env *program.Env) error {
+func Run(ctx context.Context, env *service.Env) error {
 	if err := privilege(); err != nil {
 		return err
 	}
-	degraded := program.NewDegraded(env.Log, program.PartControl, program.PartMetrics, partKey)
+	degraded := service.NewDegraded(env.Log, service.PartControl, service.PartMetrics, partKey)
 	socket, metrics, err := listen(env.Config, degraded)
 	if err != nil {
 		return err
@@ -89,10 +89,10 @@ func Run(ctx context.Context, env *program.Env) error {
 		if n.core != nil {
 			parts.Go(func() { n.core.run(ctx, opened) })
 		}
-		parts.Go(func() { program.Watchdog(ctx, n.log, n.parts()...) })
-		program.Ready()
+		parts.Go(func() { service.Watchdog(ctx, n.log, n.parts()...) })
+		service.Ready()
 		<-ctx.Done()
-		program.Stopping()
+		service.Stopping()
 	}
 	end(err)
 	parts.Wait()
@@ -106,11 +106,11 @@ func Run(ctx context.Context, env *program.Env) error {
 // parts are those that answer systemd's watchdog. Neither asks the kernel or a name
 // server, as reloads, comparisons and the tunnel do: one that hangs would hang
 // again after a kill, which a tunnel in user space does not survive.
-func (n *network) parts() []program.Part {
-	return []program.Part{
+func (n *network) parts() []service.Part {
+	return []service.Part{
 		{Name: "config", Answers: func() { n.inForce() }},
 		{Name: "addresses, rules and routes", Answers: func() { n.plumbing.Status() }},
-		program.ControlPart(n.inForce().Net.Control, n.log),
+		service.ControlPart(n.inForce().Net.Control, n.log),
 	}
 }
 
@@ -119,12 +119,12 @@ const partKey = "key"
 
 // listen opens the control socket and the listener for metrics, nil if none is
 // configured, late if need be. It errs if another process holds the socket.
-func listen(c *config.Config, degraded *program.Degraded) (socket, metrics net.Listener, err error) {
-	late := program.ListenControl(c.Net.Control, degraded)
+func listen(c *config.Config, degraded *service.Degraded) (socket, metrics net.Listener, err error) {
+	late := service.ListenControl(c.Net.Control, degraded)
 	if err := late.Err(); errors.Is(err, control.ErrSocketLive) {
 		return nil, nil, errors.Join(err, late.Close())
 	}
-	return late, program.ListenMetrics(c.Net.Metrics, degraded), nil
+	return late, service.ListenMetrics(c.Net.Metrics, degraded), nil
 }
 
 func closeAll(listeners ...net.Listener) error {

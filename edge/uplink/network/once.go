@@ -9,20 +9,20 @@ import (
 	"net"
 
 	"anymx/edge/operate/control"
-	"anymx/edge/program"
+	"anymx/edge/service"
 	"anymx/edge/uplink/plumb"
 	"anymx/edge/uplink/tunnel"
 )
 
 // Something is the exit code of Plan when there is something to do; 1 and 2 are
 // taken, by errors and by unknown flags.
-const Something program.Code = 3
+const Something service.Code = 3
 
 // Plan writes what Run would do at its start, one line for each step, as `ip`
 // would take it. It changes nothing and needs no privilege, and so it does not look
 // at the tunnel's keys, peers and MTU, which only who may change them may read. It
 // returns nil if there is nothing to do, and Something if there is.
-func Plan(env *program.Env, w io.Writer) error {
+func Plan(env *service.Env, w io.Writer) error {
 	plumbing, err := plumb.Open(plumb.Options{})
 	if err != nil {
 		return err
@@ -66,7 +66,7 @@ func exists(device string) bool {
 // Remove takes away what was made here and nothing else, and writes each step. It
 // errs if anymx-net runs, which would put everything back, and if something
 // remains, which it names.
-func Remove(ctx context.Context, env *program.Env, w io.Writer) error {
+func Remove(ctx context.Context, env *service.Env, w io.Writer) error {
 	if err := privilege(); err != nil {
 		return err
 	}

@@ -3,7 +3,7 @@ package network
 import (
 	"fmt"
 
-	"anymx/edge/program"
+	"anymx/edge/service"
 )
 
 // maxPrefixFile bounds a list, in octets. 200,000 prefixes with a comment each
@@ -13,7 +13,7 @@ const maxPrefixFile = 64 << 20
 // prefixFile is a list as it was when its file was last good.
 type prefixFile struct {
 	key, path string        // of the config; no path: there is no list
-	seen      program.Stamp // of what was last read, good or bad
+	seen      service.Stamp // of what was last read, good or bad
 	list      prefixes
 	good      bool  // it was read, at some time
 	problem   error // what is wrong with the file now
@@ -25,13 +25,13 @@ func (f *prefixFile) look() (list prefixes, fresh bool) {
 	if f.path == "" {
 		return prefixes{}, !f.good
 	}
-	now := program.StampOf(f.path)
-	if now == f.seen && now != (program.Stamp{}) {
+	now := service.StampOf(f.path)
+	if now == f.seen && now != (service.Stamp{}) {
 		return nil, false
 	}
-	text, err := program.ReadFile(f.path, maxPrefixFile)
+	text, err := service.ReadFile(f.path, maxPrefixFile)
 	if err != nil { // it may be another the next time, and the stamp the same
-		f.seen, f.problem = program.Stamp{}, fmt.Errorf("%s: %w", f.key, err)
+		f.seen, f.problem = service.Stamp{}, fmt.Errorf("%s: %w", f.key, err)
 		return nil, false
 	}
 	f.seen = now
@@ -46,6 +46,6 @@ func (f *prefixFile) look() (list prefixes, fresh bool) {
 // refuse takes back that the file was read, if err says why.
 func (f *prefixFile) refuse(err error) {
 	if err != nil {
-		f.seen, f.problem = program.Stamp{}, err
+		f.seen, f.problem = service.Stamp{}, err
 	}
 }

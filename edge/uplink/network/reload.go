@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"anymx/edge/config"
-	"anymx/edge/program"
 	"anymx/edge/secret"
+	"anymx/edge/service"
 )
 
 // rereadEvery is how often keys are read again while one of them can't be, whatever
@@ -19,9 +19,9 @@ const rereadEvery = 30 * time.Second
 // reloads reloads for each SIGHUP, and reads a key that is missing when it appears,
 // until ctx ends.
 func (n *network) reloads(ctx context.Context) {
-	tick := time.NewTicker(program.WatchEvery)
+	tick := time.NewTicker(service.WatchEvery)
 	defer tick.Stop()
-	seen, read := map[string]program.Stamp{}, time.Now()
+	seen, read := map[string]service.Stamp{}, time.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -44,11 +44,11 @@ func (n *network) reloads(ctx context.Context) {
 }
 
 // stampsOf looks at files.
-func stampsOf(names []string) map[string]program.Stamp {
-	stamps := map[string]program.Stamp{}
+func stampsOf(names []string) map[string]service.Stamp {
+	stamps := map[string]service.Stamp{}
 	for _, name := range names {
 		path, _ := secret.Path(name) // "" has the zero stamp
-		stamps[name] = program.StampOf(path)
+		stamps[name] = service.StampOf(path)
 	}
 	return stamps
 }
@@ -68,7 +68,7 @@ func (n *network) applyCore(ctx context.Context) {
 // brokenKeys says which keys of the tunnel can't be read and were not missing before.
 func (n *network) brokenKeys(t *config.Tunnel) error {
 	_, err := n.keys.settings(t)
-	alone, rest := program.SplitAlone(err)
+	alone, rest := service.SplitAlone(err)
 	errs := []error{rest}
 	for _, name := range slices.Sorted(maps.Keys(alone)) {
 		if !n.degraded.Has(partKey, name) {
@@ -102,7 +102,7 @@ func (n *network) reload(ctx context.Context) {
 			return
 		}
 	}
-	program.SetLevel(n.env.Level, next)
+	service.SetLevel(n.env.Level, next)
 	n.plumbing.SetEvery(time.Duration(taken.Net.Repair))
 	restart := before.NeedsRestart(next)
 	changed := slices.DeleteFunc(before.Changed(next), func(key string) bool { return slices.Contains(restart, key) })

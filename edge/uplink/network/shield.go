@@ -12,7 +12,7 @@ import (
 
 	"anymx/edge/config"
 	"anymx/edge/operate/control"
-	"anymx/edge/program"
+	"anymx/edge/service"
 	"anymx/xdp"
 )
 
@@ -207,7 +207,7 @@ func (s *shield) work() {
 // run looks at the lists, and tries again what could not be done, until ctx ends.
 // What is pinned protects on.
 func (s *shield) run(ctx context.Context) {
-	tick := time.NewTicker(program.WatchEvery)
+	tick := time.NewTicker(service.WatchEvery)
 	defer tick.Stop()
 	for {
 		select {

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"anymx/edge/operate/control"
-	"anymx/edge/program"
+	"anymx/edge/service"
 	"anymx/edge/uplink/plumb"
 	"anymx/edge/uplink/tunnel"
 )
@@ -28,7 +28,7 @@ func (n *network) status() control.NetworkStatus {
 	n.mu.Unlock()
 	p := n.plumbing.Status()
 	s := control.NetworkStatus{
-		Version: program.Version(), PID: os.Getpid(), Started: n.started,
+		Version: service.Version(), PID: os.Getpid(), Started: n.started,
 		Things: things(p.Things), Repaired: p.Repaired, Compared: p.Compared, Degraded: n.degraded.List(), Config: &about, Clock: n.env.Clock.Status(),
 	}
 	problems := complaints(p)

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"anymx/edge/config"
-	"anymx/edge/program"
 	"anymx/edge/secret"
+	"anymx/edge/service"
 	"anymx/edge/uplink/plumb"
 	"anymx/edge/uplink/tunnel"
 )
@@ -35,11 +35,11 @@ func wants(c *config.Config) []plumb.Want {
 }
 
 // keys remembers, by the name of its file, each key that was read well.
-type keys struct{ last program.Last[tunnel.Key] }
+type keys struct{ last service.Last[tunnel.Key] }
 
 // settings is what a config asks of the tunnel, with its keys read from their
 // files. A peer whose preshared key can't be read is not among its peers, as it is
-// never spoken to without, and costs itself alone (program.AloneError, by the config's
+// never spoken to without, and costs itself alone (service.AloneError, by the config's
 // key). Where a key is known from before it stays in use, and the error says so.
 func (k *keys) settings(t *config.Tunnel) (tunnel.Settings, error) {
 	private, known, err := k.read("tunnel.private_key_file", t.PrivateKeyFile)
@@ -66,11 +66,11 @@ func (k *keys) settings(t *config.Tunnel) (tunnel.Settings, error) {
 	return s, errors.Join(errs...)
 }
 
-// read reads a key, or recalls it. Its error is a program.AloneError.
+// read reads a key, or recalls it. Its error is a service.AloneError.
 func (k *keys) read(name, file string) (value tunnel.Key, known bool, err error) {
 	value, known, err = k.last.Read(file, func() (tunnel.Key, error) { return key(name, file) })
 	if err != nil {
-		err = &program.AloneError{Name: name, Err: err}
+		err = &service.AloneError{Name: name, Err: err}
 	}
 	return value, known, err
 }

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"anymx/edge/config"
-	"anymx/edge/program"
+	"anymx/edge/service"
 	"anymx/edge/uplink/tunnel"
 )
 
@@ -160,7 +160,7 @@ func TestSettingsRemembered(t *testing.T) {
 		}
 	}
 	after, err := k.settings(c.Tunnel)
-	alone, rest := program.SplitAlone(err)
+	alone, rest := service.SplitAlone(err)
 	if rest != nil || alone["tunnel.private_key_file"] == nil || alone["tunnel.peer[0].preshared_key_file"] == nil || len(alone) != 2 {
 		t.Errorf("%v, %v", alone, rest)
 	}

@@ -1,10 +1,10 @@
-// Package program is what the programs of a node do alike at their start and
+// Package service is what the programs of a node do alike at their start and
 // end: flags, config, log, signals, and what systemd is told.
 //
 // What happens to the data: Main reads the one config file, strictly, and gives
 // it to Run with a log that goes to standard error. SIGTERM and SIGINT end Run's
 // context once; the second one kills the process. SIGHUP is passed on.
-package program
+package service
 
 import (
 	"context"

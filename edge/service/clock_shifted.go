@@ -1,6 +1,6 @@
 //go:build anymx_testclock
 
-package program
+package service
 
 import (
 	"os"
