@@ -38,24 +38,24 @@ build: go ## the programs, into bin/
 .PHONY: run
 run: build ## a node and a core on loopback, real mail through them (Ctrl-C stops it)
 	@.ci/setup run
-	@$(BUILD) -o bin/.run ./tests/run
+	@$(BUILD) -o bin/.run ./tests/tool/run
 	@exec bin/.run $(RUN_ARGS)
 
 .PHONY: test
 test: go ## all tests; skips are listed with their reason (FUZZTIME=5s also fuzzes)
 	@.ci/setup test
-	@$(BUILD) -o bin/.ladder ./tests/ladder
+	@$(BUILD) -o bin/.ladder ./tests/tool/ladder
 	@exec bin/.ladder $(TEST_ARGS)
 
 .PHONY: fuzz
 fuzz: go ## each fuzz target for FUZZTIME (default 30s)
-	@$(BUILD) -o bin/.ladder ./tests/ladder
+	@$(BUILD) -o bin/.ladder ./tests/tool/ladder
 	@exec bin/.ladder -only-fuzz $(TEST_ARGS)
 
 .PHONY: bench
 bench: build ## anymx and Postfix side by side, into docs/benchmarks.md
 	@.ci/setup bench
-	@$(BUILD) -o bin/.bench ./tests/bench
+	@$(BUILD) -o bin/.bench ./tests/tool/bench
 	bin/.bench $(BENCH_ARGS)
 
 .PHONY: lab
@@ -89,24 +89,24 @@ qemu: build ## boots the image beside a router and a core, sends mail through it
 .PHONY: test-image
 test-image: build ## builds the image, then boots, floods, updates, breaks and unplugs the image in QEMU (root, half an hour)
 	@.ci/setup image qemu test
-	@$(BUILD) -o bin/.ladder ./tests/ladder
+	@$(BUILD) -o bin/.ladder ./tests/tool/ladder
 	@exec bin/.ladder -timeout 70m $(TEST_ARGS) ./tests/image
 
 # What shows the image's main promises, and fits into what a change may wait for:
-# the rest is in tests/nightly.
+# the rest is in tests/tool/nightly.
 IMAGE_CORE := ^(TestFromFlashToDrain|TestUpdates)$$/^(bad_signature|good|rollback_by_hand)$$
 
 .PHONY: test-image-core
 test-image-core: build ## the main part of test-image: boots, floods, drains, updates, rolls back (root)
 	@.ci/setup image qemu test
-	@$(BUILD) -o bin/.ladder ./tests/ladder
+	@$(BUILD) -o bin/.ladder ./tests/tool/ladder
 	@exec bin/.ladder -timeout 70m -run '$(IMAGE_CORE)' $(TEST_ARGS) ./tests/image
 
 .PHONY: nightly
 nightly: build ## all that takes too long for every change: the rest of test-image, fuzzing, tests run again (root, over an hour)
 	@.ci/setup image qemu test
-	@$(BUILD) -o bin/.ladder ./tests/ladder
-	@$(BUILD) -o bin/.nightly ./tests/nightly
+	@$(BUILD) -o bin/.ladder ./tests/tool/ladder
+	@$(BUILD) -o bin/.nightly ./tests/tool/nightly
 	@images=$$(mktemp -d); trap 'rm -rf "$$images"' EXIT; \
 	ANYMX_TEST_IMAGES=$${ANYMX_TEST_IMAGES:-$$images} bin/.nightly $(NIGHTLY_ARGS)
 
@@ -135,7 +135,7 @@ staticcheck: go
 
 .PHONY: rules
 rules: go # who imports whom, what is pure, what is documented, what lies at the top
-	@go test -count=1 ./tests/rules
+	@go test -count=1 ./tests/tool/rules
 
 # Generated files are committed, so that a build needs no generator. Where a
 # source asks for one, its output must be what is committed, byte for byte: text,

@@ -31,7 +31,7 @@ func TestRealSysupdate(t *testing.T) {
 			t.Errorf("%v: %s", err, out)
 		}
 	})
-	files, err := filepath.Glob("../../image/sysupdate.d/*.transfer")
+	files, err := filepath.Glob("../../../image/sysupdate.d/*.transfer")
 	if err != nil || len(files) != 3 {
 		t.Fatalf("%v, %v", files, err)
 	}

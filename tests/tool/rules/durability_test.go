@@ -9,7 +9,7 @@ import (
 
 // Every test that docs/durability.md calls a proof exists.
 func TestDurabilityNamesRealTests(t *testing.T) {
-	const top = "../.."
+	const top = "../../.."
 	page, err := os.ReadFile(top + "/docs/durability.md")
 	if err != nil {
 		t.Fatal(err)

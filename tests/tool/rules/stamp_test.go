@@ -13,7 +13,7 @@ import (
 func TestProgramsAreStamped(t *testing.T) {
 	stamp := regexp.MustCompile(`-X anymx/edge/operate/control\.(\w+)=`)
 	for _, build := range []string{"Makefile", "image/build"} {
-		text, err := os.ReadFile(filepath.Join("../..", build))
+		text, err := os.ReadFile(filepath.Join("../../..", build))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -27,7 +27,7 @@ func TestProgramsAreStamped(t *testing.T) {
 			}
 		}
 		for _, name := range names {
-			if !declares(t, "../../edge/operate/control", regexp.MustCompile(`(?m)^var `+name+` string$`)) {
+			if !declares(t, "../../../edge/operate/control", regexp.MustCompile(`(?m)^var `+name+` string$`)) {
 				t.Errorf("%s sets control.%s, which is not a string there", build, name)
 			}
 		}

@@ -60,8 +60,8 @@ var usedOtherwise = map[string][2]string{
 	"clang-14":               {"xdp/bpf/generate", "version=14"},
 	"debian-archive-keyring": {"image/build", "debian-archive-keyring"},
 	"dovecot-lmtpd":          {"tests/interop/dovecot_test.go", "protocols = lmtp"},
-	"gcc":                    {"tests/ladder/packages.go", `"-race"`},
-	"libc6-dev":              {"tests/ladder/packages.go", `"-race"`},
+	"gcc":                    {"tests/tool/ladder/packages.go", `"-race"`},
+	"libc6-dev":              {"tests/tool/ladder/packages.go", `"-race"`},
 	"libnet-ssleay-perl":     {"tests/interop/swaks_test.go", "TLS supported"},
 	"llvm-14":                {"xdp/bpf/generate", "llvm-strip-$version"},
 	"mount":                  {"edge/appliance/diskimage/flash_test.go", `"losetup"`},
@@ -77,11 +77,11 @@ func purposes(tool Tool) []string {
 	switch {
 	case below(tool.Room, "tests/image"):
 		return []string{"image qemu test"} // make test-image
-	case below(tool.Room, "tests/run"):
+	case below(tool.Room, "tests/tool/run"):
 		return []string{"test"} // make run takes the client that is there
 	case tool.Test:
 		return []string{"test"}
-	case below(tool.Room, "tests/bench"):
+	case below(tool.Room, "tests/tool/bench"):
 		return []string{"bench"}
 	case below(tool.Room, "tests/vm/up"):
 		return []string{"qemu"}
@@ -125,7 +125,7 @@ func listed(t *testing.T, root string) map[string][]string {
 // is asked for: where a tool is missing, its tests would be skipped on a new machine and
 // nobody would see it.
 func TestSetupNamesEachTool(t *testing.T) {
-	const root = "../.."
+	const root = "../../.."
 	tree, err := Read(root)
 	if err != nil {
 		t.Fatal(err)
@@ -174,7 +174,7 @@ func TestToolsAreInstalled(t *testing.T) {
 	if os.Getenv("CI") != "true" {
 		t.Skip("only CI=true promises that everything is installed")
 	}
-	tree, err := Read("../..")
+	tree, err := Read("../../..")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,13 +52,13 @@ func TestParts(t *testing.T) {
 		names[p.name] = true
 		for i, arg := range p.args {
 			if room, ok := strings.CutPrefix(arg, "./"); ok {
-				if files, err := filepath.Glob("../../" + room + "/*_test.go"); err != nil || len(files) == 0 {
+				if files, err := filepath.Glob("../../../" + room + "/*_test.go"); err != nil || len(files) == 0 {
 					t.Errorf("%s: %s has no tests", p.name, arg)
 				}
 			}
 			if arg == "-run" {
 				name := regexp.MustCompile(`Test\w+`).FindString(p.args[i+1])
-				if !strings.Contains(read(t, "../image"), "func "+name+"(") {
+				if !strings.Contains(read(t, "../../image"), "func "+name+"(") {
 					t.Errorf("%s: there is no test %s", p.name, name)
 				}
 			}
@@ -73,23 +73,23 @@ func TestNothingIsLeftOut(t *testing.T) {
 	for _, p := range parts {
 		all = append(all, p.args...)
 	}
-	run := strings.Join(all, " ") + " " + read(t, "../../Makefile")
-	for _, name := range regexp.MustCompile(`(?m)^func (Test\w+)\(t `).FindAllStringSubmatch(read(t, "../image"), -1) {
+	run := strings.Join(all, " ") + " " + read(t, "../../../Makefile")
+	for _, name := range regexp.MustCompile(`(?m)^func (Test\w+)\(t `).FindAllStringSubmatch(read(t, "../../image"), -1) {
 		if !strings.Contains(run, name[1]) {
 			t.Errorf("tests/image %s is in no part, nor in the core", name[1])
 		}
 	}
-	for _, name := range regexp.MustCompile(`t\.Run\("([^"]+)"`).FindAllStringSubmatch(read(t, "../image/update_test.go"), -1) {
+	for _, name := range regexp.MustCompile(`t\.Run\("([^"]+)"`).FindAllStringSubmatch(read(t, "../../image/update_test.go"), -1) {
 		if !strings.Contains(run, strings.ReplaceAll(name[1], " ", "_")) {
 			t.Errorf("TestUpdates, %s is in no part, nor in the core", name[1])
 		}
 	}
-	files, err := exec.Command("grep", "-rl", "--include=*_test.go", "^func Fuzz", "../../bgp", "../../cmd", "../../edge", "../../image", "../../tests", "../../xdp").Output()
+	files, err := exec.Command("grep", "-rl", "--include=*_test.go", "^func Fuzz", "../../../bgp", "../../../cmd", "../../../edge", "../../../image", "../../../tests", "../../../xdp").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for file := range strings.Lines(string(files)) {
-		room := strings.Replace(filepath.Dir(file), "../..", ".", 1)
+		room := strings.Replace(filepath.Dir(file), "../../..", ".", 1)
 		if !strings.Contains(room, "testdata") && !slices.Contains(all, room) {
 			t.Errorf("the fuzz targets of %s are in no part", room)
 		}

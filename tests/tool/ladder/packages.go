@@ -32,7 +32,7 @@ type testPackage struct {
 // build programs and drive them from outside, where it would see nothing and
 // cost several times the time.
 var plain = []string{
-	"tests/anycast", "tests/bench", "tests/image", "tests/interop", "tests/lab", "tests/ladder", "tests/nightly", "tests/node", "tests/rules", "tests/run", "tests/soak", "tests/vm",
+	"tests/anycast", "tests/tool/bench", "tests/image", "tests/interop", "tests/lab", "tests/tool/ladder", "tests/tool/nightly", "tests/node", "tests/tool/rules", "tests/tool/run", "tests/soak", "tests/vm",
 }
 
 // apart are the rooms whose tests run only where they are asked for by name:

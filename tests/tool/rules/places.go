@@ -47,7 +47,7 @@ var foreign = []*regexp.Regexp{
 func Text(t *Tree) ([]Finding, error) {
 	var found []Finding
 	for _, file := range t.Files {
-		if below(file, "tests/rules/testdata") {
+		if below(file, "tests/tool/rules/testdata") {
 			continue
 		}
 		content, err := os.ReadFile(filepath.Join(t.Root, filepath.FromSlash(file)))

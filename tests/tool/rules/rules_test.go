@@ -13,7 +13,7 @@ var rewrite = flag.Bool("rewrite", false, "write what is found in testdata into 
 
 // TestTree holds this tree to all rules.
 func TestTree(t *testing.T) {
-	for _, f := range findings(t, filepath.Join("..", "..")) {
+	for _, f := range findings(t, filepath.Join("..", "..", "..")) {
 		t.Error(f)
 	}
 }

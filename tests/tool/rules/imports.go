@@ -79,7 +79,7 @@ func Imports(t *Tree) []Finding {
 			may, known = append(slices.Clone(order[parent]), parent), true
 		}
 		if !known {
-			found = append(found, Finding{File: room.Path, Text: "this room has no place in the order of imports (tests/rules/imports.go)"})
+			found = append(found, Finding{File: room.Path, Text: "this room has no place in the order of imports (tests/tool/rules/imports.go)"})
 			continue
 		}
 		apart := below(room.Path, "bgp") || below(room.Path, "xdp")
