@@ -5,6 +5,6 @@
 // What happens to the data: Read parses every Go file below a directory, of
 // all build tags, and lists the other files; each rule looks at that Tree and
 // returns what it finds, with file and line. The rules are tables where they
-// can be. A room that the table of imports does not know is a finding, so that
-// a new room is given its place in the order before anything is built on it.
+// can be. The table of imports is exact: a room or an import that it lacks is a
+// finding, and so is a row or an import that it lists and the tree lacks.
 package rules

@@ -1,109 +1,251 @@
 package rules
 
 import (
+	"fmt"
 	"go/ast"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
 )
 
-// order says for each room which others it may import: main assembles, the
-// node puts the parts together, parts stand on what is named here and on
-// nothing else. "edge/..." means edge and all below it.
-//
-// Only what ships is held to it: a test may put any parts together. The two
-// exceptions are bgp and xdp, which know nothing of mail, not even in tests. A
-// room such as edge/operate/control/controltest serves tests only: it may import its
-// parent and what that may import, and nothing that ships may import it.
-var order = map[string][]string{
-	"cmd/anymx":         {"edge/config", "edge/appliance/console", "edge/operate/control", "edge/appliance/diskimage", "edge/mail", "edge/appliance/provision", "edge/appliance/slot", "edge/spool"},
-	"cmd/anymx-core":    {"edge/core", "edge/service"},
-	"cmd/anymx-edge":    {"edge", "edge/service"},
-	"cmd/anymx-net":     {"edge/uplink/network", "edge/service"},
-	"cmd/anymx-bgp":     {"edge/uplink/anycast", "edge/service"},
-	"cmd/anymx-machine": {"edge/appliance/machine", "edge/service", "edge/appliance/provision"},
+// importsFile is where whoever adds an import or a room edits the tables.
+const importsFile = "tests/tool/rules/imports.go"
 
-	"edge": {"edge/..."},
-
-	"edge/uplink/anycast":      {"bgp", "edge/config", "edge/operate/control", "edge/service", "edge/secret", "edge/statefile"},
-	"edge/appliance/bundle":    {"edge/appliance/slot"},
-	"edge/config":              {},
-	"edge/appliance/console":   {"edge/config", "edge/operate/control"},
-	"edge/operate/control":     {"edge/config", "edge/mail", "edge/queue", "edge/spool"},
-	"edge/core":                {"edge/mail", "edge/ingress/wire"},
-	"edge/appliance/diskimage": {},
-	"edge/egress":              {"edge/mail", "edge/maillog", "edge/mx", "edge/queue", "edge/rules", "edge/delivery/smtpc", "edge/spool"},
-	"edge/fleet":               {"edge/rules"},
-	"edge/delivery/handoff":    {"edge/mail", "edge/maillog", "edge/queue", "edge/delivery/smtpc", "edge/spool", "edge/statefile"},
-	"edge/appliance/machine":   {"edge/appliance/bundle", "edge/operate/control", "edge/appliance/provision", "edge/appliance/slot", "edge/statefile"},
-	"edge/mail":                {},
-	"edge/maillog":             {"edge/mail"},
-	"edge/mx":                  {"edge/mail"},
-	"edge/uplink/network":      {"edge/config", "edge/operate/control", "edge/uplink/plumb", "edge/service", "edge/secret", "edge/statefile", "edge/uplink/tunnel", "xdp"},
-	"edge/uplink/plumb":        {},
-	"edge/judge/policy":        {"edge/mail"},
-	"edge/judge/policy/checks": {"edge/mail", "edge/mx", "edge/judge/policy"},
-	"edge/service":             {"edge/config", "edge/operate/control"},
-	"edge/appliance/provision": {"edge/config", "edge/judge/policy", "edge/statefile"},
-	"edge/queue":               {"edge/mail", "edge/maillog", "edge/spool"},
-	"edge/rules":               {"edge/mail"},
-	"edge/secret":              {},
-	"edge/appliance/slot":      {"edge/appliance/diskimage"},
-	"edge/delivery/smtpc":      {"edge/mail", "edge/spool"},
-	"edge/ingress/smtpd":       {"edge/mail", "edge/maillog", "edge/judge/policy", "edge/queue", "edge/spool", "edge/ingress/wire"},
-	"edge/spool":               {"edge/mail"},
-	"edge/statefile":           {},
-	"edge/uplink/tunnel":       {"edge/secret"},
-	"edge/ingress/wire":        {"edge/mail"},
-
-	"bgp": {},
-	"xdp": {},
-
-	"image/pack": {"edge/appliance/bundle"}, // run by who builds the image
-
-	"tests": {"edge/...", "bgp", "xdp", "tests/lab", "tests/netns", "tests/pop", "tests/vm", "tests/vm/lossy", "tests/vm/rack"}, // and every room below tests
+// Order is who may import whom.
+type Order struct {
+	// Rooms lists for each room exactly the rooms that it imports.
+	Rooms map[string][]string
+	// Wings lists parts of the tree from the bottom up. A room belongs to the longest path that
+	// it is or lies below, and imports only from its own line and the lines before it.
+	Wings [][]string
 }
 
-// Imports holds the order between rooms.
-func Imports(t *Tree) []Finding {
+// order is the order of this tree. To add a room or an import, add it to the row in Rooms; to
+// remove one, delete it there. A room outside of the wings below also needs a place among them.
+//
+// Only what ships is held to it: a test may combine any rooms. The exceptions are bgp and xdp,
+// which know nothing of mail: their tests may import tests/kit and nothing else of this module. A
+// room such as edge/operate/control/controltest serves tests only: nothing that ships may import
+// it.
+var order = Order{
+	Rooms: map[string][]string{
+		"cmd/anymx": {
+			"edge/config", "edge/mail", "edge/spool",
+			"edge/appliance/console", "edge/appliance/diskimage", "edge/appliance/provision", "edge/appliance/slot",
+			"edge/operate/control",
+		},
+		"cmd/anymx-bgp":     {"edge/service", "edge/uplink/anycast"},
+		"cmd/anymx-core":    {"edge/core", "edge/service"},
+		"cmd/anymx-edge":    {"edge", "edge/service"},
+		"cmd/anymx-machine": {"edge/appliance/machine", "edge/appliance/provision", "edge/service"},
+		"cmd/anymx-net":     {"edge/service", "edge/uplink/network"},
+
+		"edge": {
+			"edge/config", "edge/mail", "edge/maillog", "edge/queue", "edge/service", "edge/spool", "edge/statefile",
+			"edge/delivery/handoff", "edge/delivery/smtpc",
+			"edge/ingress/smtpd", "edge/ingress/wire",
+			"edge/judge/policy",
+			"edge/operate/control",
+		},
+
+		"edge/config":    {},
+		"edge/core":      {"edge/ingress/wire", "edge/mail"},
+		"edge/mail":      {},
+		"edge/maillog":   {"edge/mail"},
+		"edge/queue":     {"edge/mail", "edge/maillog", "edge/spool"},
+		"edge/secret":    {},
+		"edge/service":   {"edge/config", "edge/operate/control"},
+		"edge/spool":     {"edge/mail"},
+		"edge/statefile": {},
+
+		"edge/judge/policy": {"edge/mail"},
+
+		"edge/ingress/smtpd": {
+			"edge/mail", "edge/maillog", "edge/spool",
+			"edge/ingress/wire",
+			"edge/judge/policy",
+		},
+		"edge/ingress/wire": {"edge/mail"},
+
+		"edge/delivery/handoff": {
+			"edge/mail", "edge/queue", "edge/spool", "edge/statefile",
+			"edge/delivery/smtpc",
+		},
+		"edge/delivery/smtpc":          {"edge/mail"},
+		"edge/delivery/smtpc/smtptest": {},
+
+		"edge/operate/control":             {"edge/config", "edge/mail"},
+		"edge/operate/control/controltest": {"edge/mail", "edge/operate/control"},
+
+		"edge/uplink/anycast": {
+			"bgp", "edge/config", "edge/secret", "edge/service", "edge/statefile",
+			"edge/operate/control",
+		},
+		"edge/uplink/network": {
+			"edge/config", "edge/secret", "edge/service", "edge/statefile", "xdp",
+			"edge/operate/control",
+			"edge/uplink/plumb", "edge/uplink/tunnel",
+		},
+		"edge/uplink/plumb":  {},
+		"edge/uplink/tunnel": {},
+
+		"edge/appliance/bundle":    {"edge/appliance/slot"},
+		"edge/appliance/console":   {"edge/config", "edge/operate/control"},
+		"edge/appliance/diskimage": {},
+		"edge/appliance/machine": {
+			"edge/statefile",
+			"edge/appliance/bundle", "edge/appliance/provision", "edge/appliance/slot",
+			"edge/operate/control",
+		},
+		"edge/appliance/provision":     {"edge/config", "edge/judge/policy", "edge/statefile"},
+		"edge/appliance/slot":          {"edge/appliance/diskimage"},
+		"edge/appliance/slot/slottest": {"edge/appliance/slot"},
+
+		"bgp":        {},
+		"xdp":        {},
+		"image/pack": {"edge/appliance/bundle"},
+
+		"tests/anycast":      {},
+		"tests/image":        {},
+		"tests/interop":      {},
+		"tests/lab":          {"edge/operate/control"},
+		"tests/lab/up":       {"tests/lab"},
+		"tests/netns":        {},
+		"tests/node":         {},
+		"tests/pop":          {"edge/operate/control"},
+		"tests/soak":         {},
+		"tests/tool/bench":   {"edge/operate/control", "tests/lab", "tests/vm", "tests/vm/rack"},
+		"tests/tool/ladder":  {"tests/netns"},
+		"tests/tool/nightly": {},
+		"tests/tool/rules":   {},
+		"tests/tool/run":     {"edge/mail"},
+		"tests/vm":           {},
+		"tests/vm/lossy":     {},
+		"tests/vm/rack":      {"tests/lab", "tests/vm", "tests/vm/lossy"},
+		"tests/vm/up":        {"tests/lab", "tests/vm", "tests/vm/rack"},
+	},
+	Wings: [][]string{
+		{"edge/config", "edge/mail", "edge/maillog", "edge/secret", "edge/statefile"}, // foundations
+		{"bgp", "xdp"},
+		{"edge/operate"},
+		{"edge/service"},
+		{"edge/spool"},
+		{"edge/queue"},
+		{"edge/judge"},
+		{"edge/ingress"},
+		{"edge/delivery"},
+		{"edge/core"},
+		{"edge/uplink"},
+		{"edge/appliance"},
+		{"edge"}, // the composition
+		{"cmd", "image"},
+		{"tests"},
+	},
+}
+
+// Imports holds the order between rooms: each room imports what its row lists and nothing else,
+// and each row lists what its room imports and nothing else.
+func Imports(t *Tree, order Order) []Finding {
 	var found []Finding
 	for _, room := range t.Rooms {
-		key := room.Path
-		if below(key, "tests") {
-			key = "tests"
-		}
-		may, known := order[key]
-		if forTests(key) {
-			parent := path.Dir(key)
-			may, known = append(slices.Clone(order[parent]), parent), true
-		}
+		row, known := order.Rooms[room.Path]
 		if !known {
-			found = append(found, Finding{File: room.Path, Text: "this room has no place in the order of imports (tests/tool/rules/imports.go)"})
+			found = append(found, Finding{File: room.Path, Text: "this room has no row in the order of imports; add one with what it imports to " + importsFile})
 			continue
 		}
-		apart := below(room.Path, "bgp") || below(room.Path, "xdp")
+		used := map[string]bool{}
 		for _, source := range room.Sources {
-			if source.Test && !apart {
-				continue
+			found = append(found, t.wrongImports(room.Path, source, order, used)...)
+		}
+		for _, other := range row {
+			if !used[other] {
+				found = append(found, tableFinding("the row of %s lists %s, which it does not import; delete it from the row", room.Path, other))
 			}
-			for _, spec := range source.Imports {
-				other, ours := strings.CutPrefix(importPath(spec), t.Module+"/")
-				if ours && !allowed(may, other) && !(key == "tests" && below(other, room.Path)) {
-					found = append(found, t.at(spec.Pos(), "%s may not import %s", room.Path, other))
-				}
+		}
+	}
+	return append(found, t.vacant(order)...)
+}
+
+// wrongImports are the imports of source, a file in room, that the order does not allow. It marks
+// in used those that the room's row lists.
+func (t *Tree) wrongImports(room string, source *Source, order Order, used map[string]bool) []Finding {
+	apart := below(room, "bgp") || below(room, "xdp")
+	if source.Test && !apart {
+		return nil
+	}
+	var found []Finding
+	for _, spec := range source.Imports {
+		other, ours := strings.CutPrefix(importPath(spec), t.Module+"/")
+		if !ours {
+			continue
+		}
+		if source.Test {
+			if !below(other, "tests/kit") {
+				found = append(found, t.at(spec.Pos(), "tests of %s may import tests/kit and nothing else of this module, not %s", room, other))
 			}
+			continue
+		}
+		switch {
+		case forTests(other) && !forTests(room) && !below(room, "tests"):
+			found = append(found, t.at(spec.Pos(), "%s serves tests only, so %s may not import it", other, room))
+		case !slices.Contains(order.Rooms[room], other):
+			found = append(found, t.at(spec.Pos(), "%s may not import %s; if it should, add it to the row of %s in %s", room, other, room, importsFile))
+		case order.wing(room) < order.wing(other):
+			found = append(found, t.at(spec.Pos(), "%s may not import %s, whose wing comes later; move what both need into a wing before %s (see Wings in %s)", room, other, room, importsFile))
+		}
+		used[other] = true
+	}
+	return found
+}
+
+// vacant are the rows and wings of the order that have no room, and the rooms without a wing.
+func (t *Tree) vacant(order Order) []Finding {
+	var found []Finding
+	exists := func(room string) bool {
+		return slices.ContainsFunc(t.Rooms, func(r *Room) bool { return r.Path == room })
+	}
+	for _, room := range slices.Sorted(maps.Keys(order.Rooms)) {
+		if !exists(room) {
+			found = append(found, tableFinding("there is no room %s; delete its row", room))
+		}
+	}
+	inhabited := map[string]bool{}
+	for _, room := range t.Rooms {
+		wing := order.wingName(room.Path)
+		inhabited[wing] = true
+		if wing == "" {
+			found = append(found, Finding{File: room.Path, Text: "this room is in no wing; add it to Wings in " + importsFile})
+		}
+	}
+	for _, wing := range slices.Concat(order.Wings...) {
+		if !inhabited[wing] {
+			found = append(found, tableFinding("there is no room in the wing %s; delete it from Wings", wing))
 		}
 	}
 	return found
 }
 
-// allowed says whether the row may lists room.
-func allowed(may []string, room string) bool {
-	return !forTests(room) && slices.ContainsFunc(may, func(name string) bool {
-		all, tree := strings.CutSuffix(name, "/...")
-		return room == name || tree && below(room, all)
-	})
+// wingName is the wing that room belongs to, "" if there is none.
+func (o Order) wingName(room string) string {
+	longest := ""
+	for _, wing := range slices.Concat(o.Wings...) {
+		if below(room, wing) && len(wing) > len(longest) {
+			longest = wing
+		}
+	}
+	return longest
+}
+
+// wing is the place of room's wing in the order, -1 if there is none.
+func (o Order) wing(room string) int {
+	name := o.wingName(room)
+	return slices.IndexFunc(o.Wings, func(line []string) bool { return slices.Contains(line, name) })
+}
+
+func tableFinding(format string, args ...any) Finding {
+	return Finding{File: importsFile, Text: fmt.Sprintf(format, args...)}
 }
 
 // forTests says whether a room serves tests only, by its name.

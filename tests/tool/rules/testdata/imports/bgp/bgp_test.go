@@ -1,3 +1,6 @@
 package bgp
 
-import _ "small/edge/mail" // not even in tests
+import (
+	_ "small/edge/mail" // not even in tests
+	_ "small/tests/kit"
+)

@@ -1,4 +1,4 @@
-// Package edge may import all below it, not what stands beside it.
+// Package edge may import what its row lists, not what lies beside it.
 package edge
 
 import (

@@ -1,2 +1,2 @@
-// Package attic is in nobody's table.
+// Package attic has no row.
 package attic

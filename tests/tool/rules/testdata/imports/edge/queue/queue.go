@@ -1,4 +1,4 @@
-// Package queue may import spool, and must not know who carries.
+// Package queue may import spool. Its row lists handoff too, but handoff's wing comes later.
 package queue
 
 import (

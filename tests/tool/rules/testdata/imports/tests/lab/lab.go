@@ -1,4 +1,4 @@
-// Package lab is another room of tests: it may import what ships, not soak's.
+// Package lab may not import a room of another test.
 package lab
 
 import (

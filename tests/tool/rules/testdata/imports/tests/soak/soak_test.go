@@ -1,4 +1,4 @@
-// Package soak may import any room that ships.
+// Package soak has only test files: they may import any room.
 package soak
 
 import (

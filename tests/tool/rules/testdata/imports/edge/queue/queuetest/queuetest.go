@@ -1,4 +1,4 @@
-// Package queuetest serves tests of queue: it may import what queue may.
+// Package queuetest serves tests of queue, and has a row of its own.
 package queuetest
 
 import (

@@ -1,0 +1,2 @@
+// Package kit is what the tests of all rooms share.
+package kit

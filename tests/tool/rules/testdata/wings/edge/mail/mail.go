@@ -1,0 +1,2 @@
+// Package mail has a row and a wing.
+package mail

@@ -1,0 +1,2 @@
+// Package xdp has a row, but no wing.
+package xdp
