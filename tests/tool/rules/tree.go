@@ -52,9 +52,9 @@ func (f Finding) String() string {
 	return fmt.Sprintf("%s:%d: %s", f.File, f.Line, f.Text)
 }
 
-// unread are folders that are no part of the tree that git keeps. Folders
+// skipped are folders that are no part of the tree that git keeps. Folders
 // named testdata are listed, but their Go files are not parsed.
-var unread = []string{".git", ".run", ".image", "bin"}
+var skipped = []string{".git", ".run", ".image", "bin"}
 
 // Read parses the module in the directory root.
 func Read(root string) (*Tree, error) {
@@ -69,10 +69,10 @@ func Read(root string) (*Tree, error) {
 			return err
 		}
 		rel = filepath.ToSlash(rel)
-		if entry.IsDir() && slices.Contains(unread, rel) {
+		if entry.IsDir() && slices.Contains(skipped, rel) {
 			return filepath.SkipDir
 		}
-		if entry.IsDir() || slices.Contains(unread, rel) {
+		if entry.IsDir() || slices.Contains(skipped, rel) {
 			return nil
 		}
 		t.Files = append(t.Files, rel)

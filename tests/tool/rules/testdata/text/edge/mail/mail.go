@@ -1,4 +1,4 @@
 // Package mail was written in /work/main and in /home/someone/src.
 package mail
 
-const frame = "https://example.net/work/plan and frame/work/plan are no folders of a machine"
+const frame = "https://example.net/work/plan and frame/work/plan are not folders of a machine"
