@@ -18,7 +18,7 @@ export GOFLAGS     := $(GOFLAGS) -trimpath -buildvcs=false
 GIT     := git -c safe.directory='*'
 VERSION := $(shell $(GIT) describe --tags --always --dirty 2>/dev/null || echo devel)
 BUILT   := $(shell $(GIT) log -1 --format=%ct 2>/dev/null || echo 0)
-BUILD   := go build -ldflags '-s -w -X anymx/edge/operate/control.release=$(VERSION) -X anymx/edge/operate/control.built=$(BUILT)'
+BUILD   := go build -ldflags '-s -w -X anymx/edge/operate/api.release=$(VERSION) -X anymx/edge/operate/api.built=$(BUILT)'
 
 # Tools are pinned here, not in go.mod: they are no part of what ships.
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2

@@ -10,7 +10,7 @@ import (
 
 	"anymx/edge/config"
 	"anymx/edge/ingress/wire"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/edge/queue"
 	"anymx/edge/service"
 )
@@ -37,19 +37,19 @@ type drain struct {
 	walk     *walk      // nil in service
 	ending   bool       // the process is: requests are refused
 
-	disk     sync.Mutex    // orders what is written; behind changing
-	promised standing      // what is on disk, or should be, if the node is not in service
-	until    control.Until // "": it should be
+	disk     sync.Mutex // orders what is written; behind changing
+	promised standing   // what is on disk, or should be, if the node is not in service
+	until    api.Until  // "": it should be
 
 	mu     sync.Mutex
-	phase  control.Phase
+	phase  api.Phase
 	since  time.Time
-	takes  bool                 // clients, which find the node in service
-	status *control.DrainStatus // nil in service
+	takes  bool             // clients, which find the node in service
+	status *api.DrainStatus // nil in service
 }
 
 func newDrain(o drainOptions) *drain {
-	d := &drain{o: o, phase: control.Starting, since: time.Now()}
+	d := &drain{o: o, phase: api.Starting, since: time.Now()}
 	if o.speaker != nil {
 		o.speaker.announced = d.announced
 	}
@@ -69,7 +69,7 @@ func (d *drain) start() {
 	}
 	if state == nil || state.Resumed {
 		d.mu.Lock()
-		d.phase, d.since, d.takes = control.Running, time.Now(), true
+		d.phase, d.since, d.takes = api.Running, time.Now(), true
 		d.mu.Unlock()
 		if state != nil {
 			d.announce(state.Began)
@@ -78,18 +78,18 @@ func (d *drain) start() {
 	}
 	d.o.ingress.SetDraining(true)
 	d.promised = *state
-	status := &control.DrainStatus{Reason: state.Reason, Began: state.Began}
+	status := &api.DrainStatus{Reason: state.Reason, Began: state.Began}
 	if !state.Drained {
-		d.set(control.Draining, status)
+		d.set(api.Draining, status)
 		d.begin(false, true)
 		return
 	}
-	d.set(control.Drained, status)
+	d.set(api.Drained, status)
 	d.walk = newWalk(true)
 	d.walk.cancel()
 	close(d.walk.done)
 	if d.o.speaker != nil {
-		d.order(control.Withdrawn, d.walk)
+		d.order(api.Withdrawn, d.walk)
 	}
 }
 
@@ -119,7 +119,7 @@ func (d *drain) arrive(w *walk) {
 			d.o.log.Warn("a restart will walk the drain's steps once more", "err", err)
 		}
 	}
-	d.set(control.Drained, nil)
+	d.set(api.Drained, nil)
 	left := d.o.queue.Stats()
 	d.o.log.Info("drained", "messages", left.Messages(), "held", left.Held)
 }
@@ -142,10 +142,10 @@ func (d *drain) reportState(err error) {
 }
 
 // errEnding refuses what comes while the process ends.
-var errEnding = &control.Error{Code: control.Unavailable, Text: "the node is stopping"}
+var errEnding = &api.Error{Code: api.Unavailable, Text: "the node is stopping"}
 
 // request begins a drain, or changes the one that there is.
-func (d *drain) request(r control.DrainRequest) error {
+func (d *drain) request(r api.DrainRequest) error {
 	d.changing.Lock()
 	defer d.changing.Unlock()
 	if d.ending {
@@ -162,7 +162,7 @@ func (d *drain) request(r control.DrainRequest) error {
 	}
 	unkept := d.record(state, r.Until)
 	if d.walk == nil {
-		d.set(control.Draining, &control.DrainStatus{Reason: state.Reason, Began: state.Began, Until: d.until})
+		d.set(api.Draining, &api.DrainStatus{Reason: state.Reason, Began: state.Began, Until: d.until})
 		d.begin(r.Now, d.until == "" && unkept == nil)
 		return unkept
 	}
@@ -182,7 +182,7 @@ func (d *drain) request(r control.DrainRequest) error {
 // that lasts is under way. Its error says that it will, because the disk takes
 // nothing: that is not the least reason to drain a node. d.changing and d.disk
 // are held.
-func (d *drain) record(s standing, until control.Until) error {
+func (d *drain) record(s standing, until api.Until) error {
 	if d.walk != nil && d.until == "" {
 		until = "" // what was promised to last does
 	}
@@ -212,9 +212,9 @@ func (d *drain) resume() error {
 	if d.giveUp() {
 		d.o.ingress.SetDraining(false)
 		d.mu.Lock()
-		d.phase, d.since, d.takes, d.status = control.Running, time.Now(), true, nil
+		d.phase, d.since, d.takes, d.status = api.Running, time.Now(), true, nil
 		d.mu.Unlock()
-		service.Status(string(control.Running))
+		service.Status(string(api.Running))
 		d.o.log.Info("in service again")
 	}
 	d.announce(time.Now()) // also where the node was in service: the speaker may have an order of its own
@@ -242,7 +242,7 @@ func (d *drain) revoke() error {
 // its health.
 func (d *drain) announce(resumed time.Time) {
 	if d.o.speaker != nil {
-		d.o.speaker.order(control.Order{Routes: control.Announced, Reason: "resumed", Keep: true, Given: resumed})
+		d.o.speaker.order(api.Order{Routes: api.Announced, Reason: "resumed", Keep: true, Given: resumed})
 	}
 }
 
@@ -288,20 +288,20 @@ func (d *drain) beginEnd(grace time.Duration, atOnce bool, close func()) *walk {
 		close: close, hurry: make(chan struct{}), end: time.Now().Add(grace),
 		course: course{routes: d.o.speaker != nil, attracts: d.accepting() == nil, now: atOnce, stopping: true, grace: grace},
 	}
-	status := &control.DrainStatus{Reason: "the program ends", Began: time.Now()}
+	status := &api.DrainStatus{Reason: "the program ends", Began: time.Now()}
 	phase, _ := d.place()
 	if before := d.walk; d.giveUp() {
 		status = d.view()
 		w.keep, w.course.now = before.keeps(), true
-		w.course.routes = w.course.routes && phase != control.Drained && !walked(status, control.StepWithdraw)
+		w.course.routes = w.course.routes && phase != api.Drained && !walked(status, api.StepWithdraw)
 	}
 	status.Stopping = true
-	d.set(control.Stopping, status)
+	d.set(api.Stopping, status)
 	return w
 }
 
 // set says where the node stands. A nil status leaves that as it is.
-func (d *drain) set(phase control.Phase, status *control.DrainStatus) {
+func (d *drain) set(phase api.Phase, status *api.DrainStatus) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.phase, d.since = phase, time.Now()
@@ -312,9 +312,9 @@ func (d *drain) set(phase control.Phase, status *control.DrainStatus) {
 }
 
 // enter and leave note a step's begin and end.
-func (d *drain) enter(step control.DrainStep, limit time.Duration) {
+func (d *drain) enter(step api.DrainStep, limit time.Duration) {
 	d.mu.Lock()
-	d.status.Steps = append(d.status.Steps, control.StepStatus{Step: step, Began: time.Now(), Limit: limit})
+	d.status.Steps = append(d.status.Steps, api.StepStatus{Step: step, Began: time.Now(), Limit: limit})
 	reason, stopping := d.status.Reason, d.status.Stopping
 	d.mu.Unlock()
 	service.Status("drain: " + string(step))
@@ -322,7 +322,7 @@ func (d *drain) enter(step control.DrainStep, limit time.Duration) {
 		"sessions", d.o.ingress.Open(), "messages", d.messages())
 }
 
-func (d *drain) leave(step control.DrainStep, note string) {
+func (d *drain) leave(step api.DrainStep, note string) {
 	d.mu.Lock()
 	s := &d.status.Steps[len(d.status.Steps)-1]
 	s.Ended, s.Note = time.Now(), note
@@ -342,7 +342,7 @@ func (d *drain) messages() int {
 }
 
 // place is where the node stands, and since when.
-func (d *drain) place() (control.Phase, time.Time) {
+func (d *drain) place() (api.Phase, time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.phase, d.since
@@ -364,14 +364,14 @@ func (d *drain) accepting() error {
 }
 
 // view is the drain at this moment; nil in service.
-func (d *drain) view() *control.DrainStatus {
+func (d *drain) view() *api.DrainStatus {
 	d.mu.Lock()
 	if d.status == nil {
 		d.mu.Unlock()
 		return nil
 	}
 	s := *d.status
-	s.Steps = append([]control.StepStatus{}, s.Steps...)
+	s.Steps = append([]api.StepStatus{}, s.Steps...)
 	d.mu.Unlock()
 	left := d.o.queue.Stats()
 	s.Sessions, s.Messages, s.Held = d.o.ingress.Open(), int64(left.Messages()), int64(left.Held)

@@ -20,8 +20,9 @@ import (
 	"anymx/edge/ingress/smtpd"
 	"anymx/edge/judge/policy"
 	"anymx/edge/mail"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control/controltest"
+	"anymx/edge/operate/words"
 	"anymx/edge/queue"
 	"anymx/edge/spool"
 
@@ -206,7 +207,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-func (r *rig) request(d control.DrainRequest) {
+func (r *rig) request(d api.DrainRequest) {
 	r.t.Helper()
 	if err := r.drain.request(d); err != nil {
 		r.t.Fatal(err)
@@ -214,13 +215,13 @@ func (r *rig) request(d control.DrainRequest) {
 }
 
 // phase waits until the node stands there.
-func (r *rig) phase(want control.Phase) {
+func (r *rig) phase(want api.Phase) {
 	r.t.Helper()
 	eventually(r.t, "the phase "+string(want), func() bool { phase, _ := r.drain.place(); return phase == want })
 }
 
 // step waits until a step is under way.
-func (r *rig) step(want control.DrainStep) {
+func (r *rig) step(want api.DrainStep) {
 	r.t.Helper()
 	eventually(r.t, "the step "+string(want), func() bool {
 		s := r.drain.view()
@@ -286,11 +287,11 @@ func orders(s *controltest.Speaker) string {
 func TestDrainWithoutDisk(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, rigOptions{limits: quick, dir: filepath.Join(t.TempDir(), "absent")})
-	err := r.drain.request(control.DrainRequest{Reason: "the disk fails"})
+	err := r.drain.request(api.DrainRequest{Reason: "the disk fails"})
 	if err == nil || !strings.Contains(err.Error(), "only until anymx-edge is started again") {
 		t.Errorf("answered with %v", err)
 	}
-	r.phase(control.Drained)
+	r.phase(api.Drained)
 	r.dial("421")
 	if s := r.drain.view(); s.Reason != "the disk fails" {
 		t.Errorf("%+v", s)
@@ -309,12 +310,12 @@ func TestOldResumeIsOvertaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	sp := announcing()
-	sp.State.Order, sp.State.Ordered = control.Order{Routes: control.Withdrawn, Keep: true}, time.Now()
-	sp.State.Routes = control.Withdrawn
+	sp.State.Order, sp.State.Ordered = api.Order{Routes: api.Withdrawn, Keep: true}, time.Now()
+	sp.State.Routes = api.Withdrawn
 	r := newRig(t, rigOptions{dir: dir, speaker: sp})
 	eventually(t, "the order is given up", func() bool { o, _ := r.drain.o.speaker.want(); return o == nil })
 	eventually(t, "nothing is left on disk", func() bool { return r.onDisk() == nil })
-	if s := r.drain.o.speaker.view(); s.Status != nil && s.Status.Routes != control.Withdrawn {
+	if s := r.drain.o.speaker.view(); s.Status != nil && s.Status.Routes != api.Withdrawn {
 		t.Errorf("%+v", s.Status)
 	}
 }
@@ -324,20 +325,20 @@ func TestOldResumeIsOvertaken(t *testing.T) {
 func TestWhatIsLeftOfADrainedNode(t *testing.T) {
 	t.Parallel()
 	sp := announcing()
-	sp.OnAsk = func(s *control.SpeakerStatus) { s.Peers[1].Confirmed = s.Routes != control.Withdrawn }
+	sp.OnAsk = func(s *api.SpeakerStatus) { s.Peers[1].Confirmed = s.Routes != api.Withdrawn }
 	limits := quick
 	limits.Confirm = 200 * ms
 	r := newRig(t, rigOptions{speaker: sp, limits: limits})
-	r.request(control.DrainRequest{})
-	r.phase(control.Drained)
+	r.request(api.DrainRequest{})
+	r.phase(api.Drained)
 	c, err := net.Dial("tcp", r.smtp)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
 	left := func() []string {
-		s := control.Status{Phase: control.Drained, Drain: r.drain.view(), Speaker: r.drain.o.speaker.view()}
-		return s.Left(time.Now())
+		s := api.Status{Phase: api.Drained, Drain: r.drain.view(), Speaker: r.drain.o.speaker.view()}
+		return words.DrainLeft(s, time.Now())
 	}
 	if got := left(); len(got) != 1 || !strings.Contains(got[0], "1 of 2 peers confirmed the withdrawal") {
 		t.Errorf("left: %q", got)
@@ -351,17 +352,17 @@ func TestDrainAndResume(t *testing.T) {
 	sp := announcing()
 	r := newRig(t, rigOptions{speaker: sp, limits: config.Drain{Graceful: never, Confirm: never, Converge: never, Sessions: never, Flush: never}})
 	idle, busy := r.dial("220"), r.begin()
-	r.request(control.DrainRequest{Reason: "new disks"})
+	r.request(api.DrainRequest{Reason: "new disks"})
 	if s := r.onDisk(); s == nil || s.Reason != "new disks" {
 		t.Fatalf("on disk when it was answered: %+v", s)
 	}
-	r.step(control.StepGraceful)
+	r.step(api.StepGraceful)
 	eventually(t, "the order graceful", func() bool { return orders(sp) == "graceful kept" })
 	if err := r.drain.accepting(); err != nil {
 		t.Errorf("while routers look for another way: %v", err)
 	}
-	r.request(control.DrainRequest{Now: true, Reason: "fire"})
-	r.step(control.StepConverge)
+	r.request(api.DrainRequest{Now: true, Reason: "fire"})
+	r.step(api.StepConverge)
 	if err := r.drain.accepting(); err != nil {
 		t.Errorf("while strays come: %v", err)
 	}
@@ -373,11 +374,11 @@ func TestDrainAndResume(t *testing.T) {
 	if err := r.drain.resume(); err != nil {
 		t.Fatal(err)
 	}
-	r.phase(control.Running)
+	r.phase(api.Running)
 	eventually(t, "the order announced", func() bool { return strings.HasSuffix(orders(sp), ", announced kept") })
 
-	r.request(control.DrainRequest{})
-	r.step(control.StepSessions)
+	r.request(api.DrainRequest{})
+	r.step(api.StepSessions)
 	eventually(t, "421 for all", func() bool {
 		err := r.drain.accepting()
 		return err != nil && strings.Contains(err.Error(), "draining")
@@ -387,7 +388,7 @@ func TestDrainAndResume(t *testing.T) {
 	r.dial("421")
 	busy.finish()
 	busy.want("421")
-	r.phase(control.Drained)
+	r.phase(api.Drained)
 	r.wantWalked("graceful", "withdraw", "converge", "sessions", "flush")
 	if got := orders(sp); got != "graceful kept, withdrawn kept, announced kept, graceful kept, withdrawn kept" {
 		t.Error(got)
@@ -396,12 +397,12 @@ func TestDrainAndResume(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	r.dial("421")
-	r.request(control.DrainRequest{Reason: "still"}) // the same drain
+	r.request(api.DrainRequest{Reason: "still"}) // the same drain
 	r.wantWalked("graceful", "withdraw", "converge", "sessions", "flush")
 	if err := r.drain.resume(); err != nil || r.onDisk() != nil {
 		t.Fatalf("resume: %v, on disk %+v", err, r.onDisk())
 	}
-	if phase, _ := r.drain.place(); phase != control.Running || r.drain.view() != nil || r.drain.accepting() != nil {
+	if phase, _ := r.drain.place(); phase != api.Running || r.drain.view() != nil || r.drain.accepting() != nil {
 		t.Errorf("resumed: %s, %+v", phase, r.drain.view())
 	}
 	r.begin().finish()
@@ -415,28 +416,28 @@ func TestResumeFromEachStep(t *testing.T) {
 			t.Parallel()
 			limits, sp := quick, announcing()
 			switch step {
-			case control.StepGraceful:
+			case api.StepGraceful:
 				limits.Graceful = never
-			case control.StepWithdraw:
-				sp.OnAsk = func(s *control.SpeakerStatus) { s.Peers[1].Confirmed = s.Routes != control.Withdrawn }
-			case control.StepConverge:
+			case api.StepWithdraw:
+				sp.OnAsk = func(s *api.SpeakerStatus) { s.Peers[1].Confirmed = s.Routes != api.Withdrawn }
+			case api.StepConverge:
 				limits.Converge = never
 			}
 			r := newRig(t, rigOptions{speaker: sp, limits: limits})
-			if step == control.StepFlush {
+			if step == api.StepFlush {
 				r.courier.down.Store(true)
 				r.begin().finish()
 			}
 			var busy *client
-			if step != control.StepFlush {
+			if step != api.StepFlush {
 				busy = r.begin()
 			}
-			r.request(control.DrainRequest{})
+			r.request(api.DrainRequest{})
 			r.step(step)
 			if err := r.drain.resume(); err != nil {
 				t.Fatal(err)
 			}
-			if phase, _ := r.drain.place(); phase != control.Running || r.onDisk() != nil {
+			if phase, _ := r.drain.place(); phase != api.Running || r.onDisk() != nil {
 				t.Errorf("%s, on disk %+v", phase, r.onDisk())
 			}
 			if busy != nil {
@@ -452,8 +453,8 @@ func TestDrainNow(t *testing.T) {
 	t.Parallel()
 	sp := announcing()
 	r := newRig(t, rigOptions{speaker: sp, limits: config.Drain{Graceful: never, Confirm: never, Converge: 20 * ms, Sessions: never, Flush: never}})
-	r.request(control.DrainRequest{Now: true})
-	r.phase(control.Drained)
+	r.request(api.DrainRequest{Now: true})
+	r.phase(api.Drained)
 	r.wantWalked("withdraw", "converge", "sessions", "flush")
 	if got := orders(sp); got != "withdrawn kept" {
 		t.Error(got)
@@ -464,22 +465,22 @@ func TestDrainNow(t *testing.T) {
 func TestRoutesWithdrawnBefore(t *testing.T) {
 	t.Parallel()
 	sp := announcing()
-	sp.State.Routes, sp.State.Health.Up = control.Withdrawn, false
+	sp.State.Routes, sp.State.Health.Up = api.Withdrawn, false
 	r := newRig(t, rigOptions{speaker: sp, limits: config.Drain{Graceful: never, Confirm: never, Converge: never, Sessions: never, Flush: never}})
-	r.request(control.DrainRequest{})
-	r.phase(control.Drained)
+	r.request(api.DrainRequest{})
+	r.phase(api.Drained)
 	r.wantWalked("withdraw", "sessions", "flush")
 }
 
 func TestRouterThatDoesNotConfirm(t *testing.T) {
 	t.Parallel()
 	sp := announcing()
-	sp.OnAsk = func(s *control.SpeakerStatus) { s.Peers[1].Confirmed = s.Routes != control.Withdrawn }
+	sp.OnAsk = func(s *api.SpeakerStatus) { s.Peers[1].Confirmed = s.Routes != api.Withdrawn }
 	limits := quick
 	limits.Confirm = 300 * ms
 	r := newRig(t, rigOptions{speaker: sp, limits: limits})
-	r.request(control.DrainRequest{})
-	r.phase(control.Drained)
+	r.request(api.DrainRequest{})
+	r.phase(api.Drained)
 	r.wantWalked("graceful", "withdraw: not acknowledged by 2001:db8:ffff::1", "converge", "sessions", "flush")
 	if s := r.drain.view(); s.Confirmed != 1 || s.Peers != 2 {
 		t.Errorf("%d of %d", s.Confirmed, s.Peers)
@@ -493,8 +494,8 @@ func TestSpeakerIsDead(t *testing.T) {
 	limits := quick
 	limits.Confirm = 100 * ms
 	r := newRig(t, rigOptions{socket: socket, limits: limits})
-	r.request(control.DrainRequest{})
-	r.phase(control.Drained)
+	r.request(api.DrainRequest{})
+	r.phase(api.Drained)
 	for i, note := range r.walked()[:2] {
 		if want := []string{"graceful: ", "withdraw: "}[i]; !strings.HasPrefix(note, want) || !strings.Contains(note, "anymx-bgp") {
 			t.Errorf("step %d: %q", i, note)
@@ -529,8 +530,8 @@ func TestSpeakerHearsOfResumeLater(t *testing.T) {
 		limits := quick
 		limits.Confirm = 10 * ms
 		r.limits.Store(&limits)
-		r.request(control.DrainRequest{Now: true})
-		r.phase(control.Drained)
+		r.request(api.DrainRequest{Now: true})
+		r.phase(api.Drained)
 		if err := r.drain.resume(); err != nil {
 			t.Fatal(err)
 		}
@@ -540,7 +541,7 @@ func TestSpeakerHearsOfResumeLater(t *testing.T) {
 		t.Fatal("nobody will tell the speaker:", err)
 	}
 	r := newRig(t, rigOptions{dir: dir, socket: socket})
-	if phase, _ := r.drain.place(); phase != control.Running {
+	if phase, _ := r.drain.place(); phase != api.Running {
 		t.Error(phase)
 	}
 	sp := announcing()
@@ -557,14 +558,14 @@ func TestSpeakerForgets(t *testing.T) {
 	t.Parallel()
 	sp := announcing()
 	var forget atomic.Bool
-	sp.OnAsk = func(s *control.SpeakerStatus) {
+	sp.OnAsk = func(s *api.SpeakerStatus) {
 		if forget.CompareAndSwap(true, false) {
-			s.Order = control.Order{}
+			s.Order = api.Order{}
 		}
 	}
 	r := newRig(t, rigOptions{speaker: sp})
-	r.request(control.DrainRequest{Now: true})
-	r.phase(control.Drained)
+	r.request(api.DrainRequest{Now: true})
+	r.phase(api.Drained)
 	forget.Store(true)
 	eventually(t, "the order is given again", func() bool { return orders(sp) == "withdrawn kept, withdrawn kept" })
 	if err := r.drain.resume(); err != nil {
@@ -586,8 +587,8 @@ func TestSessionsAreCut(t *testing.T) {
 	limits.Sessions = 100 * ms
 	r := newRig(t, rigOptions{limits: limits})
 	busy := r.begin()
-	r.request(control.DrainRequest{})
-	r.phase(control.Drained)
+	r.request(api.DrainRequest{})
+	r.phase(api.Drained)
 	r.wantWalked("sessions: 1 session was cut", "flush")
 	if _, err := busy.r.ReadByte(); err == nil {
 		t.Error("it was not cut")
@@ -605,8 +606,8 @@ func TestCoreIsAway(t *testing.T) {
 	r.begin().finish()
 	r.begin().finish()
 	eventually(t, "the queue pauses", func() bool { return r.queue.Stats().Paused != nil })
-	r.request(control.DrainRequest{})
-	r.phase(control.Drained)
+	r.request(api.DrainRequest{})
+	r.phase(api.Drained)
 	r.wantWalked("sessions", "flush: 2 messages are left: core is away")
 	page, _, err := r.queue.List(t.Context(), queue.Filter{Limit: 2})
 	if err != nil || len(page) != 2 {
@@ -617,7 +618,7 @@ func TestCoreIsAway(t *testing.T) {
 	}
 	r.courier.down.Store(false)
 	eventually(t, "core has it", func() bool { s := r.drain.view(); return s.Messages == 1 && s.Held == 1 })
-	if phase, _ := r.drain.place(); phase != control.Drained {
+	if phase, _ := r.drain.place(); phase != api.Drained {
 		t.Error(phase)
 	}
 	if err := r.drain.resume(); err != nil {
@@ -625,8 +626,8 @@ func TestCoreIsAway(t *testing.T) {
 	}
 	limits.Flush = never
 	r.limits.Store(&limits)
-	r.request(control.DrainRequest{})
-	r.phase(control.Drained)
+	r.request(api.DrainRequest{})
+	r.phase(api.Drained)
 	r.wantWalked("sessions", "flush: 1 message is left, on hold")
 }
 
@@ -641,7 +642,7 @@ func TestStartDrained(t *testing.T) {
 	sp := announcing()
 	r := newRig(t, rigOptions{dir: dir, speaker: sp, limits: config.Drain{Graceful: never, Confirm: never, Converge: never, Sessions: never, Flush: never}})
 	r.dial("421")
-	r.phase(control.Drained)
+	r.phase(api.Drained)
 	r.wantWalked("withdraw", "sessions", "flush")
 	if s := r.drain.view(); s.Reason != "new disks" || !s.Began.Equal(began) || orders(sp) != "withdrawn kept" {
 		t.Errorf("%+v; orders %s", s, orders(sp))
@@ -659,15 +660,15 @@ func TestStartAfterDrain(t *testing.T) {
 	dir, sp := t.TempDir(), announcing()
 	t.Run("before", func(t *testing.T) {
 		r := newRig(t, rigOptions{dir: dir})
-		r.request(control.DrainRequest{Reason: "new disks"})
-		r.phase(control.Drained)
+		r.request(api.DrainRequest{Reason: "new disks"})
+		r.phase(api.Drained)
 		if s := r.onDisk(); !s.Drained || s.Reason != "new disks" {
 			t.Errorf("%+v", s)
 		}
-		r.request(control.DrainRequest{Reason: "and a new board"})
+		r.request(api.DrainRequest{Reason: "and a new board"})
 	})
 	r := newRig(t, rigOptions{dir: dir, speaker: sp})
-	if phase, _ := r.drain.place(); phase != control.Drained || r.drain.view().Reason != "and a new board" {
+	if phase, _ := r.drain.place(); phase != api.Drained || r.drain.view().Reason != "and a new board" {
 		t.Errorf("%s, %+v", phase, r.drain.view())
 	}
 	r.dial("421")
@@ -716,12 +717,12 @@ func TestEnd(t *testing.T) {
 		defer close(done)
 		r.stop(20*time.Second, nil)
 	}()
-	r.step(control.StepGraceful)
+	r.step(api.StepGraceful)
 	if err := r.drain.accepting(); err != nil {
 		t.Errorf("while routers look for another way: %v", err)
 	}
-	r.step(control.StepSessions)
-	for _, err := range []error{r.drain.request(control.DrainRequest{}), r.drain.resume()} {
+	r.step(api.StepSessions)
+	for _, err := range []error{r.drain.request(api.DrainRequest{}), r.drain.resume()} {
 		if !errors.Is(err, errEnding) {
 			t.Errorf("a request while it ends: %v", err)
 		}
@@ -731,7 +732,7 @@ func TestEnd(t *testing.T) {
 	<-done
 	r.wantWalked("graceful", "withdraw", "converge", "sessions", "flush")
 	phase, _ := r.drain.place()
-	if s := r.drain.view(); phase != control.Stopping || !s.Stopping || orders(sp) != "graceful, withdrawn" || r.onDisk() != nil {
+	if s := r.drain.view(); phase != api.Stopping || !s.Stopping || orders(sp) != "graceful, withdrawn" || r.onDisk() != nil {
 		t.Errorf("%s, %+v, orders %s, on disk %+v", phase, s, orders(sp), r.onDisk())
 	}
 }
@@ -743,8 +744,8 @@ func TestEndOfDrain(t *testing.T) {
 		t.Parallel()
 		sp := announcing()
 		r := newRig(t, rigOptions{speaker: sp, limits: config.Drain{Graceful: never, Confirm: 2000 * ms, Converge: never}})
-		r.request(control.DrainRequest{Reason: "new disks"})
-		r.step(control.StepGraceful)
+		r.request(api.DrainRequest{Reason: "new disks"})
+		r.step(api.StepGraceful)
 		r.stop(20*time.Second, nil)
 		r.wantWalked("graceful: given up", "withdraw", "sessions", "flush")
 		if s := r.drain.view(); s.Reason != "new disks" || !s.Stopping || orders(sp) != "graceful kept, withdrawn kept" || r.onDisk() == nil {
@@ -755,8 +756,8 @@ func TestEndOfDrain(t *testing.T) {
 		t.Parallel()
 		sp := announcing()
 		r := newRig(t, rigOptions{speaker: sp})
-		r.request(control.DrainRequest{})
-		r.phase(control.Drained)
+		r.request(api.DrainRequest{})
+		r.phase(api.Drained)
 		r.stop(20*time.Second, nil)
 		r.wantWalked("graceful", "withdraw", "converge", "sessions", "flush", "sessions", "flush")
 		if got := orders(sp); got != "graceful kept, withdrawn kept" || r.onDisk() == nil {
@@ -789,7 +790,7 @@ func TestRequestsAtOnce(t *testing.T) {
 	for range 4 {
 		all.Go(func() {
 			for range 5 {
-				if err := r.drain.request(control.DrainRequest{Now: true}); err != nil {
+				if err := r.drain.request(api.DrainRequest{Now: true}); err != nil {
 					t.Error(err)
 				}
 				if err := r.drain.resume(); err != nil {
@@ -799,7 +800,7 @@ func TestRequestsAtOnce(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if phase, _ := r.drain.place(); phase != control.Running || r.onDisk() != nil {
+	if phase, _ := r.drain.place(); phase != api.Running || r.onDisk() != nil {
 		t.Errorf("%s, on disk %+v", phase, r.onDisk())
 	}
 	r.begin().finish()
@@ -830,14 +831,14 @@ func TestDrainMetrics(t *testing.T) {
 		t.Error("not 0 in service")
 	}
 	busy := r.begin()
-	r.request(control.DrainRequest{})
-	r.step(control.StepSessions)
+	r.request(api.DrainRequest{})
+	r.step(api.StepSessions)
 	if value("anymx_drain_out_of_service", "") != 1 || value("anymx_drain_step", "sessions") != 1 || value("anymx_drain_step", "flush") != 0 ||
 		value("anymx_drain_sessions", "") != 1 || value("anymx_drain_step_seconds", "sessions") <= 0 {
 		t.Error("the step sessions is not seen")
 	}
 	busy.finish()
-	r.phase(control.Drained)
+	r.phase(api.Drained)
 	if value("anymx_drain_step", "sessions") != 0 || value("anymx_drain_step_seconds", "sessions") <= 0 || value("anymx_drain_out_of_service", "") != 1 {
 		t.Error("the end is not seen")
 	}

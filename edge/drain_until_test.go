@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"anymx/edge/config"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 )
 
 // nothingKept fails the test if a restart would find the node out of service.
@@ -17,7 +17,7 @@ func (r *rig) nothingKept() {
 	if _, err := os.Stat(filepath.Join(r.dir, "drain.json")); err == nil {
 		r.t.Error("something is on disk")
 	}
-	if s := r.drain.view(); s == nil || s.Until != control.UntilRestart {
+	if s := r.drain.view(); s == nil || s.Until != api.UntilRestart {
 		r.t.Errorf("status %+v", s)
 	}
 }
@@ -30,16 +30,16 @@ func TestDrainUntilRestart(t *testing.T) {
 	t.Run("before", func(t *testing.T) {
 		sp := announcing()
 		r := newRig(t, rigOptions{dir: dir, speaker: sp})
-		r.request(control.DrainRequest{Reason: "an update", Until: control.UntilRestart})
+		r.request(api.DrainRequest{Reason: "an update", Until: api.UntilRestart})
 		r.nothingKept()
-		r.phase(control.Drained)
+		r.phase(api.Drained)
 		r.dial("421")
 		r.wantWalked("graceful", "withdraw", "converge", "sessions", "flush")
 		r.nothingKept()
 		if got := orders(sp); got != "graceful, withdrawn" {
 			t.Error(got)
 		}
-		r.request(control.DrainRequest{Reason: "the same", Until: control.UntilRestart})
+		r.request(api.DrainRequest{Reason: "the same", Until: api.UntilRestart})
 		r.nothingKept()
 		if s := r.drain.view(); s.Reason != "the same" {
 			t.Errorf("%+v", s)
@@ -51,7 +51,7 @@ func TestDrainUntilRestart(t *testing.T) {
 		}
 	})
 	r := newRig(t, rigOptions{dir: dir, speaker: announcing()})
-	if phase, _ := r.drain.place(); phase != control.Running {
+	if phase, _ := r.drain.place(); phase != api.Running {
 		t.Errorf("after the restart: %s", phase)
 	}
 	r.begin().finish()
@@ -61,24 +61,24 @@ func TestDrainUntilRestart(t *testing.T) {
 // as well; and it can be taken back.
 func TestDrainUntilRestartThatIsToLast(t *testing.T) {
 	t.Parallel()
-	for _, step := range []control.DrainStep{control.StepGraceful, control.StepConverge, ""} {
+	for _, step := range []api.DrainStep{api.StepGraceful, api.StepConverge, ""} {
 		t.Run("from the step "+string(step), func(t *testing.T) {
 			t.Parallel()
 			limits, sp := quick, announcing()
 			switch step {
-			case control.StepGraceful:
+			case api.StepGraceful:
 				limits.Graceful = never
-			case control.StepConverge:
+			case api.StepConverge:
 				limits.Converge = never
 			}
 			r := newRig(t, rigOptions{speaker: sp, limits: limits})
-			r.request(control.DrainRequest{Reason: "an update", Until: control.UntilRestart})
+			r.request(api.DrainRequest{Reason: "an update", Until: api.UntilRestart})
 			if step == "" {
-				r.phase(control.Drained)
+				r.phase(api.Drained)
 			} else {
 				r.step(step)
 			}
-			r.request(control.DrainRequest{})
+			r.request(api.DrainRequest{})
 			if s := r.onDisk(); s == nil || s.Reason != "an update" {
 				t.Fatalf("on disk when it was answered: %+v", s)
 			}
@@ -86,14 +86,14 @@ func TestDrainUntilRestartThatIsToLast(t *testing.T) {
 				t.Errorf("status %+v", s)
 			}
 			eventually(t, "the speaker keeps it", func() bool { return strings.HasSuffix(orders(sp), " kept") })
-			r.request(control.DrainRequest{Until: control.UntilRestart, Now: true}) // it lasts all the same
+			r.request(api.DrainRequest{Until: api.UntilRestart, Now: true}) // it lasts all the same
 			if r.onDisk() == nil || r.drain.view().Until != "" {
 				t.Errorf("on disk %+v, status %+v", r.onDisk(), r.drain.view())
 			}
-			if step == control.StepConverge { // nothing ends it but its time
+			if step == api.StepConverge { // nothing ends it but its time
 				r.stop(20*time.Second, nil)
 			} else {
-				r.phase(control.Drained)
+				r.phase(api.Drained)
 				if !r.onDisk().Drained {
 					t.Error("a restart would walk it once more")
 				}
@@ -110,8 +110,8 @@ func TestResumeFromDrainUntilRestart(t *testing.T) {
 	t.Parallel()
 	sp := announcing()
 	r := newRig(t, rigOptions{speaker: sp})
-	r.request(control.DrainRequest{Until: control.UntilRestart})
-	r.phase(control.Drained)
+	r.request(api.DrainRequest{Until: api.UntilRestart})
+	r.phase(api.Drained)
 	if err := r.drain.resume(); err != nil {
 		t.Fatal(err)
 	}
@@ -121,8 +121,8 @@ func TestResumeFromDrainUntilRestart(t *testing.T) {
 		return err != nil
 	})
 	r.begin().finish()
-	r.request(control.DrainRequest{})
-	r.phase(control.Drained)
+	r.request(api.DrainRequest{})
+	r.phase(api.Drained)
 	if s := r.drain.view(); s.Until != "" || r.onDisk() == nil || !strings.HasSuffix(orders(sp), "graceful kept, withdrawn kept") {
 		t.Errorf("%+v, on disk %+v, orders %s", s, r.onDisk(), orders(sp))
 	}
@@ -135,10 +135,10 @@ func TestEndOfDrainWithoutDisk(t *testing.T) {
 	sp := announcing()
 	limits := config.Drain{Graceful: never, Confirm: 2000 * ms}
 	r := newRig(t, rigOptions{speaker: sp, limits: limits, dir: filepath.Join(t.TempDir(), "absent")})
-	if err := r.drain.request(control.DrainRequest{}); err == nil {
+	if err := r.drain.request(api.DrainRequest{}); err == nil {
 		t.Fatal("the disk has taken it")
 	}
-	r.step(control.StepGraceful)
+	r.step(api.StepGraceful)
 	r.stop(20*time.Second, nil)
 	if got := orders(sp); got != "graceful, withdrawn" {
 		t.Error(got)

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 )
 
@@ -28,7 +29,7 @@ type neighbour[T any] struct {
 	log     *slog.Logger
 
 	mu      sync.Mutex
-	last    control.Neighbour[T]
+	last    api.Neighbour[T]
 	changed chan struct{} // closed when last is replaced
 	haste   int           // those who wait
 	poke    chan struct{} // one slot: ask now
@@ -42,7 +43,7 @@ func newNeighbour[T any](program string, log *slog.Logger, ask func(context.Cont
 }
 
 // newNetwork is what asks anymx-net.
-func newNetwork(socket string, log *slog.Logger) *neighbour[control.NetworkStatus] {
+func newNetwork(socket string, log *slog.Logger) *neighbour[api.NetworkStatus] {
 	client := control.NewNetworkClient(socket)
 	return newNeighbour("anymx-net", log, client.Status, client.Close)
 }
@@ -99,7 +100,7 @@ func (n *neighbour[T]) note(status T, err error, now time.Time) time.Duration {
 
 // view is the last answer. A nil neighbour, one that is not configured, has
 // none.
-func (n *neighbour[T]) view() *control.Neighbour[T] {
+func (n *neighbour[T]) view() *api.Neighbour[T] {
 	if n == nil {
 		return nil
 	}
@@ -130,7 +131,7 @@ func (n *neighbour[T]) askNow() {
 
 // await returns the first answer for which ok is true, or the last one before
 // ctx ended.
-func (n *neighbour[T]) await(ctx context.Context, ok func(*control.Neighbour[T]) bool) control.Neighbour[T] {
+func (n *neighbour[T]) await(ctx context.Context, ok func(*api.Neighbour[T]) bool) api.Neighbour[T] {
 	defer n.hurry()()
 	for {
 		n.mu.Lock()
@@ -151,13 +152,13 @@ func (n *neighbour[T]) await(ctx context.Context, ok func(*control.Neighbour[T])
 // given again until the speaker has it, and whenever it turns out to have
 // another.
 type speaker struct {
-	*neighbour[control.SpeakerStatus]
+	*neighbour[api.SpeakerStatus]
 	client    *control.SpeakerClient
 	announced func() // called when an order to announce was taken
 
 	wanting sync.Mutex
-	wanted  *control.Order // nil: none of the node's
-	heard   bool           // the speaker has taken it
+	wanted  *api.Order // nil: none of the node's
+	heard   bool       // the speaker has taken it
 }
 
 func newSpeaker(socket string, log *slog.Logger) *speaker {
@@ -167,7 +168,7 @@ func newSpeaker(socket string, log *slog.Logger) *speaker {
 }
 
 // order makes o what is wanted, from now on unless it says since when.
-func (s *speaker) order(o control.Order) {
+func (s *speaker) order(o api.Order) {
 	if o.Given.IsZero() {
 		o.Given = time.Now()
 	}
@@ -178,7 +179,7 @@ func (s *speaker) order(o control.Order) {
 }
 
 // want is the order that is wanted, and whether the speaker has it.
-func (s *speaker) want() (o *control.Order, heard bool) {
+func (s *speaker) want() (o *api.Order, heard bool) {
 	s.wanting.Lock()
 	defer s.wanting.Unlock()
 	return s.wanted, s.heard
@@ -186,14 +187,14 @@ func (s *speaker) want() (o *control.Order, heard bool) {
 
 // took notes that the speaker has o. An order to announce is over with that:
 // what the speaker is told by others later is between it and them.
-func (s *speaker) took(o *control.Order) {
+func (s *speaker) took(o *api.Order) {
 	s.wanting.Lock()
 	if s.wanted != o {
 		s.wanting.Unlock()
 		return // another one is wanted by now
 	}
 	s.heard = true
-	over := o.Routes == control.Announced
+	over := o.Routes == api.Announced
 	if over {
 		s.wanted = nil
 	}
@@ -206,9 +207,9 @@ func (s *speaker) took(o *control.Order) {
 // overtaken notes that the speaker has a later order than o, which somebody gave
 // it while this node was away. An old wish to be announced ends there; what keeps
 // routes back is given anew, because that is how the node stands now.
-func (s *speaker) overtaken(o *control.Order) {
+func (s *speaker) overtaken(o *api.Order) {
 	s.log.Warn("anymx-bgp has a later order", "routes", o.Routes, "given", o.Given)
-	if o.Routes == control.Announced {
+	if o.Routes == api.Announced {
 		s.took(o)
 		return
 	}
@@ -222,7 +223,7 @@ func (s *speaker) overtaken(o *control.Order) {
 }
 
 // askOrOrder gives the order that the speaker does not have, else asks.
-func (s *speaker) askOrOrder(ctx context.Context) (control.SpeakerStatus, error) {
+func (s *speaker) askOrOrder(ctx context.Context) (api.SpeakerStatus, error) {
 	o, heard := s.want()
 	if o == nil || heard {
 		status, err := s.client.Status(ctx)
@@ -231,7 +232,7 @@ func (s *speaker) askOrOrder(ctx context.Context) (control.SpeakerStatus, error)
 		}
 	}
 	status, err := s.client.Order(ctx, *o)
-	if errors.Is(err, &control.Error{Code: control.Overtaken}) {
+	if errors.Is(err, &api.Error{Code: api.Overtaken}) {
 		s.overtaken(o)
 		return s.client.Status(ctx)
 	}

@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 )
 
 // TestNeighbour is asked each second, ten times as often while somebody waits,
@@ -41,7 +41,7 @@ func TestNeighbour(t *testing.T) {
 		if asked.Load() != 11 {
 			t.Errorf("asked %d times in ten seconds", asked.Load()-1)
 		}
-		got := n.await(ctx, func(v *control.Neighbour[int64]) bool { return *v.Status >= 31 })
+		got := n.await(ctx, func(v *api.Neighbour[int64]) bool { return *v.Status >= 31 })
 		if *got.Status != 31 || asked.Load() != 31 {
 			t.Errorf("awaited 31, got %d after %d", *got.Status, asked.Load())
 		}
@@ -57,7 +57,7 @@ func TestNeighbour(t *testing.T) {
 		hangs.Store(true)
 		time.Sleep(3 * time.Second)
 		short, stop := context.WithTimeout(ctx, time.Second)
-		last := n.await(short, func(v *control.Neighbour[int64]) bool { return v.Problem == "" })
+		last := n.await(short, func(v *api.Neighbour[int64]) bool { return v.Problem == "" })
 		stop()
 		if !strings.Contains(last.Problem, "anymx-net has not answered within 2s") || *last.Status < 42 || !last.Asked.After(began) {
 			t.Errorf("of one that hangs: %+v, status %d", last, *last.Status)

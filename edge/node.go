@@ -31,6 +31,7 @@ import (
 	"anymx/edge/delivery/handoff"
 	"anymx/edge/ingress/smtpd"
 	"anymx/edge/maillog"
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 	"anymx/edge/queue"
 	"anymx/edge/service"
@@ -77,9 +78,9 @@ type Node struct {
 	queue     *queue.Queue
 	ingress   *smtpd.Server
 	control   *control.Server
-	tunnel    *device                           // nil: core is reached directly
-	speaker   *speaker                          // nil: nothing is announced
-	network   *neighbour[control.NetworkStatus] // nil: nothing to be set up
+	tunnel    *device                       // nil: core is reached directly
+	speaker   *speaker                      // nil: nothing is announced
+	network   *neighbour[api.NetworkStatus] // nil: nothing to be set up
 	listeners []net.Listener
 	socket    net.Listener // control
 	page      net.Listener // metrics; nil: none
@@ -250,7 +251,7 @@ func (n *Node) ready(ctx context.Context) {
 	}
 	phase, _ := n.drain.place()
 	service.Status(string(phase))
-	if phase != control.Running {
+	if phase != api.Running {
 		n.log.Warn("out of service", "phase", phase)
 	} else if err := n.Ready(ctx); err != nil {
 		n.log.Error("not ready", "err", err)

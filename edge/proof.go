@@ -14,7 +14,7 @@ import (
 	"anymx/edge/delivery/smtpc"
 	"anymx/edge/ingress/smtpd"
 	"anymx/edge/mail"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/edge/service"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -50,7 +50,7 @@ func (p *proof) ready() error {
 }
 
 // ended notes how a proof went, and how long each listener took.
-func (p *proof) ended(proven []control.ProvenListener, err error) {
+func (p *proof) ended(proven []api.ProvenListener, err error) {
 	if err != nil {
 		p.problem.Store(&err)
 		p.metrics.total.WithLabelValues("failed").Inc()
@@ -96,8 +96,8 @@ func newProofMetrics(reg prometheus.Registerer) *proofMetrics {
 // it back from the spool and compares. It works in every phase, and beside other
 // proofs. Where mail is refused because the spool is at a mark, that is told and
 // is no error: the program and its storage work.
-func (n *Node) Prove(ctx context.Context) (control.Proven, error) {
-	proven := control.Proven{Listeners: make([]control.ProvenListener, len(n.listeners))}
+func (n *Node) Prove(ctx context.Context) (api.Proven, error) {
+	proven := api.Proven{Listeners: make([]api.ProvenListener, len(n.listeners))}
 	errs := make([]error, len(n.listeners))
 	var all sync.WaitGroup
 	for i, l := range n.listeners {
@@ -109,7 +109,7 @@ func (n *Node) Prove(ctx context.Context) (control.Proven, error) {
 		n.proof.ended(proven.Listeners, err)
 	}
 	if err != nil {
-		return control.Proven{}, err
+		return api.Proven{}, err
 	}
 	if full := n.spool.Accepting(); full != nil {
 		proven.Refusing = full.Error()
@@ -118,7 +118,7 @@ func (n *Node) Prove(ctx context.Context) (control.Proven, error) {
 }
 
 // proveListener sends a message through one listener.
-func (n *Node) proveListener(ctx context.Context, listens net.Addr) (control.ProvenListener, error) {
+func (n *Node) proveListener(ctx context.Context, listens net.Addr) (api.ProvenListener, error) {
 	ctx, cancel := context.WithTimeout(ctx, proofLimit)
 	defer cancel()
 	began := time.Now()
@@ -127,9 +127,9 @@ func (n *Node) proveListener(ctx context.Context, listens net.Addr) (control.Pro
 		f.Remote = "" // it is the listener
 	}
 	if err != nil {
-		return control.ProvenListener{}, fmt.Errorf("%s: %w", listens, err)
+		return api.ProvenListener{}, fmt.Errorf("%s: %w", listens, err)
 	}
-	return control.ProvenListener{
+	return api.ProvenListener{
 		Address: listens.String(), ID: stored.Envelope.ID, Octets: int64(len(stored.Text)), Took: time.Since(began),
 	}, nil
 }

@@ -21,7 +21,7 @@ import (
 	"anymx/edge/delivery/smtpc/smtptest"
 	"anymx/edge/ingress/smtpd"
 	"anymx/edge/mail"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/edge/spool"
 )
 
@@ -283,10 +283,10 @@ func TestProofWhileDrained(t *testing.T) {
 			}
 			r = open(t, dir, "", "", listenAt(t, address)).run()
 			r.awaitProven()
-		} else if err := r.Drain(t.Context(), control.DrainRequest{Reason: "test"}); err != nil {
+		} else if err := r.Drain(t.Context(), api.DrainRequest{Reason: "test"}); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "it is drained", func() bool { phase, _ := r.drain.place(); return phase == control.Drained })
+		eventually(t, "it is drained", func() bool { phase, _ := r.drain.place(); return phase == api.Drained })
 		if _, err := r.Prove(t.Context()); err != nil {
 			t.Errorf("started drained %v: %v", start, err)
 		}

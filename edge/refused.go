@@ -14,6 +14,7 @@ import (
 
 	"anymx/edge/config"
 	"anymx/edge/mail"
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 	"anymx/edge/service"
 	"anymx/edge/spool"
@@ -185,17 +186,17 @@ func (r *refused) turnAway(ctx context.Context, l net.Listener) {
 var _ control.Node = (*refused)(nil)
 
 func (r *refused) no() error {
-	return &control.Error{Code: control.Unavailable, Text: r.unsound.Error()}
+	return &api.Error{Code: api.Unavailable, Text: r.unsound.Error()}
 }
 
 // Status is a node that starts and does not come further.
-func (r *refused) Status(context.Context) control.Status {
+func (r *refused) Status(context.Context) api.Status {
 	c := r.config
-	return control.Status{
+	return api.Status{
 		Name: c.Node.Name, Region: c.Node.Region, Hostname: c.Node.Hostname, PID: os.Getpid(),
-		Phase: control.Starting, Since: r.started, Started: r.started,
-		Spool:  control.SpoolStatus{Reason: "damaged", Problem: r.unsound.Error()},
-		Config: &control.ConfigStatus{File: r.o.File, Loaded: r.started}, Clock: r.o.Clock.Status(), Degraded: r.degraded.List(),
+		Phase: api.Starting, Since: r.started, Started: r.started,
+		Spool:  api.SpoolStatus{Reason: "damaged", Problem: r.unsound.Error()},
+		Config: &api.ConfigStatus{File: r.o.File, Loaded: r.started}, Clock: r.o.Clock.Status(), Degraded: r.degraded.List(),
 	}
 }
 
@@ -203,45 +204,45 @@ func (r *refused) Status(context.Context) control.Status {
 func (r *refused) Ready(context.Context) error { return r.unsound }
 
 // Reload changes nothing: the config is read when the spool is opened.
-func (r *refused) Reload(context.Context) (control.Reloaded, error) {
-	return control.Reloaded{}, r.no()
+func (r *refused) Reload(context.Context) (api.Reloaded, error) {
+	return api.Reloaded{}, r.no()
 }
 
 // List refuses.
-func (r *refused) List(context.Context, control.QueueQuery) (control.QueuePage, error) {
-	return control.QueuePage{}, r.no()
+func (r *refused) List(context.Context, api.QueueQuery) (api.QueuePage, error) {
+	return api.QueuePage{}, r.no()
 }
 
 // Show refuses.
-func (r *refused) Show(context.Context, mail.ID) (control.QueueDetail, error) {
-	return control.QueueDetail{}, r.no()
+func (r *refused) Show(context.Context, mail.ID) (api.QueueDetail, error) {
+	return api.QueueDetail{}, r.no()
 }
 
 // Change refuses.
-func (r *refused) Change(context.Context, control.Action, []mail.ID, string) (control.Outcome, error) {
-	return control.Outcome{}, r.no()
+func (r *refused) Change(context.Context, api.Action, []mail.ID, string) (api.Outcome, error) {
+	return api.Outcome{}, r.no()
 }
 
 // Drain refuses: nothing is in service, and nothing can be handed over.
-func (r *refused) Drain(context.Context, control.DrainRequest) error { return r.no() }
+func (r *refused) Drain(context.Context, api.DrainRequest) error { return r.no() }
 
 // Resume refuses.
 func (r *refused) Resume(context.Context) error { return r.no() }
 
 // Prove fails.
-func (r *refused) Prove(context.Context) (control.Proven, error) { return control.Proven{}, r.no() }
+func (r *refused) Prove(context.Context) (api.Proven, error) { return api.Proven{}, r.no() }
 
 // CheckSpool looks at the damaged spool.
-func (r *refused) CheckSpool(context.Context) (control.SpoolReport, error) {
+func (r *refused) CheckSpool(context.Context) (api.SpoolReport, error) {
 	if !r.working.TryLock() {
-		return control.SpoolReport{}, errExporting
+		return api.SpoolReport{}, errExporting
 	}
 	defer r.working.Unlock()
 	report, err := spool.Check(r.unsound.Dir)
 	if err == nil && report.Sound() {
 		report.Problems = append(report.Problems, r.unsound.Problems...)
 	}
-	return control.SpoolReport(report), err
+	return api.SpoolReport(report), err
 }
 
 // SetSpoolAside moves the damaged spool away, and has a new one opened.
@@ -263,9 +264,9 @@ func (r *refused) SetSpoolAside(context.Context) (string, error) {
 }
 
 // ExportSpool writes the damaged spool, and what was set aside before, to folders beside it.
-func (r *refused) ExportSpool(_ context.Context, each func(control.SpoolMessage)) (control.SpoolExport, error) {
+func (r *refused) ExportSpool(_ context.Context, each func(api.SpoolMessage)) (api.SpoolExport, error) {
 	if !r.working.TryLock() {
-		return control.SpoolExport{}, errExporting
+		return api.SpoolExport{}, errExporting
 	}
 	defer r.working.Unlock()
 	return exportSpool(r.unsound.Dir, true, int64(r.config.Spool.DiskReserve), each)

@@ -10,7 +10,7 @@ import (
 
 	"anymx/edge/config"
 	"anymx/edge/ingress/smtpd"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/edge/service"
 )
 
@@ -62,7 +62,7 @@ func (n *Node) readFiles(c *config.Config) smtpd.Settings {
 // them for connections and attempts to come. Nothing changes if anything is wrong with
 // the config, or with a file that it names: whoever asks for a reload is there to mend
 // it. Only what was missing before still costs itself alone, as readFiles says.
-func (n *Node) Reload(context.Context) (control.Reloaded, error) {
+func (n *Node) Reload(context.Context) (api.Reloaded, error) {
 	n.reloading.Lock()
 	defer n.reloading.Unlock()
 	now := n.config.Load()
@@ -79,7 +79,7 @@ func (n *Node) Reload(context.Context) (control.Reloaded, error) {
 	if err != nil {
 		n.config.Store(&inForce{config: now.config, loaded: now.loaded, problem: err.Error(), restart: now.restart})
 		n.log.Error("reload changed nothing", "err", err)
-		return control.Reloaded{}, err
+		return api.Reloaded{}, err
 	}
 	service.SetLevel(n.o.Level, next)
 	restart := now.config.NeedsRestart(next)
@@ -88,9 +88,9 @@ func (n *Node) Reload(context.Context) (control.Reloaded, error) {
 	n.config.Store(&inForce{config: now.config.Take(next), loaded: time.Now(), restart: restart, problem: broken, partly: broken != ""})
 	n.log.Info("reloaded", "changed", changed, "restart", restart)
 	if broken != "" {
-		return control.Reloaded{}, fmt.Errorf("the config is in force, but files that it names were not taken: %s", broken)
+		return api.Reloaded{}, fmt.Errorf("the config is in force, but files that it names were not taken: %s", broken)
 	}
-	return control.Reloaded{Changed: changed, Restart: restart}, nil
+	return api.Reloaded{Changed: changed, Restart: restart}, nil
 }
 
 // newlyBroken says which files that c names can't be read, but for those that the node

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"anymx/edge/config"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/edge/queue"
 )
 
@@ -14,8 +14,8 @@ import (
 // is to be said of it.
 
 // steps are those of a drain, in order.
-var steps = []control.DrainStep{
-	control.StepGraceful, control.StepWithdraw, control.StepConverge, control.StepSessions, control.StepFlush,
+var steps = []api.DrainStep{
+	api.StepGraceful, api.StepWithdraw, api.StepConverge, api.StepSessions, api.StepFlush,
 }
 
 // course is what a walk's steps are decided from. It is looked at anew before
@@ -36,19 +36,19 @@ type course struct {
 }
 
 // takes says how long a step may take, and whether it is walked at all.
-func (c *course) takes(step control.DrainStep) (limit time.Duration, walked bool) {
+func (c *course) takes(step api.DrainStep) (limit time.Duration, walked bool) {
 	switch step {
-	case control.StepGraceful:
+	case api.StepGraceful:
 		limit = c.share(c.limits.Graceful)
 		return limit, c.routes && c.attracts && !c.now && limit > 0
-	case control.StepWithdraw:
+	case api.StepWithdraw:
 		return c.share(c.limits.Confirm), c.routes
-	case control.StepConverge:
+	case api.StepConverge:
 		limit = c.share(c.limits.Converge)
 		return limit, c.routes && c.attracts && !(c.stopping && c.now) && limit > 0
-	case control.StepSessions:
+	case api.StepSessions:
 		limit = time.Duration(c.limits.Sessions)
-	case control.StepFlush:
+	case api.StepFlush:
 		limit = time.Duration(c.limits.Flush)
 	}
 	if c.stopping {
@@ -68,8 +68,8 @@ func (c *course) share(d config.Duration) time.Duration {
 
 // withdrawn says whether no router draws traffic to this node any more: every
 // one that has a session has acknowledged the withdrawal.
-func withdrawn(s *control.SpeakerStatus) bool {
-	if s == nil || s.Routes != control.Withdrawn {
+func withdrawn(s *api.SpeakerStatus) bool {
+	if s == nil || s.Routes != api.Withdrawn {
 		return false
 	}
 	confirmed, established := s.Confirmed()
@@ -77,12 +77,12 @@ func withdrawn(s *control.SpeakerStatus) bool {
 }
 
 // obeys says whether the speaker's order is the one that is wanted.
-func obeys(s *control.SpeakerStatus, wanted *control.Order) bool {
-	return s.Order.Routes == wanted.Routes && (s.Order.Keep || !wanted.Keep || wanted.Routes == control.Announced)
+func obeys(s *api.SpeakerStatus, wanted *api.Order) bool {
+	return s.Order.Routes == wanted.Routes && (s.Order.Keep || !wanted.Keep || wanted.Routes == api.Announced)
 }
 
 // routesNote says why routes are not as ordered; "" if they are.
-func routesNote(n *control.Neighbour[control.SpeakerStatus], wanted *control.Order) string {
+func routesNote(n *api.Neighbour[api.SpeakerStatus], wanted *api.Order) string {
 	switch s := n.Status; {
 	case n.Problem != "":
 		return n.Problem
@@ -90,9 +90,9 @@ func routesNote(n *control.Neighbour[control.SpeakerStatus], wanted *control.Ord
 		return "the speaker has not answered yet"
 	case !obeys(s, wanted):
 		return fmt.Sprintf("the speaker has not taken the order %q", wanted.Routes)
-	case wanted.Routes != control.Withdrawn || withdrawn(s):
+	case wanted.Routes != api.Withdrawn || withdrawn(s):
 		return ""
-	case s.Routes != control.Withdrawn:
+	case s.Routes != api.Withdrawn:
 		return fmt.Sprintf("the routes are still %s: %s", s.Routes, s.Reason)
 	default:
 		var silent []string

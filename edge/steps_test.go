@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"anymx/edge/config"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/edge/queue"
 )
 
@@ -64,33 +64,33 @@ func TestCourse(t *testing.T) {
 	}
 }
 
-func peer(address, state string, confirmed bool) control.SpeakerPeer {
-	return control.SpeakerPeer{Address: netip.MustParseAddr(address), State: state, Confirmed: confirmed}
+func peer(address, state string, confirmed bool) api.SpeakerPeer {
+	return api.SpeakerPeer{Address: netip.MustParseAddr(address), State: state, Confirmed: confirmed}
 }
 
 func TestRoutesNote(t *testing.T) {
-	out := control.Order{Routes: control.Withdrawn, Keep: true}
-	type status = control.SpeakerStatus
+	out := api.Order{Routes: api.Withdrawn, Keep: true}
+	type status = api.SpeakerStatus
 	tests := []struct {
 		name   string
-		answer control.Neighbour[status]
-		wanted control.Order
+		answer api.Neighbour[status]
+		wanted api.Order
 		want   string
 	}{
-		{"nothing heard", control.Neighbour[status]{}, out, "the speaker has not answered yet"},
-		{"no answer any more", control.Neighbour[status]{Problem: "gone", Status: &status{Order: out}}, out, "gone"},
-		{"not ordered", control.Neighbour[status]{Status: &status{}}, out, `the speaker has not taken the order "withdrawn"`},
-		{"not kept", control.Neighbour[status]{Status: &status{Order: control.Order{Routes: control.Withdrawn}}}, out,
+		{"nothing heard", api.Neighbour[status]{}, out, "the speaker has not answered yet"},
+		{"no answer any more", api.Neighbour[status]{Problem: "gone", Status: &status{Order: out}}, out, "gone"},
+		{"not ordered", api.Neighbour[status]{Status: &status{}}, out, `the speaker has not taken the order "withdrawn"`},
+		{"not kept", api.Neighbour[status]{Status: &status{Order: api.Order{Routes: api.Withdrawn}}}, out,
 			`the speaker has not taken the order "withdrawn"`},
-		{"kept, though it need not be", control.Neighbour[status]{Status: &status{Order: out, Routes: control.Withdrawn}},
-			control.Order{Routes: control.Withdrawn}, ""},
-		{"graceful", control.Neighbour[status]{Status: &status{Order: control.Order{Routes: control.Graceful}, Routes: control.Graceful}},
-			control.Order{Routes: control.Graceful}, ""},
-		{"still there", control.Neighbour[status]{Status: &status{Order: out, Routes: control.Announced, Reason: "stuck"}}, out,
+		{"kept, though it need not be", api.Neighbour[status]{Status: &status{Order: out, Routes: api.Withdrawn}},
+			api.Order{Routes: api.Withdrawn}, ""},
+		{"graceful", api.Neighbour[status]{Status: &status{Order: api.Order{Routes: api.Graceful}, Routes: api.Graceful}},
+			api.Order{Routes: api.Graceful}, ""},
+		{"still there", api.Neighbour[status]{Status: &status{Order: out, Routes: api.Announced, Reason: "stuck"}}, out,
 			"the routes are still announced: stuck"},
-		{"no peer is there", control.Neighbour[status]{Status: &status{Order: out, Routes: control.Withdrawn, Peers: []control.SpeakerPeer{
+		{"no peer is there", api.Neighbour[status]{Status: &status{Order: out, Routes: api.Withdrawn, Peers: []api.SpeakerPeer{
 			peer("192.0.2.1", "Idle", false)}}}, out, ""},
-		{"two do not answer", control.Neighbour[status]{Status: &status{Order: out, Routes: control.Withdrawn, Peers: []control.SpeakerPeer{
+		{"two do not answer", api.Neighbour[status]{Status: &status{Order: out, Routes: api.Withdrawn, Peers: []api.SpeakerPeer{
 			peer("192.0.2.1", "Established", false), peer("192.0.2.2", "Established", true), peer("2001:db8::1", "Established", false)}}}, out,
 			"not acknowledged by 192.0.2.1, 2001:db8::1"},
 	}

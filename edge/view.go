@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"anymx/edge/mail"
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 	"anymx/edge/queue"
 	"anymx/edge/spool"
@@ -18,16 +19,16 @@ import (
 var _ control.Node = (*Node)(nil)
 
 // Status is the node at this moment.
-func (n *Node) Status(context.Context) control.Status {
+func (n *Node) Status(context.Context) api.Status {
 	force := n.config.Load()
 	c := force.config
 	phase, since := n.drain.place()
-	s := control.Status{
+	s := api.Status{
 		Name: c.Node.Name, Region: c.Node.Region, Hostname: c.Node.Hostname, PID: os.Getpid(),
 		Phase: phase, Since: since, Started: n.started,
-		Sessions: control.SessionsStatus{Open: n.ingress.Registry().Open(), Limit: c.Ingress.MaxConnections},
+		Sessions: api.SessionsStatus{Open: n.ingress.Registry().Open(), Limit: c.Ingress.MaxConnections},
 		Spool:    n.spoolStatus(), Queue: n.queueStatus(), Core: n.coreStatus(),
-		Config: &control.ConfigStatus{File: n.o.File, Loaded: force.loaded, Problem: force.problem, Partly: force.partly, Restart: force.restart},
+		Config: &api.ConfigStatus{File: n.o.File, Loaded: force.loaded, Problem: force.problem, Partly: force.partly, Restart: force.restart},
 		Drain:  n.drain.view(), Network: n.network.view(), Clock: n.o.Clock.Status(), Degraded: n.degraded.List(),
 	}
 	if n.speaker != nil {
@@ -38,7 +39,7 @@ func (n *Node) Status(context.Context) control.Status {
 		if len(names) == 0 {
 			names = []string{leaf.Subject.CommonName}
 		}
-		s.TLS = &control.TLSStatus{Names: names, NotAfter: leaf.NotAfter}
+		s.TLS = &api.TLSStatus{Names: names, NotAfter: leaf.NotAfter}
 		if problem := n.certificate.problem.Load(); problem != nil {
 			s.TLS.Problem = *problem
 		}
@@ -46,9 +47,9 @@ func (n *Node) Status(context.Context) control.Status {
 	return s
 }
 
-func (n *Node) spoolStatus() control.SpoolStatus {
+func (n *Node) spoolStatus() api.SpoolStatus {
 	s := n.spool.Stats()
-	return control.SpoolStatus{
+	return api.SpoolStatus{
 		Messages: s.Messages, Bytes: s.Bytes, MaxMessages: s.MaxMessages, HighWater: s.HighWater,
 		DiskFree: s.DiskFree, DiskReserve: s.DiskReserve, Accepting: s.Refusing == "", Reason: s.Refusing,
 		Problem: s.Attention, Damaged: s.Damaged, Orphans: s.Orphans, OrphanBytes: s.OrphanBytes, Strange: s.Strange,
@@ -56,9 +57,9 @@ func (n *Node) spoolStatus() control.SpoolStatus {
 }
 
 // CheckSpool looks at the spool's folders.
-func (n *Node) CheckSpool(context.Context) (control.SpoolReport, error) {
+func (n *Node) CheckSpool(context.Context) (api.SpoolReport, error) {
 	r, err := n.spool.Report()
-	return control.SpoolReport(r), err
+	return api.SpoolReport(r), err
 }
 
 // SetSpoolAside moves the orphans away.
@@ -71,9 +72,9 @@ func (n *Node) SetSpoolAside(context.Context) (string, error) {
 }
 
 // ExportSpool writes what was set aside beside the spool.
-func (n *Node) ExportSpool(_ context.Context, each func(control.SpoolMessage)) (control.SpoolExport, error) {
+func (n *Node) ExportSpool(_ context.Context, each func(api.SpoolMessage)) (api.SpoolExport, error) {
 	if !n.exporting.TryLock() {
-		return control.SpoolExport{}, errExporting
+		return api.SpoolExport{}, errExporting
 	}
 	defer n.exporting.Unlock()
 	c := n.config.Load().config
@@ -81,39 +82,39 @@ func (n *Node) ExportSpool(_ context.Context, each func(control.SpoolMessage)) (
 }
 
 // errExporting refuses what has to wait for an export.
-var errExporting = &control.Error{Code: control.Unavailable, Text: "an export of the spool is under way, try again later"}
+var errExporting = &api.Error{Code: api.Unavailable, Text: "an export of the spool is under way, try again later"}
 
 // exportSpool is spool.ExportAside in the words of the control socket.
-func exportSpool(dir string, whole bool, reserve int64, each func(control.SpoolMessage)) (control.SpoolExport, error) {
+func exportSpool(dir string, whole bool, reserve int64, each func(api.SpoolMessage)) (api.SpoolExport, error) {
 	to, sum, err := spool.ExportAside(dir, whole, reserve, time.Now(), func(m spool.Salvaged) {
-		each(control.SpoolMessage{ID: m.ID.String(), Bytes: m.Bytes, NoEnvelope: m.Envelope == nil, Problem: m.Problem})
+		each(api.SpoolMessage{ID: m.ID.String(), Bytes: m.Bytes, NoEnvelope: m.Envelope == nil, Problem: m.Problem})
 	})
-	return control.SpoolExport{
+	return api.SpoolExport{
 		To: append([]string{}, to...), Messages: sum.Messages, Orphans: sum.Orphans, Damaged: sum.Damaged, Bytes: sum.Bytes, Problems: sum.Problems,
 	}, err
 }
 
-func (n *Node) queueStatus() control.QueueStatus {
+func (n *Node) queueStatus() api.QueueStatus {
 	s := n.queue.Stats()
-	q := control.QueueStatus{Active: int64(s.Active), Waiting: int64(s.Waiting), Held: int64(s.Held), Oldest: s.Oldest}
+	q := api.QueueStatus{Active: int64(s.Active), Waiting: int64(s.Waiting), Held: int64(s.Held), Oldest: s.Oldest}
 	if s.Paused != nil {
-		q.Paused = &control.PauseStatus{Until: s.Paused.Until, Cause: s.Paused.Cause.Error()}
+		q.Paused = &api.PauseStatus{Until: s.Paused.Until, Cause: s.Paused.Cause.Error()}
 	}
 	return q
 }
 
-func (n *Node) coreStatus() []control.CoreStatus {
-	var list []control.CoreStatus
+func (n *Node) coreStatus() []api.CoreStatus {
+	var list []api.CoreStatus
 	for _, a := range n.courier.Status() {
-		s := control.CoreStatus{
-			Address: a.Address, Health: control.Health(a.Health), Connections: a.Connections, Limit: a.Limit,
+		s := api.CoreStatus{
+			Address: a.Address, Health: api.Health(a.Health), Connections: a.Connections, Limit: a.Limit,
 			RetryAt: a.RetryAt, LastError: a.LastError, Delivered: a.Delivered,
 		}
 		if a.Learned {
 			s.Extensions = append([]string{}, a.Extensions.Keywords()...)
 		}
 		if p := &a.Probe; !p.At.IsZero() {
-			s.Probe = &control.ProbeStatus{At: p.At, Size: p.Size, Took: p.Took, Problem: p.Problem}
+			s.Probe = &api.ProbeStatus{At: p.At, Size: p.Size, Took: p.Took, Problem: p.Problem}
 		}
 		list = append(list, s)
 	}
@@ -121,13 +122,13 @@ func (n *Node) coreStatus() []control.CoreStatus {
 }
 
 // Drain begins to take the node out of service.
-func (n *Node) Drain(_ context.Context, r control.DrainRequest) error { return n.drain.request(r) }
+func (n *Node) Drain(_ context.Context, r api.DrainRequest) error { return n.drain.request(r) }
 
 // Resume takes the node back into service.
 func (n *Node) Resume(context.Context) error { return n.drain.resume() }
 
 // List gives a page of the queue.
-func (n *Node) List(ctx context.Context, q control.QueueQuery) (control.QueuePage, error) {
+func (n *Node) List(ctx context.Context, q api.QueueQuery) (api.QueuePage, error) {
 	items, next, err := n.queue.List(ctx, queue.Filter{
 		Status: queue.Status(q.State), After: q.After, Limit: q.Limit,
 		Match: func(i *queue.Item) bool {
@@ -135,7 +136,7 @@ func (n *Node) List(ctx context.Context, q control.QueueQuery) (control.QueuePag
 			return q.Match(&item, func() []mail.Path { return paths(i.Envelope) })
 		},
 	})
-	page := control.QueuePage{Next: next}
+	page := api.QueuePage{Next: next}
 	for i := range items {
 		page.Items = append(page.Items, queueItem(&items[i]))
 	}
@@ -159,10 +160,10 @@ func recipientState(st *spool.State, i int) spool.RecipientState {
 	return spool.RecipientState{}
 }
 
-func queueItem(i *queue.Item) control.QueueItem {
+func queueItem(i *queue.Item) api.QueueItem {
 	env := i.Envelope
-	item := control.QueueItem{
-		ID: env.ID, State: control.State(i.Status), Arrived: env.Arrived, Size: env.Size, Sender: env.Sender,
+	item := api.QueueItem{
+		ID: env.ID, State: api.State(i.Status), Arrived: env.Arrived, Size: env.Size, Sender: env.Sender,
 		Recipients: len(env.Recipients), Attempts: max(i.State.Attempts, 1), NextTry: i.Due, HoldReason: i.State.HoldReason,
 	}
 	for at, r := range env.Recipients {
@@ -179,20 +180,20 @@ func queueItem(i *queue.Item) control.QueueItem {
 }
 
 // Show tells all of one message.
-func (n *Node) Show(_ context.Context, id mail.ID) (control.QueueDetail, error) {
+func (n *Node) Show(_ context.Context, id mail.ID) (api.QueueDetail, error) {
 	i, err := n.queue.Show(id)
 	if errors.Is(err, spool.ErrNotFound) {
-		return control.QueueDetail{}, control.ErrNotFound
+		return api.QueueDetail{}, api.ErrNotFound
 	}
 	if err != nil {
-		return control.QueueDetail{}, err
+		return api.QueueDetail{}, err
 	}
 	env := i.Envelope
-	d := control.QueueDetail{
+	d := api.QueueDetail{
 		QueueItem: queueItem(&i), LastTry: i.State.LastTry, Expires: i.Expires,
 		Origin: origins[env.Origin], Body: bodies[env.Body], Return: returns[env.Return], EnvID: env.EnvID,
 		SMTPUTF8: env.SMTPUTF8, RequireTLS: env.RequireTLS, NoDSN: env.NoDSN,
-		Client: control.ClientDetail{Name: env.Client.Name, Helo: env.Client.Helo, Proto: env.Client.Proto, TLS: env.Client.TLS},
+		Client: api.ClientDetail{Name: env.Client.Name, Helo: env.Client.Helo, Proto: env.Client.Proto, TLS: env.Client.TLS},
 	}
 	if d.LastTry.IsZero() {
 		d.LastTry = env.Arrived
@@ -202,8 +203,8 @@ func (n *Node) Show(_ context.Context, id mail.ID) (control.QueueDetail, error) 
 	}
 	for at, r := range env.Recipients {
 		state := recipientState(&i.State, at)
-		d.To = append(d.To, control.RecipientDetail{
-			Address: r.Path, Progress: control.Progress(state.Status.String()), Notify: notifyText(r.Notify), ORcpt: r.ORcpt,
+		d.To = append(d.To, api.RecipientDetail{
+			Address: r.Path, Progress: api.Progress(state.Status.String()), Notify: notifyText(r.Notify), ORcpt: r.ORcpt,
 			Last: state.Last, At: state.At,
 		})
 	}
@@ -232,18 +233,18 @@ func notifyText(set mail.Notify) string {
 }
 
 // Change acts on messages of the queue.
-func (n *Node) Change(_ context.Context, a control.Action, ids []mail.ID, reason string) (control.Outcome, error) {
+func (n *Node) Change(_ context.Context, a api.Action, ids []mail.ID, reason string) (api.Outcome, error) {
 	var answer queue.Answer
 	var err error
 	switch a {
-	case control.Flush:
+	case api.Flush:
 		answer = n.queue.Flush(ids...)
-	case control.Hold:
+	case api.Hold:
 		answer, err = n.queue.Hold(reason, ids...)
-	case control.Release:
+	case api.Release:
 		answer, err = n.queue.Release(ids...)
-	case control.Delete:
+	case api.Delete:
 		answer, err = n.queue.Delete(ids...)
 	}
-	return control.Outcome(answer), err
+	return api.Outcome(answer), err
 }

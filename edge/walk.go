@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 )
 
 // walk is one walk out of service.
@@ -18,9 +18,9 @@ type walk struct {
 	cancel context.CancelFunc // of ctx: the walk is given up
 	done   chan struct{}      // closed when it has ended
 
-	ordering sync.Mutex     // of the next two
-	keep     bool           // the orders to the speaker, over restarts
-	ordered  control.Routes // last; "": nothing yet
+	ordering sync.Mutex // of the next two
+	keep     bool       // the orders to the speaker, over restarts
+	ordered  api.Routes // last; "": nothing yet
 }
 
 // newWalk is a walk that was asked for. keep says that it is on disk.
@@ -47,7 +47,7 @@ func (w *walk) hurried() bool {
 }
 
 // walked says whether a step has ended by itself.
-func walked(s *control.DrainStatus, step control.DrainStep) bool {
+func walked(s *api.DrainStatus, step api.DrainStep) bool {
 	for _, taken := range s.Steps {
 		if taken.Step == step {
 			return taken.Note != noteGivenUp
@@ -91,25 +91,25 @@ func (d *drain) isWithdrawn(ctx context.Context) bool {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, askFirst)
 	defer cancel()
-	answer := d.o.speaker.await(ctx, func(n *control.Neighbour[control.SpeakerStatus]) bool { return n.Asked.After(began) })
+	answer := d.o.speaker.await(ctx, func(n *api.Neighbour[api.SpeakerStatus]) bool { return n.Asked.After(began) })
 	return answer.Asked.After(began) && answer.Problem == "" && withdrawn(answer.Status)
 }
 
 // take takes one step. The error is that of ctx: somebody has given it up.
-func (d *drain) take(ctx context.Context, w *walk, step control.DrainStep, limit time.Duration) (note string, err error) {
+func (d *drain) take(ctx context.Context, w *walk, step api.DrainStep, limit time.Duration) (note string, err error) {
 	timed, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	switch step {
-	case control.StepGraceful:
+	case api.StepGraceful:
 		note = d.announceGraceful(timed, w)
-	case control.StepWithdraw:
+	case api.StepWithdraw:
 		note = d.withdraw(timed, w)
-	case control.StepConverge:
+	case api.StepConverge:
 		defer d.o.speaker.hurry()()
 		<-timed.Done()
-	case control.StepSessions:
+	case api.StepSessions:
 		note = d.closeSessions(timed, ctx, w)
-	case control.StepFlush:
+	case api.StepFlush:
 		note = d.flush(timed, w)
 	}
 	return note, ctx.Err()
@@ -120,9 +120,9 @@ func (d *drain) take(ctx context.Context, w *walk, step control.DrainStep, limit
 // routes are gone, and if it is not the next order is what matters.
 func (d *drain) announceGraceful(ctx context.Context, w *walk) string {
 	defer d.o.speaker.hurry()()
-	o := d.order(control.Graceful, w)
+	o := d.order(api.Graceful, w)
 	began := time.Now()
-	answer := d.o.speaker.await(ctx, func(n *control.Neighbour[control.SpeakerStatus]) bool {
+	answer := d.o.speaker.await(ctx, func(n *api.Neighbour[api.SpeakerStatus]) bool {
 		return w.hurried() || n.Asked.After(began) && (n.Problem != "" || obeys(n.Status, o))
 	})
 	if w.hurried() {
@@ -141,8 +141,8 @@ func (d *drain) announceGraceful(ctx context.Context, w *walk) string {
 // withdraw withdraws the routes, and waits until every router has acknowledged
 // that.
 func (d *drain) withdraw(ctx context.Context, w *walk) string {
-	o := d.order(control.Withdrawn, w)
-	answer := d.o.speaker.await(ctx, func(n *control.Neighbour[control.SpeakerStatus]) bool {
+	o := d.order(api.Withdrawn, w)
+	answer := d.o.speaker.await(ctx, func(n *api.Neighbour[api.SpeakerStatus]) bool {
 		_, heard := d.o.speaker.want()
 		return heard && routesNote(n, o) == ""
 	})
@@ -150,7 +150,7 @@ func (d *drain) withdraw(ctx context.Context, w *walk) string {
 }
 
 // order orders the speaker to tell routes, for as long as the walk lasts.
-func (d *drain) order(routes control.Routes, w *walk) *control.Order {
+func (d *drain) order(routes api.Routes, w *walk) *api.Order {
 	w.ordering.Lock()
 	defer w.ordering.Unlock()
 	w.ordered = routes
@@ -171,8 +171,8 @@ func (d *drain) keepOrders(w *walk) {
 }
 
 // giveOrder gives the speaker the walk's order. w.ordering is held.
-func (d *drain) giveOrder(w *walk) *control.Order {
-	o := control.Order{Routes: w.ordered, Reason: orderReason(d.view().Reason), Keep: w.keep}
+func (d *drain) giveOrder(w *walk) *api.Order {
+	o := api.Order{Routes: w.ordered, Reason: orderReason(d.view().Reason), Keep: w.keep}
 	d.o.speaker.order(o)
 	return &o
 }

@@ -10,18 +10,18 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 )
 
 // listed is what GET /v1/shield/lists answers, by prefix.
-func (s *site) listed() map[string]control.ShieldEntry {
+func (s *site) listed() map[string]api.ShieldEntry {
 	s.t.Helper()
 	code, text := s.ask("GET", "/v1/shield/lists", "")
-	var answer struct{ Entries []control.ShieldEntry }
+	var answer struct{ Entries []api.ShieldEntry }
 	if err := json.Unmarshal([]byte(text), &answer); code != 200 || err != nil {
 		s.t.Fatalf("lists: %d %s", code, text)
 	}
-	entries := map[string]control.ShieldEntry{}
+	entries := map[string]api.ShieldEntry{}
 	for _, e := range answer.Entries {
 		entries[e.Prefix.String()] = e
 	}
@@ -37,8 +37,8 @@ func (s *site) post(path, body string, code int, says string) {
 }
 
 // holds says that all is well and so many prefixes are in force.
-func holds(n int) func(control.NetworkStatus) bool {
-	return func(s control.NetworkStatus) bool { return on("native")(s) && s.Shield.Listed == n }
+func holds(n int) func(api.NetworkStatus) bool {
+	return func(s api.NetworkStatus) bool { return on("native")(s) && s.Shield.Listed == n }
 }
 
 // What was answered is kept: over the end of the program in the same moment, and
@@ -99,7 +99,7 @@ func TestListsAreKept(t *testing.T) {
 	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r = node.startWith(shielded, func(s control.NetworkStatus) bool {
+	r = node.startWith(shielded, func(s api.NetworkStatus) bool {
 		return strings.Contains(s.Problem, "what commands have listed cannot be read, and is put aside") && s.Shield.Listed == 1
 	})
 	if _, err := os.Stat(file + ".corrupt"); err != nil {
@@ -149,19 +149,19 @@ func TestListFiles(t *testing.T) {
 	node.post("/v1/shield/unlist", `{"prefix":"203.0.113.9/32"}`, 400, "stands in "+blocked)
 
 	node.write("blocked", "203.0.113.0/24\nsomewhere\n")
-	node.until("refused", 10*time.Second, func(s control.NetworkStatus) bool {
+	node.until("refused", 10*time.Second, func(s api.NetworkStatus) bool {
 		return strings.Contains(s.Problem, blocked+`:2: "somewhere" is neither a prefix nor an address`) && s.Shield.Listed == 100_001
 	})
 	if err := os.Remove(blocked); err != nil {
 		t.Fatal(err)
 	}
-	node.until("missed", 10*time.Second, func(s control.NetworkStatus) bool {
+	node.until("missed", 10*time.Second, func(s api.NetworkStatus) bool {
 		return strings.Contains(s.Problem, "no such file") && s.Shield.Listed == 100_001
 	})
 	began = time.Now()
 	again := r // over a restart too, nothing goes that may come from a file that can't be read
 	again.end(syscall.SIGKILL)
-	r = node.startWith(shielded, func(s control.NetworkStatus) bool {
+	r = node.startWith(shielded, func(s api.NetworkStatus) bool {
 		return strings.Contains(s.Problem, "no such file") && s.Shield.Listed == 100_001
 	})
 	t.Logf("100,001 prefixes taken over %s after the start", time.Since(began).Round(time.Millisecond))

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/tests/pop"
 )
 
@@ -219,7 +219,7 @@ func TestRemove(t *testing.T) {
 	node, _ := pair(t)
 	node.settle()
 	before := node.all()
-	node.start(func(s control.NetworkStatus) bool { return len(s.Things) > 0 }).end(syscall.SIGKILL)
+	node.start(func(s api.NetworkStatus) bool { return len(s.Things) > 0 }).end(syscall.SIGKILL)
 	text, err := os.ReadFile(node.config())
 	if err != nil {
 		t.Fatal(err)
@@ -295,7 +295,7 @@ prefixes = ["192.0.2.0/24"]
 	r := node.start(well)
 	node.ip("address del 192.0.2.25/32 dev lo")
 	start := time.Now()
-	node.until("repaired", time.Second, func(s control.NetworkStatus) bool { return s.Repaired == 1 && s.Problem == "" })
+	node.until("repaired", time.Second, func(s api.NetworkStatus) bool { return s.Repaired == 1 && s.Problem == "" })
 	if out := node.ip("address show dev lo"); !strings.Contains(out, "inet 192.0.2.25/32") {
 		t.Errorf("the address is missing: %s", out)
 	}
@@ -326,7 +326,7 @@ func TestReload(t *testing.T) {
 		}
 	}
 	change("192.0.2.25/32", "192.0.2.26/32")
-	node.until("changed", 5*time.Second, func(s control.NetworkStatus) bool {
+	node.until("changed", 5*time.Second, func(s api.NetworkStatus) bool {
 		return up(s) && strings.Contains(fmt.Sprint(s.Things), "192.0.2.26/32")
 	})
 	if out := node.ip("address show dev lo"); !strings.Contains(out, "192.0.2.26/32") || strings.Contains(out, "192.0.2.25/32") {
@@ -335,14 +335,14 @@ func TestReload(t *testing.T) {
 	node.settle()
 	before := node.all()
 	change(`"192.0.2.25/32"`, `"192.0.2.25/24"`)
-	node.until("refused", 5*time.Second, func(s control.NetworkStatus) bool {
+	node.until("refused", 5*time.Second, func(s api.NetworkStatus) bool {
 		return strings.Contains(s.Config.Problem, "anycast.addresses[0]") && strings.Contains(s.Problem, "the last reload changed nothing")
 	})
 	if err := os.Chmod(filepath.Join(node.dir, "wg.key"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	change("192.0.2.25/32", "192.0.2.27/32")
-	node.until("refused", 5*time.Second, func(s control.NetworkStatus) bool {
+	node.until("refused", 5*time.Second, func(s api.NetworkStatus) bool {
 		return strings.HasPrefix(s.Config.Problem, "tunnel.private_key_file: ")
 	})
 	if after := node.all(); after != before {
@@ -362,7 +362,7 @@ func TestKeyComesLater(t *testing.T) {
 	if err := os.Rename(key, key+".away"); err != nil {
 		t.Fatal(err)
 	}
-	node.start(func(s control.NetworkStatus) bool {
+	node.start(func(s api.NetworkStatus) bool {
 		return strings.Contains(s.Problem, "tunnel wg-core is not open: tunnel.private_key_file: ")
 	})
 	if out := node.ip("address show dev lo"); !strings.Contains(out, "192.0.2.25/32") {

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 
 	"golang.org/x/sys/unix"
 )
@@ -62,8 +62,8 @@ pins = %q
 }
 
 // on says that all is well and the shield stands on eth0 in this mode.
-func on(mode string) func(control.NetworkStatus) bool {
-	return func(s control.NetworkStatus) bool {
+func on(mode string) func(api.NetworkStatus) bool {
+	return func(s api.NetworkStatus) bool {
 		return well(s) && s.Shield != nil && s.Shield.Problem == "" && len(s.Shield.Interfaces) == 1 && s.Shield.Interfaces[0].Mode == mode
 	}
 }
@@ -103,7 +103,7 @@ func (s *site) udp(port int) *net.UDPConn {
 }
 
 // verdict is how many packets were judged so.
-func verdict(s control.NetworkStatus, name string) uint64 {
+func verdict(s api.NetworkStatus, name string) uint64 {
 	if s.Shield != nil {
 		for _, v := range s.Shield.Verdicts {
 			if v.Verdict == name {
@@ -180,7 +180,7 @@ func TestShieldFailsOpen(t *testing.T) {
 				t.Fatal(string(out))
 			}
 			node.configure(strings.ReplaceAll(guarded(""), pins, test.pins))
-			r := node.startWith(test.capabilities, func(s control.NetworkStatus) bool {
+			r := node.startWith(test.capabilities, func(s api.NetworkStatus) bool {
 				return strings.HasPrefix(s.Problem, "shield: it is not loaded: packets pass unprotected; ") && strings.Contains(s.Problem, test.says)
 			})
 			if out := node.ip("address show dev lo"); !strings.Contains(out, "192.0.2.25/32") {
@@ -213,7 +213,7 @@ func TestShieldFailsOpen(t *testing.T) {
 func TestShieldIsTriedAgain(t *testing.T) {
 	node, _ := fence(t)
 	node.command("chown", "0:0", filepath.Dir(pins)).Run()
-	node.startWith(shielded, func(s control.NetworkStatus) bool { return strings.Contains(s.Problem, "permission denied") })
+	node.startWith(shielded, func(s api.NetworkStatus) bool { return strings.Contains(s.Problem, "permission denied") })
 	if code, text := node.ask("POST", "/v1/shield/list", `{"prefix":"203.0.113.0/24"}`); code != 503 {
 		t.Errorf("a block is answered with %d %s", code, text)
 	}
@@ -221,7 +221,7 @@ func TestShieldIsTriedAgain(t *testing.T) {
 	if out, err := node.command("chown", id+":"+id, filepath.Dir(pins)).CombinedOutput(); err != nil {
 		t.Fatal(string(out))
 	}
-	node.until("tried again", 15*time.Second, func(s control.NetworkStatus) bool { return on("native")(s) && s.Shield.Listed == 1 })
+	node.until("tried again", 15*time.Second, func(s api.NetworkStatus) bool { return on("native")(s) && s.Shield.Listed == 1 })
 }
 
 // From the first packet on to the last one none passes, whatever becomes of the
@@ -229,7 +229,7 @@ func TestShieldIsTriedAgain(t *testing.T) {
 func TestShieldSurvivesItsProgram(t *testing.T) {
 	node, host := fence(t)
 	node.configure(guarded(`mode = "off"`))
-	r := node.startWith(shielded, func(s control.NetworkStatus) bool { return well(s) && s.Shield.Mode == "off" })
+	r := node.startWith(shielded, func(s api.NetworkStatus) bool { return well(s) && s.Shield.Mode == "off" })
 
 	// Datagrams to a service address, which serves none: whoever gets one is not
 	// protected.
@@ -311,14 +311,14 @@ func TestShieldSurvivesItsProgram(t *testing.T) {
 	if err := r.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	node.until("changed", 5*time.Second, func(s control.NetworkStatus) bool { return on("native")(s) && s.Shield.SYNs.Limit < 100 })
+	node.until("changed", 5*time.Second, func(s api.NetworkStatus) bool { return on("native")(s) && s.Shield.SYNs.Limit < 100 })
 	close(stop)
 	sending.Wait()
-	node.until("counted", 5*time.Second, func(control.NetworkStatus) bool { return count() == sent })
+	node.until("counted", 5*time.Second, func(api.NetworkStatus) bool { return count() == sent })
 	if len(got) > 0 {
 		t.Errorf("%d of %d datagrams passed", len(got), sent)
 	}
-	var top control.ShieldTop
+	var top api.ShieldTop
 	code, text := node.ask("GET", "/v1/shield/top?n=1", "")
 	if err := json.Unmarshal([]byte(text), &top); code != 200 || err != nil || len(top.Noisy) != 1 || top.Noisy[0].Prefix.String() != "198.51.100.0/24" || top.Noisy[0].Last != "unserved" {
 		t.Errorf("top: %d %s", code, text)
@@ -348,17 +348,17 @@ func TestShieldReload(t *testing.T) {
 	hup(`mode = "generic"`)
 	node.until("generic", 10*time.Second, on("generic"))
 	hup(`mode = "native"` + "\n" + `key_file = "/nowhere/key"`)
-	node.until("refused", 10*time.Second, func(s control.NetworkStatus) bool {
+	node.until("refused", 10*time.Second, func(s api.NetworkStatus) bool {
 		return strings.HasPrefix(s.Config.Problem, "shield.key_file: ") && s.Shield.Interfaces[0].Mode == "generic"
 	})
 	node.write("blocked", "203.0.113.0/24\n2001:db8:66::/4x\n")
 	hup(`mode = "native"` + "\n" + fmt.Sprintf("block_file = %q", filepath.Join(node.dir, "blocked")))
-	node.until("refused", 10*time.Second, func(s control.NetworkStatus) bool {
+	node.until("refused", 10*time.Second, func(s api.NetworkStatus) bool {
 		return strings.Contains(s.Config.Problem, "shield.block_file: "+node.dir+`/blocked:2: "2001:db8:66::/4x" is neither`) && s.Shield.Listed == 0
 	})
 	for _, mode := range []string{"native", "off", "generic"} {
 		code, text := node.ask("POST", "/v1/shield/mode", fmt.Sprintf(`{"mode":%q}`, mode))
-		var s control.NetworkStatus
+		var s api.NetworkStatus
 		if err := json.Unmarshal([]byte(text), &s); code != 200 || err != nil || s.Shield.Mode != mode || s.Shield.Interfaces[0].Mode != mode || s.Shield.Problem != "" {
 			t.Errorf("mode %s: %d %s", mode, code, text)
 		}
@@ -367,7 +367,7 @@ func TestShieldReload(t *testing.T) {
 		t.Errorf("mode fast: %d %s", code, text)
 	}
 	hup("")
-	node.until("auto", 10*time.Second, func(s control.NetworkStatus) bool { return on("generic")(s) && s.Shield.Mode == "auto" }) // what is attached stays
+	node.until("auto", 10*time.Second, func(s api.NetworkStatus) bool { return on("generic")(s) && s.Shield.Mode == "auto" }) // what is attached stays
 	r.end(syscall.SIGTERM)
 	if !strings.Contains(r.log.String(), `msg="control request" action="shield mode" mode=off uid=0`) {
 		t.Errorf("no audit: %s", r.log)
@@ -389,9 +389,9 @@ func TestShieldModeThatTheDriverLacks(t *testing.T) {
 func TestShieldModeWithAMissingInterface(t *testing.T) {
 	node, _ := fence(t)
 	node.configure(strings.ReplaceAll(guarded(`mode = "off"`), `"eth0"`, `"eth0", "eth9"`))
-	node.startWith(shielded, func(s control.NetworkStatus) bool { return s.Shield != nil && s.Shield.Mode == "off" })
+	node.startWith(shielded, func(s api.NetworkStatus) bool { return s.Shield != nil && s.Shield.Mode == "off" })
 	code, text := node.ask("POST", "/v1/shield/mode", `{"mode":"auto"}`)
-	var s control.NetworkStatus
+	var s api.NetworkStatus
 	if err := json.Unmarshal([]byte(text), &s); code != 200 || err != nil || s.Shield.Interfaces[0].Mode != "native" || s.Shield.Interfaces[1].Problem == "" {
 		t.Errorf("%d %s", code, text)
 	}
@@ -401,7 +401,7 @@ func TestShieldModeWithAMissingInterface(t *testing.T) {
 func TestShieldInterfaceComesLater(t *testing.T) {
 	node, _ := fence(t)
 	node.configure(strings.ReplaceAll(guarded(""), `"eth0"`, `"eth1"`))
-	node.startWith(shielded, func(s control.NetworkStatus) bool {
+	node.startWith(shielded, func(s api.NetworkStatus) bool {
 		return strings.HasPrefix(s.Problem, "shield: interface eth1: ") && s.Shield.Interfaces[0].Mode == "off"
 	})
 	if metrics := node.metrics(); !strings.Contains(metrics, "anymx_shield_failed 1\n") {
@@ -416,14 +416,14 @@ func TestShieldInterfaceComesLater(t *testing.T) {
 func TestShieldKeyComesLater(t *testing.T) {
 	node, _ := fence(t)
 	node.configure(guarded(fmt.Sprintf("key_file = %q", filepath.Join(node.dir, "shield.key"))))
-	node.startWith(shielded, func(s control.NetworkStatus) bool {
+	node.startWith(shielded, func(s api.NetworkStatus) bool {
 		return strings.HasPrefix(s.Problem, "shield: shield.key_file: ") && s.Shield.Interfaces[0].Mode == "native" && !s.Shield.SharedKey
 	})
 	if metrics := node.metrics(); !strings.Contains(metrics, "anymx_shield_failed 0\n") {
 		t.Error("the metrics say that packets pass")
 	}
 	node.write("shield.key", "sixteen octets, and more\n")
-	node.until("keyed", 15*time.Second, func(s control.NetworkStatus) bool { return on("native")(s) && s.Shield.SharedKey })
+	node.until("keyed", 15*time.Second, func(s api.NetworkStatus) bool { return on("native")(s) && s.Shield.SharedKey })
 }
 
 // A section that has gone from the config takes its shield with it, at the next
@@ -440,14 +440,14 @@ func TestShieldLeavesTheConfig(t *testing.T) {
 	if err := r.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	node.until("reloaded", 5*time.Second, func(s control.NetworkStatus) bool {
+	node.until("reloaded", 5*time.Second, func(s api.NetworkStatus) bool {
 		return on("native")(s) && strings.Join(s.Config.Restart, " ") == "shield"
 	})
 	r.end(syscall.SIGTERM)
 	if out, _, code := node.once("", "-plan"); code != 3 || out != "rm /sys/fs/bpf/anymx/shield-eth0 # the shield leaves eth0\n" {
 		t.Errorf("-plan: exit code %d, %s", code, out)
 	}
-	node.startWith(shielded, func(s control.NetworkStatus) bool { return well(s) && s.Shield == nil })
+	node.startWith(shielded, func(s api.NetworkStatus) bool { return well(s) && s.Shield == nil })
 	if out := node.ip("link show dev eth0"); strings.Contains(out, "xdp") {
 		t.Errorf("XDP is still there: %s", out)
 	}

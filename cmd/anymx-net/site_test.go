@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 	"anymx/edge/uplink/tunnel"
 )
@@ -191,12 +192,12 @@ type running struct {
 
 // start starts the program with CAP_NET_ADMIN alone, and waits until what it
 // says of itself is good.
-func (s *site) start(good func(control.NetworkStatus) bool) *running {
+func (s *site) start(good func(api.NetworkStatus) bool) *running {
 	s.t.Helper()
 	return s.startWith(plain, good)
 }
 
-func (s *site) startWith(capabilities string, good func(control.NetworkStatus) bool) *running {
+func (s *site) startWith(capabilities string, good func(api.NetworkStatus) bool) *running {
 	s.t.Helper()
 	r := &running{Cmd: s.program(capabilities), site: s, log: &bytes.Buffer{}}
 	r.Stderr = r.log
@@ -225,7 +226,7 @@ func (r *running) end(signal syscall.Signal) int {
 }
 
 // status asks the program.
-func (s *site) status() (control.NetworkStatus, error) {
+func (s *site) status() (api.NetworkStatus, error) {
 	c := control.NewNetworkClient(s.socket())
 	defer c.Close()
 	ctx, cancel := context.WithTimeout(s.t.Context(), 5*time.Second)
@@ -267,9 +268,9 @@ func (s *site) ask(method, path, body string) (status int, text string) {
 }
 
 // until waits until the program's status is good.
-func (s *site) until(what string, limit time.Duration, good func(control.NetworkStatus) bool) {
+func (s *site) until(what string, limit time.Duration, good func(api.NetworkStatus) bool) {
 	s.t.Helper()
-	var last control.NetworkStatus
+	var last api.NetworkStatus
 	var err error
 	for start := time.Now(); time.Since(start) < limit; time.Sleep(20 * time.Millisecond) {
 		if last, err = s.status(); err == nil && good(last) {
@@ -280,10 +281,10 @@ func (s *site) until(what string, limit time.Duration, good func(control.Network
 }
 
 // well says that nothing is missing.
-func well(s control.NetworkStatus) bool { return s.Problem == "" }
+func well(s api.NetworkStatus) bool { return s.Problem == "" }
 
 // up says as well that the tunnel's peer has answered.
-func up(s control.NetworkStatus) bool { return s.Problem == "" && s.Tunnel != nil && s.Tunnel.Up }
+func up(s api.NetworkStatus) bool { return s.Problem == "" && s.Tunnel != nil && s.Tunnel.Up }
 
 // once runs the program to its end.
 func (s *site) once(capabilities string, args ...string) (out, errs string, code int) {

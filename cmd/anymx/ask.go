@@ -9,12 +9,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
+	"anymx/edge/operate/words"
 )
 
 // ask makes sure that a person means to delete what q means. It need not ask
 // for nothing.
-func (p *program) ask(ctx context.Context, c *control.Client, q control.QueueQuery) error {
+func (p *program) ask(ctx context.Context, c *control.Client, q api.QueueQuery) error {
 	if !p.terminal() {
 		return usagef("delete --all asks before it deletes, and nobody can answer here: add --yes if you mean it")
 	}
@@ -22,7 +24,7 @@ func (p *program) ask(ctx context.Context, c *control.Client, q control.QueueQue
 	if err != nil || n == 0 {
 		return err
 	}
-	return p.confirm(ctx, fmt.Sprintf("Delete %s for good? Nobody is told. Type yes to go on: ", control.Messages(n)), "nothing was deleted")
+	return p.confirm(ctx, fmt.Sprintf("Delete %s for good? Nobody is told. Type yes to go on: ", words.Messages(n)), "nothing was deleted")
 }
 
 // askYes asks whether a person means to go on.

@@ -11,7 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"anymx/edge/config"
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
+	"anymx/edge/operate/words"
 )
 
 // listing is one run of a command that puts prefixes on a list.
@@ -70,7 +72,7 @@ func (l *listing) addTo(cmd *cobra.Command) {
 }
 
 // entries reads the command line, so that a mistake in it changes nothing.
-func (l *listing) entries(args []string) ([]control.ShieldEntry, error) {
+func (l *listing) entries(args []string) ([]api.ShieldEntry, error) {
 	list, err := parsePrefixes(args)
 	if err != nil {
 		return nil, err
@@ -86,21 +88,21 @@ func (l *listing) entries(args []string) ([]control.ShieldEntry, error) {
 		}
 		until = l.now().Add(time.Duration(d))
 	}
-	var entries []control.ShieldEntry
+	var entries []api.ShieldEntry
 	for _, p := range list {
 		if p.Bits() == 0 && !l.allow {
 			return nil, usagef("%s is everybody: to take no mail at all, use `anymx drain`", p)
 		}
-		entries = append(entries, control.ShieldEntry{Prefix: p, Allowed: l.allow, Until: until, Reason: l.reason})
+		entries = append(entries, api.ShieldEntry{Prefix: p, Allowed: l.allow, Until: until, Reason: l.reason})
 	}
 	return entries, nil
 }
 
 // run lists the entries, one after the other, and prints those that are listed also
 // if one is refused.
-func (l *listing) run(ctx context.Context, c *control.NetworkClient, entries []control.ShieldEntry) error {
+func (l *listing) run(ctx context.Context, c *control.NetworkClient, entries []api.ShieldEntry) error {
 	own := ownAddress(l.getenv)
-	listed := []control.ShieldEntry{}
+	listed := []api.ShieldEntry{}
 	var failed error
 	for _, e := range entries {
 		if !e.Allowed && e.Prefix.Contains(own) {
@@ -114,7 +116,7 @@ func (l *listing) run(ctx context.Context, c *control.NetworkClient, entries []c
 		}
 		listed = append(listed, e)
 		if !l.json {
-			if _, err := fmt.Fprintln(l.out, e.Text()); err != nil {
+			if _, err := fmt.Fprintln(l.out, words.ShieldEntryText(e)); err != nil {
 				return err
 			}
 		}
@@ -129,7 +131,7 @@ func (l *listing) run(ctx context.Context, c *control.NetworkClient, entries []c
 
 // about names the prefix that anymx-net refused, unless it did so itself.
 func about(p netip.Prefix, err error) error {
-	var refused *control.Error
+	var refused *api.Error
 	if !errors.As(err, &refused) || strings.Contains(refused.Text, p.String()) {
 		return err
 	}
@@ -168,7 +170,7 @@ type unlisted struct {
 	Prefix  netip.Prefix `json:"prefix"`
 	Removed bool         `json:"removed"`
 	// Within is the entry that decides now, if there is one.
-	Within *control.ShieldEntry `json:"within,omitempty"`
+	Within *api.ShieldEntry `json:"within,omitempty"`
 }
 
 func (p *program) unblockCommand() *cobra.Command {
@@ -200,9 +202,9 @@ func (p *program) unblock(ctx context.Context, c *control.NetworkClient, list []
 	var failed error
 	for _, prefix := range list {
 		removed, err := c.ShieldUnlist(ctx, prefix)
-		var refused *control.Error
-		if errors.As(err, &refused) && len(list) > 1 && refused.Code != control.NotFound {
-			fmt.Fprintf(p.errOut, "anymx: %s\n", control.Clean(about(prefix, err).Error()))
+		var refused *api.Error
+		if errors.As(err, &refused) && len(list) > 1 && refused.Code != api.NotFound {
+			fmt.Fprintf(p.errOut, "anymx: %s\n", words.Clean(about(prefix, err).Error()))
 			failed = &answered{exitNo}
 			continue
 		}
@@ -212,7 +214,7 @@ func (p *program) unblock(ctx context.Context, c *control.NetworkClient, list []
 		}
 		done = append(done, unlisted{Prefix: prefix, Removed: removed})
 	}
-	left := control.ShieldLists{}
+	left := api.ShieldLists{}
 	if len(done) > 0 {
 		left.Entries, _ = c.ShieldLists(ctx) // it is an extra
 	}
@@ -240,7 +242,7 @@ func (p *program) unblockedText(u *unlisted) {
 	switch w := u.Within; {
 	case w == nil:
 	case w.Prefix == u.Prefix:
-		text = fmt.Sprintf("; it is still %s, by %s", w.List(), control.Clean(w.Source))
+		text = fmt.Sprintf("; it is still %s, by %s", w.List(), words.Clean(w.Source))
 	case w.Allowed:
 		text = fmt.Sprintf("; it is in %s, which is allowed", w.Prefix)
 	default:

@@ -4,22 +4,23 @@ import (
 	"github.com/spf13/cobra"
 
 	"anymx/edge/mail"
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 )
 
 // verbs are the commands that change messages, with their words. "All of a
 // queue" is asked about where it can't be undone.
 var verbs = []struct {
-	action               control.Action
+	action               api.Action
 	short, long, example string
 }{
-	{control.Flush, "Try messages now", `Flush makes messages due now instead of at their next try. Held messages stay
+	{api.Flush, "Try messages now", `Flush makes messages due now instead of at their next try. Held messages stay
 held.`, "  anymx queue flush 06d3p5r01qg0f16n\n  anymx queue flush --all\n  anymx queue flush --all --recipient @example.net"},
-	{control.Hold, "Keep messages and do not try them", `Hold keeps messages in the queue without trying them, until they are released or
+	{api.Hold, "Keep messages and do not try them", `Hold keeps messages in the queue without trying them, until they are released or
 deleted.`, "  anymx queue hold 06d3p5r01qg0f16n --reason \"asked the sender\"\n  anymx queue hold --all --sender @shop.example.com"},
-	{control.Release, "Let held messages go, and try them now", `Release lets held messages go; they are tried now.`,
+	{api.Release, "Let held messages go, and try them now", `Release lets held messages go; they are tried now.`,
 		"  anymx queue release 06d3p5r01qg0f16n\n  anymx queue release --all --state held"},
-	{control.Delete, "Delete messages for good", `Delete removes messages from the queue and prints what it removed. Neither sender
+	{api.Delete, "Delete messages for good", `Delete removes messages from the queue and prints what it removed. Neither sender
 nor recipients are told, and nothing brings a message back. With --all it asks
 before, unless --yes is given, and refuses where nobody can answer.`,
 		"  anymx queue delete 06d3p5r01qg0f16n\n  anymx queue delete --all --sender spam@example.com\n  anymx queue delete --all --state held --older-than 3d --yes"},
@@ -28,7 +29,7 @@ before, unless --yes is given, and refuses where nobody can answer.`,
 // changing is one run of a command that changes messages.
 type changing struct {
 	*program
-	action control.Action
+	action api.Action
 	filter filter
 	all    bool
 	yes    bool
@@ -50,9 +51,9 @@ common. Messages that arrive after the command began are not touched.`,
 		ch.filter.addTo(cmd)
 		cmd.Flags().BoolVar(&ch.all, "all", false, "all messages, or all that the other flags mean")
 		switch v.action {
-		case control.Delete:
+		case api.Delete:
 			cmd.Flags().BoolVar(&ch.yes, "yes", false, "do not ask")
-		case control.Hold:
+		case api.Hold:
 			cmd.Flags().StringVar(&ch.reason, "reason", "", "why, as `TEXT` that is shown with the message")
 		}
 		cmd.RunE = p.remote(ch.run)
@@ -66,7 +67,7 @@ func (ch *changing) run(cmd *cobra.Command, args []string, c *control.Client) er
 	if err != nil {
 		return err
 	}
-	if ch.all && ch.action == control.Delete && !ch.yes {
+	if ch.all && ch.action == api.Delete && !ch.yes {
 		if err := ch.ask(cmd.Context(), c, want.QueueQuery); err != nil {
 			return err
 		}
@@ -84,7 +85,7 @@ func (ch *changing) run(cmd *cobra.Command, args []string, c *control.Client) er
 }
 
 // change reads the command line.
-func (ch *changing) change(args []string) (want control.Change, err error) {
+func (ch *changing) change(args []string) (want api.Change, err error) {
 	now := ch.now()
 	want.Reason = ch.reason
 	switch {
@@ -100,7 +101,7 @@ func (ch *changing) change(args []string) (want control.Change, err error) {
 		if want.Before.IsZero() {
 			want.Before = now
 		}
-		want.Limit = control.MaxPage
+		want.Limit = api.MaxPage
 		return want, err
 	}
 	for _, arg := range args {

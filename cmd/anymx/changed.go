@@ -5,27 +5,28 @@ import (
 	"fmt"
 	"io"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
+	"anymx/edge/operate/words"
 )
 
 // changeOutput prints the parts of a change as they come. As JSON it is one
 // object, {"messages": [...], "later": [...], "refused": [...]}.
 type changeOutput struct {
 	*program
-	action  control.Action
+	action  api.Action
 	rows    array
 	done    int
 	asleep  int // flushed, but held
-	later   []control.QueueItem
-	refused []control.Refusal
+	later   []api.QueueItem
+	refused []api.Refusal
 }
 
 // past says what was done.
-var past = map[control.Action]string{
-	control.Flush: "due now", control.Hold: "held", control.Release: "released", control.Delete: "deleted",
+var past = map[api.Action]string{
+	api.Flush: "due now", api.Hold: "held", api.Release: "released", api.Delete: "deleted",
 }
 
-func (o *changeOutput) add(part control.Changed) error {
+func (o *changeOutput) add(part api.Changed) error {
 	o.later = append(o.later, part.Later...)
 	o.refused = append(o.refused, part.Refused...)
 	if err := o.begin(); err != nil {
@@ -33,10 +34,10 @@ func (o *changeOutput) add(part control.Changed) error {
 	}
 	for _, m := range part.Messages {
 		o.done++
-		if o.action == control.Flush && m.State == control.Held {
+		if o.action == api.Flush && m.State == api.Held {
 			o.asleep++
 		}
-		if o.json || o.action == control.Delete { // what is gone can't be looked up any more
+		if o.json || o.action == api.Delete { // what is gone can't be looked up any more
 			if err := o.listItem(&o.rows, m); err != nil {
 				return err
 			}
@@ -58,7 +59,7 @@ func (o *changeOutput) begin() error {
 // failed says how far it came before err.
 func (o *changeOutput) failed(err error) error {
 	if o.done > 0 {
-		fmt.Fprintf(o.errOut, "anymx: %s %s before this error\n", control.Messages(int64(o.done)), past[o.action])
+		fmt.Fprintf(o.errOut, "anymx: %s %s before this error\n", words.Messages(int64(o.done)), past[o.action])
 	}
 	return err
 }
@@ -74,7 +75,7 @@ func (o *changeOutput) end() error {
 	}
 	code := exitOK
 	for _, r := range o.refused {
-		if r.Code == control.NotFound {
+		if r.Code == api.NotFound {
 			code = exitNotFound
 		} else if code == exitOK {
 			code = exitNo
@@ -87,16 +88,16 @@ func (o *changeOutput) end() error {
 }
 
 func (o *changeOutput) text() error {
-	text := control.Messages(int64(o.done-o.asleep)) + " " + past[o.action]
+	text := words.Messages(int64(o.done-o.asleep)) + " " + past[o.action]
 	if o.asleep > 0 {
-		text += fmt.Sprintf("; %s held until released", control.Messages(int64(o.asleep)))
+		text += fmt.Sprintf("; %s held until released", words.Messages(int64(o.asleep)))
 	}
 	_, err := fmt.Fprintln(o.out, text)
 	for _, m := range o.later {
 		fmt.Fprintf(o.errOut, "anymx: %s is being tried: %s when the try has ended, if the message is still there then\n", m.ID, past[o.action])
 	}
 	for _, r := range o.refused {
-		fmt.Fprintf(o.errOut, "anymx: %s: %s\n", r.ID, control.Clean(r.Reason))
+		fmt.Fprintf(o.errOut, "anymx: %s: %s\n", r.ID, words.Clean(r.Reason))
 	}
 	return err
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"anymx/edge/config"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/words"
 )
 
 // checked is the answer of check as JSON.
@@ -60,7 +60,7 @@ func (p *program) check(file string) error {
 			return err
 		}
 		for _, problem := range answer.Problems {
-			if _, err := fmt.Fprintln(w, control.Clean(problem.Error())); err != nil {
+			if _, err := fmt.Fprintln(w, words.Clean(problem.Error())); err != nil {
 				return err
 			}
 		}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"anymx/edge/config"
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 	"anymx/edge/operate/control/controltest"
 )
@@ -47,10 +48,10 @@ func typed(s string) *string { return &s }
 var (
 	troubled = func(n *controltest.Node) {
 		s := &n.State
-		s.Phase, s.Since = control.Draining, controltest.Now.Add(-90*time.Second)
+		s.Phase, s.Since = api.Draining, controltest.Now.Add(-90*time.Second)
 		s.Spool.Accepting, s.Spool.Reason = false, "disk reserve"
-		s.Queue.Paused = &control.PauseStatus{Cause: "no address of core answers", Until: controltest.Now.Add(9 * time.Second)}
-		s.Core[0].Health, s.Core[0].RetryAt = control.Probing, controltest.Now.Add(-time.Second)
+		s.Queue.Paused = &api.PauseStatus{Cause: "no address of core answers", Until: controltest.Now.Add(9 * time.Second)}
+		s.Core[0].Health, s.Core[0].RetryAt = api.Probing, controltest.Now.Add(-time.Second)
 		s.Core[0].LastError = "MAIL: 421 4.3.2 going down\x1b[0m"
 		s.TLS.NotAfter, s.TLS.Problem = controltest.Now.Add(-48*time.Hour), "key.pem is not the key of cert.pem"
 		s.Config.Problem, s.Config.Restart = "/etc/anymx/anymx.toml:7:core.adresses: unknown key\n/etc/anymx/anymx.toml:9:core.protocol: \"smpt\" is unknown", []string{"node.metrics"}
@@ -58,8 +59,8 @@ var (
 	}
 	fresh = func(n *controltest.Node) {
 		n.Clear()
-		n.State.Spool = control.SpoolStatus{Accepting: true, DiskFree: 1 << 30}
-		n.State.Sessions, n.State.TLS, n.State.Config, n.State.Core = control.SessionsStatus{}, nil, nil, nil
+		n.State.Spool = api.SpoolStatus{Accepting: true, DiskFree: 1 << 30}
+		n.State.Sessions, n.State.TLS, n.State.Config, n.State.Core = api.SessionsStatus{}, nil, nil, nil
 	}
 	broken = func(n *controltest.Node) { n.Broken = errors.New("spool: read: input/output error") }
 	lost   = func(n *controltest.Node) {
@@ -70,7 +71,7 @@ var (
 		n.ReadyErr = errors.New(n.State.Spool.Problem)
 	}
 	unsound = func(n *controltest.Node) {
-		n.Spool = control.SpoolReport{
+		n.Spool = api.SpoolReport{
 			Dir: "/var/lib/anymx/spool", Problems: []string{"the folder engine is missing, with all envelopes and short messages"},
 			BodyFiles: 13, BodyBytes: 4_800_000, Orphans: 13, OrphanBytes: 4_800_000, Lost: 13,
 		}
@@ -295,7 +296,7 @@ var stories = []story{
 
 	{name: "reload", args: "reload"},
 	{name: "reload-json", args: "reload --json"},
-	{name: "reload-nothing", args: "reload", node: func(n *controltest.Node) { n.Reloads = control.Reloaded{} }},
+	{name: "reload-nothing", args: "reload", node: func(n *controltest.Node) { n.Reloads = api.Reloaded{} }},
 	{name: "reload-restart", args: "reload", node: func(n *controltest.Node) { n.Reloads.Restart = []string{"node.metrics", "tunnel.interface"} }},
 	{name: "reload-bad", args: "reload", node: badFile},
 	{name: "reload-bad-json", args: "reload --json", node: badFile},
@@ -385,7 +386,7 @@ func (s story) run(t *testing.T) {
 // settle replaces what differs from run to run.
 func settle(text, socket string) string {
 	text = strings.ReplaceAll(text, socket, "SOCKET")
-	v := control.ThisVersion()
+	v := api.ThisVersion()
 	text = strings.ReplaceAll(text, v.String(), "VERSION")
 	text = regexp.MustCompile(`(?s)\{\s*"version": "[^}]*\}`).ReplaceAllString(text, "{VERSION}")
 	return text

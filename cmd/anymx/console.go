@@ -11,7 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"anymx/edge/appliance/console"
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
+	"anymx/edge/operate/words"
 )
 
 const consoleHelp = `Console is what an appliance shows on its screen and on its serial line in place of
@@ -57,8 +59,8 @@ func (c *consoling) run(ctx context.Context) error {
 	con := &console.Console{
 		In: c.in, Out: c.out, Kind: c.getenv("TERM"),
 		ConfigFile: c.config, SourceFile: c.source, ProblemFile: c.problem,
-		Version: control.ThisVersion().Version,
-		Status: func(ctx context.Context) (s control.Status, err error) {
+		Version: api.ThisVersion().Version,
+		Status: func(ctx context.Context) (s api.Status, err error) {
 			client, err := c.client()
 			if err != nil {
 				return s, err
@@ -72,14 +74,14 @@ func (c *consoling) run(ctx context.Context) error {
 }
 
 // do runs one line of the console.
-func (c *consoling) do(ctx context.Context, s *console.Session, words []string) {
-	if words[0] == "anymx" { // as examples and manuals have it
-		words = words[1:]
+func (c *consoling) do(ctx context.Context, s *console.Session, typed []string) {
+	if typed[0] == "anymx" { // as examples and manuals have it
+		typed = typed[1:]
 	}
-	if slices.ContainsFunc(words, func(word string) bool {
+	if slices.ContainsFunc(typed, func(word string) bool {
 		return word == cobra.ShellCompRequestCmd || word == cobra.ShellCompNoDescRequestCmd
 	}) {
-		words = []string{"help"} // they are for shells, and there is none
+		typed = []string{"help"} // they are for shells, and there is none
 	}
 	run, stop := context.WithCancel(ctx)
 	defer stop()
@@ -89,7 +91,7 @@ func (c *consoling) do(ctx context.Context, s *console.Session, words []string) 
 		getenv: c.getenv, now: c.now, terminal: s.Interactive, screen: s.Size, poll: 2 * c.poll,
 	}}
 	root := line.tree()
-	root.SetArgs(append([]string{}, words...))
+	root.SetArgs(append([]string{}, typed...))
 	root.SetIn(line.in)
 	root.SetOut(line.out)
 	root.SetErr(line.errOut)
@@ -103,7 +105,7 @@ func (c *consoling) do(ctx context.Context, s *console.Session, words []string) 
 	}
 	var said *answered
 	if err != nil && !errors.As(err, &said) {
-		fmt.Fprintf(line.errOut, "anymx: %s\n", control.Clean(consoleError(err)))
+		fmt.Fprintf(line.errOut, "anymx: %s\n", words.Clean(consoleError(err)))
 	}
 	if code == exitUsage && ctx.Err() == nil {
 		fmt.Fprintf(line.errOut, "See '%s --help'.\n", strings.TrimPrefix(cmd.CommandPath(), "anymx "))

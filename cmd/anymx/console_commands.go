@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"anymx/edge/appliance/console"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/words"
 )
 
 // tree is what can be typed: the commands of anymx as far as their rights go, and
@@ -154,18 +154,18 @@ func (l *consoleLine) configInForce(ctx context.Context) error {
 	if s.Config == nil {
 		return nil
 	}
-	fmt.Fprintf(l.out, "File     %s, loaded %s\n", control.Clean(s.Config.File), s.Config.Loaded.UTC().Format("2006-01-02 15:04:05 MST"))
+	fmt.Fprintf(l.out, "File     %s, loaded %s\n", words.Clean(s.Config.File), s.Config.Loaded.UTC().Format("2006-01-02 15:04:05 MST"))
 	if s.Config.Problem != "" {
 		what := "the last reload changed nothing"
 		if s.Config.Partly {
 			what = "the last reload did not take a file"
 		}
 		for line := range strings.Lines(s.Config.Problem) {
-			fmt.Fprintf(l.out, "Problem  %s: %s\n", what, control.Clean(strings.TrimSpace(line)))
+			fmt.Fprintf(l.out, "Problem  %s: %s\n", what, words.Clean(strings.TrimSpace(line)))
 		}
 	}
 	if len(s.Config.Restart) > 0 {
-		fmt.Fprintf(l.out, "Restart  is needed for %s\n", control.Clean(strings.Join(s.Config.Restart, ", ")))
+		fmt.Fprintf(l.out, "Restart  is needed for %s\n", words.Clean(strings.Join(s.Config.Restart, ", ")))
 	}
 	return nil
 }
@@ -200,7 +200,7 @@ func (l *consoleLine) watch(ctx context.Context) error {
 	d := &live{w: l.session.Out(), size: l.session.Size}
 	l.session.Clear()
 	for ctx.Err() == nil {
-		d.show(control.Report{Lines: l.statusLines(ctx)})
+		d.show(words.Report{Lines: l.statusLines(ctx)})
 		select {
 		case <-time.After(l.console.every):
 		case <-ctx.Done():
@@ -216,15 +216,15 @@ func (l *consoleLine) statusLines(ctx context.Context) []string {
 	defer cancel()
 	c, err := l.client()
 	if err != nil {
-		return []string{control.Clean(err.Error())}
+		return []string{words.Clean(err.Error())}
 	}
 	defer c.Close()
 	s, err := c.Status(soon)
 	if err != nil {
-		return []string{control.Clean(consoleError(err))}
+		return []string{words.Clean(consoleError(err))}
 	}
 	var b bytes.Buffer
-	if err := s.WriteText(&b, l.now()); err != nil {
+	if err := words.WriteStatus(&b, s, l.now()); err != nil {
 		return []string{err.Error()}
 	}
 	return strings.Split(strings.TrimRight(b.String(), "\n"), "\n")

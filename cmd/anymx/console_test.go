@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control/controltest"
 )
 
@@ -258,7 +258,7 @@ func TestConsoleIdle(t *testing.T) {
 func TestConsoleWatch(t *testing.T) {
 	n := controltest.New()
 	seen := make(chan struct{}, 100)
-	n.OnStatus = func(*control.Status) {
+	n.OnStatus = func(*api.Status) {
 		select {
 		case seen <- struct{}{}:
 		default:

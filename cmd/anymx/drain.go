@@ -9,7 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
+	"anymx/edge/operate/words"
 )
 
 const drainHelp = `Drain takes the node out of service so that no accepted message is lost, and
@@ -71,7 +73,7 @@ func (p *program) drainCommand() *cobra.Command {
 	cmd.Flags().StringVar(&d.reason, "reason", "", "why, as `TEXT` that is shown in status and log")
 	cmd.Flags().BoolVar(&d.atOnce, "now", false, "withdraw at once: let no traffic move away before")
 	cmd.Flags().StringVar(&d.until, "until", "", "end with the next `restart` of anymx-edge (default: with 'anymx resume' alone)")
-	complete := cobra.FixedCompletions([]string{string(control.UntilRestart)}, cobra.ShellCompDirectiveNoFileComp)
+	complete := cobra.FixedCompletions([]string{string(api.UntilRestart)}, cobra.ShellCompDirectiveNoFileComp)
 	cmd.RegisterFlagCompletionFunc("until", complete) // the flag is there
 	cmd.RunE = p.remote(func(cmd *cobra.Command, _ []string, c *control.Client) error { return d.run(cmd.Context(), c) })
 	return cmd
@@ -81,7 +83,7 @@ func (p *program) drainCommand() *cobra.Command {
 var errStopping = errors.New("the node is stopping, by the steps of a drain: run this again when anymx-edge has been started again")
 
 func (d *draining) run(ctx context.Context, c *control.Client) error {
-	until, err := control.ParseUntil(d.until)
+	until, err := api.ParseUntil(d.until)
 	if err != nil {
 		return usagef("--%w", err)
 	}
@@ -95,11 +97,11 @@ func (d *draining) run(ctx context.Context, c *control.Client) error {
 	case err != nil:
 	case stopping(s):
 		return errStopping
-	case s.Phase == control.Drained:
+	case s.Phase == api.Drained:
 		before = "it was drained before"
 	}
 	if err == nil && (before == "" || d.reason != "" || lasts(s, until)) {
-		s, err = c.Drain(ctx, control.DrainRequest{Reason: d.reason, Now: d.atOnce, Until: until})
+		s, err = c.Drain(ctx, api.DrainRequest{Reason: d.reason, Now: d.atOnce, Until: until})
 	}
 	var nobody *control.Unreachable
 	if errors.As(err, &nobody) && sockets.Speaker != "" && !errors.Is(err, fs.ErrPermission) {
@@ -109,31 +111,31 @@ func (d *draining) run(ctx context.Context, c *control.Client) error {
 		return err
 	}
 	left := false // service, as far as was seen
-	s, err = d.follow(ctx, c, s, &d.wait, func(s control.Status) bool {
-		left = left || s.Phase != control.Running
-		return s.Phase == control.Drained || s.Phase == control.Stopping || left && s.Phase == control.Running
-	}, control.Status.DrainReport)
+	s, err = d.follow(ctx, c, s, &d.wait, func(s api.Status) bool {
+		left = left || s.Phase != api.Running
+		return s.Phase == api.Drained || s.Phase == api.Stopping || left && s.Phase == api.Running
+	}, words.DrainReport)
 	switch {
 	case ctx.Err() != nil:
 		fmt.Fprintln(d.errOut, "anymx: the drain goes on: `anymx status` shows how far it is, `anymx resume` undoes it")
 		return err
 	case err != nil:
-		fmt.Fprintf(d.errOut, "anymx: the drain was under way (%s), and goes on when anymx-edge is back\n", s.DrainReport(d.now()).Line)
+		fmt.Fprintf(d.errOut, "anymx: the drain was under way (%s), and goes on when anymx-edge is back\n", words.DrainReport(s, d.now()).Line)
 		return err
 	}
 	return d.answer(ctx, c, s, before)
 }
 
 // lasts says whether a drain of s that ends by itself is to do so no more.
-func lasts(s control.Status, until control.Until) bool {
+func lasts(s api.Status, until api.Until) bool {
 	return until == "" && s.Drain != nil && s.Drain.Until != ""
 }
 
 // answer says whether the node is drained, and what it keeps or lacks.
-func (d *draining) answer(ctx context.Context, c *control.Client, s control.Status, before string) error {
-	o := outcome{Missing: orEmpty(s.Left(d.now())), Node: &s}
+func (d *draining) answer(ctx context.Context, c *control.Client, s api.Status, before string) error {
+	o := outcome{Missing: orEmpty(words.DrainLeft(s, d.now())), Node: &s}
 	o.Done = len(o.Missing) == 0
-	if s.Phase == control.Drained {
+	if s.Phase == api.Drained {
 		var err error
 		if o.Held, err = held(ctx, c); err != nil {
 			return err
@@ -143,7 +145,7 @@ func (d *draining) answer(ctx context.Context, c *control.Client, s control.Stat
 		if before != "" {
 			fmt.Fprintln(w, before)
 		}
-		for _, line := range s.DrainReport(d.now()).Lines {
+		for _, line := range words.DrainReport(s, d.now()).Lines {
 			fmt.Fprintln(w, line)
 		}
 		if err := d.heldText(w, &s, o.Held); err != nil {
@@ -151,7 +153,7 @@ func (d *draining) answer(ctx context.Context, c *control.Client, s control.Stat
 		}
 		if o.Done {
 			back := "`anymx resume` takes it back into service."
-			if s.Drain != nil && s.Drain.Until == control.UntilRestart {
+			if s.Drain != nil && s.Drain.Until == api.UntilRestart {
 				back = "`anymx resume`, or the next start of anymx-edge, takes it back into service."
 			}
 			_, err := fmt.Fprintln(w, back)
@@ -171,24 +173,24 @@ func (d *draining) answer(ctx context.Context, c *control.Client, s control.Stat
 }
 
 // why says what ended the wait for a node that is not drained.
-func (d *draining) why(s control.Status) string {
+func (d *draining) why(s api.Status) string {
 	switch s.Phase {
-	case control.Drained:
+	case api.Drained:
 		return "Its spool is NOT empty: the time to hand it over has ended; it goes on trying."
-	case control.Stopping:
+	case api.Stopping:
 		return "NOT drained: the process is stopping; the drain goes on when it is started again."
-	case control.Running:
+	case api.Running:
 		return "NOT drained: the node was taken back into service."
 	}
 	return "NOT drained: " + d.wait.text() + "; the drain goes on."
 }
 
 // advice says what to do about a node that is not drained.
-func (d *draining) advice(s control.Status) string {
+func (d *draining) advice(s api.Status) string {
 	switch s.Phase {
-	case control.Drained:
+	case api.Drained:
 		return "What is left is safe in the spool: `anymx queue list` shows it, `anymx queue flush --all` tries it now. Run this again to see what is left then, or `anymx resume`."
-	case control.Stopping, control.Running:
+	case api.Stopping, api.Running:
 		return "Look at `anymx status`, and run this again."
 	}
 	return "`anymx status` shows how far it is, `anymx drain` waits for it, and `anymx resume` undoes it."
@@ -199,9 +201,9 @@ const maxHeld = 20
 
 // held are the messages that the operator holds; one more than maxHeld says that
 // there are more.
-func held(ctx context.Context, c *control.Client) ([]control.QueueItem, error) {
-	var list []control.QueueItem
-	for m, err := range c.Messages(ctx, control.QueueQuery{State: control.Held, Limit: maxHeld + 1}) {
+func held(ctx context.Context, c *control.Client) ([]api.QueueItem, error) {
+	var list []api.QueueItem
+	for m, err := range c.Messages(ctx, api.QueueQuery{State: api.Held, Limit: maxHeld + 1}) {
 		if err != nil {
 			return nil, err
 		}
@@ -212,12 +214,12 @@ func held(ctx context.Context, c *control.Client) ([]control.QueueItem, error) {
 	return list, nil
 }
 
-func (d *draining) heldText(w io.Writer, s *control.Status, list []control.QueueItem) error {
+func (d *draining) heldText(w io.Writer, s *api.Status, list []api.QueueItem) error {
 	if len(list) == 0 {
 		return nil
 	}
 	fmt.Fprintln(w, "Held messages stay in the spool until they are released or deleted:")
-	if err := control.WriteQueueHeader(w); err != nil {
+	if err := words.WriteQueueHeader(w); err != nil {
 		return err
 	}
 	for i, m := range list {
@@ -225,7 +227,7 @@ func (d *draining) heldText(w io.Writer, s *control.Status, list []control.Queue
 			_, err := fmt.Fprintf(w, "and more, %d in all: `anymx queue list --state held`\n", s.Queue.Held)
 			return err
 		}
-		if err := m.WriteText(w, d.now()); err != nil {
+		if err := words.WriteQueueItem(w, m, d.now()); err != nil {
 			return err
 		}
 	}

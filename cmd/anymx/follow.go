@@ -7,7 +7,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
+	"anymx/edge/operate/words"
 )
 
 // How long a node may be silent.
@@ -46,7 +48,7 @@ func (wt *waiting) patience(ctx context.Context) (context.Context, context.Cance
 
 // first asks for the node's status before anything is done. A node that hangs is
 // unreachable soon.
-func (p *program) first(ctx context.Context, c *control.Client, socket string) (control.Status, error) {
+func (p *program) first(ctx context.Context, c *control.Client, socket string) (api.Status, error) {
 	soon, cancel := context.WithTimeout(ctx, firstAnswer)
 	defer cancel()
 	s, err := c.Status(soon)
@@ -59,8 +61,8 @@ func (p *program) first(ctx context.Context, c *control.Client, socket string) (
 // follow asks the node again and again, from status s on, and shows what report
 // makes of it, until ended is true or wt ends. It returns the last status. The
 // error is that of ctx, or of a node that was silent for too long.
-func (p *program) follow(ctx context.Context, c *control.Client, s control.Status, wt *waiting,
-	ended func(control.Status) bool, report func(control.Status, time.Time) control.Report) (control.Status, error) {
+func (p *program) follow(ctx context.Context, c *control.Client, s api.Status, wt *waiting,
+	ended func(api.Status) bool, report func(api.Status, time.Time) words.Report) (api.Status, error) {
 
 	patience, cancel := wt.patience(ctx)
 	defer cancel()
@@ -104,17 +106,17 @@ func (p *program) follow(ctx context.Context, c *control.Client, s control.Statu
 }
 
 // said adds to r that the node is silent now.
-func said(r control.Report, silent time.Time) control.Report {
+func said(r words.Report, silent time.Time) words.Report {
 	if silent.IsZero() {
 		return r
 	}
 	text := "anymx-edge has not answered for " + time.Since(silent).Truncate(time.Second).String()
-	return control.Report{Step: r.Step + " silent", Line: text + "; before: " + r.Line, Lines: append(r.Lines, "  "+text)}
+	return words.Report{Step: r.Step + " silent", Line: text + "; before: " + r.Line, Lines: append(r.Lines, "  "+text)}
 }
 
 // stopping says that the node's process is about to end.
-func stopping(s control.Status) bool {
-	return s.Phase == control.Stopping || s.Drain != nil && s.Drain.Stopping
+func stopping(s api.Status) bool {
+	return s.Phase == api.Stopping || s.Drain != nil && s.Drain.Stopping
 }
 
 // outcome is the answer of drain and resume, for programs.
@@ -122,10 +124,10 @@ type outcome struct {
 	Done bool `json:"done"` // drained, or in service
 	// Missing says what is missing until then, and Held are the messages that a
 	// drained node keeps because the operator holds them.
-	Missing []string            `json:"missing"`
-	Held    []control.QueueItem `json:"held,omitempty"`
+	Missing []string        `json:"missing"`
+	Held    []api.QueueItem `json:"held,omitempty"`
 	// Node is as it was seen last; Speaker if the node did not answer and its
 	// speaker was asked.
-	Node    *control.Status        `json:"node,omitempty"`
-	Speaker *control.SpeakerStatus `json:"speaker,omitempty"`
+	Node    *api.Status        `json:"node,omitempty"`
+	Speaker *api.SpeakerStatus `json:"speaker,omitempty"`
 }

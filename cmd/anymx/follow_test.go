@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 	"anymx/edge/operate/control/controltest"
 )
@@ -116,7 +117,7 @@ func TestDrainOfNodeThatEnds(t *testing.T) {
 	n := controltest.New()
 	begins(n)
 	began := n.OnDrain
-	n.OnDrain = func(s *control.Status) { began(s); s.Drain.Stopping = true }
+	n.OnDrain = func(s *api.Status) { began(s); s.Drain.Stopping = true }
 	stop := serveAt(t, socket, n)
 	defer stop()
 	_, errOut, code := startProgram(t, "drain", "--control", socket)
@@ -169,9 +170,9 @@ func TestSpeakerIsOfTheSameNode(t *testing.T) {
 
 // The speaker is told what the order says, once, and to keep it.
 func TestSpeakerIsOrdered(t *testing.T) {
-	for command, want := range map[string]control.Order{
-		"drain --reason broken": {Routes: control.Withdrawn, Reason: "broken", Keep: true},
-		"resume":                {Routes: control.Announced, Keep: true},
+	for command, want := range map[string]api.Order{
+		"drain --reason broken": {Routes: api.Withdrawn, Reason: "broken", Keep: true},
+		"resume":                {Routes: api.Announced, Keep: true},
 	} {
 		speaker := confirms()
 		socket := controltest.StartSpeaker(t, speaker)

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"anymx/edge/appliance/diskimage"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/words"
 )
 
 const imageHelp = `Image works on a disk image of the appliance, as a file or on a disk, without
@@ -101,7 +101,7 @@ func (i *image) read() error {
 // warn writes warnings for people.
 func (p *program) warn(texts []string) {
 	for _, text := range texts {
-		fmt.Fprintf(p.errOut, "anymx: warning: %s\n", control.Clean(text))
+		fmt.Fprintf(p.errOut, "anymx: warning: %s\n", words.Clean(text))
 	}
 }
 
@@ -128,11 +128,11 @@ type imageFile struct {
 func filesText(files []imageFile) string {
 	widest := 0
 	for _, f := range files {
-		widest = max(widest, len(control.Clean(f.Name)))
+		widest = max(widest, len(words.Clean(f.Name)))
 	}
 	var b strings.Builder
 	for _, f := range files {
-		line := fmt.Sprintf("  %-*s  %9s", widest, control.Clean(f.Name), octets(f.Size))
+		line := fmt.Sprintf("  %-*s  %9s", widest, words.Clean(f.Name), octets(f.Size))
 		if f.Secret {
 			line += "  secret"
 		}

@@ -13,7 +13,7 @@ import (
 	"anymx/edge/appliance/diskimage"
 	"anymx/edge/appliance/provision"
 	"anymx/edge/config"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/words"
 )
 
 const imageConfigHelp = `Config writes the config of a node into an image, before it is flashed, or onto a
@@ -148,12 +148,12 @@ func (c *configuring) put(img *image, tree *provision.Tree) error {
 // text is the answer for people.
 func (c *configuring) text(w io.Writer, a *imageConfigured) error {
 	for _, problem := range a.Problems {
-		if _, err := fmt.Fprintln(w, control.Clean(problem.Error())); err != nil {
+		if _, err := fmt.Fprintln(w, words.Clean(problem.Error())); err != nil {
 			return err
 		}
 	}
 	for _, note := range a.Notes {
-		fmt.Fprintf(c.errOut, "anymx: note: %s\n", control.Clean(note))
+		fmt.Fprintf(c.errOut, "anymx: note: %s\n", words.Clean(note))
 	}
 	if !a.OK {
 		fmt.Fprintf(c.errOut, "anymx: %s in %s; nothing was written\n", counted(len(a.Problems), "problem"), a.From)

@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"anymx/edge/appliance/diskimage"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/words"
 )
 
 const imageFlashHelp = `Flash writes an image to a disk, reads it back and compares. All that was on the
@@ -147,20 +147,20 @@ func driveText(d diskimage.Drive) string {
 	if d.File {
 		return text + ", a file\n"
 	}
-	model := control.Clean(d.Model)
+	model := words.Clean(d.Model)
 	if model == "" {
 		model = "model unknown"
 	}
 	text += ", " + model
 	if d.Serial != "" {
-		text += ", serial " + control.Clean(d.Serial)
+		text += ", serial " + words.Clean(d.Serial)
 	}
 	if d.Removable {
 		text += ", removable"
 	}
 	text += "\n"
 	for _, held := range d.Holds {
-		text += "  " + control.Clean(held) + "\n"
+		text += "  " + words.Clean(held) + "\n"
 	}
 	return text
 }

@@ -12,7 +12,7 @@ import (
 
 	"anymx/edge/appliance/diskimage"
 	"anymx/edge/appliance/slot"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/words"
 )
 
 const imageShowHelp = `Show tells what is in an image, or on a disk: its size and partitions, the versions
@@ -150,9 +150,9 @@ func bootEntryOf(file string, size int64) bootEntry {
 // text is the answer for people.
 func (s *imageShown) text(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s, %s\n\nPartitions\n", control.Clean(s.Image), octets(s.Size))
+	fmt.Fprintf(&b, "%s, %s\n\nPartitions\n", words.Clean(s.Image), octets(s.Size))
 	for _, p := range s.Partitions {
-		fmt.Fprintf(&b, "  %d  %-32s  %9s\n", p.Number, control.Clean(p.Label), octets(p.Size))
+		fmt.Fprintf(&b, "  %d  %-32s  %9s\n", p.Number, words.Clean(p.Label), octets(p.Size))
 	}
 	b.WriteString("\nVersions\n")
 	for _, slot := range s.Slots {
@@ -163,7 +163,7 @@ func (s *imageShown) text(w io.Writer) error {
 	}
 	b.WriteString("\nBoot entries\n")
 	for _, e := range s.Boot {
-		fmt.Fprintf(&b, "  %-32s  %9s  %s\n", control.Clean(e.File), octets(e.Size), e.text())
+		fmt.Fprintf(&b, "  %-32s  %9s  %s\n", words.Clean(e.File), octets(e.Size), e.text())
 	}
 	if len(s.Boot) == 0 {
 		b.WriteString("  none: nothing boots from it\n")
@@ -184,11 +184,11 @@ func (s imageSlot) text() string {
 	case s.Version == "":
 		return "an empty slot"
 	case s.Root == 0:
-		return fmt.Sprintf("%s  its root partition is missing (verity is partition %d)", control.Clean(s.Version), s.Verity)
+		return fmt.Sprintf("%s  its root partition is missing (verity is partition %d)", words.Clean(s.Version), s.Verity)
 	case s.Verity == 0:
-		return fmt.Sprintf("%s  its verity partition is missing (root is partition %d)", control.Clean(s.Version), s.Root)
+		return fmt.Sprintf("%s  its verity partition is missing (root is partition %d)", words.Clean(s.Version), s.Root)
 	}
-	return fmt.Sprintf("%s  partitions %d (root) and %d (verity)", control.Clean(s.Version), s.Root, s.Verity)
+	return fmt.Sprintf("%s  partitions %d (root) and %d (verity)", words.Clean(s.Version), s.Root, s.Verity)
 }
 
 func (e bootEntry) text() string {

@@ -6,7 +6,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"anymx/edge/mail"
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
+	"anymx/edge/operate/words"
 )
 
 func (p *program) listCommand() *cobra.Command {
@@ -47,8 +49,8 @@ read; what ends without its closing bracket is not complete.`,
 }
 
 // list prints up to limit messages as they come.
-func (p *program) list(cmd *cobra.Command, c *control.Client, q control.QueueQuery, limit int) error {
-	q.Limit = control.MaxPage
+func (p *program) list(cmd *cobra.Command, c *control.Client, q api.QueueQuery, limit int) error {
+	q.Limit = api.MaxPage
 	if limit > 0 { // one more tells whether there are more
 		q.Limit = min(q.Limit, limit+1)
 	}
@@ -86,15 +88,15 @@ func (p *program) list(cmd *cobra.Command, c *control.Client, q control.QueueQue
 
 // listItem prints one message, below the names of the columns if it is the
 // first.
-func (p *program) listItem(rows *array, m control.QueueItem) error {
+func (p *program) listItem(rows *array, m api.QueueItem) error {
 	if p.json {
 		return rows.add(m)
 	}
 	if rows.count == 0 {
-		if err := control.WriteQueueHeader(p.out); err != nil {
+		if err := words.WriteQueueHeader(p.out); err != nil {
 			return err
 		}
 	}
 	rows.count++
-	return m.WriteText(p.out, p.now())
+	return words.WriteQueueItem(p.out, m, p.now())
 }

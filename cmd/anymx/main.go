@@ -16,7 +16,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
+	"anymx/edge/operate/words"
 )
 
 // Exit codes. They are told in the help of the root command and in
@@ -56,7 +58,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 	}
 	var said *answered
 	if err != nil && !errors.As(err, &said) {
-		fmt.Fprintf(p.errOut, "anymx: %s\n", control.Clean(strings.TrimSpace(err.Error())))
+		fmt.Fprintf(p.errOut, "anymx: %s\n", words.Clean(strings.TrimSpace(err.Error())))
 	}
 	if code == exitUsage {
 		fmt.Fprintf(p.errOut, "See '%s --help'.\n", cmd.CommandPath())
@@ -79,7 +81,7 @@ func (p *program) exitCode(err error) int {
 		return exitUsage
 	case errors.As(err, &nobody):
 		return exitUnreachable
-	case errors.Is(err, control.ErrNotFound):
+	case errors.Is(err, api.ErrNotFound):
 		return exitNotFound
 	}
 	return exitNo

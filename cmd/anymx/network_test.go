@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"time"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control/controltest"
 )
 
@@ -21,16 +21,16 @@ func neighboursSilent(n *controltest.Node) {
 }
 
 // endDrain makes s drained, a quarter of a minute after the order.
-func endDrain(s *control.Status) {
+func endDrain(s *api.Status) {
 	list := controltest.Steps(10*time.Second, 12*time.Millisecond, 5*time.Second, 900*time.Millisecond, 30*time.Millisecond)
 	list[4].Ended = controltest.Now
 	began := list[0].Began
-	s.Phase, s.Since = control.Drained, controltest.Now
-	s.Drain = &control.DrainStatus{Reason: s.Drain.Reason, Until: s.Drain.Until, Began: began, Steps: list, Confirmed: 2, Peers: 2}
+	s.Phase, s.Since = api.Drained, controltest.Now
+	s.Drain = &api.DrainStatus{Reason: s.Drain.Reason, Until: s.Drain.Until, Began: began, Steps: list, Confirmed: 2, Peers: 2}
 	if s.Speaker != nil {
 		p := s.Speaker.Status
-		p.Routes, p.Reason, p.Since = control.Withdrawn, "ordered", began
-		p.Order = control.Order{Routes: control.Withdrawn, Reason: "kernel update", Keep: true}
+		p.Routes, p.Reason, p.Since = api.Withdrawn, "ordered", began
+		p.Order = api.Order{Routes: api.Withdrawn, Reason: "kernel update", Keep: true}
 	}
 }
 
@@ -38,20 +38,20 @@ func endDrain(s *control.Status) {
 func drains(n *controltest.Node) {
 	controltest.OnNetwork(n)
 	n.Clear()
-	walk := []func(*control.Status){
-		func(s *control.Status) {
+	walk := []func(*api.Status){
+		func(s *api.Status) {
 			s.Drain.Steps, s.Drain.Sessions, s.Drain.Messages, s.Drain.Peers = controltest.Steps(2*time.Second), 12, 3, 2
 		},
-		func(s *control.Status) { s.Drain.Steps, s.Drain.Confirmed = controltest.Steps(10*time.Second, 0), 1 },
-		func(s *control.Status) { s.Drain.Steps, s.Drain.Confirmed = controltest.Steps(10*time.Second, 0), 2 },
-		func(s *control.Status) { s.Drain.Steps = controltest.Steps(10*time.Second, 12*time.Millisecond, 0) },
-		func(s *control.Status) {
+		func(s *api.Status) { s.Drain.Steps, s.Drain.Confirmed = controltest.Steps(10*time.Second, 0), 1 },
+		func(s *api.Status) { s.Drain.Steps, s.Drain.Confirmed = controltest.Steps(10*time.Second, 0), 2 },
+		func(s *api.Status) { s.Drain.Steps = controltest.Steps(10*time.Second, 12*time.Millisecond, 0) },
+		func(s *api.Status) {
 			s.Drain.Steps = controltest.Steps(10*time.Second, 12*time.Millisecond, 5*time.Second, 900*time.Millisecond)
 		},
 		endDrain,
 	}
-	n.OnStatus = func(s *control.Status) {
-		if s.Phase == control.Draining && len(walk) > 0 {
+	n.OnStatus = func(s *api.Status) {
+		if s.Phase == api.Draining && len(walk) > 0 {
 			walk[0](s)
 			walk = walk[1:]
 		}
@@ -61,7 +61,7 @@ func drains(n *controltest.Node) {
 // local is one without a speaker.
 func local(n *controltest.Node) {
 	n.Clear()
-	n.OnDrain = func(s *control.Status) {
+	n.OnDrain = func(s *api.Status) {
 		endDrain(s)
 		s.Drain.Steps, s.Drain.Began, s.Drain.Peers, s.Drain.Confirmed = s.Drain.Steps[3:], ago(930*time.Millisecond), 0, 0
 	}
@@ -69,14 +69,14 @@ func local(n *controltest.Node) {
 
 func localDrained(n *controltest.Node) {
 	local(n)
-	n.State.Drain = &control.DrainStatus{}
+	n.State.Drain = &api.DrainStatus{}
 	n.OnDrain(&n.State)
 }
 
 func drained(n *controltest.Node) {
 	controltest.OnNetwork(n)
 	n.Clear()
-	n.State.Drain = &control.DrainStatus{Reason: "kernel update"}
+	n.State.Drain = &api.DrainStatus{Reason: "kernel update"}
 	endDrain(&n.State)
 	n.State.Since = ago(time.Hour)
 	n.State.Drain.Began = n.State.Since.Add(-16 * time.Second)
@@ -85,7 +85,7 @@ func drained(n *controltest.Node) {
 // drainedUntilRestart is back in service with the next start of anymx-edge.
 func drainedUntilRestart(n *controltest.Node) {
 	drained(n)
-	n.State.Drain.Until = control.UntilRestart
+	n.State.Drain.Until = api.UntilRestart
 }
 
 // drainsHeld keeps a message that is held.
@@ -94,7 +94,7 @@ func drainsHeld(n *controltest.Node) {
 	held, _ := n.Show(context.Background(), controltest.ID(3))
 	n.Clear()
 	n.Add(held)
-	n.OnDrain = func(s *control.Status) {
+	n.OnDrain = func(s *api.Status) {
 		endDrain(s)
 		s.Drain.Messages, s.Drain.Held = 1, 1
 		s.Drain.Steps[1].Note = "198.51.100.1 did not acknowledge"
@@ -105,18 +105,18 @@ func drainsManyHeld(n *controltest.Node) {
 	drainsHeld(n)
 	for i := range 30 {
 		m := controltest.Message(100+i, time.Hour, 2000, "a@example.org", "b@example.net")
-		m.State, m.NextTry = control.Held, time.Time{}
+		m.State, m.NextTry = api.Held, time.Time{}
 		n.Add(m)
 	}
 	one := n.OnDrain
-	n.OnDrain = func(s *control.Status) { one(s); s.Drain.Messages, s.Drain.Held = 31, 31 }
+	n.OnDrain = func(s *api.Status) { one(s); s.Drain.Messages, s.Drain.Held = 31, 31 }
 }
 
 // drainsWithRest can't hand its messages over.
 func drainsWithRest(n *controltest.Node) {
 	controltest.OnNetwork(n)
-	n.State.Queue.Paused = &control.PauseStatus{Cause: "no address of core answers", Until: controltest.Now.Add(9 * time.Second)}
-	n.OnDrain = func(s *control.Status) {
+	n.State.Queue.Paused = &api.PauseStatus{Cause: "no address of core answers", Until: controltest.Now.Add(9 * time.Second)}
+	n.OnDrain = func(s *api.Status) {
 		endDrain(s)
 		s.Drain.Messages, s.Drain.Held = 5, 1
 		s.Drain.Steps[4].Note = "4 messages are left"
@@ -126,48 +126,48 @@ func drainsWithRest(n *controltest.Node) {
 // begins a drain and gets no further.
 func begins(n *controltest.Node) {
 	controltest.OnNetwork(n)
-	n.OnDrain = func(s *control.Status) { s.Drain.Sessions, s.Drain.Messages, s.Drain.Held, s.Drain.Peers = 1, 5, 1, 2 }
+	n.OnDrain = func(s *api.Status) { s.Drain.Sessions, s.Drain.Messages, s.Drain.Held, s.Drain.Peers = 1, 5, 1, 2 }
 }
 
 // undone is taken back into service while it is drained.
 func undone(n *controltest.Node) {
 	begins(n)
 	asked := 0
-	n.OnStatus = func(s *control.Status) {
+	n.OnStatus = func(s *api.Status) {
 		if s.Drain != nil {
 			asked++
 		}
 		if asked == 3 {
-			s.Phase, s.Drain = control.Running, nil
+			s.Phase, s.Drain = api.Running, nil
 		}
 	}
 }
 
 // stops is about to end.
 func stops(n *controltest.Node) {
-	n.State.Phase = control.Stopping
-	n.DrainErr = &control.Error{Code: control.Unavailable, Text: "the node is stopping"}
+	n.State.Phase = api.Stopping
+	n.DrainErr = &api.Error{Code: api.Unavailable, Text: "the node is stopping"}
 }
 
 // comesBack is drained, and needs some time to prove its health.
 func comesBack(n *controltest.Node) {
 	drained(n)
-	n.OnResume = func(s *control.Status) {
+	n.OnResume = func(s *api.Status) {
 		p := s.Speaker.Status
-		p.Order, p.Reason = control.Order{Routes: control.Announced, Keep: true}, "not healthy: 1 of 3 good rounds, 0s of 10s"
+		p.Order, p.Reason = api.Order{Routes: api.Announced, Keep: true}, "not healthy: 1 of 3 good rounds, 0s of 10s"
 		p.Health.Up, p.Health.Since, p.Health.Reason = false, ago(5*time.Second), "1 of 3 good rounds, 0s of 10s"
 	}
 	asked := 0
-	n.OnStatus = func(s *control.Status) {
+	n.OnStatus = func(s *api.Status) {
 		p := s.Speaker.Status
-		if s.Phase == control.Running {
+		if s.Phase == api.Running {
 			asked++
 		}
 		switch asked {
 		case 3:
 			p.Health.Up, p.Health.Since = true, controltest.Now
 		case 4:
-			p.Routes, p.Reason, p.Since = control.Announced, "healthy", controltest.Now
+			p.Routes, p.Reason, p.Since = api.Announced, "healthy", controltest.Now
 			p.Peers[0].Confirmed, p.Peers[1].Confirmed = false, false
 		case 5:
 			p.Peers[1].Confirmed = true
@@ -178,9 +178,9 @@ func comesBack(n *controltest.Node) {
 // sick does not become healthy.
 func sick(n *controltest.Node) {
 	drained(n)
-	n.OnResume = func(s *control.Status) {
+	n.OnResume = func(s *api.Status) {
 		controltest.NetworkTroubled(n)
-		s.Speaker.Status.Order = control.Order{Routes: control.Announced, Keep: true}
+		s.Speaker.Status.Order = api.Order{Routes: api.Announced, Keep: true}
 		s.Speaker.Status.Reason = "not healthy: readyz: 503"
 	}
 }
@@ -189,8 +189,8 @@ func sick(n *controltest.Node) {
 func confirms() *controltest.Speaker {
 	s := &controltest.Speaker{State: controltest.SpeakerStatus()}
 	asked := 0
-	s.OnAsk = func(p *control.SpeakerStatus) {
-		if p.Routes == control.Withdrawn {
+	s.OnAsk = func(p *api.SpeakerStatus) {
+		if p.Routes == api.Withdrawn {
 			asked++
 		}
 		p.Peers[0].Confirmed, p.Peers[1].Confirmed = asked > 1, asked > 2
@@ -203,29 +203,29 @@ func confirms() *controltest.Speaker {
 func silentRouter() *controltest.Speaker {
 	s := &controltest.Speaker{State: controltest.SpeakerStatus()}
 	s.State.Peers[0].Confirmed = false
-	s.State.Peers = append(s.State.Peers, control.SpeakerPeer{
+	s.State.Peers = append(s.State.Peers, api.SpeakerPeer{
 		Address: netip.MustParseAddr("198.51.100.3"), ASN: 64501, State: "Connect", Since: ago(time.Minute), LastError: "no route to host",
 	})
 	return s
 }
 
 func refuses() *controltest.Speaker {
-	return &controltest.Speaker{OrderErr: &control.Error{Code: control.Internal, Text: "order.json: read-only file system"}}
+	return &controltest.Speaker{OrderErr: &api.Error{Code: api.Internal, Text: "order.json: read-only file system"}}
 }
 
 // withdrawn keeps an order, and thinks that the node is down.
 func withdrawn() *controltest.Speaker {
 	s := &controltest.Speaker{State: controltest.SpeakerStatus()}
 	p := &s.State
-	p.Routes, p.Since, p.Reason = control.Withdrawn, ago(time.Hour), "ordered"
-	p.Order = control.Order{Routes: control.Withdrawn, Keep: true}
+	p.Routes, p.Since, p.Reason = api.Withdrawn, ago(time.Hour), "ordered"
+	p.Order = api.Order{Routes: api.Withdrawn, Keep: true}
 	p.Health.Up, p.Health.Since = false, ago(time.Hour)
 	p.Health.Checks[0].OK, p.Health.Checks[0].Reason = false, "nothing answers on /run/anymx/edge.sock"
 	return s
 }
 
 // shielded is one on a network with a shield.
-func shielded(shield *control.ShieldStatus) func(*controltest.Node) {
+func shielded(shield *api.ShieldStatus) func(*controltest.Node) {
 	return func(n *controltest.Node) {
 		controltest.OnNetwork(n)
 		n.State.Network.Status.Shield = shield
@@ -233,7 +233,7 @@ func shielded(shield *control.ShieldStatus) func(*controltest.Node) {
 }
 
 // netWith is an anymx-net with this shield, nil for none.
-func netWith(shield *control.ShieldStatus) *controltest.Network {
+func netWith(shield *api.ShieldStatus) *controltest.Network {
 	n := controltest.ShieldNetwork()
 	n.State.Shield = shield
 	return n
@@ -241,7 +241,7 @@ func netWith(shield *control.ShieldStatus) *controltest.Network {
 
 // noShield is an anymx-net that refuses what is about a shield.
 func noShield() *controltest.Network {
-	return &controltest.Network{Broken: &control.Error{Code: control.NotFound, Text: "this node has no shield"}}
+	return &controltest.Network{Broken: &api.Error{Code: api.NotFound, Text: "this node has no shield"}}
 }
 
 // roomFor is an anymx-net with room for so many entries.

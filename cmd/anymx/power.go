@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 )
 
@@ -29,7 +30,7 @@ func (p *program) powerCommands() []*cobra.Command {
 }
 
 func (p *program) powerCommand(name, short, long, example string,
-	order func(*control.MachineClient, context.Context, control.PowerRequest) iter.Seq2[control.MachineProgress, error]) *cobra.Command {
+	order func(*control.MachineClient, context.Context, api.PowerRequest) iter.Seq2[api.MachineProgress, error]) *cobra.Command {
 
 	o := &ordering{program: p}
 	cmd := &cobra.Command{Use: name, Short: short, Long: long + "\n\n" + powerHelp, Example: example, Args: cobra.NoArgs}

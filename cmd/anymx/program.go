@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 )
 
@@ -80,7 +81,7 @@ func (p *program) network(do func(cmd *cobra.Command, args []string, c *control.
 		c := control.NewNetworkClient(s.Network)
 		defer c.Close()
 		err = do(cmd, args, c)
-		if errors.Is(err, control.ErrNotFound) { // which is the shield, and no message or prefix
+		if errors.Is(err, api.ErrNotFound) { // which is the shield, and no message or prefix
 			return errors.New(err.Error())
 		}
 		return err

@@ -7,12 +7,13 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
+	"anymx/edge/operate/words"
 )
 
 func (p *program) provisionCommand() *cobra.Command {
 	o := &ordering{program: p}
-	var want control.ProvisionRequest
+	var want api.ProvisionRequest
 	cmd := &cobra.Command{
 		Use: "provision", Short: "Look for the node's config again: on a stick, on the ESP, kept",
 		Long: `Provision looks for the config of this machine as its boot does: in credentials, on
@@ -35,7 +36,7 @@ printed as file:line:key: reason, and the exit code is 1.`,
 		}
 		err = p.print(done, func(w io.Writer) error {
 			for line := range strings.Lines(done.Text) {
-				if _, err := fmt.Fprintln(w, control.Clean(strings.TrimRight(line, "\n"))); err != nil {
+				if _, err := fmt.Fprintln(w, words.Clean(strings.TrimRight(line, "\n"))); err != nil {
 					return err
 				}
 			}

@@ -11,7 +11,9 @@ import (
 
 	"anymx/edge/config"
 	"anymx/edge/mail"
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
+	"anymx/edge/operate/words"
 )
 
 func (p *program) queueCommand() *cobra.Command {
@@ -55,14 +57,14 @@ func (f *filter) addTo(cmd *cobra.Command) {
 }
 
 // query reads the flags.
-func (f *filter) query(now time.Time) (q control.QueueQuery, err error) {
-	if q.State, err = control.ParseState(f.state); err != nil {
+func (f *filter) query(now time.Time) (q api.QueueQuery, err error) {
+	if q.State, err = api.ParseState(f.state); err != nil {
 		return q, usagef("--state: %w", err)
 	}
-	if q.Sender, err = control.ParsePattern(f.sender); err != nil {
+	if q.Sender, err = api.ParsePattern(f.sender); err != nil {
 		return q, usagef("--sender: %w", err)
 	}
-	if q.Recipient, err = control.ParsePattern(f.recipient); err != nil {
+	if q.Recipient, err = api.ParsePattern(f.recipient); err != nil {
 		return q, usagef("--recipient: %w", err)
 	}
 	if f.olderThan != "" {
@@ -91,7 +93,7 @@ its recipients has come. The text of the message is not shown.`,
 			if err != nil {
 				return fmt.Errorf("%s: %w", id, err)
 			}
-			return p.print(d, func(w io.Writer) error { return d.WriteText(w, p.now()) })
+			return p.print(d, func(w io.Writer) error { return words.WriteQueueDetail(w, d, p.now()) })
 		}),
 	}
 }
@@ -107,7 +109,7 @@ func (p *program) completeID(most int) cobra.CompletionFunc {
 		defer c.Close()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		page, _ := c.Page(ctx, control.QueueQuery{Limit: control.MaxPage})
-		return control.CompleteIDs(page.Items, args, typed), cobra.ShellCompDirectiveNoFileComp
+		page, _ := c.Page(ctx, api.QueueQuery{Limit: api.MaxPage})
+		return words.CompleteIDs(page.Items, args, typed), cobra.ShellCompDirectiveNoFileComp
 	}
 }

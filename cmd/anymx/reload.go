@@ -8,7 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
+	"anymx/edge/operate/words"
 )
 
 func (p *program) reloadCommand() *cobra.Command {
@@ -21,13 +23,13 @@ printed as file:line:key: reason, and the exit code is 1.`,
 		Args:    cobra.NoArgs,
 		RunE: p.remote(func(cmd *cobra.Command, _ []string, c *control.Client) error {
 			r, err := c.Reload(cmd.Context())
-			var refused *control.Error
+			var refused *api.Error
 			if errors.As(err, &refused) && p.json {
 				return errors.Join(p.print(refused, nil), &answered{exitNo})
 			}
 			if errors.As(err, &refused) {
 				for _, problem := range refused.Problems {
-					fmt.Fprintln(p.errOut, control.Clean(problem.Error()))
+					fmt.Fprintln(p.errOut, words.Clean(problem.Error()))
 				}
 			}
 			if err != nil {
@@ -38,7 +40,7 @@ printed as file:line:key: reason, and the exit code is 1.`,
 	}
 }
 
-func reloadedText(w io.Writer, r control.Reloaded) error {
+func reloadedText(w io.Writer, r api.Reloaded) error {
 	text := "reloaded; no key has changed\n"
 	if len(r.Changed) > 0 {
 		text = "reloaded; now in force: " + strings.Join(r.Changed, ", ") + "\n"

@@ -11,7 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
+	"anymx/edge/operate/words"
 )
 
 const resumeHelp = `Resume takes a node back into service that 'anymx drain' has taken out, or is
@@ -78,24 +80,24 @@ func (r *resuming) run(ctx context.Context, c *control.Client) error {
 		return err
 	}
 	back := false // was the node seen in service?
-	s, err = r.follow(ctx, c, s, &r.wait, func(s control.Status) bool {
-		back = back || s.Phase == control.Running
-		return s.InService(began) || s.Phase == control.Stopping || back && s.Phase == control.Draining
-	}, control.Status.ResumeReport)
+	s, err = r.follow(ctx, c, s, &r.wait, func(s api.Status) bool {
+		back = back || s.Phase == api.Running
+		return s.InService(began) || s.Phase == api.Stopping || back && s.Phase == api.Draining
+	}, words.ResumeReport)
 	switch {
 	case ctx.Err() != nil:
 		fmt.Fprintln(r.errOut, "anymx: the node goes on by itself: `anymx status` shows what it waits for")
 		return err
 	case err != nil:
-		fmt.Fprintf(r.errOut, "anymx: the order was taken (%s)\n", s.ResumeReport(r.now()).Line)
+		fmt.Fprintf(r.errOut, "anymx: the order was taken (%s)\n", words.ResumeReport(s, r.now()).Line)
 		return err
 	}
 	return r.answer(s, began, "")
 }
 
 // answer says whether the node is in service, or what it waits for.
-func (r *resuming) answer(s control.Status, began time.Time, already string) error {
-	report := s.ResumeReport(r.now())
+func (r *resuming) answer(s api.Status, began time.Time, already string) error {
+	report := words.ResumeReport(s, r.now())
 	o := outcome{Done: s.InService(began), Missing: []string{}, Node: &s}
 	if !o.Done {
 		for _, line := range report.Lines {
@@ -104,7 +106,7 @@ func (r *resuming) answer(s control.Status, began time.Time, already string) err
 	}
 	err := r.print(o, func(w io.Writer) error {
 		if o.Done {
-			report.Lines[0] = control.Clean(s.Name) + " is in service" + already
+			report.Lines[0] = words.Clean(s.Name) + " is in service" + already
 			return printLines(w, report.Lines)
 		}
 		return printLines(w, append(report.Lines, "NOT in service: "+r.why(s)+".", "`anymx status` shows more, `anymx resume` waits for it."))
@@ -116,11 +118,11 @@ func (r *resuming) answer(s control.Status, began time.Time, already string) err
 }
 
 // why says what ended the wait for a node that is not in service.
-func (r *resuming) why(s control.Status) string {
+func (r *resuming) why(s api.Status) string {
 	switch s.Phase {
-	case control.Stopping:
+	case api.Stopping:
 		return "the process is stopping"
-	case control.Draining, control.Drained:
+	case api.Draining, api.Drained:
 		return "the node is being drained by another order"
 	}
 	return r.wait.text() + "; the node goes on by itself"

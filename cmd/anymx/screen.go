@@ -9,12 +9,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/words"
 )
 
 // display shows how far a node is, for as long as a command waits.
 type display interface {
-	show(control.Report)
+	show(words.Report)
 	// clear takes away what would stand in the way of the answer.
 	clear()
 }
@@ -38,7 +38,7 @@ type live struct {
 	rows int // that were drawn
 }
 
-func (l *live) show(r control.Report) {
+func (l *live) show(r words.Report) {
 	columns, rows, ok := l.size()
 	if !ok {
 		columns, rows = 80, 24
@@ -97,7 +97,7 @@ type plain struct {
 
 const plainPause = 5 * time.Second
 
-func (p *plain) show(r control.Report) {
+func (p *plain) show(r words.Report) {
 	now := p.now()
 	if !p.said.IsZero() && r.Step == p.step && now.Sub(p.said) < plainPause {
 		return
@@ -111,8 +111,8 @@ func (*plain) clear() {}
 // silent shows nothing: a program reads the answer alone.
 type silent struct{}
 
-func (silent) show(control.Report) {}
-func (silent) clear()              {}
+func (silent) show(words.Report) {}
+func (silent) clear()            {}
 
 // screenOf is the size of the terminal that f is, unless it can't move its
 // cursor.

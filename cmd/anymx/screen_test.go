@@ -16,8 +16,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 	"anymx/edge/operate/control/controltest"
+	"anymx/edge/operate/words"
 )
 
 // terminalScreen is as much of a terminal as live needs: it keeps the lines, and
@@ -95,7 +97,7 @@ func TestLiveDrawsInPlace(t *testing.T) {
 		{[]string{strings.Repeat("日", 30)}, []string{strings.Repeat("日", 9)}},
 		{[]string{"end"}, []string{"end"}},
 	} {
-		l.show(control.Report{Lines: tt.show})
+		l.show(words.Report{Lines: tt.show})
 		if want := append([]string{"$ anymx drain"}, tt.want...); !slices.EqualFunc(screen.lines, want, strings.HasPrefix) || len(screen.lines) != len(want) {
 			t.Errorf("%q: the screen shows %q, want %q", tt.show, screen.lines, want)
 		}
@@ -123,7 +125,7 @@ func TestPlainIsQuiet(t *testing.T) {
 		if i >= 70 {
 			step = "withdraw"
 		}
-		p.show(control.Report{Step: step, Line: fmt.Sprintf("%s %s", step, now.Sub(controltest.Now))})
+		p.show(words.Report{Step: step, Line: fmt.Sprintf("%s %s", step, now.Sub(controltest.Now))})
 		now = now.Add(100 * time.Millisecond)
 	}
 	if want := "graceful 0s\ngraceful 5s\nwithdraw 7s\nwithdraw 12s\n"; b.String() != want {
@@ -209,7 +211,7 @@ func liveDrain(t *testing.T, bin string) {
 func interruptedDrain(t *testing.T, bin string) {
 	node := controltest.New()
 	begins(node)
-	node.OnResume = func(s *control.Status) { s.Speaker.Status.Routes = control.Withdrawn } // health does not come
+	node.OnResume = func(s *api.Status) { s.Speaker.Status.Routes = api.Withdrawn } // health does not come
 	socket, _ := controltest.Start(t, node, false)
 	c := control.NewClient(socket)
 	defer c.Close()
@@ -227,7 +229,7 @@ func interruptedDrain(t *testing.T, bin string) {
 			t.Errorf("%s: exit %d: %q", tt.command, code, raw)
 		}
 		s, err := c.Status(t.Context())
-		if want := map[string]control.Phase{"drain": control.Draining, "resume": control.Running}[tt.command]; err != nil || s.Phase != want {
+		if want := map[string]api.Phase{"drain": api.Draining, "resume": api.Running}[tt.command]; err != nil || s.Phase != want {
 			t.Errorf("after %s: %s, %v", tt.command, s.Phase, err)
 		}
 	}

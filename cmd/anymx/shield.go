@@ -11,7 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
+	"anymx/edge/operate/words"
 )
 
 const shieldHelp = `Shield shows and changes the packet filter in front of ingress, which anymx-net
@@ -50,10 +52,10 @@ there is none.`,
 			if err != nil {
 				return err
 			}
-			if err := p.printShield(s, func(s *control.ShieldStatus, w io.Writer) error { return s.WriteText(w) }); err != nil {
+			if err := p.printShield(s, func(s *api.ShieldStatus, w io.Writer) error { return words.WriteShield(w, *s) }); err != nil {
 				return err
 			}
-			if s.Shield.Open() {
+			if words.ShieldIsOpen(s.Shield) {
 				return &answered{exitNo}
 			}
 			return nil
@@ -65,7 +67,7 @@ there is none.`,
 var errNoShield = errors.New("there is no shield: the config that anymx-net was started with has no section [shield]")
 
 // printShield prints the shield of s.
-func (p *program) printShield(s control.NetworkStatus, text func(*control.ShieldStatus, io.Writer) error) error {
+func (p *program) printShield(s api.NetworkStatus, text func(*api.ShieldStatus, io.Writer) error) error {
 	if s.Shield != nil {
 		return p.print(s.Shield, func(w io.Writer) error { return text(s.Shield, w) })
 	}
@@ -102,7 +104,7 @@ need not have sent anything.`,
 			return err
 		}
 		t.Noisy, t.Openers = orEmpty(t.Noisy), orEmpty(t.Openers)
-		return p.print(t, func(w io.Writer) error { return t.WriteText(w, p.now()) })
+		return p.print(t, func(w io.Writer) error { return words.WriteShieldTop(w, t, p.now()) })
 	})
 	return cmd
 }
@@ -132,15 +134,15 @@ after it, unless that was asked for.`,
 }
 
 func (p *program) shieldMode(ctx context.Context, c *control.NetworkClient, mode string) error {
-	s, err := c.ShieldMode(ctx, control.ShieldMode{Mode: mode})
+	s, err := c.ShieldMode(ctx, api.ShieldMode{Mode: mode})
 	if err != nil {
 		return err
 	}
-	err = p.printShield(s, func(s *control.ShieldStatus, w io.Writer) error {
-		lines := append(s.Lines(), "This lasts until the next restart or reload of anymx-net.")
+	err = p.printShield(s, func(s *api.ShieldStatus, w io.Writer) error {
+		lines := append(words.ShieldLines(s), "This lasts until the next restart or reload of anymx-net.")
 		return printLines(w, lines)
 	})
-	if err == nil && mode != "off" && s.Shield.Open() {
+	if err == nil && mode != "off" && words.ShieldIsOpen(s.Shield) {
 		err = &answered{exitNo}
 	}
 	return err
@@ -165,7 +167,7 @@ the first line is the one that decides. It exits 4 if there is none.`,
 			if err != nil {
 				return err
 			}
-			l := control.ShieldLists{Entries: all}
+			l := api.ShieldLists{Entries: all}
 			l.Sort()
 			if len(wanted) > 0 {
 				l = l.Holding(wanted[0])
@@ -176,7 +178,7 @@ the first line is the one that decides. It exits 4 if there is none.`,
 					_, err := fmt.Fprintf(w, "%s is in no prefix on the lists\n", wanted[0])
 					return err
 				}
-				return l.WriteText(w, p.now())
+				return words.WriteShieldLists(w, l, p.now())
 			})
 			if err == nil && missing {
 				err = &answered{exitNotFound}
@@ -197,7 +199,7 @@ func (p *program) completeListed(_ *cobra.Command, args []string, typed string) 
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	all, _ := c.ShieldLists(ctx)
-	l := control.ShieldLists{Entries: all}
+	l := api.ShieldLists{Entries: all}
 	l.Sort()
-	return l.Complete(args, typed), cobra.ShellCompDirectiveNoFileComp
+	return words.CompletePrefixes(l, args, typed), cobra.ShellCompDirectiveNoFileComp
 }

@@ -7,7 +7,9 @@ import (
 	"io"
 	"time"
 
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
+	"anymx/edge/operate/words"
 )
 
 // What is done with the speaker where anymx-edge does not answer. It is never
@@ -22,7 +24,7 @@ const confirmTime = 10 * time.Second
 func (d *draining) withoutNode(ctx context.Context, socket string, nobody error) error {
 	c := control.NewSpeakerClient(socket)
 	defer c.Close()
-	s, err := d.order(ctx, c, control.Order{Routes: control.Withdrawn, Reason: d.reason, Keep: d.until == ""}, nobody)
+	s, err := d.order(ctx, c, api.Order{Routes: api.Withdrawn, Reason: d.reason, Keep: d.until == ""}, nobody)
 	if err != nil {
 		return err
 	}
@@ -46,7 +48,7 @@ func (d *draining) withoutNode(ctx context.Context, socket string, nobody error)
 func (r *resuming) withoutNode(ctx context.Context, socket string, nobody error) error {
 	c := control.NewSpeakerClient(socket)
 	defer c.Close()
-	s, err := r.order(ctx, c, control.Order{Routes: control.Announced, Keep: true}, nobody)
+	s, err := r.order(ctx, c, api.Order{Routes: api.Announced, Keep: true}, nobody)
 	if err != nil {
 		return err
 	}
@@ -57,24 +59,24 @@ func (r *resuming) withoutNode(ctx context.Context, socket string, nobody error)
 
 // order tells the speaker in place of the node, and says why. If it does not answer either, the error is the one of
 // the node.
-func (p *program) order(ctx context.Context, c *control.SpeakerClient, o control.Order, nobody error) (control.SpeakerStatus, error) {
+func (p *program) order(ctx context.Context, c *control.SpeakerClient, o api.Order, nobody error) (api.SpeakerStatus, error) {
 	soon, cancel := context.WithTimeout(ctx, firstAnswer)
 	defer cancel()
 	s, err := c.Order(soon, o)
-	var refused *control.Error
+	var refused *api.Error
 	if err == nil || errors.As(err, &refused) {
-		fmt.Fprintf(p.errOut, "anymx: %s\n", control.Clean(nobody.Error()))
+		fmt.Fprintf(p.errOut, "anymx: %s\n", words.Clean(nobody.Error()))
 		return s, err
 	}
 	if ctx.Err() != nil {
 		return s, err
 	}
-	fmt.Fprintf(p.errOut, "anymx: %s\n", control.Clean(err.Error()))
+	fmt.Fprintf(p.errOut, "anymx: %s\n", words.Clean(err.Error()))
 	return s, nobody
 }
 
 // confirm waits until all routers that have a session have confirmed.
-func (d *draining) confirm(ctx context.Context, c *control.SpeakerClient, s control.SpeakerStatus) (control.SpeakerStatus, error) {
+func (d *draining) confirm(ctx context.Context, c *control.SpeakerClient, s api.SpeakerStatus) (api.SpeakerStatus, error) {
 	limit := confirmTime
 	if d.wait.limited() {
 		limit = min(limit, d.wait.limit)
@@ -84,11 +86,11 @@ func (d *draining) confirm(ctx context.Context, c *control.SpeakerClient, s cont
 	screen := d.display()
 	for {
 		confirmed, established := s.Confirmed()
-		if confirmed == established && s.Routes == control.Withdrawn || patience.Err() != nil {
+		if confirmed == established && s.Routes == api.Withdrawn || patience.Err() != nil {
 			screen.clear()
 			return s, ctx.Err()
 		}
-		screen.show(s.Report(d.now()))
+		screen.show(words.SpeakerReport(s, d.now()))
 		select {
 		case <-time.After(d.poll):
 		case <-patience.Done():
@@ -106,10 +108,10 @@ func (d *draining) confirm(ctx context.Context, c *control.SpeakerClient, s cont
 
 // told prints what the speaker does, what is missing and what to do, and is
 // never yes.
-func (p *program) told(s control.SpeakerStatus, missing []string, advice string) error {
+func (p *program) told(s api.SpeakerStatus, missing []string, advice string) error {
 	o := outcome{Missing: missing, Speaker: &s}
 	err := p.print(o, func(w io.Writer) error {
-		if err := printLines(w, s.Report(p.now()).Lines); err != nil {
+		if err := printLines(w, words.SpeakerReport(s, p.now()).Lines); err != nil {
 			return err
 		}
 		for _, m := range missing {

@@ -10,7 +10,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"anymx/edge/config"
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
+	"anymx/edge/operate/words"
 	"anymx/edge/spool"
 )
 
@@ -114,15 +116,15 @@ func (s *spooling) folder() (string, error) {
 }
 
 func (s *spooling) check(ctx context.Context) error {
-	r, err := asking(s, func(c *control.Client) (control.SpoolReport, error) { return c.Spool(ctx) },
-		func(dir string) (control.SpoolReport, error) {
+	r, err := asking(s, func(c *control.Client) (api.SpoolReport, error) { return c.Spool(ctx) },
+		func(dir string) (api.SpoolReport, error) {
 			r, err := spool.Check(dir)
-			return control.SpoolReport(r), err
+			return api.SpoolReport(r), err
 		})
 	if err != nil {
 		return err
 	}
-	if err := s.print(r, r.WriteText); err != nil || r.Sound() {
+	if err := s.print(r, func(w io.Writer) error { return words.WriteSpoolReport(w, &r) }); err != nil || r.Sound() {
 		return err
 	}
 	return &answered{exitNo}
@@ -147,10 +149,10 @@ folder when you have exported it. It asks before, unless --yes is given.`,
 }
 
 func (s *spooling) setAside(ctx context.Context) error {
-	r, err := asking(s, func(c *control.Client) (control.SpoolReport, error) { return c.Spool(ctx) },
-		func(dir string) (control.SpoolReport, error) {
+	r, err := asking(s, func(c *control.Client) (api.SpoolReport, error) { return c.Spool(ctx) },
+		func(dir string) (api.SpoolReport, error) {
 			r, err := spool.Check(dir)
-			return control.SpoolReport(r), err
+			return api.SpoolReport(r), err
 		})
 	if err != nil {
 		return err
@@ -164,10 +166,10 @@ func (s *spooling) setAside(ctx context.Context) error {
 			return err
 		}
 	}
-	a, err := asking(s, func(c *control.Client) (control.SpoolAside, error) { return c.SetSpoolAside(ctx) },
-		func(dir string) (control.SpoolAside, error) {
+	a, err := asking(s, func(c *control.Client) (api.SpoolAside, error) { return c.SetSpoolAside(ctx) },
+		func(dir string) (api.SpoolAside, error) {
 			to, err := spool.SetAside(dir, s.now())
-			return control.SpoolAside{To: to}, err
+			return api.SpoolAside{To: to}, err
 		})
 	if err != nil {
 		return err
@@ -177,17 +179,17 @@ func (s *spooling) setAside(ctx context.Context) error {
 			_, err := fmt.Fprintln(w, "nothing was there to be moved")
 			return err
 		}
-		_, err := fmt.Fprintf(w, "moved to %s\n`anymx spool export` writes its messages as files.\n", control.Clean(a.To))
+		_, err := fmt.Fprintf(w, "moved to %s\n`anymx spool export` writes its messages as files.\n", words.Clean(a.To))
 		return err
 	})
 }
 
 // asideText says what set-aside moves.
-func asideText(r *control.SpoolReport) string {
+func asideText(r *api.SpoolReport) string {
 	if r.Open {
 		return fmt.Sprintf("%d orphaned body files (%d of them acknowledged), %d bytes,", r.Orphans, r.Lost, r.OrphanBytes)
 	}
-	return fmt.Sprintf("the whole spool %s (%d readable messages, %d body files with %d bytes)", control.Clean(r.Dir), r.Messages, r.BodyFiles, r.BodyBytes)
+	return fmt.Sprintf("the whole spool %s (%d readable messages, %d body files with %d bytes)", words.Clean(r.Dir), r.Messages, r.BodyFiles, r.BodyBytes)
 }
 
 func (p *program) spoolExportCommand() *cobra.Command {
@@ -234,7 +236,7 @@ func (s *spooling) exportByNode(ctx context.Context, quiet bool) error {
 		return err
 	}
 	defer c.Close()
-	sum, err := c.ExportSpool(ctx, func(m control.SpoolMessage) { s.exported(&m, quiet) })
+	sum, err := c.ExportSpool(ctx, func(m api.SpoolMessage) { s.exported(&m, quiet) })
 	if err != nil {
 		return err
 	}
@@ -244,7 +246,7 @@ func (s *spooling) exportByNode(ctx context.Context, quiet bool) error {
 			return err
 		}
 		for _, to := range sum.To {
-			fmt.Fprintf(w, "written to %s on the node\n", control.Clean(to))
+			fmt.Fprintf(w, "written to %s on the node\n", words.Clean(to))
 		}
 		return summary(w, &sum)
 	})
@@ -252,29 +254,29 @@ func (s *spooling) exportByNode(ctx context.Context, quiet bool) error {
 }
 
 // exported prints the line of one message.
-func (s *spooling) exported(m *control.SpoolMessage, quiet bool) {
+func (s *spooling) exported(m *api.SpoolMessage, quiet bool) {
 	switch {
 	case quiet || s.json:
 	case m.Problem != "":
-		fmt.Fprintf(s.out, "%s %d bytes, %s\n", control.Clean(m.ID), m.Bytes, control.Clean(m.Problem))
+		fmt.Fprintf(s.out, "%s %d bytes, %s\n", words.Clean(m.ID), m.Bytes, words.Clean(m.Problem))
 	case m.NoEnvelope:
-		fmt.Fprintf(s.out, "%s %d bytes, no envelope\n", control.Clean(m.ID), m.Bytes)
+		fmt.Fprintf(s.out, "%s %d bytes, no envelope\n", words.Clean(m.ID), m.Bytes)
 	default:
-		fmt.Fprintf(s.out, "%s %d bytes\n", control.Clean(m.ID), m.Bytes)
+		fmt.Fprintf(s.out, "%s %d bytes\n", words.Clean(m.ID), m.Bytes)
 	}
 }
 
 // summary writes the last lines of an export.
-func summary(w io.Writer, sum *control.SpoolExport) error {
+func summary(w io.Writer, sum *api.SpoolExport) error {
 	for _, p := range sum.Problems {
-		fmt.Fprintf(w, "! %s\n", control.Clean(p))
+		fmt.Fprintf(w, "! %s\n", words.Clean(p))
 	}
 	_, err := fmt.Fprintf(w, "%d messages, %d bodies without an envelope, %d damaged; %d bytes\n", sum.Messages, sum.Orphans, sum.Damaged, sum.Bytes)
 	return err
 }
 
 // orDamaged is err, or the exit code of an export that was not whole.
-func orDamaged(err error, sum *control.SpoolExport) error {
+func orDamaged(err error, sum *api.SpoolExport) error {
 	if err == nil && !sum.Whole() {
 		return &answered{exitNo}
 	}
@@ -291,7 +293,7 @@ func (s *spooling) export(args []string, quiet bool) error {
 		to = args[0]
 	}
 	sum, err := spool.Export(dir, to, func(m spool.Salvaged) {
-		s.exported(&control.SpoolMessage{ID: m.ID.String(), Bytes: m.Bytes, NoEnvelope: m.Envelope == nil, Problem: m.Problem}, quiet)
+		s.exported(&api.SpoolMessage{ID: m.ID.String(), Bytes: m.Bytes, NoEnvelope: m.Envelope == nil, Problem: m.Problem}, quiet)
 	})
 	if errors.Is(err, spool.ErrLocked) {
 		err = fmt.Errorf("%w: stop anymx-edge, or set the spool aside before", err)
@@ -299,6 +301,6 @@ func (s *spooling) export(args []string, quiet bool) error {
 	if err != nil {
 		return err
 	}
-	export := control.SpoolExport{Messages: sum.Messages, Orphans: sum.Orphans, Damaged: sum.Damaged, Bytes: sum.Bytes, Problems: sum.Problems}
+	export := api.SpoolExport{Messages: sum.Messages, Orphans: sum.Orphans, Damaged: sum.Damaged, Bytes: sum.Bytes, Problems: sum.Problems}
 	return orDamaged(s.print(sum, func(w io.Writer) error { return summary(w, &export) }), &export)
 }

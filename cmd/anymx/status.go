@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"anymx/edge/operate/control"
+	"anymx/edge/operate/words"
 )
 
 func (p *program) statusCommand() *cobra.Command {
@@ -42,7 +43,7 @@ with --wait too it gives the node that long to become ready.`,
 		if err != nil {
 			return err
 		}
-		return p.print(s, func(w io.Writer) error { return s.WriteText(w, p.now()) })
+		return p.print(s, func(w io.Writer) error { return words.WriteStatus(w, s, p.now()) })
 	})
 	return cmd
 }
@@ -74,7 +75,7 @@ func (p *program) ready(ctx context.Context, c *control.Client, wait time.Durati
 			_, err := fmt.Fprintln(w, "ready")
 			return err
 		}
-		_, err := fmt.Fprintf(w, "not ready: %s\n", control.Clean(s.Ready.Reason))
+		_, err := fmt.Fprintf(w, "not ready: %s\n", words.Clean(s.Ready.Reason))
 		return err
 	})
 	if err == nil && !s.Ready.OK {

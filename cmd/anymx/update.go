@@ -12,7 +12,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
+	"anymx/edge/operate/words"
 )
 
 const updateHelp = `Update brings another version of the image onto this machine: an update bundle
@@ -51,9 +53,9 @@ Exit codes:
 type ordering struct {
 	*program
 	socket string
-	power  control.PowerRequest
+	power  api.PowerRequest
 
-	want             control.UpdateRequest
+	want             api.UpdateRequest
 	rollback, status bool
 }
 
@@ -112,7 +114,7 @@ func (o *ordering) update(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		return o.print(s, func(w io.Writer) error { return s.WriteText(w, o.now()) })
+		return o.print(s, func(w io.Writer) error { return words.WriteMachine(w, s, o.now()) })
 	case o.rollback:
 		return o.follow(ctx, c.Rollback(ctx, o.power))
 	case strings.HasPrefix(args[0], "http://") || strings.HasPrefix(args[0], "https://"):
@@ -150,8 +152,8 @@ func (o *ordering) open(name string) (io.ReadCloser, int64, error) {
 const redraw = 500 * time.Millisecond
 
 // follow shows how far an order is until it has ended.
-func (o *ordering) follow(ctx context.Context, steps iter.Seq2[control.MachineProgress, error]) error {
-	var said []control.MachineProgress
+func (o *ordering) follow(ctx context.Context, steps iter.Seq2[api.MachineProgress, error]) error {
+	var said []api.MachineProgress
 	var shown time.Time
 	d := o.display()
 	_, _, drawn := o.screen()
@@ -170,13 +172,13 @@ func (o *ordering) follow(ctx context.Context, steps iter.Seq2[control.MachinePr
 		}
 		if !p.Ended {
 			if !drawn || !same || time.Since(shown) >= redraw {
-				d.show(control.MachineReport(said))
+				d.show(words.MachineReport(said))
 				shown = time.Now()
 			}
 			continue
 		}
 		d.clear()
-		_, err := fmt.Fprintln(o.out, control.Clean(p.Text))
+		_, err := fmt.Fprintln(o.out, words.Clean(p.Text))
 		return err
 	}
 	return nil
@@ -184,7 +186,7 @@ func (o *ordering) follow(ctx context.Context, steps iter.Seq2[control.MachinePr
 
 // forget drops what no report shows any more: what a step said before its last
 // word.
-func forget(said []control.MachineProgress) []control.MachineProgress {
+func forget(said []api.MachineProgress) []api.MachineProgress {
 	if n := len(said); n > 1 && said[n-1].Step == said[n-2].Step {
 		said[n-2] = said[n-1]
 		return said[:n-1]
@@ -193,17 +195,17 @@ func forget(said []control.MachineProgress) []control.MachineProgress {
 }
 
 // failed says how an order ended that was not carried out.
-func (o *ordering) failed(ctx context.Context, said []control.MachineProgress, err error) error {
-	var last control.MachineProgress
+func (o *ordering) failed(ctx context.Context, said []api.MachineProgress, err error) error {
+	var last api.MachineProgress
 	if len(said) > 0 {
 		last = said[len(said)-1]
 	}
 	var nobody *control.Unreachable
-	var refusal *control.Error
+	var refusal *api.Error
 	switch {
-	case errors.As(err, &nobody) && last.Step == control.MachineReboot: // it goes down before it could say so
+	case errors.As(err, &nobody) && last.Step == api.MachineReboot: // it goes down before it could say so
 		return nil
-	case ctx.Err() != nil && last.Step != "" && last.Step != control.MachineReceive:
+	case ctx.Err() != nil && last.Step != "" && last.Step != api.MachineReceive:
 		fmt.Fprintln(o.errOut, "anymx: it goes on without this command: `anymx update --status` shows how far it is")
 	case ctx.Err() != nil:
 		fmt.Fprintln(o.errOut, "anymx: nothing was changed")

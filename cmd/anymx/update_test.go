@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 	"anymx/edge/operate/control/controltest"
 )
@@ -36,39 +37,39 @@ var machineRuns = []machineRun{
 		errOut: "receive  version 0.6.0, built 2026-03-12, signed by SHA256:abc (releases)\nreceive  100 MiB of 217 MiB\nwrite    the other slot is made empty\ncheck    217 MiB of 217 MiB\ndrain    draining, converge",
 		want:   []controltest.MachineOrdered{{Kind: "update", Octets: 5}}},
 	{name: "piped in", args: "update - --stage-only --allow-older", in: "a bundle", out: "reboot: version 0.6.0 is next\n",
-		want: []controltest.MachineOrdered{{Kind: "update", Octets: 8, Update: control.UpdateRequest{StageOnly: true, AllowOlder: true}}}},
+		want: []controltest.MachineOrdered{{Kind: "update", Octets: 8, Update: api.UpdateRequest{StageOnly: true, AllowOlder: true}}}},
 	{name: "URL", args: "update https://example.net/a.update --dry-run", out: "reboot: version 0.6.0 is next\n",
-		want: []controltest.MachineOrdered{{Kind: "update", Update: control.UpdateRequest{URL: "https://example.net/a.update", DryRun: true}}}},
+		want: []controltest.MachineOrdered{{Kind: "update", Update: api.UpdateRequest{URL: "https://example.net/a.update", DryRun: true}}}},
 	{name: "on a screen", args: "update BUNDLE", screen: true, out: "reboot: version 0.6.0 is next\n",
 		errOut: "receive  [#############-----------------]  46%  100 MiB of 217 MiB", want: []controltest.MachineOrdered{{Kind: "update", Octets: 5}}},
 	{name: "refused", args: "update BUNDLE", change: func(m *controltest.Machine) {
-		m.Steps, m.Err = m.Steps[:1], &control.Error{Code: control.BadRequest, Text: "version 0.6.0 runs already"}
+		m.Steps, m.Err = m.Steps[:1], &api.Error{Code: api.BadRequest, Text: "version 0.6.0 runs already"}
 	}, code: exitNo, errOut: "anymx: version 0.6.0 runs already\n", want: []controltest.MachineOrdered{{Kind: "update", Octets: 5}}},
 	{name: "refused, for programs", args: "update BUNDLE --json", change: func(m *controltest.Machine) {
-		m.Steps, m.Err = m.Steps[:1], &control.Error{Code: control.BadRequest, Text: "version 0.6.0 runs already"}
+		m.Steps, m.Err = m.Steps[:1], &api.Error{Code: api.BadRequest, Text: "version 0.6.0 runs already"}
 	}, code: exitNo, out: `{"step":"receive","text":"version 0.6.0, built 2026-03-12, signed by SHA256:abc (releases)"}
 {"error":"version 0.6.0 runs already","code":"bad_request"}
 `, want: []controltest.MachineOrdered{{Kind: "update", Octets: 5}}},
 	{name: "it is gone while it reboots", args: "reboot", change: func(m *controltest.Machine) {
-		m.Steps = []control.MachineProgress{{Step: control.MachineReboot, Text: "reboot"}}
+		m.Steps = []api.MachineProgress{{Step: api.MachineReboot, Text: "reboot"}}
 	}, errOut: "reboot   reboot\n", want: []controltest.MachineOrdered{{Kind: "reboot"}}},
 	{name: "it is gone before", args: "reboot", change: func(m *controltest.Machine) { m.Steps = m.Steps[:2] },
 		code: exitUnreachable, errOut: "it has ended before the order was carried out", want: []controltest.MachineOrdered{{Kind: "reboot"}}},
 	{name: "rollback", args: "update --rollback", out: "reboot: version 0.6.0 is next\n", want: []controltest.MachineOrdered{{Kind: "rollback"}}},
 	{name: "poweroff", args: "poweroff --now --reason rack", out: "reboot: version 0.6.0 is next\n",
-		want: []controltest.MachineOrdered{{Kind: "poweroff", Power: control.PowerRequest{Reason: "rack", Now: true}}}},
+		want: []controltest.MachineOrdered{{Kind: "poweroff", Power: api.PowerRequest{Reason: "rack", Now: true}}}},
 	{name: "status", args: "update --status", out: "Image     version 0.5.0, proven\n" +
 		"Slots     running    0.5.0, proven, 3 tries left\n          other      0.6.0, not proven, no try left: booted last\n" +
 		"Update  ! 0.6.0, from 0.5.0, ordered 3d ago, did NOT hold: the machine came back, 3d ago\nConfig    from the file system ANYMX on /dev/sdb1\n"},
 	{name: "provision", args: "provision", change: func(m *controltest.Machine) {
-		m.Provisioned = control.Provisioned{Source: "ESP", InForce: true, OK: true, Text: "anymx: the config is from the ESP; no problem found.\n"}
+		m.Provisioned = api.Provisioned{Source: "ESP", InForce: true, OK: true, Text: "anymx: the config is from the ESP; no problem found.\n"}
 	}, out: "anymx: the config is from the ESP; no problem found.\n", want: []controltest.MachineOrdered{{Kind: "provision"}}},
 	{name: "provision finds none", args: "provision --forget", change: func(m *controltest.Machine) {
-		m.Provisioned = control.Provisioned{Text: "anymx: this node has no config.\n\n\x1b[2J\n"}
+		m.Provisioned = api.Provisioned{Text: "anymx: this node has no config.\n\n\x1b[2J\n"}
 	}, code: exitNo, out: "anymx: this node has no config.\n\n\\x1b[2J\n",
-		want: []controltest.MachineOrdered{{Kind: "provision", Provision: control.ProvisionRequest{Forget: true}}}},
+		want: []controltest.MachineOrdered{{Kind: "provision", Provision: api.ProvisionRequest{Forget: true}}}},
 	{name: "provision, for programs", args: "provision --json", change: func(m *controltest.Machine) {
-		m.Provisioned = control.Provisioned{Text: "none\n"}
+		m.Provisioned = api.Provisioned{Text: "none\n"}
 	}, code: exitNo, out: "{\n  \"source\": \"\",\n  \"in_force\": false,\n  \"ok\": false,\n  \"text\": \"none\\n\"\n}\n", want: []controltest.MachineOrdered{{Kind: "provision"}}},
 	{name: "nothing", args: "update", code: exitUsage, errOut: "say which update: a FILE, or an URL"},
 	{name: "two", args: "update a b", code: exitUsage, errOut: "accepts at most 1 arg"},
@@ -125,7 +126,7 @@ func TestMachineJSON(t *testing.T) {
 		t.Errorf("%d\n%s\n%s", code, out, errOut)
 	}
 	for i, line := range lines {
-		var p control.MachineProgress
+		var p api.MachineProgress
 		if err := json.Unmarshal([]byte(line), &p); err != nil || p != m.Steps[i] {
 			t.Errorf("%s: %v", line, err)
 		}
@@ -147,7 +148,7 @@ func (w *triggering) Write(p []byte) (int, error) {
 
 // Who interrupts is told whether the machine goes on.
 func TestMachineInterrupted(t *testing.T) {
-	for step, want := range map[control.MachineStep]string{control.MachineReceive: "nothing was changed", control.MachineWrite: "it goes on without this command"} {
+	for step, want := range map[api.MachineStep]string{api.MachineReceive: "nothing was changed", api.MachineWrite: "it goes on without this command"} {
 		ctx, cancel := context.WithCancel(t.Context())
 		_, errOut, code := runOnMachine(ctx, t, machineRun{args: "reboot", seen: cancel}, hold(t, step), "")
 		if code != exitInterrupted || !strings.Contains(errOut, want) {
@@ -158,14 +159,14 @@ func TestMachineInterrupted(t *testing.T) {
 }
 
 // hold puts a machine behind a socket that is at a step until its client goes.
-func hold(t *testing.T, step control.MachineStep) (socket string) {
+func hold(t *testing.T, step api.MachineStep) (socket string) {
 	t.Helper()
 	e, err := control.NewEndpoint(control.EndpointOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	e.HandleStream("POST /v1/reboot", func(r *http.Request, send func(any) error) error {
-		if err := send(control.MachineProgress{Step: step, Text: "working"}); err != nil {
+		if err := send(api.MachineProgress{Step: step, Text: "working"}); err != nil {
 			return err
 		}
 		_, _ = io.Copy(io.Discard, r.Body) // what has gone is noticed behind the body

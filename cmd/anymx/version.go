@@ -8,13 +8,14 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
+	"anymx/edge/operate/words"
 )
 
 // versions is the answer of version as JSON.
 type versions struct {
-	Anymx control.Version  `json:"anymx"`
-	Node  *control.Version `json:"node,omitempty"` // absent: none answers
+	Anymx api.Version  `json:"anymx"`
+	Node  *api.Version `json:"node,omitempty"` // absent: none answers
 }
 
 func (p *program) versionCommand() *cobra.Command {
@@ -24,7 +25,7 @@ func (p *program) versionCommand() *cobra.Command {
 		Example: "  anymx version\n  anymx version --json | jq -r .node.version",
 		Args:    cobra.NoArgs,
 		RunE: p.local(func(cmd *cobra.Command, _ []string) error {
-			v := versions{Anymx: control.ThisVersion()}
+			v := versions{Anymx: api.ThisVersion()}
 			if c, err := p.client(); err == nil {
 				defer c.Close()
 				ctx, cancel := context.WithTimeout(cmd.Context(), time.Second)
@@ -36,7 +37,7 @@ func (p *program) versionCommand() *cobra.Command {
 			return p.print(v, func(w io.Writer) error {
 				text := fmt.Sprintf("anymx  %s\n", v.Anymx)
 				if v.Node != nil {
-					text += fmt.Sprintf("node   %s\n", control.Clean(v.Node.String()))
+					text += fmt.Sprintf("node   %s\n", words.Clean(v.Node.String()))
 				}
 				_, err := io.WriteString(w, text)
 				return err

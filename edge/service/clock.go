@@ -13,7 +13,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
+	"anymx/edge/operate/words"
 )
 
 const (
@@ -47,7 +48,7 @@ type Clock struct {
 }
 
 // NewClock reads the clock for the first time, and warns if it is before the program was built.
-func NewClock(log *slog.Logger) *Clock { return newClock(log, wallNow, control.Built()) }
+func NewClock(log *slog.Logger) *Clock { return newClock(log, wallNow, api.Built()) }
 
 func newClock(log *slog.Logger, wall func() time.Time, built time.Time) *Clock {
 	c := &Clock{log: log, wall: wall, built: built, sync: synchronised, start: time.Now()}
@@ -106,12 +107,12 @@ func (c *Clock) look() {
 }
 
 // Status returns what is known of the clock; nil for a nil Clock.
-func (c *Clock) Status() *control.ClockStatus {
+func (c *Clock) Status() *api.ClockStatus {
 	if c == nil {
 		return nil
 	}
 	c.mu.Lock()
-	s := &control.ClockStatus{Steps: c.steps, Step: c.step, Stepped: c.stepped}
+	s := &api.ClockStatus{Steps: c.steps, Step: c.step, Stepped: c.stepped}
 	c.mu.Unlock()
 	s.Built, s.BeforeBuild = c.built, c.wall().Before(c.built)
 	if is, known := c.sync(); known {
@@ -121,7 +122,7 @@ func (c *Clock) Status() *control.ClockStatus {
 }
 
 // Problem says what may be wrong with the clock; "": nothing is known to be.
-func (c *Clock) Problem() string { return c.Status().Problem() }
+func (c *Clock) Problem() string { return words.ClockProblem(c.Status()) }
 
 var (
 	descSynchronised = prometheus.NewDesc("anymx_clock_synchronised", "1 if somebody keeps the wall clock right, 0 if not; absent if that is not known.", nil, nil)

@@ -13,6 +13,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"anymx/edge/operate/words"
 )
 
 // A step of the clock is logged with its size, counted, and told in the status; a clock that is turned
@@ -31,7 +33,7 @@ func TestClockSteps(t *testing.T) {
 			off.Add(int64(500 * time.Microsecond))
 		}
 		synctest.Wait()
-		if s := c.Status(); s.Steps != 0 || s.Synchronised != nil || s.Problem() != "" || log.Len() != 0 {
+		if s := c.Status(); s.Steps != 0 || s.Synchronised != nil || words.ClockProblem(s) != "" || log.Len() != 0 {
 			t.Errorf("after an hour: %+v, %s", s, log.String())
 		}
 		for i, by := range []time.Duration{10 * 365 * 24 * time.Hour, -11 * 365 * 24 * time.Hour, 2 * time.Second} {
@@ -43,8 +45,8 @@ func TestClockSteps(t *testing.T) {
 			if s.Steps != int64(i+1) || (s.Step-by).Abs() > time.Millisecond || !strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), " by=") {
 				t.Errorf("set by %v: %+v\n%s", by, s, log.String())
 			}
-			if !strings.Contains(s.Problem(), "the clock was set ") {
-				t.Error(s.Problem())
+			if !strings.Contains(words.ClockProblem(s), "the clock was set ") {
+				t.Error(words.ClockProblem(s))
 			}
 		}
 		cancel()
@@ -64,7 +66,7 @@ func TestClockBeforeBuild(t *testing.T) {
 		if got := c.Now(); !got.Equal(built.Add(time.Minute)) {
 			t.Errorf("dated %v", got)
 		}
-		if s := c.Status(); !s.BeforeBuild || !strings.Contains(s.Problem(), "2026-11-22") || !strings.Contains(log.String(), "level=WARN") {
+		if s := c.Status(); !s.BeforeBuild || !strings.Contains(words.ClockProblem(s), "2026-11-22") || !strings.Contains(log.String(), "level=WARN") {
 			t.Errorf("%+v, %s", s, log.String())
 		}
 		registry := prometheus.NewPedanticRegistry()

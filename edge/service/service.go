@@ -19,7 +19,7 @@ import (
 	"syscall"
 
 	"anymx/edge/config"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 )
 
 // Program is one of a node's programs.
@@ -149,4 +149,4 @@ func hangups() (reload <-chan struct{}, end func()) {
 }
 
 // Version is what this program was built from.
-func Version() string { return control.ThisVersion().String() }
+func Version() string { return api.ThisVersion().String() }

@@ -9,11 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 )
 
-func announced(s *control.SpeakerStatus) bool { return s.Routes == control.Announced }
-func withdrawn(s *control.SpeakerStatus) bool { return s.Routes == control.Withdrawn }
+func announced(s *api.SpeakerStatus) bool { return s.Routes == api.Announced }
+func withdrawn(s *api.SpeakerStatus) bool { return s.Routes == api.Withdrawn }
 
 // A node is announced once it has proven its health, withdrawn when its mail
 // program is killed, and announced again when that is back: all within one
@@ -23,13 +23,13 @@ func TestDeathOfTheEdge(t *testing.T) {
 	n := newNode(t, settings{routers: []string{"127.0.0.2"}})
 	n.startBGP()
 	n.logged("peer=127.0.0.2", "session up")
-	s := n.status("no edge", func(s *control.SpeakerStatus) bool { return strings.Contains(s.Reason, "readyz: connect") })
-	if s.Routes != control.Withdrawn || s.Health.Up || !strings.HasPrefix(s.Reason, "not healthy: ") {
+	s := n.status("no edge", func(s *api.SpeakerStatus) bool { return strings.Contains(s.Reason, "readyz: connect") })
+	if s.Routes != api.Withdrawn || s.Health.Up || !strings.HasPrefix(s.Reason, "not healthy: ") {
 		t.Errorf("without an edge: %+v", s)
 	}
 	n.startEdge()
 	r.await(long, prefix4, prefix6)
-	s = n.status("announced", func(s *control.SpeakerStatus) bool {
+	s = n.status("announced", func(s *api.SpeakerStatus) bool {
 		confirmed, established := s.Confirmed()
 		return announced(s) && confirmed == 1 && established == 1
 	})
@@ -116,9 +116,9 @@ func TestBusy(t *testing.T) {
 	n.start()
 	r.await(long, prefix4, prefix6)
 	occupy(t, "127.0.0.1:25", 20)
-	s := n.status("busy", func(s *control.SpeakerStatus) bool { return strings.Contains(s.Health.Reason, "421") })
+	s := n.status("busy", func(s *api.SpeakerStatus) bool { return strings.Contains(s.Health.Reason, "421") })
 	n.logged("node is busy")
-	if !s.Health.Up || s.Routes != control.Announced {
+	if !s.Health.Up || s.Routes != api.Announced {
 		t.Errorf("a busy node: %+v", s)
 	}
 	r.await(long, prefix4, prefix6)
@@ -132,13 +132,13 @@ func TestKeptOrders(t *testing.T) {
 	r.await(long, prefix4, prefix6)
 	file := filepath.Join(n.dir, "state", "bgp", "order.json")
 
-	s := n.order(control.Order{Routes: control.Graceful, Reason: "new kernel", Keep: true})
-	if s.Routes != control.Graceful || s.Reason != "ordered: new kernel" {
+	s := n.order(api.Order{Routes: api.Graceful, Reason: "new kernel", Keep: true})
+	if s.Routes != api.Graceful || s.Reason != "ordered: new kernel" {
 		t.Errorf("%+v", s)
 	}
 	r.await(long, prefix4+graceful, prefix6+graceful)
-	s = n.order(control.Order{Routes: control.Withdrawn, Reason: "new kernel", Keep: true})
-	if s.Routes != control.Withdrawn || s.Order.Routes != control.Withdrawn || s.Ordered.IsZero() {
+	s = n.order(api.Order{Routes: api.Withdrawn, Reason: "new kernel", Keep: true})
+	if s.Routes != api.Withdrawn || s.Order.Routes != api.Withdrawn || s.Ordered.IsZero() {
 		t.Errorf("%+v", s)
 	}
 	r.await(long)
@@ -146,12 +146,12 @@ func TestKeptOrders(t *testing.T) {
 
 	n.bgp.Kill()
 	n.startBGP()
-	s = n.status("healthy", func(s *control.SpeakerStatus) bool { return s.Health.Up })
-	if s.Routes != control.Withdrawn || s.Order.Reason != "new kernel" || !s.Order.Keep {
+	s = n.status("healthy", func(s *api.SpeakerStatus) bool { return s.Health.Up })
+	if s.Routes != api.Withdrawn || s.Order.Reason != "new kernel" || !s.Order.Keep {
 		t.Errorf("after a kill: %+v", s)
 	}
-	s = n.order(control.Order{Routes: control.Announced})
-	if s.Routes != control.Withdrawn || s.Order.Routes != control.Announced || s.Health.Up {
+	s = n.order(api.Order{Routes: api.Announced})
+	if s.Routes != api.Withdrawn || s.Order.Routes != api.Announced || s.Health.Up {
 		t.Errorf("resumed without a new proof of health: %+v", s)
 	}
 	r.await(long, prefix4, prefix6)
@@ -165,15 +165,15 @@ func TestKeptOrders(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.startBGP()
-	s = n.status("healthy", func(s *control.SpeakerStatus) bool { return s.Health.Up })
-	if s.Routes != control.Withdrawn || !strings.Contains(s.Reason, "the kept order cannot be read") {
+	s = n.status("healthy", func(s *api.SpeakerStatus) bool { return s.Health.Up })
+	if s.Routes != api.Withdrawn || !strings.Contains(s.Reason, "the kept order cannot be read") {
 		t.Errorf("with a file that is cut: %+v", s)
 	}
 	n.logged("level=ERROR", "the kept order cannot be read", "order.json")
-	n.order(control.Order{Routes: control.Announced})
+	n.order(api.Order{Routes: api.Announced})
 	r.await(long, prefix4, prefix6)
 
-	if _, err := n.speaker.Order(t.Context(), control.Order{Routes: "up"}); err == nil {
+	if _, err := n.speaker.Order(t.Context(), api.Order{Routes: "up"}); err == nil {
 		t.Error("routes that there are not were taken")
 	}
 }
@@ -186,7 +186,7 @@ func TestPassingOrder(t *testing.T) {
 	n := newNode(t, settings{routers: []string{"127.0.0.2"}, health: "interval = \"1s\"\nrise = 1"})
 	n.start()
 	r.await(long, prefix4, prefix6)
-	n.order(control.Order{Routes: control.Withdrawn, Reason: "anymx-edge is stopping"})
+	n.order(api.Order{Routes: api.Withdrawn, Reason: "anymx-edge is stopping"})
 	r.await(long)
 	n.edge.Kill()
 	n.startEdge()
@@ -194,13 +194,13 @@ func TestPassingOrder(t *testing.T) {
 	n.logged("the order has ended")
 
 	// It never allows more than an order that was kept.
-	n.order(control.Order{Routes: control.Withdrawn, Reason: "drained", Keep: true})
-	n.order(control.Order{Routes: control.Graceful, Reason: "anymx-edge is stopping"})
+	n.order(api.Order{Routes: api.Withdrawn, Reason: "drained", Keep: true})
+	n.order(api.Order{Routes: api.Graceful, Reason: "anymx-edge is stopping"})
 	n.edge.Kill()
 	n.startEdge()
 	n.logged("node is not healthy")
-	s := n.status("healthy", func(s *control.SpeakerStatus) bool { return s.Health.Up })
-	if s.Routes != control.Withdrawn || s.Order.Reason != "drained" {
+	s := n.status("healthy", func(s *api.SpeakerStatus) bool { return s.Health.Up })
+	if s.Routes != api.Withdrawn || s.Order.Reason != "drained" {
 		t.Errorf("%+v", s)
 	}
 	r.await(long)
@@ -216,18 +216,18 @@ func TestReload(t *testing.T) {
 
 	n.write(settings{routers: []string{"127.0.0.2"}, peer: `communities = ["oops"]`})
 	n.reload()
-	s := n.status("a problem", func(s *control.SpeakerStatus) bool { return s.Config.Problem != "" })
-	if !strings.Contains(s.Config.Problem, "bgp.peer[0].communities[0]") || s.Routes != control.Announced {
+	s := n.status("a problem", func(s *api.SpeakerStatus) bool { return s.Config.Problem != "" })
+	if !strings.Contains(s.Config.Problem, "bgp.peer[0].communities[0]") || s.Routes != api.Announced {
 		t.Errorf("%+v %+v", s.Config, s)
 	}
 	n.write(settings{routers: []string{"127.0.0.2"}, peer: `password_file = "` + n.dir + `/none"`})
 	n.reload()
-	n.status("another problem", func(s *control.SpeakerStatus) bool { return strings.Contains(s.Config.Problem, "none") })
+	n.status("another problem", func(s *api.SpeakerStatus) bool { return strings.Contains(s.Config.Problem, "none") })
 
 	n.write(settings{routers: []string{"127.0.0.2", "127.0.0.3"}})
 	n.reload()
 	second.await(long, prefix4, prefix6)
-	n.status("no problem", func(s *control.SpeakerStatus) bool { return s.Config.Problem == "" && len(s.Peers) == 2 })
+	n.status("no problem", func(s *api.SpeakerStatus) bool { return s.Config.Problem == "" && len(s.Peers) == 2 })
 
 	n.write(settings{routers: []string{"127.0.0.2", "127.0.0.3"}, peer: `communities = ["64500:7"]`, prefixes: `"` + prefix4 + `", "2001:db8:25::/64"`})
 	n.reload()

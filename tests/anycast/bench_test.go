@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 )
 
 // BenchmarkToTheTable measures with real programs, and with the defaults of
@@ -34,9 +34,9 @@ func BenchmarkToTheTable(b *testing.B) {
 			for b.Loop() {
 				r.await(long, prefix4, prefix6)
 				began := time.Now()
-				n.order(control.Order{Routes: control.Withdrawn, Keep: keep})
+				n.order(api.Order{Routes: api.Withdrawn, Keep: keep})
 				times = append(times, r.await(long).Sub(began))
-				n.order(control.Order{Routes: control.Announced})
+				n.order(api.Order{Routes: api.Announced})
 			}
 			report(b, times)
 		})

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 	"anymx/tests/pop"
 )
@@ -390,7 +391,7 @@ func TestWithoutControlSocket(t *testing.T) {
 		t.Errorf("a message: %s", reply)
 	}
 	n.arrives("b@example.net", "unasked")
-	n.status("no edge", func(s *control.SpeakerStatus) bool { return strings.Contains(s.Reason, "readyz") })
+	n.status("no edge", func(s *api.SpeakerStatus) bool { return strings.Contains(s.Reason, "readyz") })
 	if b.has("plain") {
 		t.Error("announced without a word of the edge's health")
 	}

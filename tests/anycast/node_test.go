@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 	"anymx/tests/pop"
 )
@@ -169,9 +170,9 @@ func (n *node) startBGP() {
 }
 
 // status waits until the speaker's status is as wanted.
-func (n *node) status(what string, good func(*control.SpeakerStatus) bool) control.SpeakerStatus {
+func (n *node) status(what string, good func(*api.SpeakerStatus) bool) api.SpeakerStatus {
 	n.t.Helper()
-	var s control.SpeakerStatus
+	var s api.SpeakerStatus
 	var err error
 	for end := time.Now().Add(long); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if s, err = n.speaker.Status(n.t.Context()); err == nil && good(&s) {
@@ -183,7 +184,7 @@ func (n *node) status(what string, good func(*control.SpeakerStatus) bool) contr
 }
 
 // order sends an order that must be taken.
-func (n *node) order(o control.Order) control.SpeakerStatus {
+func (n *node) order(o api.Order) api.SpeakerStatus {
 	n.t.Helper()
 	s, err := n.speaker.Order(n.t.Context(), o)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 )
 
 // riseTime is how long health must be proven before routes are announced
@@ -32,7 +32,7 @@ func TestDrainUnderLoad(t *testing.T) {
 	progress := command(t, l.A, "drain", "--wait", "2m", "--reason", "test of the lab")
 	took := time.Since(began)
 	t.Logf("anymx drain, %s:\n%s", took.Round(10*time.Millisecond), progress)
-	if s := status(t, l.A); s.Phase != control.Drained || s.Spool.Messages != 0 || s.Drain == nil || s.Drain.Reason != "test of the lab" {
+	if s := status(t, l.A); s.Phase != api.Drained || s.Spool.Messages != 0 || s.Drain == nil || s.Drain.Reason != "test of the lab" {
 		t.Errorf("after the drain: phase %s, %d messages, %+v", s.Phase, s.Spool.Messages, s.Drain)
 	}
 	left := leftBoth(t, l, began)
@@ -126,7 +126,7 @@ func TestDrainedSurvivesARestart(t *testing.T) {
 	must(t, l.A.Stop(30*time.Second))
 	restarted := time.Now()
 	must(t, l.A.Start(t.Context()))
-	if s := status(t, l.A); s.Phase != control.Drained {
+	if s := status(t, l.A); s.Phase != api.Drained {
 		t.Errorf("after the restart the node is %s", s.Phase)
 	}
 	// Twice the time in which a node that may announce would do so.
@@ -135,7 +135,7 @@ func TestDrainedSurvivesARestart(t *testing.T) {
 	}
 	s, err := l.A.Speaker.Status(t.Context())
 	must(t, err)
-	if s.Routes != control.Withdrawn || s.Order.Routes != control.Withdrawn {
+	if s.Routes != api.Withdrawn || s.Order.Routes != api.Withdrawn {
 		t.Errorf("the speaker tells %s, by the order %+v", s.Routes, s.Order)
 	}
 	if established := peersUp(s); established != 2 {
@@ -152,7 +152,7 @@ func TestDrainedSurvivesARestart(t *testing.T) {
 	}
 }
 
-func peersUp(s control.SpeakerStatus) int {
+func peersUp(s api.SpeakerStatus) int {
 	_, established := s.Confirmed()
 	return established
 }

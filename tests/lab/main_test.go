@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/tests/pop"
 )
 
@@ -120,7 +120,7 @@ func command(t *testing.T, n *Node, args ...string) string {
 }
 
 // status is what a node says of itself.
-func status(t *testing.T, n *Node) control.Status {
+func status(t *testing.T, n *Node) api.Status {
 	t.Helper()
 	s, err := n.Client.Status(t.Context())
 	must(t, err)

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 )
 
 // hostileASN is that of the routers that do not behave.
@@ -163,11 +163,11 @@ func TestBadPeers(t *testing.T) {
 // stillObeyed has the speaker withdraw and announce, between all the noise.
 func stillObeyed(t *testing.T, l *Lab) {
 	t.Helper()
-	for _, o := range []control.Order{{Routes: control.Withdrawn, Reason: "test"}, {Routes: control.Announced, Reason: "test"}} {
+	for _, o := range []api.Order{{Routes: api.Withdrawn, Reason: "test"}, {Routes: api.Announced, Reason: "test"}} {
 		began := time.Now()
 		_, err := l.A.Speaker.Order(t.Context(), o)
 		must(t, err)
-		if o.Routes == control.Withdrawn {
+		if o.Routes == api.Withdrawn {
 			_, err = l.R1.Routes.AwaitLeft(t.Context(), Prefix4, A4, began, 10*time.Second)
 		} else {
 			_, err = l.R1.Routes.Await(t.Context(), Prefix4, A4, 10*time.Second)
@@ -178,7 +178,7 @@ func stillObeyed(t *testing.T, l *Lab) {
 	}
 }
 
-func peerAt(s control.SpeakerStatus, address string) *control.SpeakerPeer {
+func peerAt(s api.SpeakerStatus, address string) *api.SpeakerPeer {
 	for i := range s.Peers {
 		if s.Peers[i].Address.String() == address {
 			return &s.Peers[i]

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control/controltest"
 	"anymx/tests/pop"
 )
@@ -75,22 +75,22 @@ func banner(t *testing.T, address string) string {
 	return strings.TrimSpace(string(line))
 }
 
-func drain(t *testing.T, p *pop.PoP, r control.DrainRequest) {
+func drain(t *testing.T, p *pop.PoP, r api.DrainRequest) {
 	t.Helper()
-	if s, err := p.Control().Drain(context.Background(), r); err != nil || s.Phase == control.Running || s.Drain == nil {
+	if s, err := p.Control().Drain(context.Background(), r); err != nil || s.Phase == api.Running || s.Drain == nil {
 		t.Fatalf("drain: %v, %+v", err, s)
 	}
 }
 
 func resume(t *testing.T, p *pop.PoP) {
 	t.Helper()
-	if s, err := p.Control().Resume(context.Background()); err != nil || s.Phase != control.Running || s.Drain != nil {
+	if s, err := p.Control().Resume(context.Background()); err != nil || s.Phase != api.Running || s.Drain != nil {
 		t.Fatalf("resume: %v, %+v", err, s)
 	}
 }
 
 // step is the step under way; "" between two steps, and where there is none.
-func step(s control.Status) control.DrainStep {
+func step(s api.Status) api.DrainStep {
 	if s.Drain == nil || len(s.Drain.Steps) == 0 {
 		return ""
 	}
@@ -101,12 +101,12 @@ func step(s control.Status) control.DrainStep {
 	return last.Step
 }
 
-func awaitStep(t *testing.T, p *pop.PoP, want control.DrainStep) {
+func awaitStep(t *testing.T, p *pop.PoP, want api.DrainStep) {
 	t.Helper()
 	eventually(t, 20*time.Second, "the step "+string(want), func() bool { return step(status(t, p)) == want })
 }
 
-func awaitPhase(t *testing.T, p *pop.PoP, want control.Phase) {
+func awaitPhase(t *testing.T, p *pop.PoP, want api.Phase) {
 	t.Helper()
 	eventually(t, 30*time.Second, "the phase "+string(want), func() bool { return status(t, p).Phase == want })
 }
@@ -126,12 +126,12 @@ converge = "1s"`)})
 	busy.say("MAIL FROM:<a@b.example>", "250 .*")
 	busy.say("RCPT TO:<box@example.net>", "250 .*")
 	busy.say("DATA", "354 .*")
-	drain(t, p, control.DrainRequest{Reason: "new disks"})
-	awaitStep(t, p, control.StepGraceful)
+	drain(t, p, api.DrainRequest{Reason: "new disks"})
+	awaitStep(t, p, api.StepGraceful)
 	if s := status(t, p); !s.Ready.OK || banner(t, p.SMTP) != "220" {
 		t.Errorf("while routers look for another way: ready %+v", s.Ready)
 	}
-	awaitStep(t, p, control.StepConverge)
+	awaitStep(t, p, api.StepConverge)
 	if s := status(t, p); !s.Ready.OK || banner(t, p.SMTP) != "220" {
 		t.Errorf("while strays come: ready %+v", s.Ready)
 	}
@@ -140,11 +140,11 @@ converge = "1s"`)})
 		t.Errorf("a new client is told %s", got)
 	}
 	s := status(t, p)
-	if step(s) != control.StepSessions || s.Ready.OK || !strings.Contains(s.Ready.Reason, "new disks") || s.Drain.Confirmed != 2 || s.Drain.Sessions < 1 {
+	if step(s) != api.StepSessions || s.Ready.OK || !strings.Contains(s.Ready.Reason, "new disks") || s.Drain.Confirmed != 2 || s.Drain.Sessions < 1 {
 		t.Errorf("%+v, ready %+v", s.Drain, s.Ready)
 	}
 	busy.say("Subject: in flight\r\n\r\n.", "250 2.0.0 .*")
-	awaitPhase(t, p, control.Drained)
+	awaitPhase(t, p, api.Drained)
 	if got := arrived(t, p, "box"); len(got) != 1 {
 		t.Fatalf("%d messages arrived", len(got))
 	}
@@ -154,7 +154,7 @@ converge = "1s"`)})
 	for _, again := range []func(){func() { p.Edge().Stop(15 * time.Second) }, func() { p.Edge().Kill() }} {
 		again()
 		p.LaunchEdge()
-		awaitPhase(t, p, control.Drained)
+		awaitPhase(t, p, api.Drained)
 		if s := status(t, p); s.Drain.Reason != "new disks" || s.Ready.OK || banner(t, p.SMTP) != "421" {
 			t.Errorf("after a restart: %+v, ready %+v", s.Drain, s.Ready)
 		}
@@ -185,14 +185,14 @@ converge = "500ms"`)})
 	busy.say("RCPT TO:<box@example.net>", "250 .*")
 	busy.say("DATA", "354 .*")
 	p.Edge().Signal(syscall.SIGTERM)
-	awaitStep(t, p, control.StepGraceful)
-	if s := status(t, p); s.Phase != control.Stopping || !s.Drain.Stopping || !s.Ready.OK || banner(t, p.SMTP) != "220" {
+	awaitStep(t, p, api.StepGraceful)
+	if s := status(t, p); s.Phase != api.Stopping || !s.Drain.Stopping || !s.Ready.OK || banner(t, p.SMTP) != "220" {
 		t.Errorf("%s, %+v, ready %+v", s.Phase, s.Drain, s.Ready)
 	}
-	if _, err := p.Control().Drain(t.Context(), control.DrainRequest{}); err == nil || !strings.Contains(err.Error(), "stopping") {
+	if _, err := p.Control().Drain(t.Context(), api.DrainRequest{}); err == nil || !strings.Contains(err.Error(), "stopping") {
 		t.Errorf("a drain while it ends: %v", err)
 	}
-	awaitStep(t, p, control.StepSessions)
+	awaitStep(t, p, api.StepSessions)
 	busy.say("Subject: in flight\r\n\r\n.", "250 2.0.0 .*")
 	if code := p.Edge().Wait(15 * time.Second); code != 0 {
 		t.Fatalf("exit code %d", code)
@@ -204,7 +204,7 @@ converge = "500ms"`)})
 		t.Errorf("%d messages arrived", len(got))
 	}
 	p.StartEdge()
-	awaitPhase(t, p, control.Running)
+	awaitPhase(t, p, api.Running)
 }
 
 // With core away a node is drained with what is left, keeps it over a restart,
@@ -217,24 +217,24 @@ func TestDrainWithCoreAway(t *testing.T) {
 	for i := range 3 {
 		c.send("a@b.example", "box@example.net", fmt.Sprint("left ", i))
 	}
-	drain(t, p, control.DrainRequest{Reason: "core is away"})
-	awaitPhase(t, p, control.Drained)
+	drain(t, p, api.DrainRequest{Reason: "core is away"})
+	awaitPhase(t, p, api.Drained)
 	s := status(t, p).Drain
 	last := s.Steps[len(s.Steps)-1]
-	if last.Step != control.StepFlush || !strings.HasPrefix(last.Note, "3 messages are left: ") || s.Messages != 3 {
+	if last.Step != api.StepFlush || !strings.HasPrefix(last.Note, "3 messages are left: ") || s.Messages != 3 {
 		t.Errorf("%+v", s)
 	}
 	if code := p.Edge().Stop(15 * time.Second); code != 0 {
 		t.Fatalf("exit code %d", code)
 	}
 	p.LaunchEdge()
-	awaitPhase(t, p, control.Drained)
+	awaitPhase(t, p, api.Drained)
 	p.StartCore()
 	p.AwaitEmpty(30 * time.Second)
 	if got := arrived(t, p, "box"); len(got) != 3 {
 		t.Errorf("%d messages arrived", len(got))
 	}
-	awaitPhase(t, p, control.Drained)
+	awaitPhase(t, p, api.Drained)
 }
 
 // A drain state that can't be read keeps the node out of service and is told.
@@ -269,15 +269,15 @@ func TestDrainWithPassedSocket(t *testing.T) {
 	defer file.Close()
 	p := pop.Start(t, pop.Options{SMTP: l.Addr().String(), Passed: file})
 	dial(t, p.SMTP).send("a@b.example", "box@example.net", "before")
-	drain(t, p, control.DrainRequest{})
-	awaitPhase(t, p, control.Drained)
+	drain(t, p, api.DrainRequest{})
+	awaitPhase(t, p, api.Drained)
 	if got := banner(t, p.SMTP); got != "421" {
 		t.Errorf("drained: %s", got)
 	}
 	resume(t, p)
 	dial(t, p.SMTP).send("a@b.example", "box@example.net", "between")
-	drain(t, p, control.DrainRequest{})
-	awaitPhase(t, p, control.Drained)
+	drain(t, p, api.DrainRequest{})
+	awaitPhase(t, p, api.Drained)
 	if code := p.Edge().Stop(15 * time.Second); code != 0 {
 		t.Fatalf("exit code %d", code)
 	}

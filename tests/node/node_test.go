@@ -23,7 +23,7 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/tests/pop"
 )
 
@@ -113,7 +113,7 @@ func arrived(t *testing.T, p *pop.PoP, local string) []string {
 	return all
 }
 
-func status(t *testing.T, p *pop.PoP) control.Status {
+func status(t *testing.T, p *pop.PoP) api.Status {
 	t.Helper()
 	s, err := p.Control().Status(context.Background())
 	if err != nil {

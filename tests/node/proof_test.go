@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control/controltest"
 	"anymx/tests/pop"
 )
@@ -66,9 +66,9 @@ func TestDrainUntilRestart(t *testing.T) {
 	speaker := &controltest.Speaker{State: controltest.SpeakerStatus()}
 	p := pop.Start(t, pop.Options{SMTP: everywhere(t), Config: announced(t, speaker, "graceful = \"0s\"\nconverge = \"0s\"")})
 	for _, end := range []func(){func() { p.Edge().Stop(15 * time.Second) }, func() { p.Edge().Kill() }} {
-		drain(t, p, control.DrainRequest{Reason: "an update", Until: control.UntilRestart})
-		awaitPhase(t, p, control.Drained)
-		if s := status(t, p); s.Drain.Until != control.UntilRestart || s.Drain.Reason != "an update" || banner(t, p.SMTP) != "421" {
+		drain(t, p, api.DrainRequest{Reason: "an update", Until: api.UntilRestart})
+		awaitPhase(t, p, api.Drained)
+		if s := status(t, p); s.Drain.Until != api.UntilRestart || s.Drain.Reason != "an update" || banner(t, p.SMTP) != "421" {
 			t.Errorf("%+v", s.Drain)
 		}
 		if proven, err := p.Control().Prove(t.Context()); err != nil || len(proven.Listeners) != 1 {
@@ -76,20 +76,20 @@ func TestDrainUntilRestart(t *testing.T) {
 		}
 		end()
 		p.StartEdge() // waits for its banner
-		awaitPhase(t, p, control.Running)
+		awaitPhase(t, p, api.Running)
 		if got := ordered(speaker); strings.Contains(got, "withdrawn kept") {
 			t.Errorf("the speaker keeps %s", got)
 		}
 	}
-	drain(t, p, control.DrainRequest{Until: control.UntilRestart})
-	drain(t, p, control.DrainRequest{Reason: "new disks"})
-	awaitPhase(t, p, control.Drained)
+	drain(t, p, api.DrainRequest{Until: api.UntilRestart})
+	drain(t, p, api.DrainRequest{Reason: "new disks"})
+	awaitPhase(t, p, api.Drained)
 	if s := status(t, p); s.Drain.Until != "" {
 		t.Errorf("%+v", s.Drain)
 	}
 	p.Edge().Kill()
 	p.LaunchEdge()
-	awaitPhase(t, p, control.Drained)
+	awaitPhase(t, p, api.Drained)
 	if _, err := os.Stat(filepath.Join(p.Dir, "edge", "drain.json")); err != nil {
 		t.Error(err)
 	}

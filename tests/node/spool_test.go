@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/tests/pop"
 )
 
@@ -104,7 +104,7 @@ func TestDamagedSpool(t *testing.T) {
 					}
 				}
 			}
-			written, err := p.Control().ExportSpool(ctx, func(control.SpoolMessage) {})
+			written, err := p.Control().ExportSpool(ctx, func(api.SpoolMessage) {})
 			if err != nil || len(written.To) != 1 {
 				t.Fatalf("export by the node that stands still: %+v, %v", written, err)
 			}
@@ -126,7 +126,7 @@ func TestDamagedSpool(t *testing.T) {
 			check(to, "anymx")
 			var messages int
 			for i, folders := range []int{1, 0} { // what was set aside, and nothing a second time
-				written, err := p.Control().ExportSpool(ctx, func(control.SpoolMessage) { messages++ })
+				written, err := p.Control().ExportSpool(ctx, func(api.SpoolMessage) { messages++ })
 				if err != nil || len(written.To) != folders {
 					t.Fatalf("export %d by the node: %+v, %v", i+1, written, err)
 				}

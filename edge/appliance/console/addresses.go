@@ -11,7 +11,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/words"
 )
 
 // Device is a network interface with its addresses.
@@ -136,7 +136,7 @@ func WriteNetwork(w io.Writer, devices []Device, routes []string) error {
 		case !d.Carrier:
 			state = "up, NO CARRIER"
 		}
-		fmt.Fprintf(&b, "%s  %s, MTU %d", control.Clean(d.Name), state, d.MTU)
+		fmt.Fprintf(&b, "%s  %s, MTU %d", words.Clean(d.Name), state, d.MTU)
 		if d.MAC != "" {
 			fmt.Fprintf(&b, ", %s", d.MAC)
 		}
@@ -150,7 +150,7 @@ func WriteNetwork(w io.Writer, devices []Device, routes []string) error {
 		b.WriteString("    none\n")
 	}
 	for _, r := range routes {
-		fmt.Fprintf(&b, "    %s\n", control.Clean(r))
+		fmt.Fprintf(&b, "    %s\n", words.Clean(r))
 	}
 	_, err := b.WriteTo(w)
 	return err

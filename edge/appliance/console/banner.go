@@ -5,7 +5,8 @@ import (
 	"strings"
 
 	"anymx/edge/config"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
+	"anymx/edge/operate/words"
 )
 
 // Bounds of a banner, which should leave room for the prompt on 24 rows.
@@ -17,7 +18,7 @@ const (
 // Banner is what stands before the prompt, line by line. Nothing in it is anything
 // that a terminal would obey.
 func (f *Facts) Banner() []string {
-	lines := []string{"", "anymx " + control.Clean(f.Version) + ", " + f.title(), ""}
+	lines := []string{"", "anymx " + words.Clean(f.Version) + ", " + f.title(), ""}
 	row := func(name, format string, args ...any) {
 		lines = append(lines, fmt.Sprintf("  %-9s ", name)+fmt.Sprintf(format, args...))
 	}
@@ -50,9 +51,9 @@ func (f *Facts) title() string {
 	case f.Name == "":
 		return "not configured"
 	case f.Hostname == "":
-		return control.Clean(f.Name)
+		return words.Clean(f.Name)
 	}
-	return control.Clean(f.Name) + " (" + control.Clean(f.Hostname) + ")"
+	return words.Clean(f.Name) + " (" + words.Clean(f.Hostname) + ")"
 }
 
 // hint says what can be done here.
@@ -80,7 +81,7 @@ func (f *Facts) addressRows(row rowFunc) {
 					continue
 				}
 				if count++; count <= maxAddresses {
-					row(control.Clean(name), "%s", a)
+					row(words.Clean(name), "%s", a)
 					name = ""
 				}
 			}
@@ -95,7 +96,7 @@ func (f *Facts) addressRows(row rowFunc) {
 }
 
 // statusRows are a status in a few lines; `status` has it all.
-func statusRows(s *control.Status, row rowFunc) {
+func statusRows(s *api.Status, row rowFunc) {
 	phase := string(s.Phase)
 	if !s.Since.IsZero() {
 		phase += " since " + s.Since.UTC().Format("2006-01-02 15:04 MST")
@@ -103,28 +104,28 @@ func statusRows(s *control.Status, row rowFunc) {
 	if s.Drain != nil && s.Drain.Reason != "" {
 		phase += ": " + s.Drain.Reason
 	}
-	row("Phase", "%s", control.Clean(phase))
+	row("Phase", "%s", words.Clean(phase))
 	ready := "yes"
 	if !s.Ready.OK {
 		ready = "NO: " + s.Ready.Reason
 	}
-	row("Ready", "%s", control.Clean(ready))
+	row("Ready", "%s", words.Clean(ready))
 	if s.Speaker != nil {
-		row("Routes", "%s", control.Clean(routesText(s.Speaker)))
+		row("Routes", "%s", words.Clean(routesText(s.Speaker)))
 	}
 	row("Core", "%s", coreText(s.Core))
-	spool := control.Messages(s.Spool.Messages)
+	spool := words.Messages(s.Spool.Messages)
 	if s.Queue.Held > 0 {
 		spool += fmt.Sprintf(", %d of them held", s.Queue.Held)
 	}
 	if !s.Spool.Accepting {
 		spool += "; TAKES NO MORE: " + s.Spool.Reason
 	}
-	row("Spool", "%s", control.Clean(spool))
+	row("Spool", "%s", words.Clean(spool))
 }
 
 // routesText is what the speaker says, and how many of its peers listen.
-func routesText(n *control.Neighbour[control.SpeakerStatus]) string {
+func routesText(n *api.Neighbour[api.SpeakerStatus]) string {
 	switch s := n.Status; {
 	case s == nil && n.Problem != "":
 		return "anymx-bgp does not answer: " + n.Problem
@@ -144,14 +145,14 @@ func routesText(n *control.Neighbour[control.SpeakerStatus]) string {
 	}
 }
 
-func coreText(list []control.CoreStatus) string {
+func coreText(list []api.CoreStatus) string {
 	up, down := 0, []string{}
 	for _, c := range list {
 		switch c.Health {
-		case control.Up, control.Unused:
+		case api.Up, api.Unused:
 			up++
 		default:
-			down = append(down, control.Clean(c.Address)+" "+control.Clean(string(c.Health)))
+			down = append(down, words.Clean(c.Address)+" "+words.Clean(string(c.Health)))
 		}
 	}
 	text := fmt.Sprintf("%d of %d addresses in order", up, len(list))

@@ -14,7 +14,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"anymx/edge/config"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control/controltest"
 )
 
@@ -36,18 +36,18 @@ func devices() []Device {
 }
 
 func TestBanner(t *testing.T) {
-	status := func(change ...func(*controltest.Node)) *control.Status {
+	status := func(change ...func(*controltest.Node)) *api.Status {
 		n := controltest.New()
 		for _, c := range change {
 			c(n)
 		}
 		s := n.Status(t.Context())
-		s.Ready = control.Readiness{OK: true}
+		s.Ready = api.Readiness{OK: true}
 		return &s
 	}
 	hostile := status(controltest.NetworkTroubled)
 	hostile.Spool.Accepting, hostile.Spool.Reason = false, "disk \x1b[2J reserve"
-	hostile.Ready = control.Readiness{Reason: "spool: \x07disk reserve"}
+	hostile.Ready = api.Readiness{Reason: "spool: \x07disk reserve"}
 	hostile.Core[1].Address = "\u202e10.77.0.2"
 	var many []Device
 	for range 6 {
@@ -94,12 +94,12 @@ func golden(t *testing.T, name, got string) {
 
 // What people wait for draws the banner again; what changes by itself does not.
 func TestHeadline(t *testing.T) {
-	base := Facts{Name: "ams1", Mode: "operate", Devices: devices()[:2], Status: &control.Status{Phase: control.Starting}}
+	base := Facts{Name: "ams1", Mode: "operate", Devices: devices()[:2], Status: &api.Status{Phase: api.Starting}}
 	for name, tt := range map[string]struct {
 		change func(*Facts)
 		news   bool
 	}{
-		"ready":   {func(f *Facts) { f.Status = &control.Status{Ready: control.Readiness{OK: true}} }, true},
+		"ready":   {func(f *Facts) { f.Status = &api.Status{Ready: api.Readiness{OK: true}} }, true},
 		"name":    {func(f *Facts) { f.Name = "ams2" }, true},
 		"problem": {func(f *Facts) { f.Problem = []string{"x"} }, true},
 		"address": {func(f *Facts) { f.Devices = devices()[:3] }, true},
@@ -108,7 +108,7 @@ func TestHeadline(t *testing.T) {
 			lo.Addresses = lo.Addresses[:1]
 			f.Devices = []Device{lo, f.Devices[1]}
 		}, false},
-		"phase":   {func(f *Facts) { f.Status = &control.Status{Phase: control.Running} }, false},
+		"phase":   {func(f *Facts) { f.Status = &api.Status{Phase: api.Running} }, false},
 		"silence": {func(f *Facts) { f.Status, f.Silence = nil, "anymx-edge is not up yet" }, false},
 	} {
 		f := base

@@ -12,7 +12,8 @@ import (
 	"golang.org/x/term"
 
 	"anymx/edge/config"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
+	"anymx/edge/operate/words"
 )
 
 // Console is a prompt on one terminal, or for one pipe. Its fields are set before
@@ -30,7 +31,7 @@ type Console struct {
 	// Version is that of this program.
 	Version string
 	// Status asks the node. It is called with a context that ends soon.
-	Status func(context.Context) (control.Status, error)
+	Status func(context.Context) (api.Status, error)
 	// Do runs the command that words name; there is one word at least. Ctrl-C ends ctx,
 	// and Do returns soon after that.
 	Do func(ctx context.Context, s *Session, words []string)
@@ -184,7 +185,7 @@ func prompt(s settings) string {
 	if name == "" || len(name) > 63 { // as long as a name may be
 		name = "anymx"
 	}
-	return control.Clean(name) + "> "
+	return words.Clean(name) + "> "
 }
 
 // do runs a line. Ctrl-C ends the context of it alone.

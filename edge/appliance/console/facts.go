@@ -10,7 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
+	"anymx/edge/operate/words"
 )
 
 // Facts are what the banner is made of.
@@ -23,7 +24,7 @@ type Facts struct {
 	Problem  []string // lines about why there is no valid config; nil: there is none to tell
 	Devices  []Device
 	// Status is nil where the node did not answer; Silence is then why.
-	Status  *control.Status
+	Status  *api.Status
 	Silence string
 }
 
@@ -62,7 +63,7 @@ func silence(err error) string {
 	case errors.Is(err, fs.ErrNotExist):
 		return "anymx-edge is not up yet"
 	case errors.Is(err, fs.ErrPermission):
-		return "the console may not ask anymx-edge: " + control.Clean(err.Error())
+		return "the console may not ask anymx-edge: " + words.Clean(err.Error())
 	case errors.Is(err, context.DeadlineExceeded):
 		return "anymx-edge gives no answer in time"
 	}
@@ -75,9 +76,9 @@ func silence(err error) string {
 func (c *Console) Provisioned() (source string, problem []string) {
 	source, _, _ = strings.Cut(readSome(c.SourceFile, maxSource), "\n")
 	for line := range strings.Lines(readSome(c.ProblemFile, maxProblem)) {
-		problem = append(problem, control.Clean(strings.ReplaceAll(strings.TrimRight(line, "\r\n"), "\t", "    ")))
+		problem = append(problem, words.Clean(strings.ReplaceAll(strings.TrimRight(line, "\r\n"), "\t", "    ")))
 	}
-	return control.Clean(strings.TrimSpace(source)), problem
+	return words.Clean(strings.TrimSpace(source)), problem
 }
 
 // readSome reads up to most octets of a file; nothing if it can't be read.

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/words"
 )
 
 // Journal is what of the journal is shown.
@@ -118,7 +118,7 @@ func (j Journal) Write(ctx context.Context, path string, w io.Writer) error {
 	case written != nil:
 		return written
 	case err != nil && ctx.Err() == nil:
-		return errors.New("journalctl: " + strings.TrimSpace(err.Error()+" "+control.Clean(strings.TrimSpace(said.String()))))
+		return errors.New("journalctl: " + strings.TrimSpace(err.Error()+" "+words.Clean(strings.TrimSpace(said.String()))))
 	}
 	return nil
 }
@@ -131,7 +131,7 @@ func copyLines(w io.Writer, r io.Reader) error {
 		if err != nil {
 			return nil // of what ends: Wait tells how
 		}
-		text := control.Clean(strings.ReplaceAll(string(line), "\t", "    "))
+		text := words.Clean(strings.ReplaceAll(string(line), "\t", "    "))
 		for more && err == nil {
 			_, more, err = lines.ReadLine()
 		}

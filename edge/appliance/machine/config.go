@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"anymx/edge/appliance/provision"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 )
 
 // mailUnits are the programs that read the config, in the order in which they are
@@ -22,16 +22,16 @@ const troubleUnit = "anymx-trouble.service"
 
 // provision has the sources of the config read again, and has those read it that
 // it is for. A config that is not valid changes nothing.
-func (m *Machine) provision(ctx context.Context, want control.ProvisionRequest) (control.Provisioned, error) {
+func (m *Machine) provision(ctx context.Context, want api.ProvisionRequest) (api.Provisioned, error) {
 	m.provisioning.Lock()
 	defer m.provisioning.Unlock()
 	if want.Forget {
 		if err := provision.Forget(m.System.Root); err != nil {
-			return control.Provisioned{}, err
+			return api.Provisioned{}, err
 		}
 	}
 	r, err := provision.Run(ctx, provision.Options{Root: m.System.Root, Credentials: os.Getenv("CREDENTIALS_DIRECTORY"), Settle: provision.Settle, Reload: func(ctx context.Context) error { return m.systemctl(ctx, "daemon-reload") }})
-	p := control.Provisioned{Source: r.Source, InForce: r.InForce, OK: r.OK(), Text: r.Text()}
+	p := api.Provisioned{Source: r.Source, InForce: r.InForce, OK: r.OK(), Text: r.Text()}
 	if err != nil || !r.OK() {
 		return p, err
 	}

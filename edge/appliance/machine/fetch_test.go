@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 )
 
 // site serves what a test puts there.
@@ -51,16 +51,16 @@ func TestUpdateByURL(t *testing.T) {
 		"/none": "the server answers 404 Not Found", "/loop": "more than 5 redirects", "/page": "it is no tar",
 		"/else": `begins with "file:"`, "/short": "unexpected EOF",
 	} {
-		_, _, err := end(c.Update(t.Context(), control.UpdateRequest{URL: url + path}, nil, 0))
+		_, _, err := end(c.Update(t.Context(), api.UpdateRequest{URL: url + path}, nil, 0))
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", path, err, want)
 		}
 	}
-	if _, _, err := end(c.Update(t.Context(), control.UpdateRequest{URL: "http://127.0.0.1:1/x"}, nil, 0)); err == nil || !strings.Contains(err.Error(), "connection refused") {
+	if _, _, err := end(c.Update(t.Context(), api.UpdateRequest{URL: "http://127.0.0.1:1/x"}, nil, 0)); err == nil || !strings.Contains(err.Error(), "connection refused") {
 		t.Error(err)
 	}
 	w.entries("anymx_0.5.0+3.efi")
-	walked, _, err := end(c.Update(t.Context(), control.UpdateRequest{URL: url + "/moved"}, nil, 0))
+	walked, _, err := end(c.Update(t.Context(), api.UpdateRequest{URL: url + "/moved"}, nil, 0))
 	if err != nil || len(walked) != 5 {
 		t.Errorf("%v, %v", walked, err)
 	}
@@ -84,7 +84,7 @@ func TestFetchIsEnded(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		_, _, err := end(c.Update(ctx, control.UpdateRequest{URL: url + "/slow"}, nil, 0))
+		_, _, err := end(c.Update(ctx, api.UpdateRequest{URL: url + "/slow"}, nil, 0))
 		ended <- err
 	}()
 	<-reached

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"anymx/edge/appliance/slot"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 )
 
 // This file decides, and is pure.
@@ -86,8 +86,8 @@ func exhausted(t *slot.Table, version string) bool {
 // peersLack says which BGP sessions are missing until a version is proven; "" if
 // none is. Those that there were when it was written count; without a record of it,
 // one is enough.
-func peersLack(last *record, version string, s *control.SpeakerStatus) string {
-	states := map[string]*control.SpeakerPeer{}
+func peersLack(last *record, version string, s *api.SpeakerStatus) string {
+	states := map[string]*api.SpeakerPeer{}
 	established := 0
 	for i := range s.Peers {
 		p := &s.Peers[i]

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"anymx/edge/appliance/slot"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 )
 
 // tableOf is a machine that runs 0.5.0, with another version beside it; "" is none.
@@ -79,10 +79,10 @@ func TestOutcome(t *testing.T) {
 
 func TestPeersLack(t *testing.T) {
 	a, b, c := netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.2"), netip.MustParseAddr("198.51.100.3")
-	up := func(addrs ...netip.Addr) *control.SpeakerStatus {
-		s := &control.SpeakerStatus{}
+	up := func(addrs ...netip.Addr) *api.SpeakerStatus {
+		s := &api.SpeakerStatus{}
 		for _, one := range []netip.Addr{a, b} {
-			p := control.SpeakerPeer{Address: one, State: "Connect", LastError: "refused"}
+			p := api.SpeakerPeer{Address: one, State: "Connect", LastError: "refused"}
 			for _, is := range addrs {
 				if is == one {
 					p.State, p.LastError = "Established", ""
@@ -95,7 +95,7 @@ func TestPeersLack(t *testing.T) {
 	before := func(addrs ...netip.Addr) *record { return &record{Version: "0.5.0", Peers: addrs} }
 	for name, test := range map[string]struct {
 		last *record
-		now  *control.SpeakerStatus
+		now  *api.SpeakerStatus
 		want string
 	}{
 		"all":                           {before(a, b), up(a, b), ""},
@@ -107,7 +107,7 @@ func TestPeersLack(t *testing.T) {
 		"no record":                     {nil, up(b), ""},
 		"no record, none":               {nil, up(), "BGP: no peer has a session yet"},
 		"record of another version":     {&record{Version: "0.6.0", Peers: []netip.Addr{a}}, up(b), ""},
-		"no record, no peer configured": {nil, &control.SpeakerStatus{}, ""},
+		"no record, no peer configured": {nil, &api.SpeakerStatus{}, ""},
 	} {
 		if got := peersLack(test.last, "0.5.0", test.now); got != test.want {
 			t.Errorf("%s: %q, want %q", name, got, test.want)

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 )
 
 // order is one order under way. It says how far it is to whoever follows it, and goes
@@ -22,10 +22,10 @@ type order struct {
 	poke   chan struct{} // something is pending, or it has ended
 
 	mu      sync.Mutex
-	last    control.MachineProgress
-	pending []control.MachineProgress // not taken yet
-	final   *control.MachineProgress  // said at the end, if err is nil then
-	err     error                     // why it ended
+	last    api.MachineProgress
+	pending []api.MachineProgress // not taken yet
+	final   *api.MachineProgress  // said at the end, if err is nil then
+	err     error                 // why it ended
 	kept    bool
 	gone    bool // nobody follows
 }
@@ -41,7 +41,7 @@ func (m *Machine) start(kind string, run func(*order) error) (*order, error) {
 	defer m.mu.Unlock()
 	if m.order != nil {
 		o.cancel()
-		return nil, &control.Error{Code: control.Overtaken, Text: fmt.Sprintf("%s is under way, since %s: see anymx update --status",
+		return nil, &api.Error{Code: api.Overtaken, Text: fmt.Sprintf("%s is under way, since %s: see anymx update --status",
 			withArticle(m.order.kind), time.Since(m.order.began).Truncate(time.Second))}
 	}
 	m.order = o
@@ -65,7 +65,7 @@ func withArticle(kind string) string {
 
 // say tells how far the order is. Octets of a step that nobody has heard of yet
 // are told once, as they are last.
-func (o *order) say(p control.MachineProgress) {
+func (o *order) say(p api.MachineProgress) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.last = p
@@ -78,15 +78,15 @@ func (o *order) say(p control.MachineProgress) {
 }
 
 // text tells about a step.
-func (o *order) text(step control.MachineStep, format string, args ...any) {
-	o.say(control.MachineProgress{Step: step, Text: fmt.Sprintf(format, args...)})
+func (o *order) text(step api.MachineStep, format string, args ...any) {
+	o.say(api.MachineProgress{Step: step, Text: fmt.Sprintf(format, args...)})
 }
 
 // ended tells that all is done. It is heard when the next order may come.
-func (o *order) ended(step control.MachineStep, format string, args ...any) {
+func (o *order) ended(step api.MachineStep, format string, args ...any) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.final = &control.MachineProgress{Step: step, Text: fmt.Sprintf(format, args...), Ended: true}
+	o.final = &api.MachineProgress{Step: step, Text: fmt.Sprintf(format, args...), Ended: true}
 }
 
 // keep has the order go on without its client. It errs if that has gone already.
@@ -131,7 +131,7 @@ func (o *order) wake() {
 }
 
 // take takes what is pending; over once the order has ended.
-func (o *order) take() (pending []control.MachineProgress, over bool, err error) {
+func (o *order) take() (pending []api.MachineProgress, over bool, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	pending, o.pending = o.pending, nil
@@ -143,7 +143,7 @@ func (o *order) take() (pending []control.MachineProgress, over bool, err error)
 	return pending, over, o.err
 }
 
-func (o *order) progress() control.MachineProgress {
+func (o *order) progress() api.MachineProgress {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.last

@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"anymx/edge/appliance/slot"
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
+	"anymx/edge/operate/words"
 )
 
 const (
@@ -18,7 +20,7 @@ const (
 )
 
 // rollback sends the machine to the version in the other slot.
-func (m *Machine) rollback(o *order, want control.PowerRequest) error {
+func (m *Machine) rollback(o *order, want api.PowerRequest) error {
 	t, err := m.updatable()
 	if err != nil {
 		return refused(err)
@@ -65,7 +67,7 @@ func (m *Machine) swap(version string) error {
 }
 
 // reboot drains and reboots.
-func (m *Machine) reboot(o *order, want control.PowerRequest) error {
+func (m *Machine) reboot(o *order, want api.PowerRequest) error {
 	if want.Reason == "" {
 		want.Reason = "reboot"
 	}
@@ -78,7 +80,7 @@ func (m *Machine) reboot(o *order, want control.PowerRequest) error {
 }
 
 // poweroff drains and turns the machine off.
-func (m *Machine) poweroff(o *order, want control.PowerRequest) error {
+func (m *Machine) poweroff(o *order, want api.PowerRequest) error {
 	if want.Reason == "" {
 		want.Reason = "poweroff"
 	}
@@ -89,27 +91,27 @@ func (m *Machine) poweroff(o *order, want control.PowerRequest) error {
 // goDown has systemd reboot the machine, or turn it off. It returns when that is
 // under way.
 func (m *Machine) goDown(o *order, verb, format string, args ...any) error {
-	o.text(control.MachineReboot, "%s", verb)
+	o.text(api.MachineReboot, "%s", verb)
 	// Going down stops this program too, which must not stop systemctl
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(o.ctx), downLimit)
 	defer cancel()
 	if err := m.systemctl(ctx, verb); err != nil && m.ctx.Err() == nil {
 		return err
 	}
-	o.ended(control.MachineReboot, verb+": "+format, args...)
+	o.ended(api.MachineReboot, verb+": "+format, args...)
 	return nil
 }
 
 // drain takes the node out of service until its restart. A node that does not
 // answer, or does not end, holds up nothing: what it has accepted is on disk.
-func (m *Machine) drain(o *order, want control.PowerRequest) {
+func (m *Machine) drain(o *order, want api.PowerRequest) {
 	if err := m.drained(o, want); err != nil {
 		m.Log.Warn("going on without a whole drain", "err", err)
-		o.text(control.MachineDrain, "going on without a whole drain: %s", err)
+		o.text(api.MachineDrain, "going on without a whole drain: %s", err)
 	}
 }
 
-func (m *Machine) drained(o *order, want control.PowerRequest) error {
+func (m *Machine) drained(o *order, want api.PowerRequest) error {
 	sockets, err := control.SocketsOf(m.Config, false)
 	if err != nil {
 		return err
@@ -122,15 +124,15 @@ func (m *Machine) drained(o *order, want control.PowerRequest) error {
 	if err != nil {
 		return err
 	}
-	if s.Phase != control.Drained && s.Phase != control.Stopping {
-		o.text(control.MachineDrain, "the node leaves service")
-		if s, err = c.Drain(ctx, control.DrainRequest{Reason: want.Reason, Now: want.Now, Until: control.UntilRestart}); err != nil {
+	if s.Phase != api.Drained && s.Phase != api.Stopping {
+		o.text(api.MachineDrain, "the node leaves service")
+		if s, err = c.Drain(ctx, api.DrainRequest{Reason: want.Reason, Now: want.Now, Until: api.UntilRestart}); err != nil {
 			return err
 		}
 	}
 	var silent time.Time // since when; zero: it answers
-	for s.Phase != control.Drained && s.Phase != control.Stopping {
-		o.text(control.MachineDrain, "%s", s.DrainReport(time.Now()).Line)
+	for s.Phase != api.Drained && s.Phase != api.Stopping {
+		o.text(api.MachineDrain, "%s", words.DrainReport(s, time.Now()).Line)
 		select {
 		case <-ctx.Done():
 			if o.ctx.Err() == nil {
@@ -149,9 +151,9 @@ func (m *Machine) drained(o *order, want control.PowerRequest) error {
 			return err
 		}
 	}
-	left := s.Left(time.Now())
+	left := words.DrainLeft(s, time.Now())
 	if len(left) == 0 {
-		o.text(control.MachineDrain, "the node is drained")
+		o.text(api.MachineDrain, "the node is drained")
 		return nil
 	}
 	return errors.New(strings.Join(left, "; "))

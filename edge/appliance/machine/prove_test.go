@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 )
 
@@ -20,7 +21,7 @@ func updated(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t)
 	c, stop := w.run()
-	if _, _, err := w.update(c, control.UpdateRequest{}, w.bundle("0.6.0")); err != nil {
+	if _, _, err := w.update(c, api.UpdateRequest{}, w.bundle("0.6.0")); err != nil {
 		t.Fatal(err)
 	}
 	stop()
@@ -133,7 +134,7 @@ func TestProofWithoutConfig(t *testing.T) {
 	w = newWorld(t)
 	w.options.Config = w.Root + "/none"
 	c, stop := w.run()
-	if _, _, err := w.update(c, control.UpdateRequest{}, w.bundle("0.6.0")); err != nil {
+	if _, _, err := w.update(c, api.UpdateRequest{}, w.bundle("0.6.0")); err != nil {
 		t.Fatal(err)
 	}
 	stop()
@@ -165,11 +166,11 @@ func TestRollback(t *testing.T) {
 	w := newWorld(t)
 	w.remember("0.5.0")
 	c, _ := w.run()
-	power := control.PowerRequest{}
+	power := api.PowerRequest{}
 	if _, _, err := end(c.Rollback(t.Context(), power)); err == nil || !strings.Contains(err.Error(), "the other slot is empty") {
 		t.Error(err)
 	}
-	if _, _, err := w.update(c, control.UpdateRequest{StageOnly: true}, w.bundle("0.6.0")); err != nil {
+	if _, _, err := w.update(c, api.UpdateRequest{StageOnly: true}, w.bundle("0.6.0")); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := end(c.Rollback(t.Context(), power)); err == nil || !strings.Contains(err.Error(), "0.6.0 in the other slot was never proven") {
@@ -186,7 +187,7 @@ func TestRollback(t *testing.T) {
 	}
 	c, stop := w.run()
 	drains := len(w.edge.Orders)
-	walked, last, err := end(c.Rollback(t.Context(), control.PowerRequest{Reason: "too slow", Now: true}))
+	walked, last, err := end(c.Rollback(t.Context(), api.PowerRequest{Reason: "too slow", Now: true}))
 	if err != nil || last != "reboot: version 0.5.0 is next" || len(walked) != 2 {
 		t.Fatal(walked, last, err)
 	}
@@ -210,18 +211,18 @@ func TestRollback(t *testing.T) {
 func TestPower(t *testing.T) {
 	w := newWorld(t)
 	c, _ := w.run()
-	if walked, last, err := end(c.Reboot(t.Context(), control.PowerRequest{})); err != nil || last != "reboot: version 0.5.0 is next" || len(walked) != 2 {
+	if walked, last, err := end(c.Reboot(t.Context(), api.PowerRequest{})); err != nil || last != "reboot: version 0.5.0 is next" || len(walked) != 2 {
 		t.Error(walked, last, err)
 	}
 	w.edge.again.Store(true)
-	if _, _, err := end(c.Poweroff(t.Context(), control.PowerRequest{Reason: "moves"})); err != nil {
+	if _, _, err := end(c.Poweroff(t.Context(), api.PowerRequest{Reason: "moves"})); err != nil {
 		t.Error(err)
 	}
-	if w.orders() != "reboot\npoweroff" || len(w.edge.Orders) != 2 || w.edge.Orders[1].Reason != "moves" || w.edge.Orders[1].Until != control.UntilRestart {
+	if w.orders() != "reboot\npoweroff" || len(w.edge.Orders) != 2 || w.edge.Orders[1].Reason != "moves" || w.edge.Orders[1].Until != api.UntilRestart {
 		t.Errorf("%q, %+v", w.orders(), w.edge.Orders)
 	}
 	w.put("/systemctl", "#!/bin/sh\necho no bus >&2\nexit 1\n")
-	if _, _, err := end(c.Reboot(t.Context(), control.PowerRequest{})); err == nil || !strings.Contains(err.Error(), "no bus") {
+	if _, _, err := end(c.Reboot(t.Context(), api.PowerRequest{})); err == nil || !strings.Contains(err.Error(), "no bus") {
 		t.Error(err)
 	}
 }
@@ -233,7 +234,7 @@ func TestDrainLimit(t *testing.T) {
 	w.edge.OnStatus = nil // it drains for ever
 	c, _ := w.run()
 	told := false
-	for p, err := range c.Reboot(t.Context(), control.PowerRequest{}) {
+	for p, err := range c.Reboot(t.Context(), api.PowerRequest{}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -264,12 +265,12 @@ func TestForbidden(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- e.Serve(ctx, l, nil) }()
 	c := control.NewMachineClient(w.options.Socket)
-	_, _, err1 := end(c.Reboot(ctx, control.PowerRequest{}))
-	_, _, err2 := w.update(c, control.UpdateRequest{}, w.bundle("0.6.0"))
-	_, err3 := c.Provision(ctx, control.ProvisionRequest{})
+	_, _, err1 := end(c.Reboot(ctx, api.PowerRequest{}))
+	_, _, err2 := w.update(c, api.UpdateRequest{}, w.bundle("0.6.0"))
+	_, err3 := c.Provision(ctx, api.ProvisionRequest{})
 	for _, err := range []error{err1, err2, err3} {
-		var refused *control.Error
-		if !errors.As(err, &refused) || refused.Code != control.Forbidden {
+		var refused *api.Error
+		if !errors.As(err, &refused) || refused.Code != api.Forbidden {
 			t.Error(err)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 
 	"anymx/edge/appliance/bundle"
 	"anymx/edge/appliance/slot"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 )
 
 // readBack compares what is in the other slot with the manifest: the partitions
@@ -57,7 +57,7 @@ func (m *Machine) readBack(o *order, t *slot.Table, f *bundle.Manifest) error {
 		}
 		sum, err := sumOf(o.ctx, p.file, p.at, want, func(n int64) {
 			done += n
-			o.say(control.MachineProgress{Step: control.MachineCheck, Done: done, Total: total})
+			o.say(api.MachineProgress{Step: api.MachineCheck, Done: done, Total: total})
 		})
 		if err != nil {
 			return fmt.Errorf("read back: %s: %w", p.name, err)
@@ -66,7 +66,7 @@ func (m *Machine) readBack(o *order, t *slot.Table, f *bundle.Manifest) error {
 			return fmt.Errorf("read back: %s is not what was written: its SHA-256 sum is %s, and the manifest says %s", p.name, sum, want.SHA256)
 		}
 	}
-	o.text(control.MachineCheck, "what was written was read back, and is right")
+	o.text(api.MachineCheck, "what was written was read back, and is right")
 	return nil
 }
 

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"anymx/edge/appliance/slot/slottest"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 )
 
 // The real systemd-sysupdate, with the transfers of the image, does what the tests'
@@ -57,7 +57,7 @@ func TestRealSysupdate(t *testing.T) {
 	}
 	c, _ := w.run()
 	for _, version := range []string{"0.6.0", "0.7.0", "0.4.0"} { // over nothing, over the last one, over a newer one
-		walked, _, err := w.update(c, control.UpdateRequest{StageOnly: true, AllowOlder: true}, w.bundle(version))
+		walked, _, err := w.update(c, api.UpdateRequest{StageOnly: true, AllowOlder: true}, w.bundle(version))
 		if err != nil {
 			t.Fatalf("%s: %v, %v\n%s", version, walked, err, w.log)
 		}
@@ -76,7 +76,7 @@ func TestRealSysupdate(t *testing.T) {
 	if err := os.Remove(table.Path(*table.Other().Entry)); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := w.update(c, control.UpdateRequest{StageOnly: true}, w.bundle("0.6.0")); err != nil {
+	if _, _, err := w.update(c, api.UpdateRequest{StageOnly: true}, w.bundle("0.6.0")); err != nil {
 		t.Fatal(err)
 	}
 	w.holds("0.6.0")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 )
 
@@ -24,12 +25,12 @@ func (m *Machine) endpoint() (*control.Endpoint, error) {
 	}
 	e.Handle("GET /v1/status", func(*http.Request) (any, error) { return m.status(), nil })
 	e.Handle("POST /v1/provision", func(r *http.Request) (any, error) {
-		var want control.ProvisionRequest
+		var want api.ProvisionRequest
 		err := control.ReadJSON(r, &want)
 		if err == nil {
 			err = m.allow(r)
 		}
-		var p control.Provisioned
+		var p api.Provisioned
 		if err == nil {
 			// To its end, also if who has asked is gone: half of it would be a config in
 			// force that nobody has read.
@@ -44,9 +45,9 @@ func (m *Machine) endpoint() (*control.Endpoint, error) {
 		want, err := control.ReadUpdateRequest(r.URL.Query())
 		return m.take(e, r, send, "update", err, func(o *order) error { return m.update(o, want, r.Body) })
 	})
-	for kind, run := range map[string]func(*order, control.PowerRequest) error{"rollback": m.rollback, "reboot": m.reboot, "poweroff": m.poweroff} {
+	for kind, run := range map[string]func(*order, api.PowerRequest) error{"rollback": m.rollback, "reboot": m.reboot, "poweroff": m.poweroff} {
 		e.HandleStream("POST /v1/"+kind, func(r *http.Request, send func(any) error) error {
-			var want control.PowerRequest
+			var want api.PowerRequest
 			err := control.ReadJSON(r, &want)
 			return m.take(e, r, send, kind, err, func(o *order) error {
 				if err := o.keep(); err != nil {
@@ -87,7 +88,7 @@ func (m *Machine) allow(r *http.Request) error {
 	if ok && m.users[uid] {
 		return nil
 	}
-	return &control.Error{Code: control.Forbidden, Text: fmt.Sprintf("user %d may look at this machine, but not change it: run this as root", uid)}
+	return &api.Error{Code: api.Forbidden, Text: fmt.Sprintf("user %d may look at this machine, but not change it: run this as root", uid)}
 }
 
 // userIDs are the numbers of root and of those users that there are.

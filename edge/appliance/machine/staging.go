@@ -13,7 +13,7 @@ import (
 
 	"anymx/edge/appliance/bundle"
 	"anymx/edge/appliance/slot"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 )
 
 // reserve is what stays free where something is written, in octets.
@@ -21,14 +21,14 @@ const reserve = 32 << 20
 
 // receive reads a bundle, verifies it, and stages its files, unless it is only
 // to be looked at.
-func (m *Machine) receive(o *order, t *slot.Table, want control.UpdateRequest, body io.Reader) (*bundle.Manifest, error) {
+func (m *Machine) receive(o *order, t *slot.Table, want api.UpdateRequest, body io.Reader) (*bundle.Manifest, error) {
 	keys, err := bundle.ReadKeys(m.Keys)
 	if err != nil {
 		return nil, refused(err)
 	}
 	source := body
 	if want.URL != "" {
-		o.text(control.MachineReceive, "fetching %s", shown(want.URL))
+		o.text(api.MachineReceive, "fetching %s", shown(want.URL))
 		f, err := m.fetch(o.ctx, want.URL)
 		if err != nil {
 			return nil, err
@@ -42,7 +42,7 @@ func (m *Machine) receive(o *order, t *slot.Table, want control.UpdateRequest, b
 		return nil, m.broken(o, err)
 	}
 	f := b.Manifest
-	o.text(control.MachineReceive, "version %s, built %s, signed by %s", f.Version, f.Built.Format("2006-01-02"), b.Key)
+	o.text(api.MachineReceive, "version %s, built %s, signed by %s", f.Version, f.Built.Format("2006-01-02"), b.Key)
 	if err := m.acceptable(t, f, want); err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func (m *Machine) receive(o *order, t *slot.Table, want control.UpdateRequest, b
 	if err := m.stage(o, b, want.DryRun); err != nil {
 		return nil, m.broken(o, err)
 	}
-	o.text(control.MachineReceive, "version %s has come whole", f.Version)
+	o.text(api.MachineReceive, "version %s has come whole", f.Version)
 	return f, nil
 }
 
@@ -91,7 +91,7 @@ func (m *Machine) stage(o *order, b *bundle.Reader, only bool) error {
 		}
 		counted := &countingReader{r: body, count: func(n int64) {
 			done += n
-			o.say(control.MachineProgress{Step: control.MachineReceive, Done: done, Total: total})
+			o.say(api.MachineProgress{Step: api.MachineReceive, Done: done, Total: total})
 		}}
 		if only {
 			_, err = io.Copy(io.Discard, counted)

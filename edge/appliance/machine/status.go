@@ -7,14 +7,14 @@ import (
 
 	"anymx/edge/appliance/provision"
 	"anymx/edge/appliance/slot"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 )
 
 // status is the machine at this moment. What can't be found out is left out, and said
 // to be missing.
-func (m *Machine) status() control.MachineStatus {
-	s := control.MachineStatus{
-		Version: control.ThisVersion().String(), PID: os.Getpid(), Started: m.started, Slots: []control.MachineSlot{},
+func (m *Machine) status() api.MachineStatus {
+	s := api.MachineStatus{
+		Version: api.ThisVersion().String(), PID: os.Getpid(), Started: m.started, Slots: []api.MachineSlot{},
 	}
 	var problems []string
 	note := func(err error) {
@@ -27,7 +27,7 @@ func (m *Machine) status() control.MachineStatus {
 	last, err := m.records.last()
 	note(err)
 	if last != nil {
-		s.Last = &control.MachineUpdate{Version: last.Version, From: last.From, Staged: last.Staged, Outcome: last.Outcome, Ended: last.Ended}
+		s.Last = &api.MachineUpdate{Version: last.Version, From: last.From, Staged: last.Staged, Outcome: last.Outcome, Ended: last.Ended}
 	}
 	t, err := m.table()
 	note(err)
@@ -45,7 +45,7 @@ func (m *Machine) status() control.MachineStatus {
 	o := m.order
 	m.mu.Unlock()
 	if o != nil {
-		s.Order = &control.MachineOrder{Kind: o.kind, Began: o.began, Progress: o.progress()}
+		s.Order = &api.MachineOrder{Kind: o.kind, Began: o.began, Progress: o.progress()}
 	}
 	if report, err := provision.Last(m.System.Root); err == nil {
 		s.Config = report.Source
@@ -57,8 +57,8 @@ func (m *Machine) status() control.MachineStatus {
 	return s
 }
 
-func slotStatus(in *slot.Slot, proven provenList) control.MachineSlot {
-	out := control.MachineSlot{Version: in.Version, State: in.State(), Proven: proven.has(in.Version, rootHashOf(in))}
+func slotStatus(in *slot.Slot, proven provenList) api.MachineSlot {
+	out := api.MachineSlot{Version: in.Version, State: in.State(), Proven: proven.has(in.Version, rootHashOf(in))}
 	if e := in.Entry; e != nil {
 		out.Entry, out.TriesDone = e.File, e.Done
 		if e.Left != slot.Uncounted {

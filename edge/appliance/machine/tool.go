@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 )
 
 // toolEnv is all that the programs which are run here know of their surroundings.
@@ -70,7 +70,7 @@ func (m *Machine) sysupdate(ctx context.Context, o *order, args ...string) error
 	return run(ctx, func(line string) {
 		m.Log.Info("systemd-sysupdate", "says", line)
 		if !slices.ContainsFunc(quiet, func(prefix string) bool { return strings.HasPrefix(line, prefix) }) {
-			o.text(control.MachineWrite, "%s", line)
+			o.text(api.MachineWrite, "%s", line)
 		}
 	}, append([]string{m.Sysupdate}, args...)...)
 }

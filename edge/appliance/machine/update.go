@@ -10,18 +10,19 @@ import (
 
 	"anymx/edge/appliance/bundle"
 	"anymx/edge/appliance/slot"
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 )
 
 // refused is why a bundle is not taken. The machine was not changed.
-func refused(err error) error { return &control.Error{Code: control.BadRequest, Text: err.Error()} }
+func refused(err error) error { return &api.Error{Code: api.BadRequest, Text: err.Error()} }
 
 func refusedf(format string, args ...any) error { return refused(fmt.Errorf(format, args...)) }
 
 // update walks through an update. body is the bundle, unless want names an URL.
-func (m *Machine) update(o *order, want control.UpdateRequest, body io.Reader) error {
+func (m *Machine) update(o *order, want api.UpdateRequest, body io.Reader) error {
 	err := m.walk(o, want, body)
-	var why *control.Error
+	var why *api.Error
 	switch {
 	case err == nil && want.DryRun:
 	case err == nil:
@@ -34,7 +35,7 @@ func (m *Machine) update(o *order, want control.UpdateRequest, body io.Reader) e
 	return err
 }
 
-func (m *Machine) walk(o *order, want control.UpdateRequest, body io.Reader) error {
+func (m *Machine) walk(o *order, want api.UpdateRequest, body io.Reader) error {
 	t, err := m.updatable()
 	if err != nil {
 		return refused(err)
@@ -49,7 +50,7 @@ func (m *Machine) walk(o *order, want control.UpdateRequest, body io.Reader) err
 		return err
 	}
 	if want.DryRun {
-		o.ended(control.MachineReceive, "version %s could be installed; nothing was changed", manifest.Version)
+		o.ended(api.MachineReceive, "version %s could be installed; nothing was changed", manifest.Version)
 		return nil
 	}
 	if err := o.keep(); err != nil {
@@ -65,10 +66,10 @@ func (m *Machine) walk(o *order, want control.UpdateRequest, body io.Reader) err
 				return err
 			}
 		}
-		o.ended(control.MachineEntries, "version %s is written and comes with the next boot, whatever causes it: anymx reboot", manifest.Version)
+		o.ended(api.MachineEntries, "version %s is written and comes with the next boot, whatever causes it: anymx reboot", manifest.Version)
 		return nil
 	}
-	m.drain(o, control.PowerRequest{Reason: "update to version " + manifest.Version})
+	m.drain(o, api.PowerRequest{Reason: "update to version " + manifest.Version})
 	if lower {
 		if err := m.lower(o, manifest.Version); err != nil {
 			return err
@@ -92,7 +93,7 @@ func (m *Machine) updatable() (*slot.Table, error) {
 }
 
 // acceptable says why the version of a manifest can't be installed.
-func (m *Machine) acceptable(t *slot.Table, f *bundle.Manifest, want control.UpdateRequest) error {
+func (m *Machine) acceptable(t *slot.Table, f *bundle.Manifest, want api.UpdateRequest) error {
 	other := t.Other()
 	root, verity := f.File(bundle.Root), f.File(bundle.Verity)
 	switch order := slot.Compare(f.Version, t.Version); {
@@ -125,7 +126,7 @@ func (m *Machine) install(o *order, t *slot.Table, f *bundle.Manifest) error {
 		return fmt.Errorf("the version that runs could not be secured: %w", err)
 	}
 	if other := t.Other(); other.Version == f.Version && other.Entry != nil && m.readBack(o, t, f) == nil {
-		o.text(control.MachineEntries, "version %s is in the other slot already, whole: it gets its tries back", f.Version)
+		o.text(api.MachineEntries, "version %s is in the other slot already, whole: it gets its tries back", f.Version)
 		if err := m.arm(t, other); err != nil {
 			return err
 		}
@@ -146,7 +147,7 @@ func (m *Machine) write(o *order, t *slot.Table, f *bundle.Manifest) error {
 	if other.Entry != nil {
 		gone = append(append(gone, *other.Entry), other.Spare...)
 	}
-	o.text(control.MachineWrite, "the other slot is made empty")
+	o.text(api.MachineWrite, "the other slot is made empty")
 	if err := slot.Remove(t.ESP, gone...); err != nil {
 		return err
 	}
@@ -205,7 +206,7 @@ func (m *Machine) lower(o *order, version string) error {
 	if _, err := slot.Rename(t.ESP, *run.Entry, run.Entry.Lowered(), run.Spare...); err != nil {
 		return err
 	}
-	o.text(control.MachineEntries, "version %s is put before the newer %s", version, t.Version)
+	o.text(api.MachineEntries, "version %s is put before the newer %s", version, t.Version)
 	return nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"anymx/edge/appliance/bundle"
 	"anymx/edge/appliance/slot"
 	"anymx/edge/appliance/slot/slottest"
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 )
 
@@ -22,11 +23,11 @@ func TestUpdate(t *testing.T) {
 	w := newWorld(t)
 	c, _ := w.run()
 	w.entries("anymx_0.5.0+3.efi")
-	walked, last, err := w.update(c, control.UpdateRequest{}, w.bundle("0.6.0"))
+	walked, last, err := w.update(c, api.UpdateRequest{}, w.bundle("0.6.0"))
 	if err != nil {
 		t.Fatal(err, w.log)
 	}
-	want := []control.MachineStep{control.MachineReceive, control.MachineWrite, control.MachineCheck, control.MachineDrain, control.MachineReboot}
+	want := []api.MachineStep{api.MachineReceive, api.MachineWrite, api.MachineCheck, api.MachineDrain, api.MachineReboot}
 	if !slices.Equal(walked, want) || last != "reboot: version 0.6.0 is next" {
 		t.Errorf("%v, %q", walked, last)
 	}
@@ -35,7 +36,7 @@ func TestUpdate(t *testing.T) {
 	if got := w.orders(); got != "reboot" {
 		t.Errorf("systemd was ordered %q", got)
 	}
-	if n := len(w.edge.Orders); n != 1 || w.edge.Orders[0].Until != control.UntilRestart || w.edge.Orders[0].Reason != "update to version 0.6.0" {
+	if n := len(w.edge.Orders); n != 1 || w.edge.Orders[0].Until != api.UntilRestart || w.edge.Orders[0].Reason != "update to version 0.6.0" {
 		t.Errorf("%+v", w.edge.Orders)
 	}
 	if last := w.record(); !last.of("0.6.0") || last.From != "0.5.0" || !last.Edge || len(last.Peers) != 1 || last.Outcome != outcomeStaged {
@@ -65,7 +66,7 @@ func TestRefusals(t *testing.T) {
 	}
 	stranger := newWorld(t)
 	for name, test := range map[string]struct {
-		want   control.UpdateRequest
+		want   api.UpdateRequest
 		bundle []byte
 		text   string
 	}{
@@ -78,12 +79,12 @@ func TestRefusals(t *testing.T) {
 		"same":          {bundle: w.bundle("0.5.0"), text: "version 0.5.0 runs already"},
 		"older":         {bundle: w.bundle("0.4.0"), text: "version 0.4.0 is older than 0.5.0, which runs: --allow-older"},
 		"too large":     {bundle: w.bundle("0.6.0", func(m *bundle.Manifest) { m.Files[1].Zeros = slottest.RootSize }), text: "too large for this disk's slots"},
-		"no URL":        {want: control.UpdateRequest{URL: "file:///etc/passwd"}, text: `begins with "file:"`},
+		"no URL":        {want: api.UpdateRequest{URL: "file:///etc/passwd"}, text: `begins with "file:"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, _, err := w.update(c, test.want, test.bundle)
-			var refused *control.Error
-			if !errors.As(err, &refused) || refused.Code != control.BadRequest || !strings.Contains(err.Error(), test.text) {
+			var refused *api.Error
+			if !errors.As(err, &refused) || refused.Code != api.BadRequest || !strings.Contains(err.Error(), test.text) {
 				t.Errorf("%v, want %q", err, test.text)
 			}
 		})
@@ -93,9 +94,9 @@ func TestRefusals(t *testing.T) {
 	if err != nil || !bytes.Equal(before, after) || w.orders() != "" || len(w.edge.Orders) != 0 || w.record() != nil {
 		t.Errorf("something was changed: %v", err)
 	}
-	for range c.Update(t.Context(), control.UpdateRequest{}, strings.NewReader("x"), 7) { // fewer octets than were announced: it must end all the same
+	for range c.Update(t.Context(), api.UpdateRequest{}, strings.NewReader("x"), 7) { // fewer octets than were announced: it must end all the same
 	}
-	if _, _, err := w.update(c, control.UpdateRequest{}, good); err != nil {
+	if _, _, err := w.update(c, api.UpdateRequest{}, good); err != nil {
 		t.Errorf("and then a good one: %v", err)
 	}
 }
@@ -129,7 +130,7 @@ func changed(b []byte, at int) []byte {
 func TestDryRun(t *testing.T) {
 	w := newWorld(t)
 	c, _ := w.run()
-	walked, last, err := w.update(c, control.UpdateRequest{DryRun: true}, w.bundle("0.6.0"))
+	walked, last, err := w.update(c, api.UpdateRequest{DryRun: true}, w.bundle("0.6.0"))
 	if err != nil || len(walked) != 1 || !strings.Contains(last, "0.6.0 could be installed") {
 		t.Errorf("%v, %q, %v", walked, last, err)
 	}
@@ -142,7 +143,7 @@ func TestDryRun(t *testing.T) {
 func TestStageOnly(t *testing.T) {
 	w := newWorld(t)
 	c, _ := w.run()
-	if _, last, err := w.update(c, control.UpdateRequest{StageOnly: true}, w.bundle("0.6.0")); err != nil || !strings.Contains(last, "comes with the next boot") {
+	if _, last, err := w.update(c, api.UpdateRequest{StageOnly: true}, w.bundle("0.6.0")); err != nil || !strings.Contains(last, "comes with the next boot") {
 		t.Errorf("%q, %v", last, err)
 	}
 	if w.orders() != "" || len(w.edge.Orders) != 0 {
@@ -159,7 +160,7 @@ func TestStageOnly(t *testing.T) {
 func TestOlder(t *testing.T) {
 	w := newWorld(t)
 	c, stop := w.run()
-	if _, _, err := w.update(c, control.UpdateRequest{AllowOlder: true}, w.bundle("0.4.0")); err != nil {
+	if _, _, err := w.update(c, api.UpdateRequest{AllowOlder: true}, w.bundle("0.4.0")); err != nil {
 		t.Fatal(err)
 	}
 	stop()
@@ -207,7 +208,7 @@ func (w *world) settled(entries ...string) {
 func TestSameAgain(t *testing.T) {
 	w := newWorld(t)
 	c, _ := w.run()
-	stage := control.UpdateRequest{StageOnly: true}
+	stage := api.UpdateRequest{StageOnly: true}
 	if _, _, err := w.update(c, stage, w.bundle("0.6.0")); err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +224,7 @@ func TestSameAgain(t *testing.T) {
 	}
 	fail()
 	walked, _, err := w.update(c, stage, w.bundle("0.6.0"))
-	if err != nil || slices.Contains(walked, control.MachineWrite) {
+	if err != nil || slices.Contains(walked, api.MachineWrite) {
 		t.Errorf("%v, %v", walked, err)
 	}
 	w.entries("anymx_0.5.0+3.efi", "anymx_0.6.0+3.efi")
@@ -246,7 +247,7 @@ func TestSameAgain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if walked, _, err := w.update(c, stage, w.bundle("0.6.0")); err != nil || !slices.Contains(walked, control.MachineWrite) {
+		if walked, _, err := w.update(c, stage, w.bundle("0.6.0")); err != nil || !slices.Contains(walked, api.MachineWrite) {
 			t.Errorf("%s: %v, %v", name, walked, err)
 		}
 		w.holds("0.6.0")
@@ -278,7 +279,7 @@ func TestFaults(t *testing.T) {
 			w := newWorld(t)
 			c, stop := w.run()
 			w.put("/faults", fault)
-			_, _, err := w.update(c, control.UpdateRequest{}, w.bundle("0.6.0"))
+			_, _, err := w.update(c, api.UpdateRequest{}, w.bundle("0.6.0"))
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%v, want %q", err, want)
 			}
@@ -302,11 +303,11 @@ func TestPowerCut(t *testing.T) {
 		w := newWorld(t)
 		w.remember("0.5.0")
 		c, stop := w.run()
-		if _, _, err := w.update(c, control.UpdateRequest{StageOnly: true}, w.bundle("0.6.0")); err != nil {
+		if _, _, err := w.update(c, api.UpdateRequest{StageOnly: true}, w.bundle("0.6.0")); err != nil {
 			t.Fatal(err)
 		}
 		w.put("/faults", fmt.Sprintf("die %d", n)) // of vacuum, and of update
-		_, _, err := w.update(c, control.UpdateRequest{StageOnly: true}, w.bundle("0.7.0"))
+		_, _, err := w.update(c, api.UpdateRequest{StageOnly: true}, w.bundle("0.7.0"))
 		stop()
 		table, errRead := w.Read()
 		if errRead != nil {
@@ -327,7 +328,7 @@ func TestPowerCut(t *testing.T) {
 		}
 		c, _ = w.run()
 		w.entries("anymx_0.5.0+3.efi") // it is proven
-		if _, _, err := w.update(c, control.UpdateRequest{}, w.bundle("0.7.0")); err != nil {
+		if _, _, err := w.update(c, api.UpdateRequest{}, w.bundle("0.7.0")); err != nil {
 			t.Errorf("change %d, and then an update: %v", n, err)
 		}
 		w.holds("0.7.0")
@@ -367,13 +368,13 @@ func TestClientGoesEarly(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		_, _, err := end(c.Update(ctx, control.UpdateRequest{}, s, int64(len(b))))
+		_, _, err := end(c.Update(ctx, api.UpdateRequest{}, s, int64(len(b))))
 		ended <- err
 	}()
 	<-s.reached
-	var busy *control.Error
-	for _, err := range c.Reboot(t.Context(), control.PowerRequest{}) {
-		if !errors.As(err, &busy) || busy.Code != control.Overtaken || !strings.Contains(busy.Text, "an update is under way") {
+	var busy *api.Error
+	for _, err := range c.Reboot(t.Context(), api.PowerRequest{}) {
+		if !errors.As(err, &busy) || busy.Code != api.Overtaken || !strings.Contains(busy.Text, "an update is under way") {
 			t.Errorf("%v", err)
 		}
 	}
@@ -414,14 +415,14 @@ func TestClientGoesLate(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	b := w.bundle("0.6.0")
-	for p, err := range c.Update(ctx, control.UpdateRequest{}, bytes.NewReader(b), -1) {
+	for p, err := range c.Update(ctx, api.UpdateRequest{}, bytes.NewReader(b), -1) {
 		if err != nil {
 			if !errors.Is(err, context.Canceled) {
 				t.Error(err)
 			}
 			break
 		}
-		if p.Step == control.MachineWrite {
+		if p.Step == api.MachineWrite {
 			cancel()
 		}
 	}
@@ -443,7 +444,7 @@ func TestUpdateWithoutNode(t *testing.T) {
 			w := newWorld(t)
 			spoil(w)
 			c, _ := w.run()
-			if _, _, err := w.update(c, control.UpdateRequest{}, w.bundle("0.6.0")); err != nil || w.orders() != "reboot" {
+			if _, _, err := w.update(c, api.UpdateRequest{}, w.bundle("0.6.0")); err != nil || w.orders() != "reboot" {
 				t.Errorf("%v, %q", err, w.orders())
 			}
 			if last := w.record(); last.Edge != (name == "refuses") {
@@ -461,11 +462,11 @@ func TestNoAppliance(t *testing.T) {
 	if err := slottest.WriteTable(w.Disk, list[:3]); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := w.update(c, control.UpdateRequest{}, w.bundle("0.6.0")); err == nil || !strings.Contains(err.Error(), "has no second slot") {
+	if _, _, err := w.update(c, api.UpdateRequest{}, w.bundle("0.6.0")); err == nil || !strings.Contains(err.Error(), "has no second slot") {
 		t.Error(err)
 	}
 	w.put("/etc/os-release", "ID=debian\n")
-	if _, _, err := w.update(c, control.UpdateRequest{}, w.bundle("0.6.0")); err == nil || !strings.Contains(err.Error(), "this machine runs no image") {
+	if _, _, err := w.update(c, api.UpdateRequest{}, w.bundle("0.6.0")); err == nil || !strings.Contains(err.Error(), "this machine runs no image") {
 		t.Error(err)
 	}
 	if s, err := c.Status(t.Context()); err != nil || s.Image != "" || !strings.Contains(s.Problem, "this machine runs no image") {

@@ -21,6 +21,7 @@ import (
 
 	"anymx/edge/appliance/bundle"
 	"anymx/edge/appliance/slot/slottest"
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 	"anymx/edge/operate/control/controltest"
 )
@@ -38,7 +39,7 @@ type world struct {
 	options Options
 	edge    *edge
 	speaker *controltest.Speaker
-	routers atomic.Pointer[control.SpeakerStatus]
+	routers atomic.Pointer[api.SpeakerStatus]
 	key     string // that signs
 	log     *safeBuffer
 }
@@ -52,12 +53,12 @@ type edge struct {
 	proofs int
 }
 
-func (e *edge) Prove(ctx context.Context) (control.Proven, error) {
+func (e *edge) Prove(ctx context.Context) (api.Proven, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.proofs++
 	if e.lacks != nil {
-		return control.Proven{}, e.lacks
+		return api.Proven{}, e.lacks
 	}
 	return e.Node.Prove(ctx)
 }
@@ -99,17 +100,17 @@ func newWorld(t *testing.T) *world {
 	}
 	w.edge = &edge{Node: controltest.New()}
 	w.edge.Clear() // its spool is empty, so that a drain can end
-	w.edge.OnStatus = func(s *control.Status) {
+	w.edge.OnStatus = func(s *api.Status) {
 		if w.edge.again.Swap(false) {
-			s.Phase, s.Drain = control.Running, nil
+			s.Phase, s.Drain = api.Running, nil
 		}
-		if s.Phase == control.Draining {
-			s.Phase, s.Since = control.Drained, time.Now()
+		if s.Phase == api.Draining {
+			s.Phase, s.Since = api.Drained, time.Now()
 			s.Drain.Sessions, s.Drain.Messages, s.Drain.Held = 0, 0, 0
 		}
 	}
 	w.edge.State.Sessions.Open = 0
-	w.speaker = &controltest.Speaker{OnAsk: func(s *control.SpeakerStatus) { *s = *w.routers.Load() }}
+	w.speaker = &controltest.Speaker{OnAsk: func(s *api.SpeakerStatus) { *s = *w.routers.Load() }}
 	w.sessions("198.51.100.1")
 	node, _ := controltest.Start(t, w.edge, false)
 	speaker := controltest.StartSpeaker(t, w.speaker)
@@ -214,7 +215,7 @@ func (w *world) bundle(version string, spoil ...func(*bundle.Manifest)) []byte {
 
 // end walks through an order to its end, and returns the steps that it told of,
 // its last words, and its error.
-func end(steps iter.Seq2[control.MachineProgress, error]) (walked []control.MachineStep, last string, err error) {
+func end(steps iter.Seq2[api.MachineProgress, error]) (walked []api.MachineStep, last string, err error) {
 	for p, err := range steps {
 		if err != nil {
 			return walked, last, err
@@ -228,7 +229,7 @@ func end(steps iter.Seq2[control.MachineProgress, error]) (walked []control.Mach
 }
 
 // update orders an update from a bundle.
-func (w *world) update(c *control.MachineClient, want control.UpdateRequest, b []byte) ([]control.MachineStep, string, error) {
+func (w *world) update(c *control.MachineClient, want api.UpdateRequest, b []byte) ([]api.MachineStep, string, error) {
 	w.t.Helper()
 	return end(c.Update(w.t.Context(), want, bytes.NewReader(b), int64(len(b))))
 }
@@ -328,7 +329,7 @@ func (w *world) sessions(established ...string) {
 	s := controltest.SpeakerStatus()
 	s.Peers = nil
 	for _, a := range []string{"198.51.100.1", "2001:db8::1"} {
-		p := control.SpeakerPeer{Address: netip.MustParseAddr(a), ASN: 64500, State: "Connect", LastError: "connection refused"}
+		p := api.SpeakerPeer{Address: netip.MustParseAddr(a), ASN: 64500, State: "Connect", LastError: "connection refused"}
 		for _, up := range established {
 			if up == a {
 				p.State, p.LastError = "Established", ""

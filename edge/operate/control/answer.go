@@ -1,6 +1,8 @@
 package control
 
 import (
+	"anymx/edge/operate/api"
+	"anymx/edge/operate/words"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -27,7 +29,7 @@ func (e *Endpoint) Handle(pattern string, get func(*http.Request) (any, error)) 
 func (e *Endpoint) HandlePage(pattern string, h http.Handler) { e.route(e.pages, pattern, h) }
 
 func noRoute(r *http.Request) (any, error) {
-	return nil, &Error{Code: NoRoute, Text: "this node does not know the request " + r.Method + " " + strconv.Quote(r.URL.Path)}
+	return nil, &api.Error{Code: api.NoRoute, Text: "this node does not know the request " + r.Method + " " + strconv.Quote(r.URL.Path)}
 }
 
 // observe adds what both listeners offer to machines.
@@ -43,7 +45,7 @@ func (e *Endpoint) observe(mux *http.ServeMux) {
 	}))
 	e.route(mux, "GET /readyz", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := e.ready.ask(r.Context()); err != nil {
-			plain(w, http.StatusServiceUnavailable, "not ready: "+redact(err.Error()))
+			plain(w, http.StatusServiceUnavailable, "not ready: "+words.Redact(err.Error()))
 			return
 		}
 		plain(w, http.StatusOK, "ready")
@@ -87,10 +89,10 @@ func (e *Endpoint) answer(get func(*http.Request) (any, error)) http.Handler {
 		value, err := get(r)
 		if err != nil {
 			refusal := asError(err)
-			if refusal.Code == Internal {
+			if refusal.Code == api.Internal {
 				e.log.Error("control request failed", "request", r.Method+" "+r.URL.Path, "err", err)
 			}
-			status, value = refusal.Code.httpStatus(), refusal
+			status, value = httpStatus(refusal.Code), refusal
 		}
 		var body bytes.Buffer
 		enc := json.NewEncoder(&body)
@@ -126,7 +128,7 @@ func ReadJSON(r *http.Request, into any) error {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return &Error{Code: TooLarge, Text: fmt.Sprintf("the request is larger than %d octets", maxBody)}
+		return &api.Error{Code: api.TooLarge, Text: fmt.Sprintf("the request is larger than %d octets", maxBody)}
 	case err != nil:
 		return badRequest(fmt.Errorf("reading the request: %w", err))
 	}

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"anymx/edge/operate/api"
 	"bufio"
 	"bytes"
 	"context"
@@ -87,13 +88,13 @@ func (a *asker) read(status int, text []byte, out any) error {
 		}
 		return nil
 	}
-	var e Error
+	var e api.Error
 	if json.Unmarshal(text, &e) != nil || e.Code == "" {
 		first, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
 		cause := fmt.Errorf("what answers there says %q (HTTP %d)", first[:min(100, len(first))], status)
 		return &Unreachable{Socket: a.socket, Program: a.program, Cause: cause}
 	}
-	if e.Code == NoRoute {
+	if e.Code == api.NoRoute {
 		e.Text += "; is it older than this program? Compare `anymx version`"
 	}
 	return &e

@@ -1,13 +1,13 @@
 package control
 
 import (
+	"anymx/edge/mail"
+	"anymx/edge/operate/api"
 	"bytes"
 	"context"
 	"fmt"
 	"iter"
 	"net/http"
-
-	"anymx/edge/mail"
 )
 
 // Client asks a node over its control socket. Errors are *Unreachable if nobody
@@ -20,51 +20,51 @@ type Client struct{ asker }
 func NewClient(path string) *Client { return &Client{newAsker(path, "")} }
 
 // Status asks what the node does.
-func (c *Client) Status(ctx context.Context) (Status, error) {
-	var s Status
+func (c *Client) Status(ctx context.Context) (api.Status, error) {
+	var s api.Status
 	return s, c.do(ctx, http.MethodGet, "/v1/status", nil, &s)
 }
 
 // Version asks what the node was built from.
-func (c *Client) Version(ctx context.Context) (Version, error) {
-	var v Version
+func (c *Client) Version(ctx context.Context) (api.Version, error) {
+	var v api.Version
 	return v, c.do(ctx, http.MethodGet, "/v1/version", nil, &v)
 }
 
 // Reload makes the node read its config, certificates and lists again. If they
 // are bad nothing is changed, and the *Error holds the problems.
-func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
-	var r Reloaded
+func (c *Client) Reload(ctx context.Context) (api.Reloaded, error) {
+	var r api.Reloaded
 	return r, c.do(ctx, http.MethodPost, "/v1/reload", nil, &r)
 }
 
 // Drain begins to take the node out of service, or hurries a drain under way, or
 // makes it last. It does not wait for its end: ask for Status.
-func (c *Client) Drain(ctx context.Context, r DrainRequest) (Status, error) {
-	var s Status
+func (c *Client) Drain(ctx context.Context, r api.DrainRequest) (api.Status, error) {
+	var s api.Status
 	return s, c.do(ctx, http.MethodPost, "/v1/drain", r, &s)
 }
 
 // Resume takes the node back into service.
-func (c *Client) Resume(ctx context.Context) (Status, error) {
-	var s Status
+func (c *Client) Resume(ctx context.Context) (api.Status, error) {
+	var s api.Status
 	return s, c.do(ctx, http.MethodPost, "/v1/resume", nil, &s)
 }
 
 // Page asks for one page of the queue.
-func (c *Client) Page(ctx context.Context, q QueueQuery) (QueuePage, error) {
-	var p QueuePage
+func (c *Client) Page(ctx context.Context, q api.QueueQuery) (api.QueuePage, error) {
+	var p api.QueuePage
 	return p, c.do(ctx, http.MethodGet, "/v1/queue?"+q.Values().Encode(), nil, &p)
 }
 
 // Messages walks over all messages that q means, from q.After on, a page at a
 // time: q.Limit is the size of a page. It ends after the first error.
-func (c *Client) Messages(ctx context.Context, q QueueQuery) iter.Seq2[QueueItem, error] {
-	return func(yield func(QueueItem, error) bool) {
+func (c *Client) Messages(ctx context.Context, q api.QueueQuery) iter.Seq2[api.QueueItem, error] {
+	return func(yield func(api.QueueItem, error) bool) {
 		for {
 			page, err := c.Page(ctx, q)
 			if err != nil {
-				yield(QueueItem{}, err)
+				yield(api.QueueItem{}, err)
 				return
 			}
 			for _, item := range page.Items {
@@ -73,7 +73,7 @@ func (c *Client) Messages(ctx context.Context, q QueueQuery) iter.Seq2[QueueItem
 				}
 			}
 			if err := advance(&q.After, page.Next); err != nil {
-				yield(QueueItem{}, err)
+				yield(api.QueueItem{}, err)
 				return
 			}
 			if page.Next.IsZero() {
@@ -84,8 +84,8 @@ func (c *Client) Messages(ctx context.Context, q QueueQuery) iter.Seq2[QueueItem
 }
 
 // Count walks over all messages that q means and counts them.
-func (c *Client) Count(ctx context.Context, q QueueQuery) (n int64, err error) {
-	q.Limit = MaxPage
+func (c *Client) Count(ctx context.Context, q api.QueueQuery) (n int64, err error) {
+	q.Limit = api.MaxPage
 	for _, err := range c.Messages(ctx, q) {
 		if err != nil {
 			return 0, err
@@ -96,8 +96,8 @@ func (c *Client) Count(ctx context.Context, q QueueQuery) (n int64, err error) {
 }
 
 // Message asks for all that the node knows of one message.
-func (c *Client) Message(ctx context.Context, id mail.ID) (QueueDetail, error) {
-	var d QueueDetail
+func (c *Client) Message(ctx context.Context, id mail.ID) (api.QueueDetail, error) {
+	var d api.QueueDetail
 	return d, c.do(ctx, http.MethodGet, "/v1/queue/"+id.String(), nil, &d)
 }
 
@@ -105,15 +105,15 @@ func (c *Client) Message(ctx context.Context, id mail.ID) (QueueDetail, error) {
 // one page after the other of all that ch means. Each part of the answer is
 // given as it comes; it ends after the first error, with the parts before it
 // done.
-func (c *Client) Change(ctx context.Context, a Action, ch Change) iter.Seq2[Changed, error] {
-	return func(yield func(Changed, error) bool) {
+func (c *Client) Change(ctx context.Context, a api.Action, ch api.Change) iter.Seq2[api.Changed, error] {
+	return func(yield func(api.Changed, error) bool) {
 		ids := ch.IDs
 		for {
 			if !ch.All {
-				n := min(len(ids), MaxPage)
+				n := min(len(ids), api.MaxPage)
 				ch.IDs, ids = ids[:n], ids[n:]
 			}
-			var part Changed
+			var part api.Changed
 			err := c.do(ctx, http.MethodPost, "/v1/queue/"+string(a), ch, &part)
 			if err == nil && ch.All {
 				err = advance(&ch.After, part.Next)

@@ -14,6 +14,7 @@ import (
 
 	"anymx/edge/config"
 	"anymx/edge/mail"
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 	"anymx/edge/operate/control/controltest"
 )
@@ -33,7 +34,7 @@ func long(n int) *controltest.Node {
 	for i := range n {
 		m := controltest.Message(i, time.Duration(n-i)*time.Second, 100, fmt.Sprintf("s%d@example.org", i%7), "a@example.net")
 		if i%3 == 0 {
-			m.State = control.Held
+			m.State = api.Held
 		}
 		node.Add(m)
 	}
@@ -53,7 +54,7 @@ func TestClientStatus(t *testing.T) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 	v, err := c.Version(t.Context())
-	if err != nil || v != control.ThisVersion() {
+	if err != nil || v != api.ThisVersion() {
 		t.Errorf("version %+v, %v", v, err)
 	}
 }
@@ -63,15 +64,15 @@ func TestClientWalksPages(t *testing.T) {
 	n.Scan = 300 // pages end early
 	c := start(t, n)
 	for _, tt := range []struct {
-		q    control.QueueQuery
+		q    api.QueueQuery
 		want int
 	}{
-		{control.QueueQuery{}, 2500},
-		{control.QueueQuery{Limit: 7000}, 2500},
-		{control.QueueQuery{Limit: 1, After: controltest.ID(2489)}, 10},
-		{control.QueueQuery{State: control.Held}, 834},
-		{control.QueueQuery{Before: controltest.Now.Add(-1000 * time.Second)}, 1500},
-		{control.QueueQuery{State: control.Active}, 0},
+		{api.QueueQuery{}, 2500},
+		{api.QueueQuery{Limit: 7000}, 2500},
+		{api.QueueQuery{Limit: 1, After: controltest.ID(2489)}, 10},
+		{api.QueueQuery{State: api.Held}, 834},
+		{api.QueueQuery{Before: controltest.Now.Add(-1000 * time.Second)}, 1500},
+		{api.QueueQuery{State: api.Active}, 0},
 	} {
 		var ids []mail.ID
 		for m, err := range c.Messages(t.Context(), tt.q) {
@@ -88,7 +89,7 @@ func TestClientWalksPages(t *testing.T) {
 		}
 	}
 	seen := 0
-	for range c.Messages(t.Context(), control.QueueQuery{}) {
+	for range c.Messages(t.Context(), api.QueueQuery{}) {
 		if seen++; seen == 3 {
 			break // must not go on asking
 		}
@@ -105,13 +106,13 @@ func TestClientMessage(t *testing.T) {
 			t.Errorf("message %d: %v\ngot  %+v\nwant %+v", i, err, got, want)
 		}
 	}
-	if _, err := c.Message(t.Context(), controltest.ID(99)); !errors.Is(err, control.ErrNotFound) {
+	if _, err := c.Message(t.Context(), controltest.ID(99)); !errors.Is(err, api.ErrNotFound) {
 		t.Errorf("a missing message: %v", err)
 	}
 }
 
 // change collects all parts of a change.
-func change(t *testing.T, c *control.Client, a control.Action, ch control.Change) (all control.Changed, parts int) {
+func change(t *testing.T, c *control.Client, a api.Action, ch api.Change) (all api.Changed, parts int) {
 	t.Helper()
 	for part, err := range c.Change(t.Context(), a, ch) {
 		if err != nil {
@@ -132,18 +133,18 @@ func TestClientChangesIDs(t *testing.T) {
 	for i := range 2300 {
 		ids = append(ids, controltest.ID(i))
 	}
-	got, parts := change(t, c, control.Delete, control.Change{IDs: ids})
+	got, parts := change(t, c, api.Delete, api.Change{IDs: ids})
 	if len(got.Messages) != 2300 || len(got.Refused) != 0 || parts != 3 || n.Len() != 200 {
 		t.Errorf("%d deleted, %d refused, in %d parts; %d are left", len(got.Messages), len(got.Refused), parts, n.Len())
 	}
-	got, _ = change(t, c, control.Hold, control.Change{IDs: []mail.ID{ids[0], controltest.ID(2400)}, Reason: "look at it"})
+	got, _ = change(t, c, api.Hold, api.Change{IDs: []mail.ID{ids[0], controltest.ID(2400)}, Reason: "look at it"})
 	if len(got.Messages) != 1 || got.Messages[0].ID != controltest.ID(2400) {
 		t.Errorf("held: %+v", got.Messages)
 	}
-	if d, err := c.Message(t.Context(), controltest.ID(2400)); err != nil || d.State != control.Held || d.HoldReason != "look at it" {
+	if d, err := c.Message(t.Context(), controltest.ID(2400)); err != nil || d.State != api.Held || d.HoldReason != "look at it" {
 		t.Errorf("held: %+v, %v", d, err)
 	}
-	if len(got.Refused) != 1 || got.Refused[0].ID != ids[0] || got.Refused[0].Code != control.NotFound {
+	if len(got.Refused) != 1 || got.Refused[0].ID != ids[0] || got.Refused[0].Code != api.NotFound {
 		t.Errorf("refused: %+v", got.Refused)
 	}
 }
@@ -152,20 +153,20 @@ func TestClientChangesAll(t *testing.T) {
 	n := long(2500)
 	n.Scan = 300
 	c := start(t, n)
-	sender, err := control.ParsePattern("s3@example.org")
+	sender, err := api.ParsePattern("s3@example.org")
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, _ := change(t, c, control.Delete, control.Change{All: true, QueueQuery: control.QueueQuery{Sender: sender, State: control.Held}})
+	got, _ := change(t, c, api.Delete, api.Change{All: true, QueueQuery: api.QueueQuery{Sender: sender, State: api.Held}})
 	if len(got.Messages) != 119 || n.Len() != 2500-119 {
 		t.Errorf("%d deleted, %d left", len(got.Messages), n.Len())
 	}
 	for _, m := range got.Messages {
-		if m.State != control.Held || m.Sender.Local != "s3" {
+		if m.State != api.Held || m.Sender.Local != "s3" {
 			t.Errorf("deleted %+v", m)
 		}
 	}
-	got, _ = change(t, c, control.Release, control.Change{All: true})
+	got, _ = change(t, c, api.Release, api.Change{All: true})
 	if len(got.Messages) != 2500-119 || n.Status(t.Context()).Queue.Held != 0 {
 		t.Errorf("%d released, %d still held", len(got.Messages), n.Status(t.Context()).Queue.Held)
 	}
@@ -176,19 +177,19 @@ func TestClientDeletesTheRest(t *testing.T) {
 	n := controltest.New()
 	n.Sick = controltest.ID(1)
 	c := start(t, n)
-	got, _ := change(t, c, control.Delete, control.Change{All: true})
+	got, _ := change(t, c, api.Delete, api.Change{All: true})
 	if len(got.Messages) != 3 || len(got.Later) != 1 || got.Later[0].ID != controltest.ID(4) || got.Later[0].Size == 0 || n.Len() != 2 {
 		t.Errorf("%d deleted, later %+v, %d left", len(got.Messages), got.Later, n.Len())
 	}
-	if len(got.Refused) != 1 || got.Refused[0].ID != n.Sick || got.Refused[0].Code != control.Internal || !strings.Contains(got.Refused[0].Reason, "input/output error") {
+	if len(got.Refused) != 1 || got.Refused[0].ID != n.Sick || got.Refused[0].Code != api.Internal || !strings.Contains(got.Refused[0].Reason, "input/output error") {
 		t.Errorf("refused: %+v", got.Refused)
 	}
 	var last error
-	for _, err := range c.Change(t.Context(), control.Delete, control.Change{IDs: []mail.ID{n.Sick}}) {
+	for _, err := range c.Change(t.Context(), api.Delete, api.Change{IDs: []mail.ID{n.Sick}}) {
 		last = err
 	}
-	var e *control.Error
-	if !errors.As(last, &e) || e.Code != control.Internal {
+	var e *api.Error
+	if !errors.As(last, &e) || e.Code != api.Internal {
 		t.Errorf("only a failure: %v", last)
 	}
 }
@@ -202,8 +203,8 @@ func TestClientReload(t *testing.T) {
 	want := config.Problem{File: "f", Line: 3, Column: 1, Key: "node.name", Reason: "missing"}
 	n.ReloadErr = &config.Errors{Problems: []config.Problem{want}}
 	_, err := c.Reload(t.Context())
-	var e *control.Error
-	if !errors.As(err, &e) || e.Code != control.BadConfig || !reflect.DeepEqual(e.Problems, []config.Problem{want}) {
+	var e *api.Error
+	if !errors.As(err, &e) || e.Code != api.BadConfig || !reflect.DeepEqual(e.Problems, []config.Problem{want}) {
 		t.Errorf("%+v", err)
 	}
 }
@@ -211,19 +212,19 @@ func TestClientReload(t *testing.T) {
 // loop is a node whose list never ends.
 type loop struct{ *controltest.Node }
 
-func (loop) List(context.Context, control.QueueQuery) (control.QueuePage, error) {
-	return control.QueuePage{Next: controltest.ID(1)}, nil
+func (loop) List(context.Context, api.QueueQuery) (api.QueuePage, error) {
+	return api.QueuePage{Next: controltest.ID(1)}, nil
 }
 
 func TestClientLeavesLoop(t *testing.T) {
 	socket, _ := controltest.Start(t, loop{controltest.New()}, false)
 	c := control.NewClient(socket)
 	defer c.Close()
-	if _, err := c.Count(t.Context(), control.QueueQuery{}); err == nil || !strings.Contains(err.Error(), "leads back") {
+	if _, err := c.Count(t.Context(), api.QueueQuery{}); err == nil || !strings.Contains(err.Error(), "leads back") {
 		t.Errorf("list: %v", err)
 	}
 	var last error
-	for _, err := range c.Change(t.Context(), control.Flush, control.Change{All: true}) {
+	for _, err := range c.Change(t.Context(), api.Flush, api.Change{All: true}) {
 		last = err
 	}
 	if last == nil || !strings.Contains(last.Error(), "leads back") {

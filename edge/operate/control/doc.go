@@ -1,7 +1,7 @@
 // Package control is how people and programs talk to a node that runs: HTTP
 // and JSON over a unix socket, and a TCP listener for metrics, health and a
 // status page. Server and client live here together, so that both sides of the
-// socket are compiled from one set of types.
+// socket are compiled from one set of types, those of package api.
 //
 // What happens to the data:
 //
@@ -12,11 +12,8 @@
 //     things are its own: the readiness check, which is made once for all that
 //     ask within the same moment, and the walk over the queue for requests that
 //     mean all messages, a page at a time.
-//  3. A Client asks, and gives back the same types, or an *Error as the server
-//     sent it, or an *Unreachable if nobody answered.
-//  4. WriteText methods turn those types into what people read: relative times,
-//     units, and nothing that a terminal would obey, for senders, HELO names
-//     and replies come from strangers.
+//  3. A Client asks, and returns the same types, or an *api.Error as the
+//     server sent it, or an *Unreachable if nobody answered.
 //
 // The other programs of a node have such a socket too, made by Listen and served
 // by an Endpoint, which is a Server without a node behind it: anymx-bgp answers a

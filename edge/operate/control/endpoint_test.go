@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 	"anymx/edge/operate/control/controltest"
 )
@@ -132,16 +133,16 @@ func TestSpeakerClient(t *testing.T) {
 	if want := controltest.SpeakerStatus(); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%v\ngot  %+v\nwant %+v", err, got, want)
 	}
-	order := control.Order{Routes: control.Withdrawn, Reason: "kernel update", Keep: true}
+	order := api.Order{Routes: api.Withdrawn, Reason: "kernel update", Keep: true}
 	got, err = c.Order(t.Context(), order)
-	if err != nil || got.Order != order || got.Routes != control.Withdrawn || !reflect.DeepEqual(speaker.Orders(), []control.Order{order}) {
+	if err != nil || got.Order != order || got.Routes != api.Withdrawn || !reflect.DeepEqual(speaker.Orders(), []api.Order{order}) {
 		t.Errorf("%v: %+v", err, got)
 	}
-	speaker = &controltest.Speaker{OrderErr: &control.Error{Code: control.BadRequest, Text: "no"}}
+	speaker = &controltest.Speaker{OrderErr: &api.Error{Code: api.BadRequest, Text: "no"}}
 	refusing := control.NewSpeakerClient(controltest.StartSpeaker(t, speaker))
 	defer refusing.Close()
-	var e *control.Error
-	if _, err := refusing.Order(t.Context(), order); !errors.As(err, &e) || e.Code != control.BadRequest {
+	var e *api.Error
+	if _, err := refusing.Order(t.Context(), order); !errors.As(err, &e) || e.Code != api.BadRequest {
 		t.Errorf("%v", err)
 	}
 }
@@ -165,7 +166,7 @@ func TestShieldClient(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(top.Noisy, fake.Top.Noisy[:1]) || !reflect.DeepEqual(top.Openers, fake.Top.Openers[:1]) {
 		t.Errorf("top: %+v, %v", top, err)
 	}
-	e := control.ShieldEntry{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Until: controltest.Now, Reason: "why"}
+	e := api.ShieldEntry{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Until: controltest.Now, Reason: "why"}
 	listed, err := c.ShieldList(t.Context(), e)
 	if e.Source = "command"; err != nil || listed != e {
 		t.Errorf("listed %+v, %v; want %+v", listed, err, e)
@@ -179,18 +180,18 @@ func TestShieldClient(t *testing.T) {
 			t.Errorf("removed: %v, %v; want %v", removed, err, want)
 		}
 	}
-	s, err := c.ShieldMode(t.Context(), control.ShieldMode{Mode: "generic"})
+	s, err := c.ShieldMode(t.Context(), api.ShieldMode{Mode: "generic"})
 	if err != nil || s.Shield.Mode != "generic" || s.Shield.Interfaces[0].Mode != "generic" || s.PID == 0 {
 		t.Errorf("mode: %+v, %v", s, err)
 	}
-	fake.Broken = &control.Error{Code: control.Unavailable, Text: "not loaded"}
+	fake.Broken = &api.Error{Code: api.Unavailable, Text: "not loaded"}
 	_, topErr := c.ShieldTop(t.Context(), 1)
 	_, listErr := c.ShieldList(t.Context(), e)
 	_, listsErr := c.ShieldLists(t.Context())
 	_, unlistErr := c.ShieldUnlist(t.Context(), e.Prefix)
-	_, modeErr := c.ShieldMode(t.Context(), control.ShieldMode{Mode: "off"})
+	_, modeErr := c.ShieldMode(t.Context(), api.ShieldMode{Mode: "off"})
 	for what, err := range map[string]error{"top": topErr, "list": listErr, "lists": listsErr, "unlist": unlistErr, "mode": modeErr} {
-		var refused *control.Error
+		var refused *api.Error
 		if !errors.As(err, &refused) || refused.Text != "not loaded" {
 			t.Errorf("%s: %v", what, err)
 		}
@@ -204,7 +205,7 @@ func TestNeighboursUnreachable(t *testing.T) {
 	defer speaker.Close()
 	defer network.Close()
 	_, speakerErr := speaker.Status(t.Context())
-	_, orderErr := speaker.Order(t.Context(), control.Order{Routes: control.Announced})
+	_, orderErr := speaker.Order(t.Context(), api.Order{Routes: api.Announced})
 	_, networkErr := network.Status(t.Context())
 	for err, want := range map[error]string{
 		speakerErr: "no anymx-bgp answers on " + none + ": there is no such socket. Is anymx-bgp running (systemctl status anymx-bgp)?",
@@ -221,24 +222,24 @@ func TestNeighboursUnreachable(t *testing.T) {
 func TestClientDrains(t *testing.T) {
 	n := controltest.New()
 	c := start(t, n)
-	want := control.DrainRequest{Reason: "kernel update", Now: true}
+	want := api.DrainRequest{Reason: "kernel update", Now: true}
 	s, err := c.Drain(t.Context(), want)
-	if err != nil || s.Phase != control.Draining || s.Drain == nil || s.Drain.Reason != want.Reason || !s.Ready.OK {
+	if err != nil || s.Phase != api.Draining || s.Drain == nil || s.Drain.Reason != want.Reason || !s.Ready.OK {
 		t.Errorf("drain: %v: %+v", err, s)
 	}
 	if len(n.Orders) != 1 || n.Orders[0] != want {
 		t.Errorf("the node was asked for %+v", n.Orders)
 	}
 	s, err = c.Resume(t.Context())
-	if err != nil || s.Phase != control.Running || s.Drain != nil || n.Resumes != 1 {
+	if err != nil || s.Phase != api.Running || s.Drain != nil || n.Resumes != 1 {
 		t.Errorf("resume: %v: %+v", err, s)
 	}
-	n.DrainErr = &control.Error{Code: control.Unavailable, Text: "the node is stopping"}
+	n.DrainErr = &api.Error{Code: api.Unavailable, Text: "the node is stopping"}
 	_, drainErr := c.Drain(t.Context(), want)
 	_, resumeErr := c.Resume(t.Context())
 	for _, err := range []error{drainErr, resumeErr} {
-		var e *control.Error
-		if !errors.As(err, &e) || e.Code != control.Unavailable {
+		var e *api.Error
+		if !errors.As(err, &e) || e.Code != api.Unavailable {
 			t.Errorf("%v", err)
 		}
 	}

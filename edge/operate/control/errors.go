@@ -1,79 +1,42 @@
 package control
 
 import (
+	"anymx/edge/config"
+	"anymx/edge/operate/api"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
 	"strings"
 	"syscall"
-
-	"anymx/edge/config"
 )
 
-// Code tells programs what kind of error it is. It stands in the JSON beside
-// the text for people.
-type Code string
-
-// Codes, and the HTTP status that each comes with.
-const (
-	BadRequest  Code = "bad_request"    // 400
-	NotFound    Code = "not_found"      // 404: no message with that id
-	NoRoute     Code = "no_route"       // 404: the node does not know this request
-	TooLarge    Code = "too_large"      // 413: the request's body
-	BadConfig   Code = "invalid_config" // 422: reload found problems and changed nothing
-	Internal    Code = "internal"       // 500
-	Unavailable Code = "unavailable"    // 503: starting, stopping, or out of time
-	Overtaken   Code = "overtaken"      // 409: a later order is in force, or about to be
-)
-
-// httpStatus is the HTTP status of a code.
-func (c Code) httpStatus() int {
+// httpStatus returns the HTTP status of a code.
+func httpStatus(c api.Code) int {
 	switch c {
-	case BadRequest:
+	case api.BadRequest:
 		return http.StatusBadRequest
-	case NotFound, NoRoute:
+	case api.NotFound, api.NoRoute:
 		return http.StatusNotFound
-	case TooLarge:
+	case api.TooLarge:
 		return http.StatusRequestEntityTooLarge
-	case Forbidden:
+	case api.Forbidden:
 		return http.StatusForbidden
-	case BadConfig:
+	case api.BadConfig:
 		return http.StatusUnprocessableEntity
-	case Overtaken:
+	case api.Overtaken:
 		return http.StatusConflict
-	case Unavailable:
+	case api.Unavailable:
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusInternalServerError
 }
 
-// Error is what the node answers instead of what was asked for. A Node returns
-// one to choose the code; any other error it returns is sent as Internal.
-// errors.Is compares an Error by its Code with ErrNotFound.
-type Error struct {
-	Text     string           `json:"error"`
-	Code     Code             `json:"code"`
-	Problems []config.Problem `json:"problems,omitempty"` // of BadConfig
-}
-
-// Error is the text.
-func (e *Error) Error() string { return e.Text }
-
-// Is compares codes.
-func (e *Error) Is(target error) bool {
-	t, ok := target.(*Error)
-	return ok && t.Code == e.Code
-}
-
-// ErrNotFound is for a Node to return, and to test for with errors.Is.
-var ErrNotFound = &Error{Text: "no such message in the queue: it was delivered, deleted, or never here", Code: NotFound}
-
-func badRequest(err error) *Error { return &Error{Text: err.Error(), Code: BadRequest} }
+func badRequest(err error) *api.Error { return &api.Error{Text: err.Error(), Code: api.BadRequest} }
 
 // asError is the answer for an error that a Node returned.
-func asError(err error) *Error {
-	var e *Error
+func asError(err error) *api.Error {
+	var e *api.Error
 	if errors.As(err, &e) {
 		return e
 	}
@@ -83,12 +46,12 @@ func asError(err error) *Error {
 		if n := len(bad.Problems); n != 1 {
 			text = fmt.Sprintf("the config has %d problems; nothing was changed", n)
 		}
-		return &Error{Text: text, Code: BadConfig, Problems: bad.Problems}
+		return &api.Error{Text: text, Code: api.BadConfig, Problems: bad.Problems}
 	}
 	if isTimeout(err) {
-		return &Error{Text: "the node could not answer in time: " + err.Error(), Code: Unavailable}
+		return &api.Error{Text: "the node could not answer in time: " + err.Error(), Code: api.Unavailable}
 	}
-	return &Error{Text: err.Error(), Code: Internal}
+	return &api.Error{Text: err.Error(), Code: api.Internal}
 }
 
 // Unreachable is the error of a client whose socket nobody answered on. Its

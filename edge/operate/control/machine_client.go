@@ -1,6 +1,7 @@
 package control
 
 import (
+	"anymx/edge/operate/api"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -26,14 +27,14 @@ func NewMachineClient(path string) *MachineClient {
 }
 
 // Status asks what the appliance runs.
-func (c *MachineClient) Status(ctx context.Context) (MachineStatus, error) {
-	var s MachineStatus
+func (c *MachineClient) Status(ctx context.Context) (api.MachineStatus, error) {
+	var s api.MachineStatus
 	return s, c.do(ctx, http.MethodGet, "/v1/status", nil, &s)
 }
 
 // Provision has the sources of the config read again.
-func (c *MachineClient) Provision(ctx context.Context, r ProvisionRequest) (Provisioned, error) {
-	var p Provisioned
+func (c *MachineClient) Provision(ctx context.Context, r api.ProvisionRequest) (api.Provisioned, error) {
+	var p api.Provisioned
 	return p, c.do(ctx, http.MethodPost, "/v1/provision", r, &p)
 }
 
@@ -41,7 +42,7 @@ func (c *MachineClient) Provision(ctx context.Context, r ProvisionRequest) (Prov
 // known), or from r.URL; bundle is nil then. It yields how far it is until it has
 // ended, or the error that ended it. Once the bundle has come whole and was found good
 // the update goes on even if ctx ends.
-func (c *MachineClient) Update(ctx context.Context, r UpdateRequest, bundle io.Reader, size int64) iter.Seq2[MachineProgress, error] {
+func (c *MachineClient) Update(ctx context.Context, r api.UpdateRequest, bundle io.Reader, size int64) iter.Seq2[api.MachineProgress, error] {
 	q := url.Values{}
 	for name, value := range map[string]bool{"dry_run": r.DryRun, "stage_only": r.StageOnly, "allow_older": r.AllowOlder} {
 		if value {
@@ -55,7 +56,7 @@ func (c *MachineClient) Update(ctx context.Context, r UpdateRequest, bundle io.R
 }
 
 // ReadUpdateRequest takes the parameters of POST /v1/update apart.
-func ReadUpdateRequest(q url.Values) (r UpdateRequest, err error) {
+func ReadUpdateRequest(q url.Values) (r api.UpdateRequest, err error) {
 	for name, values := range q {
 		if name == "url" {
 			r.URL = values[0]
@@ -73,49 +74,49 @@ func ReadUpdateRequest(q url.Values) (r UpdateRequest, err error) {
 }
 
 // Rollback has the machine go back to the version in the other slot.
-func (c *MachineClient) Rollback(ctx context.Context, r PowerRequest) iter.Seq2[MachineProgress, error] {
+func (c *MachineClient) Rollback(ctx context.Context, r api.PowerRequest) iter.Seq2[api.MachineProgress, error] {
 	return c.power(ctx, "/v1/rollback", r)
 }
 
 // Reboot drains the node and reboots the machine.
-func (c *MachineClient) Reboot(ctx context.Context, r PowerRequest) iter.Seq2[MachineProgress, error] {
+func (c *MachineClient) Reboot(ctx context.Context, r api.PowerRequest) iter.Seq2[api.MachineProgress, error] {
 	return c.power(ctx, "/v1/reboot", r)
 }
 
 // Poweroff drains the node and turns the machine off.
-func (c *MachineClient) Poweroff(ctx context.Context, r PowerRequest) iter.Seq2[MachineProgress, error] {
+func (c *MachineClient) Poweroff(ctx context.Context, r api.PowerRequest) iter.Seq2[api.MachineProgress, error] {
 	return c.power(ctx, "/v1/poweroff", r)
 }
 
-func (c *MachineClient) power(ctx context.Context, path string, r PowerRequest) iter.Seq2[MachineProgress, error] {
+func (c *MachineClient) power(ctx context.Context, path string, r api.PowerRequest) iter.Seq2[api.MachineProgress, error] {
 	text, err := json.Marshal(r)
 	if err != nil {
-		return func(yield func(MachineProgress, error) bool) { yield(MachineProgress{}, err) }
+		return func(yield func(api.MachineProgress, error) bool) { yield(api.MachineProgress{}, err) }
 	}
 	return c.order(ctx, path, bytes.NewReader(text), int64(len(text)))
 }
 
 // order sends an order and yields the lines of its answer.
-func (c *MachineClient) order(ctx context.Context, path string, body io.Reader, size int64) iter.Seq2[MachineProgress, error] {
-	return func(yield func(MachineProgress, error) bool) {
+func (c *MachineClient) order(ctx context.Context, path string, body io.Reader, size int64) iter.Seq2[api.MachineProgress, error] {
+	return func(yield func(api.MachineProgress, error) bool) {
 		err := c.lines(ctx, path, body, size, func(line []byte) (more bool, err error) {
 			p, err := readLine(line)
 			return err == nil && yield(p, nil) && !p.Ended, err
 		})
 		if err != nil {
-			yield(MachineProgress{}, err)
+			yield(api.MachineProgress{}, err)
 		}
 	}
 }
 
 // readLine reads one line of an answer.
-func readLine(line []byte) (MachineProgress, error) {
+func readLine(line []byte) (api.MachineProgress, error) {
 	var both struct {
-		MachineProgress
-		Error
+		api.MachineProgress
+		api.Error
 	}
 	if err := json.Unmarshal(line, &both); err != nil {
-		return MachineProgress{}, unspoken(err)
+		return api.MachineProgress{}, unspoken(err)
 	}
 	if both.Code != "" {
 		return both.MachineProgress, &both.Error

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"anymx/edge/operate/api"
 	"context"
 	"net/http"
 	"net/netip"
@@ -18,15 +19,15 @@ func NewSpeakerClient(path string) *SpeakerClient {
 }
 
 // Status asks what the speaker does.
-func (c *SpeakerClient) Status(ctx context.Context) (SpeakerStatus, error) {
-	var s SpeakerStatus
+func (c *SpeakerClient) Status(ctx context.Context) (api.SpeakerStatus, error) {
+	var s api.SpeakerStatus
 	return s, c.do(ctx, http.MethodGet, "/v1/status", nil, &s)
 }
 
 // Order tells the speaker what may be announced. Its answer does not wait for
 // peers to confirm.
-func (c *SpeakerClient) Order(ctx context.Context, o Order) (SpeakerStatus, error) {
-	var s SpeakerStatus
+func (c *SpeakerClient) Order(ctx context.Context, o api.Order) (api.SpeakerStatus, error) {
+	var s api.SpeakerStatus
 	return s, c.do(ctx, http.MethodPost, "/v1/order", o, &s)
 }
 
@@ -41,29 +42,29 @@ func NewNetworkClient(path string) *NetworkClient {
 }
 
 // Status asks what anymx-net does.
-func (c *NetworkClient) Status(ctx context.Context) (NetworkStatus, error) {
-	var s NetworkStatus
+func (c *NetworkClient) Status(ctx context.Context) (api.NetworkStatus, error) {
+	var s api.NetworkStatus
 	return s, c.do(ctx, http.MethodGet, "/v1/status", nil, &s)
 }
 
 // ShieldTop asks for the n prefixes that are noisiest, and the n that opened the
 // most connections.
-func (c *NetworkClient) ShieldTop(ctx context.Context, n int) (ShieldTop, error) {
-	var t ShieldTop
+func (c *NetworkClient) ShieldTop(ctx context.Context, n int) (api.ShieldTop, error) {
+	var t api.ShieldTop
 	err := c.do(ctx, http.MethodGet, "/v1/shield/top?n="+strconv.Itoa(n), nil, &t)
 	return t, err
 }
 
 // ShieldLists asks for all that is on the block and the allow list.
-func (c *NetworkClient) ShieldLists(ctx context.Context) ([]ShieldEntry, error) {
-	var l ShieldLists
+func (c *NetworkClient) ShieldLists(ctx context.Context) ([]api.ShieldEntry, error) {
+	var l api.ShieldLists
 	err := c.do(ctx, http.MethodGet, "/v1/shield/lists", nil, &l)
 	return l.Entries, err
 }
 
 // ShieldList puts a prefix on a list, and returns how it stands there.
-func (c *NetworkClient) ShieldList(ctx context.Context, e ShieldEntry) (ShieldEntry, error) {
-	var listed ShieldEntry
+func (c *NetworkClient) ShieldList(ctx context.Context, e api.ShieldEntry) (api.ShieldEntry, error) {
+	var listed api.ShieldEntry
 	err := c.do(ctx, http.MethodPost, "/v1/shield/list", e, &listed)
 	return listed, err
 }
@@ -71,14 +72,14 @@ func (c *NetworkClient) ShieldList(ctx context.Context, e ShieldEntry) (ShieldEn
 // ShieldUnlist takes this same prefix off its list. It returns whether it was on
 // one.
 func (c *NetworkClient) ShieldUnlist(ctx context.Context, p netip.Prefix) (bool, error) {
-	var u ShieldUnlisted
-	err := c.do(ctx, http.MethodPost, "/v1/shield/unlist", ShieldUnlist{p}, &u)
+	var u api.ShieldUnlisted
+	err := c.do(ctx, http.MethodPost, "/v1/shield/unlist", api.ShieldUnlist{Prefix: p}, &u)
 	return u.Removed, err
 }
 
 // ShieldMode makes the shield run in another mode, and returns what came of it.
-func (c *NetworkClient) ShieldMode(ctx context.Context, m ShieldMode) (NetworkStatus, error) {
-	var s NetworkStatus
+func (c *NetworkClient) ShieldMode(ctx context.Context, m api.ShieldMode) (api.NetworkStatus, error) {
+	var s api.NetworkStatus
 	err := c.do(ctx, http.MethodPost, "/v1/shield/mode", m, &s)
 	return s, err
 }

@@ -1,8 +1,11 @@
 package control
 
 import (
+	"anymx/edge/operate/api"
+	"anymx/edge/operate/words"
 	"bytes"
 	"crypto/sha256"
+
 	_ "embed"
 	"encoding/base64"
 	"fmt"
@@ -24,14 +27,14 @@ var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 	"count": func(n any) string {
 		switch n := n.(type) {
 		case int:
-			return count(int64(n))
+			return words.Count(int64(n))
 		case int64:
-			return count(n)
+			return words.Count(n)
 		}
 		return fmt.Sprint(n)
 	},
-	"size":   size,
-	"redact": redact,
+	"size":   words.Size,
+	"redact": words.Redact,
 }).Parse(pageText))
 
 // pagePolicy lets the page use its own style and nothing else: no script, no
@@ -49,7 +52,7 @@ func styleHash(page string) string {
 
 // view is what the page shows: a Status and the words for its times.
 type view struct {
-	Status
+	api.Status
 	now     time.Time
 	Refresh int
 	At      string
@@ -87,24 +90,24 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request) {
 	b.WriteTo(w) // the client is gone, then
 }
 
-func newView(s Status, now time.Time) view {
+func newView(s api.Status, now time.Time) view {
 	v := view{Status: s, now: now, Refresh: pageRefresh, At: now.UTC().Format("2006-01-02 15:04:05 UTC")}
 	if !s.Since.IsZero() {
-		v.For = span(now.Sub(s.Since), true)
+		v.For = words.Span(now.Sub(s.Since), true)
 	}
 	if !s.Started.IsZero() {
-		v.Uptime = span(now.Sub(s.Started), true)
+		v.Uptime = words.Span(now.Sub(s.Started), true)
 	}
 	if !s.Queue.Oldest.IsZero() {
-		v.Oldest = when(s.Queue.Oldest, now)
+		v.Oldest = words.When(s.Queue.Oldest, now)
 	}
 	if s.TLS != nil {
-		v.Expiry, v.Soon = s.TLS.expiry(now), s.TLS.soon(now)
+		v.Expiry, v.Soon = words.ExpiryText(s.TLS, now), words.ExpiresSoon(s.TLS, now)
 	}
-	v.SessionBar = newBar("Open", int64(s.Sessions.Open), int64(s.Sessions.Limit), count)
+	v.SessionBar = newBar("Open", int64(s.Sessions.Open), int64(s.Sessions.Limit), words.Count)
 	v.SpoolBars = []bar{
-		newBar("Messages", s.Spool.Messages, s.Spool.MaxMessages, count),
-		newBar("Size", s.Spool.Bytes, s.Spool.HighWater, size),
+		newBar("Messages", s.Spool.Messages, s.Spool.MaxMessages, words.Count),
+		newBar("Size", s.Spool.Bytes, s.Spool.HighWater, words.Size),
 	}
 	v.Routes, v.Network = newRoutesView(&s, now), newNetworkView(&s, now)
 	return v
@@ -125,7 +128,7 @@ func newBar(name string, value, limit int64, text func(int64) string) bar {
 func (v view) Steps() []stepView {
 	var list []stepView
 	for _, s := range v.Drain.Steps {
-		list = append(list, stepView{Name: string(s.Step), Text: s.text(v.now), UnderWay: s.Ended.IsZero(), Wrong: s.Note != ""})
+		list = append(list, stepView{Name: string(s.Step), Text: words.StepText(s, v.now), UnderWay: s.Ended.IsZero(), Wrong: s.Note != ""})
 	}
 	return list
 }
@@ -133,29 +136,29 @@ func (v view) Steps() []stepView {
 // DegradedLines tell what the node goes without.
 func (v view) DegradedLines() []string {
 	var list []string
-	for _, l := range v.degradedText(v.now) {
+	for _, l := range words.DegradedText(&v.Status, v.now) {
 		list = append(list, l.Text)
 	}
 	return list
 }
 
 // DrainLeft is what is left, in one line.
-func (v view) DrainLeft() string { return v.Drain.leftText() }
+func (v view) DrainLeft() string { return words.DrainLeftText(v.Drain) }
 
 // ProbeProblem tells of a probe of a core address that failed.
-func (v view) ProbeProblem(c CoreStatus) string {
+func (v view) ProbeProblem(c api.CoreStatus) string {
 	if c.Probe == nil || c.Probe.Problem == "" {
 		return ""
 	}
-	return c.Probe.text(v.now)
+	return words.ProbeText(c.Probe, v.now)
 }
 
 // NextTry is when a core address that is down is tried again.
-func (v view) NextTry(c CoreStatus) string {
-	if c.Health == Up || c.RetryAt.IsZero() {
+func (v view) NextTry(c api.CoreStatus) string {
+	if c.Health == api.Up || c.RetryAt.IsZero() {
 		return ""
 	}
-	return due(c.RetryAt, v.now)
+	return words.Due(c.RetryAt, v.now)
 }
 
 // Probe is when a paused queue tries again.
@@ -163,15 +166,5 @@ func (v view) Probe() string {
 	if v.Queue.Paused == nil || v.Queue.Paused.Until.IsZero() {
 		return ""
 	}
-	return due(v.Queue.Paused.Until, v.now)
-}
-
-// redact keeps mail addresses off the TCP listener, whose readers need not be
-// those who may see them: a text that others wrote is left out if it may hold
-// one.
-func redact(s string) string {
-	if strings.ContainsAny(s, "@\uff20") {
-		return "(names a mail address; see anymx status)"
-	}
-	return Clean(strings.ReplaceAll(strings.TrimSpace(s), "\n", "; "))
+	return words.Due(v.Queue.Paused.Until, v.now)
 }

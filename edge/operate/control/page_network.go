@@ -1,6 +1,10 @@
 package control
 
-import "time"
+import (
+	"anymx/edge/operate/api"
+	"anymx/edge/operate/words"
+	"time"
+)
 
 // stepView is a step of a drain.
 type stepView struct {
@@ -10,14 +14,14 @@ type stepView struct {
 
 // routesView is what the speaker said.
 type routesView struct {
-	Silence []line // why it says nothing, or nothing new
-	Known   bool   // it has said something, which follows
-	Told    string // announced, graceful, withdrawn
-	Wrong   bool   // not what the phase is for
-	Text    string // since when and why
-	Lines   []line
+	Silence []words.Line // why it says nothing, or nothing new
+	Known   bool         // it has said something, which follows
+	Told    string       // announced, graceful, withdrawn
+	Wrong   bool         // not what the phase is for
+	Text    string       // since when and why
+	Lines   []words.Line
 	Peers   []peerView
-	Health  []line // if it is not up, or a check fails
+	Health  []words.Line // if it is not up, or a check fails
 }
 
 // peerView is a router.
@@ -26,22 +30,22 @@ type peerView struct {
 	Well                        bool
 }
 
-func newRoutesView(s *Status, now time.Time) *routesView {
+func newRoutesView(s *api.Status, now time.Time) *routesView {
 	n := s.Speaker
 	if n == nil {
 		return nil
 	}
-	v := &routesView{Silence: n.silence("the BGP speaker"), Known: n.Status != nil}
+	v := &routesView{Silence: words.Silence(n, "the BGP speaker"), Known: n.Status != nil}
 	if !v.Known {
 		return v
 	}
 	said := n.Status
-	v.Told, v.Wrong, v.Text, v.Lines = string(said.Routes), s.routesWrong(), said.forText(now), s.routesDetail()
+	v.Told, v.Wrong, v.Text, v.Lines = string(said.Routes), words.RoutesWrong(s), words.RoutesForText(said, now), words.RoutesDetail(s)
 	for i := range said.Peers {
 		p := &said.Peers[i]
-		v.Peers = append(v.Peers, peerView{p.Address.String(), p.as(), p.stateText(now), p.trouble(now), p.well()})
+		v.Peers = append(v.Peers, peerView{p.Address.String(), words.PeerASN(p), words.PeerStateText(p, now), words.PeerTrouble(p, now), words.PeerConfirmed(p)})
 	}
-	if health := said.Health.text(now); health[0].Wrong || len(health) > 1 {
+	if health := words.SpeakerHealthText(&said.Health, now); health[0].Wrong || len(health) > 1 {
 		health[0].Text = "health: " + health[0].Text
 		v.Health = health
 	}
@@ -50,9 +54,9 @@ func newRoutesView(s *Status, now time.Time) *routesView {
 
 // networkView is what anymx-net said.
 type networkView struct {
-	Silence []line
+	Silence []words.Line
 	Known   bool
-	Lines   []line
+	Lines   []words.Line
 	Tunnel  *tunnelView // nil: none is configured
 	Shield  *shieldView // nil: none is configured
 }
@@ -60,14 +64,14 @@ type networkView struct {
 // tunnelView is the tunnel to core.
 type tunnelView struct {
 	Up    bool
-	Lines []line
+	Lines []words.Line
 	Peers []farSideView
 }
 
 // shieldView is the packet filter.
 type shieldView struct {
 	Open  string // what passes unseen; "": nothing
-	Lines []line
+	Lines []words.Line
 }
 
 // farSideView is a peer of the tunnel.
@@ -76,28 +80,28 @@ type farSideView struct {
 	Up                                       bool
 }
 
-func newNetworkView(s *Status, now time.Time) *networkView {
+func newNetworkView(s *api.Status, now time.Time) *networkView {
 	n := s.Network
 	if n == nil {
 		return nil
 	}
-	v := &networkView{Silence: n.silence("anymx-net"), Known: n.Status != nil}
+	v := &networkView{Silence: words.Silence(n, "anymx-net"), Known: n.Status != nil}
 	if !v.Known {
 		return v
 	}
-	v.Lines = n.Status.text()
+	v.Lines = words.NetworkText(n.Status)
 	if s := n.Status.Shield; s != nil {
-		v.Shield = &shieldView{s.open(), s.text()}
+		v.Shield = &shieldView{words.ShieldOpening(s), words.ShieldText(s)}
 	}
 	t := n.Status.Tunnel
 	if t == nil {
 		return v
 	}
-	v.Tunnel = &tunnelView{Up: t.Up, Lines: t.selfText()}
+	v.Tunnel = &tunnelView{Up: t.Up, Lines: words.TunnelSelfText(t)}
 	for i := range t.Peers {
 		p := &t.Peers[i]
 		v.Tunnel.Peers = append(v.Tunnel.Peers, farSideView{
-			p.key(), p.endpoint(), p.handshake(now), size(p.Received), size(p.Sent), p.Up,
+			words.TunnelPeerKey(p), words.TunnelPeerEndpoint(p), words.TunnelPeerHandshake(p, now), words.Size(p.Received), words.Size(p.Sent), p.Up,
 		})
 	}
 	return v

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/net/html"
 
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 	"anymx/edge/operate/control/controltest"
 )
@@ -19,15 +20,15 @@ import (
 func troubled() *controltest.Node {
 	n := controltest.New()
 	s := &n.State
-	s.Name, s.Phase = `<b>"ams1"</b>`, control.Draining
-	s.Ready = control.Readiness{}
+	s.Name, s.Phase = `<b>"ams1"</b>`, api.Draining
+	s.Ready = api.Readiness{}
 	s.Spool.Accepting, s.Spool.Reason = false, "disk reserve; last was user1@example.net"
 	s.Spool.Bytes = s.Spool.HighWater * 95 / 100
-	s.Queue.Paused = &control.PauseStatus{Cause: "550 5.7.1 <user2@example.net> is not welcome", Until: controltest.Now.Add(9e9)}
+	s.Queue.Paused = &api.PauseStatus{Cause: "550 5.7.1 <user2@example.net> is not welcome", Until: controltest.Now.Add(9e9)}
 	s.Core[1].LastError = `550 no "john doe"@example.net here`
 	s.TLS.NotAfter, s.TLS.Problem = controltest.Now.Add(-1), "key.pem is not the key of cert.pem"
 	s.Config.Problem = "/etc/anymx/recipients:3: bad address user3@example.net"
-	n.ReadyErr = &control.Error{Text: "probe of user4@example.net failed"}
+	n.ReadyErr = &api.Error{Text: "probe of user4@example.net failed"}
 	return n
 }
 
@@ -118,8 +119,8 @@ func TestPageOfNetwork(t *testing.T) {
 			[]string{`class="note`},
 		},
 		"silent": {func(n *controltest.Node) {
-			n.State.Speaker = &control.Neighbour[control.SpeakerStatus]{Problem: "no anymx-bgp answers"}
-			n.State.Network = &control.Neighbour[control.NetworkStatus]{}
+			n.State.Speaker = &api.Neighbour[api.SpeakerStatus]{Problem: "no anymx-bgp answers"}
+			n.State.Network = &api.Neighbour[api.NetworkStatus]{}
 		}, []string{"no anymx-bgp answers", "anymx-net has not been asked yet"}, []string{"<h2>Tunnel</h2>", "<th>Router</th>"}},
 		"shield": {shieldOn(controltest.ShieldStatus()),
 			[]string{"<h2>Shield</h2>", "native on eth0, generic on eth1; own cookies, shared key; 5 prefixes listed", "in peace; the most so far: 1,412,345 SYNs/s"},
@@ -144,7 +145,7 @@ func TestPageOfNetwork(t *testing.T) {
 			s.Reason, s.Peers[1].LastNotification, s.Peers[1].State = "user3@example.net", "user4@example.net", "user5@example.net"
 			s.Health.Checks[0].Reason, s.Health.Checks[0].OK = "user6@example.net", false
 			w.Problem, w.Tunnel.Problem, w.Tunnel.Peers[0].Endpoint = "user7@example.net", "user8@example.net", "user9@example.net"
-			n.State.Core[0].Probe = &control.ProbeStatus{Problem: "user10@example.net"}
+			n.State.Core[0].Probe = &api.ProbeStatus{Problem: "user10@example.net"}
 			w.Shield = controltest.ShieldStatus()
 			w.Shield.Problem, w.Shield.Interfaces[0].Problem, w.Shield.Interfaces[1].Name = "user11@example.net", "user12@example.net", "user13@example.net"
 			w.Shield.Interfaces[1].Mode, w.Shield.Why = "off", "user14@example.net"
@@ -171,7 +172,7 @@ func TestPageOfNetwork(t *testing.T) {
 }
 
 // shieldOn is a node with this shield.
-func shieldOn(s *control.ShieldStatus) func(*controltest.Node) {
+func shieldOn(s *api.ShieldStatus) func(*controltest.Node) {
 	return func(n *controltest.Node) {
 		controltest.OnNetwork(n)
 		n.State.Network.Status.Shield = s
@@ -180,7 +181,7 @@ func shieldOn(s *control.ShieldStatus) func(*controltest.Node) {
 
 // No figure of an empty node may break the page.
 func TestPageOfEmptyNode(t *testing.T) {
-	n := &controltest.Node{State: control.Status{Name: "x", Phase: control.Starting}}
+	n := &controltest.Node{State: api.Status{Name: "x", Phase: api.Starting}}
 	body, _ := getPage(t, n)
 	wellFormed(t, body)
 	for _, want := range []string{"No message waits.", "None: STARTTLS is not offered.", "no address"} {

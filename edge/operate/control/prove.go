@@ -1,36 +1,14 @@
 package control
 
 import (
+	"anymx/edge/operate/api"
 	"context"
 	"net/http"
-	"time"
-
-	"anymx/edge/mail"
 )
 
-// Proven is what a node has found out by sending itself a message through each of
-// its listeners, and reading it back from its spool: POST /v1/prove. That a
-// message went through all of it is the answer itself; one that did not is an
-// *Error with the code Unavailable, which says where and why.
-type Proven struct {
-	Listeners []ProvenListener `json:"listeners"`
-	// Refusing is why mail is refused all the same, as where the spool is full of
-	// what waits for core; "": it is taken.
-	Refusing string `json:"refusing,omitempty"`
-}
-
-// ProvenListener is a listener of ingress that has taken a message. Nothing is
-// left of that.
-type ProvenListener struct {
-	Address string        `json:"address"` // on which it listens: "[::]:25"
-	ID      mail.ID       `json:"id"`      // that the message had in the spool
-	Octets  int64         `json:"octets"`  // in the spool, the trace field included
-	Took    time.Duration `json:"took_ns"` // from the connection to its end
-}
-
 // Prove has the node send itself a message through each of its listeners.
-func (c *Client) Prove(ctx context.Context) (Proven, error) {
-	var p Proven
+func (c *Client) Prove(ctx context.Context) (api.Proven, error) {
+	var p api.Proven
 	return p, c.do(ctx, http.MethodPost, "/v1/prove", nil, &p)
 }
 
@@ -38,10 +16,10 @@ func (s *Server) postProve(r *http.Request) (any, error) {
 	proven, err := s.node.Prove(r.Context())
 	s.endpoint.Audit(r, err, "action", "prove", "listeners", len(proven.Listeners))
 	if err != nil {
-		return nil, &Error{Code: Unavailable, Text: "not proven: " + err.Error()}
+		return nil, &api.Error{Code: api.Unavailable, Text: "not proven: " + err.Error()}
 	}
 	if proven.Listeners == nil {
-		proven.Listeners = []ProvenListener{} // for programs, not null
+		proven.Listeners = []api.ProvenListener{} // for programs, not null
 	}
 	return proven, nil
 }

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"testing"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control/controltest"
 )
 
@@ -18,7 +18,7 @@ func TestClientProves(t *testing.T) {
 	}
 	n.ProveErr = errors.New("[::]:25: RCPT: temporary failure: 451 4.3.0 no")
 	_, err = c.Prove(t.Context())
-	if !errors.Is(err, &control.Error{Code: control.Unavailable}) || err.Error() != "not proven: "+n.ProveErr.Error() {
+	if !errors.Is(err, &api.Error{Code: api.Unavailable}) || err.Error() != "not proven: "+n.ProveErr.Error() {
 		t.Errorf("%v", err)
 	}
 }
@@ -26,14 +26,14 @@ func TestClientProves(t *testing.T) {
 func TestDrainUntil(t *testing.T) {
 	n := controltest.New()
 	c := start(t, n)
-	if _, err := c.Drain(t.Context(), control.DrainRequest{Until: "noon"}); !errors.Is(err, &control.Error{Code: control.BadRequest}) {
+	if _, err := c.Drain(t.Context(), api.DrainRequest{Until: "noon"}); !errors.Is(err, &api.Error{Code: api.BadRequest}) {
 		t.Errorf("until noon: %v", err)
 	}
 	if len(n.Orders) > 0 {
 		t.Errorf("%+v reached the node", n.Orders)
 	}
-	s, err := c.Drain(t.Context(), control.DrainRequest{Until: control.UntilRestart})
-	if err != nil || s.Drain.Until != control.UntilRestart || len(n.Orders) != 1 || n.Orders[0].Until != control.UntilRestart {
+	s, err := c.Drain(t.Context(), api.DrainRequest{Until: api.UntilRestart})
+	if err != nil || s.Drain.Until != api.UntilRestart || len(n.Orders) != 1 || n.Orders[0].Until != api.UntilRestart {
 		t.Errorf("%+v, %v", s.Drain, err)
 	}
 }

@@ -1,10 +1,10 @@
 package control
 
 import (
+	"anymx/edge/mail"
+	"anymx/edge/operate/api"
 	"context"
 	"net/http"
-
-	"anymx/edge/mail"
 )
 
 // addRoutes is what the node offers: everything on the unix socket, and a page
@@ -27,35 +27,35 @@ func (s *Server) addRoutes() {
 }
 
 // status is the node's Status with its readiness.
-func (s *Server) status(ctx context.Context) Status {
+func (s *Server) status(ctx context.Context) api.Status {
 	st := s.node.Status(ctx)
 	if st.Version == "" {
-		st.Version = ThisVersion().Version
+		st.Version = api.ThisVersion().Version
 	}
 	if st.Core == nil {
-		st.Core = []CoreStatus{}
+		st.Core = []api.CoreStatus{}
 	}
 	if err := s.endpoint.ready.ask(ctx); err != nil {
-		st.Ready = Readiness{Reason: err.Error()}
+		st.Ready = api.Readiness{Reason: err.Error()}
 	} else {
-		st.Ready = Readiness{OK: true}
+		st.Ready = api.Readiness{OK: true}
 	}
 	return st
 }
 
 func (s *Server) getStatus(r *http.Request) (any, error) { return s.status(r.Context()), nil }
 
-func (s *Server) getVersion(*http.Request) (any, error) { return ThisVersion(), nil }
+func (s *Server) getVersion(*http.Request) (any, error) { return api.ThisVersion(), nil }
 
 func (s *Server) getQueue(r *http.Request) (any, error) {
-	q, err := ParseQuery(r.URL.Query())
+	q, err := api.ParseQuery(r.URL.Query())
 	if err != nil {
 		return nil, badRequest(err)
 	}
-	q.Limit = q.page()
+	q.Limit = q.Page()
 	page, err := s.node.List(r.Context(), q)
 	if page.Items == nil {
-		page.Items = []QueueItem{} // an empty list is [] for programs, not null
+		page.Items = []api.QueueItem{} // an empty list is [] for programs, not null
 	}
 	return page, err
 }
@@ -69,15 +69,15 @@ func (s *Server) getMessage(r *http.Request) (any, error) {
 }
 
 func (s *Server) postChange(r *http.Request) (any, error) {
-	action, err := ParseAction(r.PathValue("action"))
+	action, err := api.ParseAction(r.PathValue("action"))
 	if err != nil {
-		return nil, &Error{Code: NoRoute, Text: err.Error()}
+		return nil, &api.Error{Code: api.NoRoute, Text: err.Error()}
 	}
-	var c Change
+	var c api.Change
 	if err := ReadJSON(r, &c); err != nil {
 		return nil, err
 	}
-	if err := c.check(action); err != nil {
+	if err := checkChange(&c, action); err != nil {
 		return nil, badRequest(err)
 	}
 	changed, err := s.change(r.Context(), action, c)
@@ -87,14 +87,14 @@ func (s *Server) postChange(r *http.Request) (any, error) {
 }
 
 // change acts on the ids of c, or on one page of all that it means.
-func (s *Server) change(ctx context.Context, a Action, c Change) (Changed, error) {
-	items := map[mail.ID]QueueItem{}
+func (s *Server) change(ctx context.Context, a api.Action, c api.Change) (api.Changed, error) {
+	items := map[mail.ID]api.QueueItem{}
 	ids, next := c.IDs, mail.ID{}
 	if c.All {
-		c.Limit = c.page()
+		c.Limit = c.Page()
 		page, err := s.node.List(ctx, c.QueueQuery)
 		if err != nil {
-			return Changed{}, err
+			return api.Changed{}, err
 		}
 		for _, item := range page.Items {
 			ids = append(ids, item.ID)
@@ -110,13 +110,13 @@ func (s *Server) change(ctx context.Context, a Action, c Change) (Changed, error
 		// One that can't be shown may still be changed, or else the change says
 		// why it can't.
 	}
-	var o Outcome
+	var o api.Outcome
 	var err error
 	if len(ids) > 0 {
 		o, err = s.node.Change(ctx, a, ids, c.Reason)
 	}
 	if err != nil && len(o.Done)+len(o.Later)+len(o.Missing) == 0 {
-		return Changed{}, err
+		return api.Changed{}, err
 	}
 	if err != nil {
 		s.log.Error("queue changed in part", "action", string(a), "err", err)
@@ -127,13 +127,13 @@ func (s *Server) change(ctx context.Context, a Action, c Change) (Changed, error
 }
 
 func (s *Server) postDrain(r *http.Request) (any, error) {
-	var d DrainRequest
+	var d api.DrainRequest
 	if err := ReadJSON(r, &d); err != nil {
 		return nil, err
 	}
 	err := checkReason(d.Reason)
 	if err == nil {
-		if _, err = ParseUntil(string(d.Until)); err != nil {
+		if _, err = api.ParseUntil(string(d.Until)); err != nil {
 			err = badRequest(err)
 		}
 	}
@@ -175,10 +175,10 @@ func (s *Server) postReload(r *http.Request) (any, error) {
 
 // reloadError is the answer to a reload that failed: a file that can't be read
 // is as much a mistake of the config as a bad key.
-func reloadError(err error) *Error {
+func reloadError(err error) *api.Error {
 	e := asError(err)
-	if e.Code == Internal {
-		return &Error{Code: BadConfig, Text: "nothing was changed: " + e.Text}
+	if e.Code == api.Internal {
+		return &api.Error{Code: api.BadConfig, Text: "nothing was changed: " + e.Text}
 	}
 	return e
 }

@@ -1,6 +1,8 @@
 package control
 
 import (
+	"anymx/edge/mail"
+	"anymx/edge/operate/api"
 	"bufio"
 	"bytes"
 	"context"
@@ -18,28 +20,26 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
-
-	"anymx/edge/mail"
 )
 
 // hooked is a node of which a test says one thing.
 type hooked struct {
 	Node
-	list   func(context.Context) (QueuePage, error)
+	list   func(context.Context) (api.QueuePage, error)
 	reload func() error
 }
 
-func (hooked) Status(context.Context) Status { return Status{} }
-func (hooked) Ready(context.Context) error   { return nil }
-func (h hooked) List(ctx context.Context, _ QueueQuery) (QueuePage, error) {
+func (hooked) Status(context.Context) api.Status { return api.Status{} }
+func (hooked) Ready(context.Context) error       { return nil }
+func (h hooked) List(ctx context.Context, _ api.QueueQuery) (api.QueuePage, error) {
 	return h.list(ctx)
 }
-func (h hooked) Reload(context.Context) (Reloaded, error) { return Reloaded{}, h.reload() }
-func (hooked) Change(_ context.Context, _ Action, ids []mail.ID, _ string) (Outcome, error) {
-	return Outcome{Done: ids}, nil
+func (h hooked) Reload(context.Context) (api.Reloaded, error) { return api.Reloaded{}, h.reload() }
+func (hooked) Change(_ context.Context, _ api.Action, ids []mail.ID, _ string) (api.Outcome, error) {
+	return api.Outcome{Done: ids}, nil
 }
 
-func (hooked) Show(context.Context, mail.ID) (QueueDetail, error) { return QueueDetail{}, nil }
+func (hooked) Show(context.Context, mail.ID) (api.QueueDetail, error) { return api.QueueDetail{}, nil }
 
 // serve runs a Server on a unix socket until the test ends or stop is called,
 // which returns what Serve did.
@@ -194,15 +194,15 @@ func TestLongHeaderIsRefused(t *testing.T) {
 func TestSlowNodeIsATimeout(t *testing.T) {
 	limits := standardTimeouts
 	limits.request = 20 * time.Millisecond
-	socket, _ := serve(t, Options{Node: hooked{list: func(ctx context.Context) (QueuePage, error) {
+	socket, _ := serve(t, Options{Node: hooked{list: func(ctx context.Context) (api.QueuePage, error) {
 		<-ctx.Done()
-		return QueuePage{}, ctx.Err()
+		return api.QueuePage{}, ctx.Err()
 	}}}, limits)
 	c := NewClient(socket)
 	defer c.Close()
-	_, err := c.Page(t.Context(), QueueQuery{})
-	var e *Error
-	if !errors.As(err, &e) || e.Code != Unavailable {
+	_, err := c.Page(t.Context(), api.QueueQuery{})
+	var e *api.Error
+	if !errors.As(err, &e) || e.Code != api.Unavailable {
 		t.Errorf("%v", err)
 	}
 }
@@ -210,20 +210,20 @@ func TestSlowNodeIsATimeout(t *testing.T) {
 // A request in flight when the server stops is answered.
 func TestStopLetsRequestsEnd(t *testing.T) {
 	began, goOn := make(chan struct{}), make(chan struct{})
-	socket, stop := serve(t, Options{Node: hooked{list: func(context.Context) (QueuePage, error) {
+	socket, stop := serve(t, Options{Node: hooked{list: func(context.Context) (api.QueuePage, error) {
 		close(began)
 		<-goOn
-		return QueuePage{Items: []QueueItem{{Size: 7}}}, nil
+		return api.QueuePage{Items: []api.QueueItem{{Size: 7}}}, nil
 	}}}, standardTimeouts)
 	c := NewClient(socket)
 	defer c.Close()
 	type answer struct {
-		page QueuePage
+		page api.QueuePage
 		err  error
 	}
 	answered := make(chan answer, 1)
 	go func() {
-		page, err := c.Page(context.Background(), QueueQuery{})
+		page, err := c.Page(context.Background(), api.QueueQuery{})
 		answered <- answer{page, err}
 	}()
 	<-began
@@ -244,15 +244,15 @@ func TestStopCancelsRequests(t *testing.T) {
 	limits := standardTimeouts
 	limits.grace = 20 * time.Millisecond
 	began, ended := make(chan struct{}), make(chan struct{})
-	socket, stop := serve(t, Options{Node: hooked{list: func(ctx context.Context) (QueuePage, error) {
+	socket, stop := serve(t, Options{Node: hooked{list: func(ctx context.Context) (api.QueuePage, error) {
 		close(began)
 		<-ctx.Done()
 		close(ended)
-		return QueuePage{}, ctx.Err()
+		return api.QueuePage{}, ctx.Err()
 	}}}, limits)
 	c := NewClient(socket)
 	defer c.Close()
-	go c.Page(context.Background(), QueueQuery{}) // it can't succeed
+	go c.Page(context.Background(), api.QueueQuery{}) // it can't succeed
 	<-began
 	if err := stop(); err != nil {
 		t.Errorf("Serve: %v", err)
@@ -290,12 +290,12 @@ func TestServeFailsWithItsListener(t *testing.T) {
 func TestPanicEndsOneRequest(t *testing.T) {
 	var log bytes.Buffer
 	socket, stop := serve(t, Options{
-		Node: hooked{list: func(context.Context) (QueuePage, error) { panic("a bug") }},
+		Node: hooked{list: func(context.Context) (api.QueuePage, error) { panic("a bug") }},
 		Log:  slog.New(slog.NewTextHandler(&log, nil)),
 	}, standardTimeouts)
 	c := NewClient(socket)
 	defer c.Close()
-	if _, err := c.Page(t.Context(), QueueQuery{}); err == nil {
+	if _, err := c.Page(t.Context(), api.QueueQuery{}); err == nil {
 		t.Error("no error")
 	}
 	if _, err := c.Version(t.Context()); err != nil {
@@ -316,7 +316,7 @@ func TestAudit(t *testing.T) {
 	}, standardTimeouts)
 	c := NewClient(socket)
 	defer c.Close()
-	for _, err := range c.Change(t.Context(), Delete, Change{IDs: []mail.ID{{1}, {2}}}) {
+	for _, err := range c.Change(t.Context(), api.Delete, api.Change{IDs: []mail.ID{{1}, {2}}}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -336,14 +336,14 @@ func TestAudit(t *testing.T) {
 
 func TestCodes(t *testing.T) {
 	seen := map[int]bool{}
-	for _, c := range []Code{BadRequest, NotFound, TooLarge, BadConfig, Internal, Unavailable} {
-		status := c.httpStatus()
+	for _, c := range []api.Code{api.BadRequest, api.NotFound, api.TooLarge, api.BadConfig, api.Internal, api.Unavailable} {
+		status := httpStatus(c)
 		if status < 400 || seen[status] || http.StatusText(status) == "" {
 			t.Errorf("%s: %d", c, status)
 		}
 		seen[status] = true
 	}
-	if errors.Is(&Error{Code: NoRoute}, ErrNotFound) || !errors.Is(&Error{Code: NotFound}, ErrNotFound) {
+	if errors.Is(&api.Error{Code: api.NoRoute}, api.ErrNotFound) || !errors.Is(&api.Error{Code: api.NotFound}, api.ErrNotFound) {
 		t.Error("errors.Is does not go by the code")
 	}
 }

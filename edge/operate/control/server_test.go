@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"anymx/edge/config"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control/controltest"
 )
 
@@ -45,7 +45,7 @@ func ask(t *testing.T, c *http.Client, method, url, body string) (int, http.Head
 
 func TestRequests(t *testing.T) {
 	first, gone := controltest.ID(1).String(), controltest.ID(99).String()
-	many := `{"ids":["` + first + strings.Repeat(`","`+first, control.MaxPage) + `"]}`
+	many := `{"ids":["` + first + strings.Repeat(`","`+first, api.MaxPage) + `"]}`
 	for _, tt := range []struct {
 		method, path, body string
 		status             int
@@ -150,7 +150,7 @@ func TestReloadErrors(t *testing.T) {
 	}{
 		{fmt.Errorf("reload: %w", &config.Errors{Problems: []config.Problem{{File: "/etc/anymx/anymx.toml", Line: 7, Column: 1, Key: "core.adresses", Reason: "unknown key"}}}),
 			422, `{"error":"the config has 1 problem; nothing was changed","code":"invalid_config","problems":[{"file":"/etc/anymx/anymx.toml","line":7,"column":1,"key":"core.adresses","reason":"unknown key"}]}`},
-		{fmt.Errorf("reload: %w", &control.Error{Code: control.Unavailable, Text: "the node is stopping"}), 503, `{"error":"the node is stopping","code":"unavailable"}`},
+		{fmt.Errorf("reload: %w", &api.Error{Code: api.Unavailable, Text: "the node is stopping"}), 503, `{"error":"the node is stopping","code":"unavailable"}`},
 		{fmt.Errorf("permission denied"), 422, `{"error":"nothing was changed: permission denied","code":"invalid_config"}`},
 		{fmt.Errorf("reload: %w", context.DeadlineExceeded), 503, `"code":"unavailable"`},
 	} {

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"anymx/edge/operate/api"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -9,9 +10,6 @@ import (
 	"strconv"
 	"time"
 )
-
-// Forbidden refuses somebody who may open the socket, but not ask for this.
-const Forbidden Code = "forbidden" // 403
 
 // jsonLines is one JSON value on each line.
 const jsonLines = "application/x-ndjson"
@@ -54,11 +52,11 @@ func (e *Endpoint) HandleStream(pattern string, serve func(r *http.Request, send
 		}
 		if err := serve(r, send); err != nil {
 			refusal := asError(err)
-			if refusal.Code == Internal {
+			if refusal.Code == api.Internal {
 				e.log.Error("control request failed", "request", pattern, "err", err)
 			}
 			if !begun {
-				status = refusal.Code.httpStatus()
+				status = httpStatus(refusal.Code)
 			}
 			_ = send(refusal) // the client is gone, then
 		}

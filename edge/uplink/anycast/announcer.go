@@ -15,7 +15,7 @@ import (
 
 	"anymx/bgp"
 	"anymx/edge/config"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/edge/service"
 )
 
@@ -57,12 +57,12 @@ type Announcer struct {
 	loaded    time.Time
 	problem   string   // why the last reload changed nothing
 	restart   []string // keys that wait for a restart
-	withheld  []control.SpeakerPeer
+	withheld  []api.SpeakerPeer
 	orders    orders
 	ordered   uint64 // orders to be kept that came
 	health    health
-	names     []string                       // of the checks that decide
-	results   map[string]control.HealthCheck // by name, those for information too
+	names     []string                   // of the checks that decide
+	results   map[string]api.HealthCheck // by name, those for information too
 	told      decision
 	prefixes  []netip.Prefix // that told is about
 	since     time.Time      // of told.routes
@@ -74,7 +74,7 @@ type Announcer struct {
 // changes before anything else is done about it. The caller holds mu.
 func (a *Announcer) settle() {
 	next, prefixes := decide(a.orders, a.health), a.config.Anycast.Prefixes
-	if next.routes == a.told.routes && (next.routes == control.Withdrawn || slices.Equal(prefixes, a.prefixes)) {
+	if next.routes == a.told.routes && (next.routes == api.Withdrawn || slices.Equal(prefixes, a.prefixes)) {
 		a.told = next
 		return
 	}
@@ -103,7 +103,7 @@ func (a *Announcer) settle() {
 }
 
 // confirm logs when routers have acknowledged the change. The caller holds mu.
-func (a *Announcer) confirm(routes control.Routes, established int, began time.Time) {
+func (a *Announcer) confirm(routes api.Routes, established int, began time.Time) {
 	a.confirmed() // a change that is overtaken is not watched any longer
 	ctx, cancel := context.WithTimeout(a.life, confirmLimit)
 	a.confirmed = cancel
@@ -175,17 +175,17 @@ func (a *Announcer) ended(c checked) {
 // next reboot. What is on disk never draws less traffic than what is told, but
 // for the moment in which a resume is between the two, and there the next start
 // does what was ordered.
-func (a *Announcer) Order(ctx context.Context, o control.Order) (control.SpeakerStatus, error) {
+func (a *Announcer) Order(ctx context.Context, o api.Order) (api.SpeakerStatus, error) {
 	if err := checkRoutes(o.Routes); err != nil {
-		return control.SpeakerStatus{}, &control.Error{Code: control.BadRequest, Text: err.Error()}
+		return api.SpeakerStatus{}, &api.Error{Code: api.BadRequest, Text: err.Error()}
 	}
 	if len(o.Reason) > maxReason {
 		text := fmt.Sprintf("a reason of %d octets; at most %d", len(o.Reason), maxReason)
-		return control.SpeakerStatus{}, &control.Error{Code: control.BadRequest, Text: text}
+		return api.SpeakerStatus{}, &api.Error{Code: api.BadRequest, Text: text}
 	}
-	o.Keep = o.Keep || o.Routes == control.Announced
+	o.Keep = o.Keep || o.Routes == api.Announced
 	if err := ctx.Err(); err != nil {
-		return control.SpeakerStatus{}, err // whoever gave it has given it up, and may have given another since
+		return api.SpeakerStatus{}, err // whoever gave it has given it up, and may have given another since
 	}
 	now := time.Now()
 	at := now
@@ -196,7 +196,7 @@ func (a *Announcer) Order(ctx context.Context, o control.Order) (control.Speaker
 	a.mu.Lock()
 	if kept := a.orders.kept.at; o.Keep && at.Before(kept) && !kept.After(now) { // or else the clock was set back
 		a.mu.Unlock()
-		return control.SpeakerStatus{}, errOvertaken
+		return api.SpeakerStatus{}, errOvertaken
 	}
 	less := rank(o.Routes) <= rank(a.orders.inForce().Routes)
 	if !o.Keep || less {
@@ -215,18 +215,18 @@ func (a *Announcer) Order(ctx context.Context, o control.Order) (control.Speaker
 	err := a.keep(ctx, standing{Order: o, at: at}, number)
 	switch {
 	case errors.Is(err, errOvertaken):
-		return control.SpeakerStatus{}, err
+		return api.SpeakerStatus{}, err
 	case err != nil && less:
-		return control.SpeakerStatus{}, fmt.Errorf("routes are %s, but only until anymx-bgp is started again: %w", o.Routes, err)
+		return api.SpeakerStatus{}, fmt.Errorf("routes are %s, but only until anymx-bgp is started again: %w", o.Routes, err)
 	case err != nil:
-		return control.SpeakerStatus{}, fmt.Errorf("nothing was changed: %w", err)
+		return api.SpeakerStatus{}, fmt.Errorf("nothing was changed: %w", err)
 	}
 	return a.Status(), nil
 }
 
 // errOvertaken is for orders that a later one has overtaken, on their way or
 // while they waited for the disk.
-var errOvertaken = &control.Error{Code: control.Overtaken, Text: "a later order holds, or is about to"}
+var errOvertaken = &api.Error{Code: api.Overtaken, Text: "a later order holds, or is about to"}
 
 // keep writes an order to disk, unless a later one is to be written, and has it
 // hold.
@@ -253,7 +253,7 @@ func (a *Announcer) keep(ctx context.Context, s standing, number uint64) error {
 	if a.ordered != number { // it goes to disk next
 		return errOvertaken
 	}
-	if s.Routes == control.Announced && a.orders.kept.Routes == control.Withdrawn {
+	if s.Routes == api.Announced && a.orders.kept.Routes == api.Withdrawn {
 		a.health = a.health.doubted(time.Now()) // a resumed node proves its health anew
 	}
 	a.orders = a.orders.with(s.Order, s.at)

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"anymx/edge/config"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 )
 
 // check is one thing to be asked about the node.
@@ -53,8 +53,8 @@ func (c check) run(ctx context.Context, timeout time.Duration) checked {
 }
 
 // status is the check as people see it.
-func (c checked) status() control.HealthCheck {
-	return control.HealthCheck{Name: c.name, OK: c.outcome == good, Reason: c.reason, Took: c.took, At: c.at}
+func (c checked) status() api.HealthCheck {
+	return api.HealthCheck{Name: c.name, OK: c.outcome == good, Reason: c.reason, Took: c.took, At: c.at}
 }
 
 // checksOf are the checks that decide.

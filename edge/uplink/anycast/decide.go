@@ -3,12 +3,12 @@ package anycast
 import (
 	"time"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 )
 
 // standing is an order that holds.
 type standing struct {
-	control.Order
+	api.Order
 	at   time.Time // zero: nobody has ordered it
 	fell bool      // the node was seen to be down since
 }
@@ -21,15 +21,15 @@ type orders struct {
 	kept    standing
 	passing standing // without Routes: there is none
 	// stopping is the speaker's own, on its way out; "": it is not.
-	stopping control.Routes
+	stopping api.Routes
 }
 
 // rank orders what can be told by how much traffic it draws.
-func rank(r control.Routes) int {
+func rank(r api.Routes) int {
 	switch r {
-	case control.Announced:
+	case api.Announced:
 		return 2
-	case control.Graceful:
+	case api.Graceful:
 		return 1
 	}
 	return 0
@@ -47,7 +47,7 @@ func (o orders) inForce() standing {
 func (o orders) passes() bool { return o.passing.Routes != "" }
 
 // with is what holds after one more order, which came at the time.
-func (o orders) with(order control.Order, at time.Time) orders {
+func (o orders) with(order api.Order, at time.Time) orders {
 	switch {
 	case !order.Keep:
 		o.passing = standing{Order: order, at: at}
@@ -73,7 +73,7 @@ func (o orders) seen(h health) orders {
 
 // decision is what peers are told, and why.
 type decision struct {
-	routes control.Routes
+	routes api.Routes
 	reason string
 }
 
@@ -81,20 +81,20 @@ type decision struct {
 func decide(o orders, h health) decision {
 	order := o.inForce()
 	switch {
-	case o.stopping == control.Withdrawn:
-		return decision{control.Withdrawn, "anymx-bgp is stopping"}
-	case order.Routes == control.Withdrawn:
-		return decision{control.Withdrawn, ordered(order)}
+	case o.stopping == api.Withdrawn:
+		return decision{api.Withdrawn, "anymx-bgp is stopping"}
+	case order.Routes == api.Withdrawn:
+		return decision{api.Withdrawn, ordered(order)}
 	case !h.up && h.since.IsZero():
-		return decision{control.Withdrawn, "not healthy: no check has ended yet"}
+		return decision{api.Withdrawn, "not healthy: no check has ended yet"}
 	case !h.up:
-		return decision{control.Withdrawn, "not healthy: " + h.reason}
-	case o.stopping == control.Graceful:
-		return decision{control.Graceful, "anymx-bgp is stopping"}
-	case order.Routes == control.Graceful:
-		return decision{control.Graceful, ordered(order)}
+		return decision{api.Withdrawn, "not healthy: " + h.reason}
+	case o.stopping == api.Graceful:
+		return decision{api.Graceful, "anymx-bgp is stopping"}
+	case order.Routes == api.Graceful:
+		return decision{api.Graceful, ordered(order)}
 	}
-	return decision{control.Announced, "healthy"}
+	return decision{api.Announced, "healthy"}
 }
 
 // ordered is an order as a reason.

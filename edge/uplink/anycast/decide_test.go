@@ -4,24 +4,24 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 )
 
 var (
-	nothing = orders{kept: standing{Order: control.Order{Routes: control.Announced, Keep: true}}}
+	nothing = orders{kept: standing{Order: api.Order{Routes: api.Announced, Keep: true}}}
 	proven  = health{up: true, since: epoch}
 	fallen  = health{since: epoch, bad: 2, reason: "readyz: refused"}
 	fresh   = health{since: epoch, good: 1, reason: "not proven yet"}
 )
 
-func kept(r control.Routes) control.Order {
-	return control.Order{Routes: r, Reason: "kernel", Keep: true}
+func kept(r api.Routes) api.Order {
+	return api.Order{Routes: r, Reason: "kernel", Keep: true}
 }
 
-func passing(r control.Routes) control.Order { return control.Order{Routes: r, Reason: "restart"} }
+func passing(r api.Routes) api.Order { return api.Order{Routes: r, Reason: "restart"} }
 
 func TestDecide(t *testing.T) {
-	stopping := func(r control.Routes) orders {
+	stopping := func(r api.Routes) orders {
 		o := nothing
 		o.stopping = r
 		return o
@@ -31,22 +31,22 @@ func TestDecide(t *testing.T) {
 		health health
 		want   decision
 	}{
-		"nothing known":          {nothing, health{}, decision{control.Withdrawn, "not healthy: no check has ended yet"}},
-		"down":                   {nothing, fallen, decision{control.Withdrawn, "not healthy: readyz: refused"}},
-		"up":                     {nothing, proven, decision{control.Announced, "healthy"}},
-		"graceful":               {nothing.with(kept(control.Graceful), epoch), proven, decision{control.Graceful, "ordered: kernel"}},
-		"graceful but down":      {nothing.with(kept(control.Graceful), epoch), fallen, decision{control.Withdrawn, "not healthy: readyz: refused"}},
-		"withdrawn":              {nothing.with(kept(control.Withdrawn), epoch), proven, decision{control.Withdrawn, "ordered: kernel"}},
-		"withdrawn and down":     {nothing.with(kept(control.Withdrawn), epoch), fallen, decision{control.Withdrawn, "ordered: kernel"}},
-		"passing":                {nothing.with(passing(control.Withdrawn), epoch), proven, decision{control.Withdrawn, "ordered until the node is back: restart"}},
-		"passing allows no more": {nothing.with(kept(control.Withdrawn), epoch).with(passing(control.Graceful), epoch), proven, decision{control.Withdrawn, "ordered: kernel"}},
-		"passing allows less":    {nothing.with(kept(control.Graceful), epoch).with(passing(control.Withdrawn), epoch), proven, decision{control.Withdrawn, "ordered until the node is back: restart"}},
-		"a later one counts":     {nothing.with(passing(control.Withdrawn), epoch).with(kept(control.Announced), epoch), proven, decision{control.Announced, "healthy"}},
-		"stopping":               {stopping(control.Graceful), proven, decision{control.Graceful, "anymx-bgp is stopping"}},
-		"stopping and down":      {stopping(control.Graceful), fallen, decision{control.Withdrawn, "not healthy: readyz: refused"}},
-		"stopping and drained":   {stopping(control.Graceful).with(kept(control.Withdrawn), epoch), proven, decision{control.Withdrawn, "ordered: kernel"}},
-		"stopped":                {stopping(control.Withdrawn), proven, decision{control.Withdrawn, "anymx-bgp is stopping"}},
-		"stopped for good":       {stopping(control.Withdrawn).with(kept(control.Announced), epoch), proven, decision{control.Withdrawn, "anymx-bgp is stopping"}},
+		"nothing known":          {nothing, health{}, decision{api.Withdrawn, "not healthy: no check has ended yet"}},
+		"down":                   {nothing, fallen, decision{api.Withdrawn, "not healthy: readyz: refused"}},
+		"up":                     {nothing, proven, decision{api.Announced, "healthy"}},
+		"graceful":               {nothing.with(kept(api.Graceful), epoch), proven, decision{api.Graceful, "ordered: kernel"}},
+		"graceful but down":      {nothing.with(kept(api.Graceful), epoch), fallen, decision{api.Withdrawn, "not healthy: readyz: refused"}},
+		"withdrawn":              {nothing.with(kept(api.Withdrawn), epoch), proven, decision{api.Withdrawn, "ordered: kernel"}},
+		"withdrawn and down":     {nothing.with(kept(api.Withdrawn), epoch), fallen, decision{api.Withdrawn, "ordered: kernel"}},
+		"passing":                {nothing.with(passing(api.Withdrawn), epoch), proven, decision{api.Withdrawn, "ordered until the node is back: restart"}},
+		"passing allows no more": {nothing.with(kept(api.Withdrawn), epoch).with(passing(api.Graceful), epoch), proven, decision{api.Withdrawn, "ordered: kernel"}},
+		"passing allows less":    {nothing.with(kept(api.Graceful), epoch).with(passing(api.Withdrawn), epoch), proven, decision{api.Withdrawn, "ordered until the node is back: restart"}},
+		"a later one counts":     {nothing.with(passing(api.Withdrawn), epoch).with(kept(api.Announced), epoch), proven, decision{api.Announced, "healthy"}},
+		"stopping":               {stopping(api.Graceful), proven, decision{api.Graceful, "anymx-bgp is stopping"}},
+		"stopping and down":      {stopping(api.Graceful), fallen, decision{api.Withdrawn, "not healthy: readyz: refused"}},
+		"stopping and drained":   {stopping(api.Graceful).with(kept(api.Withdrawn), epoch), proven, decision{api.Withdrawn, "ordered: kernel"}},
+		"stopped":                {stopping(api.Withdrawn), proven, decision{api.Withdrawn, "anymx-bgp is stopping"}},
+		"stopped for good":       {stopping(api.Withdrawn).with(kept(api.Announced), epoch), proven, decision{api.Withdrawn, "anymx-bgp is stopping"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := decide(test.orders, test.health); got != test.want {
@@ -70,7 +70,7 @@ func TestPassing(t *testing.T) {
 		"speaker just began": {[]health{fresh, proven}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := nothing.with(passing(control.Withdrawn), epoch)
+			o := nothing.with(passing(api.Withdrawn), epoch)
 			for _, h := range test.seen {
 				o = o.seen(h)
 			}
@@ -80,11 +80,11 @@ func TestPassing(t *testing.T) {
 		})
 	}
 	// A kept one was waiting for the disk when the passing one came.
-	o := nothing.with(passing(control.Withdrawn), epoch.Add(time.Second)).with(kept(control.Announced), epoch)
-	if got := decide(o, proven); got.routes != control.Withdrawn {
+	o := nothing.with(passing(api.Withdrawn), epoch.Add(time.Second)).with(kept(api.Announced), epoch)
+	if got := decide(o, proven); got.routes != api.Withdrawn {
 		t.Errorf("an order before it has ended it: %+v", got)
 	}
-	if o = o.seen(fallen).seen(proven); decide(o, proven).routes != control.Announced {
+	if o = o.seen(fallen).seen(proven); decide(o, proven).routes != api.Announced {
 		t.Errorf("it does not end: %+v", o)
 	}
 }

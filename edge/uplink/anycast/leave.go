@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/edge/service"
 )
 
@@ -17,10 +17,10 @@ func (a *Announcer) leave() {
 	graceful, confirm := min(time.Duration(a.config.Drain.Graceful), grace), min(time.Duration(a.config.Drain.Confirm), grace)
 	a.log.Info("stopping", "routes", a.told.routes)
 	if graceful > 0 {
-		a.orders.stopping = control.Graceful
+		a.orders.stopping = api.Graceful
 		a.settle()
 	}
-	for a.told.routes == control.Graceful {
+	for a.told.routes == api.Graceful {
 		// It counts from when it was told: an order may have come before us.
 		left, moved := graceful-time.Since(a.since), a.moved
 		if left <= 0 {
@@ -33,8 +33,8 @@ func (a *Announcer) leave() {
 		}
 		a.mu.Lock()
 	}
-	told := a.told.routes != control.Withdrawn
-	a.orders.stopping = control.Withdrawn
+	told := a.told.routes != api.Withdrawn
+	a.orders.stopping = api.Withdrawn
 	a.settle()
 	a.mu.Unlock()
 	if !told {

@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"anymx/bgp"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 )
 
 // metrics are what is counted as it happens. Label values: check is the name of
@@ -97,10 +97,10 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
 	announced := 0
-	for _, r := range []control.Routes{control.Announced, control.Graceful, control.Withdrawn} {
+	for _, r := range []api.Routes{api.Announced, api.Graceful, api.Withdrawn} {
 		gauge(routesDesc, one(status.Routes == r), string(r))
 	}
-	if status.Routes != control.Withdrawn {
+	if status.Routes != api.Withdrawn {
 		announced = len(status.Prefixes)
 	}
 	gauge(prefixesDesc, float64(announced))

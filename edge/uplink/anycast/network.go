@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 )
 
@@ -58,17 +59,17 @@ func (a *Announcer) expected() expected {
 
 // informationOf makes checks of what anymx-net says of itself. There are those of
 // the tunnel and of the shield where the config has them.
-func informationOf(s control.NetworkStatus, err error, want expected, at time.Time, took time.Duration) []control.HealthCheck {
-	network := control.HealthCheck{Name: networkCheck, Information: true, Reason: s.Problem, At: at, Took: took}
+func informationOf(s api.NetworkStatus, err error, want expected, at time.Time, took time.Duration) []api.HealthCheck {
+	network := api.HealthCheck{Name: networkCheck, Information: true, Reason: s.Problem, At: at, Took: took}
 	if err != nil {
 		network.Reason = err.Error()
 	}
 	network.OK = network.Reason == ""
-	checks := []control.HealthCheck{network}
+	checks := []api.HealthCheck{network}
 	for _, part := range []struct {
 		name string
 		want bool
-		how  func(control.NetworkStatus) (bool, string)
+		how  func(api.NetworkStatus) (bool, string)
 	}{{tunnelCheck, want.tunnel, tunnelHealth}, {shieldCheck, want.shield, shieldHealth}} {
 		if !part.want {
 			continue
@@ -83,7 +84,7 @@ func informationOf(s control.NetworkStatus, err error, want expected, at time.Ti
 	return checks
 }
 
-func tunnelHealth(s control.NetworkStatus) (ok bool, reason string) {
+func tunnelHealth(s api.NetworkStatus) (ok bool, reason string) {
 	switch {
 	case s.Tunnel == nil:
 		return false, "anymx-net has no tunnel yet"
@@ -93,7 +94,7 @@ func tunnelHealth(s control.NetworkStatus) (ok bool, reason string) {
 	return s.Tunnel.Up, s.Tunnel.Problem
 }
 
-func shieldHealth(s control.NetworkStatus) (ok bool, reason string) {
+func shieldHealth(s api.NetworkStatus) (ok bool, reason string) {
 	if s.Shield == nil {
 		return false, "anymx-net has no shield yet"
 	}
@@ -101,7 +102,7 @@ func shieldHealth(s control.NetworkStatus) (ok bool, reason string) {
 }
 
 // informed takes checks for information, and logs those that have changed.
-func (a *Announcer) informed(checks []control.HealthCheck) {
+func (a *Announcer) informed(checks []api.HealthCheck) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, c := range checks {
@@ -111,7 +112,7 @@ func (a *Announcer) informed(checks []control.HealthCheck) {
 		a.results[c.Name] = c
 	}
 	for _, name := range information { // what a reload took away
-		if !slices.ContainsFunc(checks, func(c control.HealthCheck) bool { return c.Name == name }) {
+		if !slices.ContainsFunc(checks, func(c api.HealthCheck) bool { return c.Name == name }) {
 			delete(a.results, name)
 		}
 	}

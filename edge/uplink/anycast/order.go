@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/edge/statefile"
 )
 
@@ -18,9 +18,9 @@ type orderFile struct{ dir string }
 
 // record is what stands in the file.
 type record struct {
-	Version int           `json:"version"` // 1
-	Order   control.Order `json:"order"`
-	At      time.Time     `json:"at"`
+	Version int       `json:"version"` // 1
+	Order   api.Order `json:"order"`
+	At      time.Time `json:"at"`
 }
 
 // maxRecord bounds the file, in octets; a reason has no more than maxReason.
@@ -51,7 +51,7 @@ func (f orderFile) file() statefile.File { return statefile.File(f.path()) }
 func (f orderFile) load() (standing, error) {
 	text, err := f.file().Read(maxRecord)
 	if errors.Is(err, fs.ErrNotExist) {
-		return standing{Order: control.Order{Routes: control.Announced, Keep: true}}, nil
+		return standing{Order: api.Order{Routes: api.Announced, Keep: true}}, nil
 	}
 	var r record
 	if err == nil {
@@ -66,7 +66,7 @@ func (f orderFile) load() (standing, error) {
 	if err != nil {
 		err = fmt.Errorf("the kept order cannot be read: %s: %w", f.path(), err)
 		reason := err.Error() + "; nothing is announced until the next order"
-		return standing{Order: control.Order{Routes: control.Withdrawn, Reason: reason, Keep: true}}, err
+		return standing{Order: api.Order{Routes: api.Withdrawn, Reason: reason, Keep: true}}, err
 	}
 	r.Order.Keep = true
 	return standing{Order: r.Order, at: r.At}, nil
@@ -76,7 +76,7 @@ func (f orderFile) load() (standing, error) {
 // old one or the new one. When it returns nil, that is on stable storage.
 func (f orderFile) save(s standing) error {
 	var err error
-	if s.Routes == control.Announced {
+	if s.Routes == api.Announced {
 		err = f.file().Remove()
 	} else {
 		var text []byte
@@ -91,10 +91,10 @@ func (f orderFile) save(s standing) error {
 }
 
 // checkRoutes refuses what is none of the three.
-func checkRoutes(r control.Routes) error {
+func checkRoutes(r api.Routes) error {
 	switch r {
-	case control.Announced, control.Graceful, control.Withdrawn:
+	case api.Announced, api.Graceful, api.Withdrawn:
 		return nil
 	}
-	return fmt.Errorf("routes are %q, %q or %q, not %q", control.Announced, control.Graceful, control.Withdrawn, r)
+	return fmt.Errorf("routes are %q, %q or %q, not %q", api.Announced, api.Graceful, api.Withdrawn, r)
 }

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 )
 
 func TestOrderFile(t *testing.T) {
@@ -25,10 +25,10 @@ func TestOrderFile(t *testing.T) {
 		}
 		return s
 	}
-	if s := load(); s.Routes != control.Announced || !s.Keep || !s.at.IsZero() {
+	if s := load(); s.Routes != api.Announced || !s.Keep || !s.at.IsZero() {
 		t.Errorf("without a file: %+v", s)
 	}
-	for _, routes := range []control.Routes{control.Graceful, control.Withdrawn, control.Withdrawn} {
+	for _, routes := range []api.Routes{api.Graceful, api.Withdrawn, api.Withdrawn} {
 		want := standing{Order: kept(routes), at: epoch}
 		if err := f.save(want); err != nil {
 			t.Fatal(err)
@@ -41,14 +41,14 @@ func TestOrderFile(t *testing.T) {
 	if err := os.WriteFile(f.path()+".new", []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if s := load(); s.Routes != control.Withdrawn {
+	if s := load(); s.Routes != api.Withdrawn {
 		t.Errorf("%+v", s)
 	}
 	for range 2 {
-		if err := f.save(standing{Order: kept(control.Announced)}); err != nil {
+		if err := f.save(standing{Order: kept(api.Announced)}); err != nil {
 			t.Fatal(err)
 		}
-		if s := load(); s.Routes != control.Announced {
+		if s := load(); s.Routes != api.Announced {
 			t.Errorf("%+v", s)
 		}
 	}
@@ -81,7 +81,7 @@ func TestBadOrderFile(t *testing.T) {
 				t.Fatal(err)
 			}
 			s, err := f.load()
-			if err == nil || s.Routes != control.Withdrawn || !s.Keep || !strings.Contains(s.Reason, f.path()) {
+			if err == nil || s.Routes != api.Withdrawn || !s.Keep || !strings.Contains(s.Reason, f.path()) {
 				t.Errorf("%+v, %v", s, err)
 			}
 		})
@@ -99,7 +99,7 @@ func FuzzOrderFile(f *testing.F) {
 			t.Fatal(err)
 		}
 		s, err := file.load()
-		if checkRoutes(s.Routes) != nil || !s.Keep || err != nil && s.Routes != control.Withdrawn {
+		if checkRoutes(s.Routes) != nil || !s.Keep || err != nil && s.Routes != api.Withdrawn {
 			t.Errorf("%+v, %v", s, err)
 		}
 	})
@@ -124,15 +124,15 @@ func newTestAnnouncer(t *testing.T) *Announcer {
 }
 
 // announces is what the speaker was told to announce.
-func announces(a *Announcer) control.Routes {
+func announces(a *Announcer) api.Routes {
 	routes := a.speaker.Status().Routes
 	switch {
 	case len(routes) == 0:
-		return control.Withdrawn
+		return api.Withdrawn
 	case len(routes[0].Communities) > 0:
-		return control.Graceful
+		return api.Graceful
 	}
-	return control.Announced
+	return api.Announced
 }
 
 // healthy has the announcer's node prove its health.
@@ -144,16 +144,16 @@ func healthy(a *Announcer) {
 
 func TestOrders(t *testing.T) {
 	a := newTestAnnouncer(t)
-	want := func(when string, r control.Routes) {
+	want := func(when string, r api.Routes) {
 		t.Helper()
 		if got := announces(a); got != r || a.Status().Routes != r {
 			t.Errorf("%s: %s (status %s), want %s", when, got, a.Status().Routes, r)
 		}
 	}
-	want("at the beginning", control.Withdrawn)
+	want("at the beginning", api.Withdrawn)
 	healthy(a)
-	want("healthy", control.Announced)
-	for _, o := range []control.Order{kept(control.Graceful), kept(control.Withdrawn), kept(control.Graceful), kept(control.Announced)} {
+	want("healthy", api.Announced)
+	for _, o := range []api.Order{kept(api.Graceful), kept(api.Withdrawn), kept(api.Graceful), kept(api.Announced)} {
 		s, err := a.Order(t.Context(), o)
 		if err != nil || s.Routes != o.Routes || s.Order != o || s.Ordered.IsZero() {
 			t.Errorf("%+v, %v", s, err)
@@ -163,37 +163,37 @@ func TestOrders(t *testing.T) {
 			t.Errorf("on disk is %+v, %v", again, err)
 		}
 	}
-	if s, err := a.Order(t.Context(), passing(control.Withdrawn)); err != nil || s.Routes != control.Withdrawn {
+	if s, err := a.Order(t.Context(), passing(api.Withdrawn)); err != nil || s.Routes != api.Withdrawn {
 		t.Errorf("%+v, %v", s, err)
 	}
-	if again, err := a.store.load(); err != nil || again.Routes != control.Announced {
+	if again, err := a.store.load(); err != nil || again.Routes != api.Announced {
 		t.Errorf("an order that is not to be kept is on disk: %+v, %v", again, err)
 	}
 	a.judged(verdict{outcome: bad, reason: "refused"}) // one is enough now
 	healthy(a)
-	want("down and up", control.Announced)
-	for _, o := range []control.Order{{Routes: "up"}, {}, {Routes: control.Withdrawn, Reason: strings.Repeat("x", maxReason+1)}} {
+	want("down and up", api.Announced)
+	for _, o := range []api.Order{{Routes: "up"}, {}, {Routes: api.Withdrawn, Reason: strings.Repeat("x", maxReason+1)}} {
 		if _, err := a.Order(t.Context(), o); err == nil {
 			t.Errorf("taken: %.50v", o)
 		}
 	}
-	want("refused", control.Announced)
+	want("refused", api.Announced)
 }
 
 // A resumed node is not announced by the health that it had before.
 func TestResumedNodeProvesItsHealth(t *testing.T) {
 	a := newTestAnnouncer(t)
 	healthy(a)
-	for _, o := range []control.Order{kept(control.Withdrawn), kept(control.Announced)} {
-		if s, err := a.Order(t.Context(), o); err != nil || s.Routes != control.Withdrawn {
+	for _, o := range []api.Order{kept(api.Withdrawn), kept(api.Announced)} {
+		if s, err := a.Order(t.Context(), o); err != nil || s.Routes != api.Withdrawn {
 			t.Errorf("%s: %+v, %v", o.Routes, s, err)
 		}
 	}
-	if s := a.Status(); s.Health.Up || announces(a) != control.Withdrawn {
+	if s := a.Status(); s.Health.Up || announces(a) != api.Withdrawn {
 		t.Errorf("%+v", s)
 	}
 	healthy(a)
-	if announces(a) != control.Announced {
+	if announces(a) != api.Announced {
 		t.Errorf("%+v", a.Status())
 	}
 }
@@ -206,18 +206,18 @@ func TestOrderOnAFailedDisk(t *testing.T) {
 	if err := os.RemoveAll(a.store.dir); err != nil {
 		t.Fatal(err)
 	}
-	_, err := a.Order(t.Context(), kept(control.Withdrawn))
-	if err == nil || !strings.Contains(err.Error(), "only until anymx-bgp is started again") || announces(a) != control.Withdrawn {
+	_, err := a.Order(t.Context(), kept(api.Withdrawn))
+	if err == nil || !strings.Contains(err.Error(), "only until anymx-bgp is started again") || announces(a) != api.Withdrawn {
 		t.Errorf("%s: %v", announces(a), err)
 	}
-	_, err = a.Order(t.Context(), kept(control.Announced))
-	if err == nil || !strings.Contains(err.Error(), "nothing was changed") || announces(a) != control.Withdrawn {
+	_, err = a.Order(t.Context(), kept(api.Announced))
+	if err == nil || !strings.Contains(err.Error(), "nothing was changed") || announces(a) != api.Withdrawn {
 		t.Errorf("%s: %v", announces(a), err)
 	}
 	a.judged(verdict{outcome: bad})
 	a.judged(verdict{outcome: bad})
 	healthy(a)
-	if announces(a) != control.Withdrawn {
+	if announces(a) != api.Withdrawn {
 		t.Error("an order that was not written has passed")
 	}
 }
@@ -227,37 +227,37 @@ func TestOrderOnAFailedDisk(t *testing.T) {
 func TestOrderOnADiskThatHangs(t *testing.T) {
 	a := newTestAnnouncer(t)
 	healthy(a)
-	if _, err := a.Order(t.Context(), kept(control.Withdrawn)); err != nil {
+	if _, err := a.Order(t.Context(), kept(api.Withdrawn)); err != nil {
 		t.Fatal(err)
 	}
 	a.writing <- struct{}{} // as if somebody were writing
 	resumed := make(chan error, 1)
 	go func() {
-		_, err := a.Order(t.Context(), kept(control.Announced))
+		_, err := a.Order(t.Context(), kept(api.Announced))
 		resumed <- err
 	}()
 	waitFor(t, func() bool { a.mu.Lock(); defer a.mu.Unlock(); return a.ordered == 2 })
 	drained := make(chan error, 1)
 	go func() {
-		_, err := a.Order(t.Context(), kept(control.Graceful))
+		_, err := a.Order(t.Context(), kept(api.Graceful))
 		drained <- err
 	}()
 	waitFor(t, func() bool { a.mu.Lock(); defer a.mu.Unlock(); return a.ordered == 3 })
-	if announces(a) != control.Withdrawn {
+	if announces(a) != api.Withdrawn {
 		t.Error("announced before it was on disk")
 	}
 	<-a.writing
 	if err := <-resumed; err == nil || !strings.Contains(err.Error(), "later order") {
 		t.Errorf("the first: %v", err)
 	}
-	if err := <-drained; err != nil || announces(a) != control.Graceful {
+	if err := <-drained; err != nil || announces(a) != api.Graceful {
 		t.Errorf("the second: %v, %s", err, announces(a))
 	}
 
 	a.writing <- struct{}{}
 	ctx, cancel := contextWithDeadline(t)
 	defer cancel()
-	if _, err := a.Order(ctx, kept(control.Withdrawn)); err == nil || announces(a) != control.Withdrawn {
+	if _, err := a.Order(ctx, kept(api.Withdrawn)); err == nil || announces(a) != api.Withdrawn {
 		t.Errorf("%v, %s", err, announces(a))
 	}
 	<-a.writing
@@ -268,24 +268,24 @@ func TestOrderOnADiskThatHangs(t *testing.T) {
 func TestOrderOfYesterday(t *testing.T) {
 	a := newTestAnnouncer(t)
 	healthy(a)
-	old := kept(control.Announced)
+	old := kept(api.Announced)
 	old.Given = time.Now().Add(-time.Hour)
-	if _, err := a.Order(t.Context(), kept(control.Withdrawn)); err != nil {
+	if _, err := a.Order(t.Context(), kept(api.Withdrawn)); err != nil {
 		t.Fatal(err)
 	}
 	_, err := a.Order(t.Context(), old)
-	if !errors.Is(err, errOvertaken) || a.Status().Order.Routes != control.Withdrawn {
+	if !errors.Is(err, errOvertaken) || a.Status().Order.Routes != api.Withdrawn {
 		t.Errorf("%v, %+v", err, a.Status().Order)
 	}
 	a.mu.Lock()
 	a.orders.kept.at = time.Now().Add(time.Hour)
 	a.mu.Unlock()
-	if s, err := a.Order(t.Context(), kept(control.Announced)); err != nil || s.Order.Routes != control.Announced {
+	if s, err := a.Order(t.Context(), kept(api.Announced)); err != nil || s.Order.Routes != api.Announced {
 		t.Errorf("with a clock that was set back: %v, %+v", err, s.Order)
 	}
 	given, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := a.Order(given, kept(control.Withdrawn)); err == nil || a.Status().Order.Routes != control.Announced {
+	if _, err := a.Order(given, kept(api.Withdrawn)); err == nil || a.Status().Order.Routes != api.Announced {
 		t.Errorf("given up: %v, %+v", err, a.Status().Order)
 	}
 }

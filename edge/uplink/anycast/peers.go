@@ -9,7 +9,7 @@ import (
 
 	"anymx/bgp"
 	"anymx/edge/config"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/edge/service"
 )
 
@@ -51,16 +51,16 @@ func peersOf(c *config.Config, read reader) ([]bgp.Peer, error) {
 
 // withheld are the routers that are not dialled for want of their password, as the
 // status shows them.
-func withheld(c *config.Config, peers []bgp.Peer, problems map[string]error, now time.Time) []control.SpeakerPeer {
-	var list []control.SpeakerPeer
+func withheld(c *config.Config, peers []bgp.Peer, problems map[string]error, now time.Time) []api.SpeakerPeer {
+	var list []api.SpeakerPeer
 	for i := range c.BGP.Peers {
 		p := &c.BGP.Peers[i]
 		problem := problems[p.Address.String()]
 		if problem == nil || slices.ContainsFunc(peers, func(q bgp.Peer) bool { return q.Address == p.Address }) {
 			continue
 		}
-		list = append(list, control.SpeakerPeer{
-			Address: p.Address, ASN: p.ASN, State: bgp.Idle.String(), Sent: []control.SentRoute{},
+		list = append(list, api.SpeakerPeer{
+			Address: p.Address, ASN: p.ASN, State: bgp.Idle.String(), Sent: []api.SentRoute{},
 			LastError: problem.Error() + "; it is not dialled without", LastErrorAt: now,
 		})
 	}
@@ -68,7 +68,7 @@ func withheld(c *config.Config, peers []bgp.Peer, problems map[string]error, now
 }
 
 // withheldPeers are those of this moment.
-func (a *Announcer) withheldPeers() []control.SpeakerPeer {
+func (a *Announcer) withheldPeers() []api.SpeakerPeer {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return slices.Clone(a.withheld)
@@ -112,13 +112,13 @@ func peerOf(p *config.BGPPeer, read reader) (bgp.Peer, error) {
 }
 
 // routesOf is what the speaker is to announce.
-func routesOf(prefixes []netip.Prefix, routes control.Routes) []bgp.Route {
+func routesOf(prefixes []netip.Prefix, routes api.Routes) []bgp.Route {
 	var list []bgp.Route
 	for _, p := range prefixes {
 		switch routes {
-		case control.Announced:
+		case api.Announced:
 			list = append(list, bgp.Route{Prefix: p})
-		case control.Graceful:
+		case api.Graceful:
 			list = append(list, bgp.Route{Prefix: p, Communities: []bgp.Community{bgp.GracefulShutdown}})
 		}
 	}

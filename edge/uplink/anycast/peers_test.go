@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"anymx/bgp"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 )
 
 func TestPeers(t *testing.T) {
@@ -55,7 +55,7 @@ asn = 64512
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v\nwant %+v", got, want)
 	}
-	if err := bgp.Check(env.Config.BGP.ASN, got, routesOf(env.Config.Anycast.Prefixes, control.Graceful)); err != nil {
+	if err := bgp.Check(env.Config.BGP.ASN, got, routesOf(env.Config.Anycast.Prefixes, api.Graceful)); err != nil {
 		t.Error(err)
 	}
 	_, err = peersOf(env.Config, func(string, int) ([]byte, error) { return nil, errors.New("no such credential") })
@@ -74,13 +74,13 @@ func TestNoFieldOfAPeerIsForgotten(t *testing.T) {
 
 func TestRoutes(t *testing.T) {
 	prefixes := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8:25::/48")}
-	for routes, want := range map[control.Routes][]bgp.Route{
-		control.Announced: {{Prefix: prefixes[0]}, {Prefix: prefixes[1]}},
-		control.Graceful: {
+	for routes, want := range map[api.Routes][]bgp.Route{
+		api.Announced: {{Prefix: prefixes[0]}, {Prefix: prefixes[1]}},
+		api.Graceful: {
 			{Prefix: prefixes[0], Communities: []bgp.Community{bgp.GracefulShutdown}},
 			{Prefix: prefixes[1], Communities: []bgp.Community{bgp.GracefulShutdown}},
 		},
-		control.Withdrawn: nil,
+		api.Withdrawn: nil,
 	} {
 		if got := routesOf(prefixes, routes); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %+v", routes, got)
@@ -89,24 +89,24 @@ func TestRoutes(t *testing.T) {
 }
 
 func TestInformation(t *testing.T) {
-	up := control.NetworkStatus{Tunnel: &control.TunnelStatus{Up: true}}
+	up := api.NetworkStatus{Tunnel: &api.TunnelStatus{Up: true}}
 	for name, test := range map[string]struct {
-		status control.NetworkStatus
+		status api.NetworkStatus
 		err    error
 		has    expected
 		want   string
 	}{
 		"well":            {up, nil, expected{tunnel: true}, "net ok; tunnel ok; "},
-		"no tunnel":       {control.NetworkStatus{}, nil, expected{}, "net ok; "},
-		"no tunnel yet":   {control.NetworkStatus{}, nil, expected{tunnel: true}, "net ok; tunnel: anymx-net has no tunnel yet; "},
-		"silent tunnel":   {control.NetworkStatus{Tunnel: &control.TunnelStatus{}}, nil, expected{tunnel: true}, "net ok; tunnel: no handshake within three minutes; "},
-		"tunnel problem":  {control.NetworkStatus{Tunnel: &control.TunnelStatus{Problem: "no key"}}, nil, expected{tunnel: true}, "net ok; tunnel: no key; "},
-		"network problem": {control.NetworkStatus{Problem: "no lo"}, nil, expected{}, "net: no lo; "},
-		"unreachable":     {control.NetworkStatus{}, errors.New("nobody answers"), expected{tunnel: true}, "net: nobody answers; tunnel: nobody answers; "},
-		"shield":          {control.NetworkStatus{Shield: &control.ShieldStatus{}}, nil, expected{shield: true}, "net ok; shield ok; "},
+		"no tunnel":       {api.NetworkStatus{}, nil, expected{}, "net ok; "},
+		"no tunnel yet":   {api.NetworkStatus{}, nil, expected{tunnel: true}, "net ok; tunnel: anymx-net has no tunnel yet; "},
+		"silent tunnel":   {api.NetworkStatus{Tunnel: &api.TunnelStatus{}}, nil, expected{tunnel: true}, "net ok; tunnel: no handshake within three minutes; "},
+		"tunnel problem":  {api.NetworkStatus{Tunnel: &api.TunnelStatus{Problem: "no key"}}, nil, expected{tunnel: true}, "net ok; tunnel: no key; "},
+		"network problem": {api.NetworkStatus{Problem: "no lo"}, nil, expected{}, "net: no lo; "},
+		"unreachable":     {api.NetworkStatus{}, errors.New("nobody answers"), expected{tunnel: true}, "net: nobody answers; tunnel: nobody answers; "},
+		"shield":          {api.NetworkStatus{Shield: &api.ShieldStatus{}}, nil, expected{shield: true}, "net ok; shield ok; "},
 		"no shield yet":   {up, nil, expected{tunnel: true, shield: true}, "net ok; tunnel ok; shield: anymx-net has no shield yet; "},
-		"shield problem":  {control.NetworkStatus{Problem: "shield: off", Shield: &control.ShieldStatus{Problem: "off"}}, nil, expected{shield: true}, "net: shield: off; shield: off; "},
-		"shield unasked":  {control.NetworkStatus{}, errors.New("nobody answers"), expected{shield: true}, "net: nobody answers; shield: nobody answers; "},
+		"shield problem":  {api.NetworkStatus{Problem: "shield: off", Shield: &api.ShieldStatus{Problem: "off"}}, nil, expected{shield: true}, "net: shield: off; shield: off; "},
+		"shield unasked":  {api.NetworkStatus{}, errors.New("nobody answers"), expected{shield: true}, "net: nobody answers; shield: nobody answers; "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := ""

@@ -10,7 +10,7 @@ import (
 
 	"anymx/bgp"
 	"anymx/edge/config"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/edge/secret"
 	"anymx/edge/service"
 )
@@ -114,7 +114,7 @@ func (a *Announcer) configure(ctx context.Context, c *config.Config, restart []s
 	a.mu.Lock()
 	a.config, a.loaded, a.problem, a.restart = c, time.Now(), "", restart
 	a.names = todo.names()
-	maps.DeleteFunc(a.results, func(name string, c control.HealthCheck) bool {
+	maps.DeleteFunc(a.results, func(name string, c api.HealthCheck) bool {
 		return !c.Information && !slices.Contains(a.names, name)
 	})
 	a.settle()
@@ -139,7 +139,7 @@ func (a *Announcer) checkPeers(c *config.Config) (wantedPeers, error) {
 	peers, err := peersOf(c, a.read)
 	problems, err := service.SplitAlone(err)
 	if err == nil {
-		err = bgp.Check(c.BGP.ASN, peers, routesOf(c.Anycast.Prefixes, control.Graceful))
+		err = bgp.Check(c.BGP.ASN, peers, routesOf(c.Anycast.Prefixes, api.Graceful))
 	}
 	return wantedPeers{peers, problems}, err
 }

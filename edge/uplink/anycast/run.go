@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"anymx/bgp"
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 	"anymx/edge/secret"
 	"anymx/edge/service"
@@ -65,14 +66,14 @@ func newAnnouncer(env *service.Env) (*Announcer, error) {
 	switch {
 	case err != nil:
 		env.Log.Error("nothing is announced until the next order", "err", err)
-	case kept.Routes != control.Announced:
+	case kept.Routes != api.Announced:
 		env.Log.Info("an order holds", "routes", kept.Routes, "reason", kept.Reason, "since", kept.at)
 	}
 	a := &Announcer{
 		log: env.Log, read: remembering(secret.Read), degraded: degraded, file: env.File, level: env.Level, started: time.Now(), clock: env.Clock,
 		registry: prometheus.NewRegistry(), speaker: speaker, store: store, writing: make(chan struct{}, 1),
 		config: c, loaded: time.Now(), orders: orders{kept: kept},
-		results: map[string]control.HealthCheck{}, moved: make(chan struct{}), confirmed: func() {},
+		results: map[string]api.HealthCheck{}, moved: make(chan struct{}), confirmed: func() {},
 	}
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), gauges{a}, degraded)
 	if env.Clock != nil {
@@ -93,7 +94,7 @@ func (a *Announcer) listen(_ context.Context) (s sockets, err error) {
 	}
 	s.endpoint.Handle("GET /v1/status", func(*http.Request) (any, error) { return a.Status(), nil })
 	s.endpoint.Handle("POST /v1/order", func(r *http.Request) (any, error) {
-		var o control.Order
+		var o api.Order
 		if err := control.ReadJSON(r, &o); err != nil {
 			return nil, err
 		}

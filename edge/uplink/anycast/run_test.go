@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 	"anymx/tests/netns"
 )
@@ -68,7 +69,7 @@ func get(t *testing.T, socket, path string) (int, string) {
 func TestRun(t *testing.T) {
 	speaker, reload, dir, stop := start(t, "")
 	socket := filepath.Join(dir, "bgp.sock")
-	var s control.SpeakerStatus
+	var s api.SpeakerStatus
 	status := func(good func() bool) {
 		t.Helper()
 		waitFor(t, func() (ok bool) {
@@ -78,7 +79,7 @@ func TestRun(t *testing.T) {
 		})
 	}
 	status(func() bool { return strings.Contains(s.Reason, "not healthy: ") && len(s.Health.Checks) == 5 })
-	if s.Routes != control.Withdrawn || s.Health.Up || s.ASN != 64512 || s.Config.File == "" || s.Peers[0].State == "" || !s.Ordered.IsZero() {
+	if s.Routes != api.Withdrawn || s.Health.Up || s.ASN != 64512 || s.Config.File == "" || s.Peers[0].State == "" || !s.Ordered.IsZero() {
 		t.Errorf("%+v", s)
 	}
 
@@ -125,11 +126,11 @@ func TestRun(t *testing.T) {
 	write("asn = 64512", "asn = 64513")
 	status(func() bool { return len(s.Config.Restart) == 1 && s.Config.Restart[0] == "bgp.asn" && s.ASN == 64512 })
 
-	if _, err := speaker.Order(t.Context(), control.Order{Routes: control.Withdrawn, Keep: true}); err != nil {
+	if _, err := speaker.Order(t.Context(), api.Order{Routes: api.Withdrawn, Keep: true}); err != nil {
 		t.Error(err)
 	}
-	var refused *control.Error
-	if _, err := speaker.Order(t.Context(), control.Order{Routes: "up"}); !errors.As(err, &refused) || refused.Code != control.BadRequest {
+	var refused *api.Error
+	if _, err := speaker.Order(t.Context(), api.Order{Routes: "up"}); !errors.As(err, &refused) || refused.Code != api.BadRequest {
 		t.Errorf("%v", err)
 	}
 
@@ -174,9 +175,9 @@ func TestRunDegraded(t *testing.T) {
 	})
 	speaker := control.NewSpeakerClient(env.Config.BGP.Control)
 	t.Cleanup(speaker.Close)
-	degraded := func(want string) control.SpeakerStatus {
+	degraded := func(want string) api.SpeakerStatus {
 		t.Helper()
-		var s control.SpeakerStatus
+		var s api.SpeakerStatus
 		waitFor(t, func() bool {
 			var err error
 			s, err = speaker.Status(t.Context())

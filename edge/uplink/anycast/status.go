@@ -10,42 +10,42 @@ import (
 	"unicode"
 
 	"anymx/bgp"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 )
 
 // Status is the speaker at this moment. It waits for no peer and no check.
-func (a *Announcer) Status() control.SpeakerStatus {
+func (a *Announcer) Status() api.SpeakerStatus {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	c := a.config
 	order := a.orders.inForce()
-	s := control.SpeakerStatus{
-		Version: control.ThisVersion().Version, PID: os.Getpid(), Started: a.started,
+	s := api.SpeakerStatus{
+		Version: api.ThisVersion().Version, PID: os.Getpid(), Started: a.started,
 		ASN: c.BGP.ASN, RouterID: c.BGP.RouterID,
 		Order: order.Order, Ordered: order.at,
 		Routes: a.told.routes, Reason: a.told.reason, Since: a.since, Prefixes: slices.Clone(c.Anycast.Prefixes),
-		Health: control.SpeakerHealth{Up: a.health.up, Since: a.health.since, Reason: a.health.reason, Checks: a.checks()},
-		Peers:  []control.SpeakerPeer{},
-		Config: &control.ConfigStatus{File: a.file, Loaded: a.loaded, Problem: a.problem, Restart: slices.Clone(a.restart)},
+		Health: api.SpeakerHealth{Up: a.health.up, Since: a.health.since, Reason: a.health.reason, Checks: a.checks()},
+		Peers:  []api.SpeakerPeer{},
+		Config: &api.ConfigStatus{File: a.file, Loaded: a.loaded, Problem: a.problem, Restart: slices.Clone(a.restart)},
 		Clock:  a.clock.Status(),
 	}
 	for _, p := range a.speaker.Status().Peers {
 		s.Peers = append(s.Peers, peerStatus(&p))
 	}
 	s.Peers = append(s.Peers, a.withheld...)
-	slices.SortStableFunc(s.Peers, func(p, q control.SpeakerPeer) int { return p.Address.Compare(q.Address) })
+	slices.SortStableFunc(s.Peers, func(p, q api.SpeakerPeer) int { return p.Address.Compare(q.Address) })
 	s.Degraded = a.degraded.List()
 	return s
 }
 
 // checks are the last results, those that decide before those that do not. The
 // caller holds mu.
-func (a *Announcer) checks() []control.HealthCheck {
-	list := []control.HealthCheck{}
+func (a *Announcer) checks() []api.HealthCheck {
+	list := []api.HealthCheck{}
 	for _, name := range a.names {
 		result, made := a.results[name]
 		if !made {
-			result = control.HealthCheck{Name: name, Reason: "not answered yet"}
+			result = api.HealthCheck{Name: name, Reason: "not answered yet"}
 		}
 		list = append(list, result)
 	}
@@ -57,10 +57,10 @@ func (a *Announcer) checks() []control.HealthCheck {
 	return list
 }
 
-func peerStatus(p *bgp.PeerStatus) control.SpeakerPeer {
-	s := control.SpeakerPeer{
+func peerStatus(p *bgp.PeerStatus) api.SpeakerPeer {
+	s := api.SpeakerPeer{
 		Address: p.Address, ASN: p.ASN, State: p.State.String(), Since: p.Since, HoldTime: p.HoldTime,
-		Sent: []control.SentRoute{}, Confirmed: p.Confirmed,
+		Sent: []api.SentRoute{}, Confirmed: p.Confirmed,
 		LastErrorAt: p.LastErrorAt, LastNotificationAt: p.LastNotificationAt,
 	}
 	if p.LastError != nil {
@@ -70,7 +70,7 @@ func peerStatus(p *bgp.PeerStatus) control.SpeakerPeer {
 		s.LastNotification = p.LastNotification.Error()
 	}
 	for _, path := range p.Sent {
-		route := control.SentRoute{
+		route := api.SentRoute{
 			Prefix: path.Prefix, NextHop: path.NextHop, ASPath: path.ASPath, MED: path.MED, LocalPref: path.LocalPref,
 		}
 		for _, c := range path.Communities {
@@ -90,7 +90,7 @@ func (a *Announcer) Ready(context.Context) error {
 	s := a.Status()
 	confirmed, established := s.Confirmed()
 	switch {
-	case s.Routes != control.Announced:
+	case s.Routes != api.Announced:
 		return fmt.Errorf("routes are %s: %s", s.Routes, s.Reason)
 	case established == 0:
 		return errors.New("no router is connected")
@@ -102,7 +102,7 @@ func (a *Announcer) Ready(context.Context) error {
 
 // line is the status as systemd shows it. A line break in a reason would begin
 // another message to systemd.
-func line(s *control.SpeakerStatus) string {
+func line(s *api.SpeakerStatus) string {
 	_, established := s.Confirmed()
 	text := fmt.Sprintf("%s (%s); %d of %d routers connected", s.Routes, s.Reason, established, len(s.Peers))
 	return strings.Map(func(r rune) rune {

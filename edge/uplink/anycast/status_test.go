@@ -9,13 +9,13 @@ import (
 	"time"
 
 	"anymx/bgp"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 )
 
 func TestLine(t *testing.T) {
-	s := control.SpeakerStatus{
-		Routes: control.Withdrawn, Reason: "ordered: new\nMAINPID=1\x1b[2J",
-		Peers: []control.SpeakerPeer{{State: "Established"}, {State: "Idle"}},
+	s := api.SpeakerStatus{
+		Routes: api.Withdrawn, Reason: "ordered: new\nMAINPID=1\x1b[2J",
+		Peers: []api.SpeakerPeer{{State: "Established"}, {State: "Idle"}},
 	}
 	if got := line(&s); got != "withdrawn (ordered: new MAINPID=1 [2J); 1 of 2 routers connected" {
 		t.Errorf("%q", got)
@@ -33,9 +33,9 @@ func TestPeerStatus(t *testing.T) {
 		Confirmed: true, LastError: errors.New("lost"), LastErrorAt: epoch,
 		LastNotification: &bgp.Notification{Code: 6, Subcode: 2, Received: true}, LastNotificationAt: epoch,
 	})
-	want := control.SpeakerPeer{
+	want := api.SpeakerPeer{
 		Address: netip.MustParseAddr("198.51.100.1"), ASN: 64500, State: "Established", Since: epoch, HoldTime: 9 * time.Second,
-		Sent: []control.SentRoute{{
+		Sent: []api.SentRoute{{
 			Prefix: netip.MustParsePrefix("192.0.2.0/24"), NextHop: netip.MustParseAddr("198.51.100.2"), ASPath: []uint32{64512}, MED: &med,
 			Communities: []string{"65535:0", "64500:1:2"},
 		}},

@@ -15,7 +15,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/edge/service"
 	"anymx/edge/statefile"
 )
@@ -34,19 +34,19 @@ const (
 )
 
 // kept is what commands have listed, by prefix.
-type kept map[netip.Prefix]control.ShieldEntry
+type kept map[netip.Prefix]api.ShieldEntry
 
 // keptFile is where it outlives restarts.
 type keptFile string
 
 // keptRecord is what stands in the file.
 type keptRecord struct {
-	Version int                   `json:"version"` // 1
-	Entries []control.ShieldEntry `json:"entries"`
+	Version int               `json:"version"` // 1
+	Entries []api.ShieldEntry `json:"entries"`
 }
 
 // checkEntry makes e fit to be kept, or says why it is not.
-func checkEntry(e control.ShieldEntry, now time.Time) (control.ShieldEntry, error) {
+func checkEntry(e api.ShieldEntry, now time.Time) (api.ShieldEntry, error) {
 	p, err := checkPrefix(e.Prefix)
 	control := func(r rune) bool { return unicode.IsControl(r) || r == utf8.RuneError }
 	switch {
@@ -141,4 +141,4 @@ func (f keptFile) replace(text []byte) error {
 	return statefile.SyncDir(filepath.Dir(dir))
 }
 
-func byPrefix(a, b control.ShieldEntry) int { return a.Prefix.Compare(b.Prefix) }
+func byPrefix(a, b api.ShieldEntry) int { return a.Prefix.Compare(b.Prefix) }

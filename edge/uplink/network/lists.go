@@ -10,7 +10,7 @@ import (
 	"slices"
 	"time"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/xdp"
 )
 
@@ -39,20 +39,20 @@ func openLists(store keptFile, log *slog.Logger, now time.Time) *lists {
 }
 
 // of is what is wanted of a prefix.
-func (l *lists) of(p netip.Prefix) (control.ShieldEntry, bool) {
+func (l *lists) of(p netip.Prefix) (api.ShieldEntry, bool) {
 	if e, ok := l.kept[p]; ok {
 		return e, true
 	}
 	if _, ok := l.allow.list[p]; ok {
-		return control.ShieldEntry{Prefix: p, Allowed: true, Source: l.allow.path}, true
+		return api.ShieldEntry{Prefix: p, Allowed: true, Source: l.allow.path}, true
 	}
 	_, ok := l.block.list[p]
-	return control.ShieldEntry{Prefix: p, Source: l.block.path}, ok
+	return api.ShieldEntry{Prefix: p, Source: l.block.path}, ok
 }
 
 // all is what is wanted, each prefix once.
-func (l *lists) all() iter.Seq[control.ShieldEntry] {
-	return func(yield func(control.ShieldEntry) bool) {
+func (l *lists) all() iter.Seq[api.ShieldEntry] {
+	return func(yield func(api.ShieldEntry) bool) {
 		for _, e := range l.kept {
 			if !yield(e) {
 				return
@@ -187,7 +187,7 @@ func (l *lists) expire(now time.Time) (touched []netip.Prefix) {
 }
 
 // list keeps an entry. When it returns nil, that is on stable storage.
-func (l *lists) list(e control.ShieldEntry, now time.Time) (control.ShieldEntry, error) {
+func (l *lists) list(e api.ShieldEntry, now time.Time) (api.ShieldEntry, error) {
 	e, err := checkEntry(e, now)
 	if err != nil {
 		return e, badRequest(err)
@@ -238,7 +238,7 @@ func (l *lists) unlist(p netip.Prefix) (removed bool, err error) {
 // place makes the kernel do what is wanted of these prefixes.
 func (l *lists) place(to *xdp.Shield, touched []netip.Prefix) error {
 	var faults []error
-	var rest []control.ShieldEntry
+	var rest []api.ShieldEntry
 	for _, p := range touched { // what goes makes room
 		if e, ok := l.of(p); ok {
 			rest = append(rest, e)
@@ -285,7 +285,7 @@ func (l *lists) recover(have []xdp.Listed) {
 	next := maps.Clone(l.kept)
 	for _, h := range have {
 		if _, known := l.of(h.Prefix); !known {
-			next[h.Prefix] = control.ShieldEntry{Prefix: h.Prefix, Allowed: h.Allowed, Until: h.Until, Source: fromCommand, Reason: "found in the kernel"}
+			next[h.Prefix] = api.ShieldEntry{Prefix: h.Prefix, Allowed: h.Allowed, Until: h.Until, Source: fromCommand, Reason: "found in the kernel"}
 		}
 	}
 	found := len(next) - len(l.kept)
@@ -332,11 +332,11 @@ func sameTime(a, b time.Time) bool {
 
 // entries is all that is listed, in order. What the kernel has besides is told
 // too: it drops packets.
-func (l *lists) entries(have []xdp.Listed) []control.ShieldEntry {
-	all := slices.AppendSeq([]control.ShieldEntry{}, l.all())
+func (l *lists) entries(have []xdp.Listed) []api.ShieldEntry {
+	all := slices.AppendSeq([]api.ShieldEntry{}, l.all())
 	for _, h := range have {
 		if _, known := l.of(h.Prefix); !known {
-			all = append(all, control.ShieldEntry{Prefix: h.Prefix, Allowed: h.Allowed, Until: h.Until, Source: fromKernel})
+			all = append(all, api.ShieldEntry{Prefix: h.Prefix, Allowed: h.Allowed, Until: h.Until, Source: fromKernel})
 		}
 	}
 	slices.SortFunc(all, byPrefix)
@@ -349,9 +349,9 @@ func (l *lists) problem() error {
 }
 
 func badRequest(err error) error {
-	var e *control.Error
+	var e *api.Error
 	if errors.As(err, &e) {
 		return e
 	}
-	return &control.Error{Code: control.BadRequest, Text: err.Error()}
+	return &api.Error{Code: api.BadRequest, Text: err.Error()}
 }

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/xdp"
 )
 
@@ -48,7 +48,7 @@ func rewrite(t *testing.T, path, text string) {
 
 func TestWhoSaysComesFirst(t *testing.T) {
 	l := newLists(t, "192.0.2.1\n192.0.2.2\n", "192.0.2.2\n192.0.2.3\n192.0.2.4\n")
-	for _, e := range []control.ShieldEntry{{Prefix: prefix("192.0.2.1/32")}, {Prefix: prefix("192.0.2.3/32"), Allowed: true, Until: noon.Add(time.Hour)}} {
+	for _, e := range []api.ShieldEntry{{Prefix: prefix("192.0.2.1/32")}, {Prefix: prefix("192.0.2.3/32"), Allowed: true, Until: noon.Add(time.Hour)}} {
 		if _, err := l.list(e, noon); err != nil {
 			t.Fatal(err)
 		}
@@ -76,7 +76,7 @@ func TestWhoSaysComesFirst(t *testing.T) {
 func TestDifferences(t *testing.T) {
 	l := newLists(t, "192.0.2.1\n", "192.0.2.2\n192.0.2.3\n")
 	until := noon.Add(time.Hour)
-	if _, err := l.list(control.ShieldEntry{Prefix: prefix("192.0.2.4/32"), Until: until}, noon); err != nil {
+	if _, err := l.list(api.ShieldEntry{Prefix: prefix("192.0.2.4/32"), Until: until}, noon); err != nil {
 		t.Fatal(err)
 	}
 	have := []xdp.Listed{
@@ -147,24 +147,24 @@ func TestFilesAreTakenWholeOrNotAtAll(t *testing.T) {
 
 func TestKept(t *testing.T) {
 	l := newLists(t, "", "192.0.2.1\n")
-	put := func(e control.ShieldEntry, says string) {
+	put := func(e api.ShieldEntry, says string) {
 		t.Helper()
 		_, err := l.list(e, noon)
-		var refused *control.Error
+		var refused *api.Error
 		switch {
 		case says == "" && err != nil:
 			t.Error(err)
-		case says != "" && (!errors.As(err, &refused) || refused.Code != control.BadRequest || !strings.Contains(err.Error(), says)):
+		case says != "" && (!errors.As(err, &refused) || refused.Code != api.BadRequest || !strings.Contains(err.Error(), says)):
 			t.Errorf("%v, want %q", err, says)
 		}
 	}
-	put(control.ShieldEntry{Prefix: prefix("203.0.113.0/24"), Until: noon.Add(time.Minute), Reason: "déjà vu", Source: "me"}, "")
-	put(control.ShieldEntry{Prefix: prefix("2001:db8::1/32"), Allowed: true}, "")
-	put(control.ShieldEntry{}, "no prefix that can be listed")
-	put(control.ShieldEntry{Prefix: prefix("203.0.113.0/24"), Until: noon}, "that time is over")
-	put(control.ShieldEntry{Prefix: prefix("203.0.113.0/24"), Reason: "a\rb"}, "one line")
-	put(control.ShieldEntry{Prefix: prefix("203.0.113.0/24"), Reason: "\xff"}, "one line")
-	put(control.ShieldEntry{Prefix: prefix("203.0.113.0/24"), Reason: strings.Repeat("x", 201)}, "200 octets")
+	put(api.ShieldEntry{Prefix: prefix("203.0.113.0/24"), Until: noon.Add(time.Minute), Reason: "déjà vu", Source: "me"}, "")
+	put(api.ShieldEntry{Prefix: prefix("2001:db8::1/32"), Allowed: true}, "")
+	put(api.ShieldEntry{}, "no prefix that can be listed")
+	put(api.ShieldEntry{Prefix: prefix("203.0.113.0/24"), Until: noon}, "that time is over")
+	put(api.ShieldEntry{Prefix: prefix("203.0.113.0/24"), Reason: "a\rb"}, "one line")
+	put(api.ShieldEntry{Prefix: prefix("203.0.113.0/24"), Reason: "\xff"}, "one line")
+	put(api.ShieldEntry{Prefix: prefix("203.0.113.0/24"), Reason: strings.Repeat("x", 201)}, "200 octets")
 	if removed, err := l.unlist(prefix("192.0.2.1/32")); removed || err == nil || !strings.Contains(err.Error(), "stands in "+l.block.path) {
 		t.Errorf("%v, %v", removed, err)
 	}
@@ -173,7 +173,7 @@ func TestKept(t *testing.T) {
 	}
 
 	again, err := l.store.load(noon)
-	if err != nil || len(again) != 2 || again[prefix("203.0.113.0/24")] != (control.ShieldEntry{Prefix: prefix("203.0.113.0/24"), Until: noon.Add(time.Minute), Reason: "déjà vu", Source: "command"}) || !again[prefix("2001:db8::/32")].Allowed {
+	if err != nil || len(again) != 2 || again[prefix("203.0.113.0/24")] != (api.ShieldEntry{Prefix: prefix("203.0.113.0/24"), Until: noon.Add(time.Minute), Reason: "déjà vu", Source: "command"}) || !again[prefix("2001:db8::/32")].Allowed {
 		t.Errorf("%+v, %v", again, err)
 	}
 	if again, err = l.store.load(noon.Add(time.Minute)); err != nil || len(again) != 1 {
@@ -189,7 +189,7 @@ func TestKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	rewrite(t, dir, "in the way")
-	if _, err := l.list(control.ShieldEntry{Prefix: prefix("192.0.2.9/32")}, noon); err == nil || len(l.kept) != 2 {
+	if _, err := l.list(api.ShieldEntry{Prefix: prefix("192.0.2.9/32")}, noon); err == nil || len(l.kept) != 2 {
 		t.Errorf("%v, %+v", err, l.kept)
 	}
 	if _, err := l.unlist(prefix("2001:db8::/32")); err == nil || len(l.kept) != 2 {
@@ -201,12 +201,12 @@ func TestKeptIsBounded(t *testing.T) {
 	l := newLists(t, "", "")
 	for i := range maxKept {
 		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 32)
-		l.kept[p] = control.ShieldEntry{Prefix: p}
+		l.kept[p] = api.ShieldEntry{Prefix: p}
 	}
-	if _, err := l.list(control.ShieldEntry{Prefix: prefix("10.0.0.1/32"), Allowed: true}, noon); err != nil {
+	if _, err := l.list(api.ShieldEntry{Prefix: prefix("10.0.0.1/32"), Allowed: true}, noon); err != nil {
 		t.Error(err)
 	}
-	if _, err := l.list(control.ShieldEntry{Prefix: prefix("192.0.2.0/24")}, noon); err == nil || !strings.Contains(err.Error(), "put them into a file") {
+	if _, err := l.list(api.ShieldEntry{Prefix: prefix("192.0.2.0/24")}, noon); err == nil || !strings.Contains(err.Error(), "put them into a file") {
 		t.Error(err)
 	}
 }
@@ -230,7 +230,7 @@ func TestCorruptKept(t *testing.T) {
 			if aside, err := os.ReadFile(file + ".corrupt"); err != nil || string(aside) != test.text {
 				t.Errorf("put aside: %v", err)
 			}
-			if _, err := l.list(control.ShieldEntry{Prefix: prefix("192.0.2.0/24")}, noon); err != nil {
+			if _, err := l.list(api.ShieldEntry{Prefix: prefix("192.0.2.0/24")}, noon); err != nil {
 				t.Error(err)
 			}
 		})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"anymx/edge/config"
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 	"anymx/edge/service"
 	"anymx/edge/uplink/plumb"
@@ -34,7 +35,7 @@ type network struct {
 
 	mu     sync.Mutex // of what follows
 	config *config.Config
-	about  control.ConfigStatus
+	about  api.ConfigStatus
 }
 
 // Run is anymx-net, until ctx ends. It errs if it may not change the network, and if
@@ -56,7 +57,7 @@ func Run(ctx context.Context, env *service.Env) error {
 	defer plumbing.Close()
 	n := &network{
 		env: env, log: env.Log, started: time.Now(), plumbing: plumbing, degraded: degraded, config: env.Config,
-		about: control.ConfigStatus{File: env.File, Loaded: time.Now()},
+		about: api.ConfigStatus{File: env.File, Loaded: time.Now()},
 	}
 	if t := n.config.Tunnel; t != nil {
 		n.core = &core{

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"anymx/edge/config"
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/edge/service"
 	"anymx/xdp"
 )
@@ -340,7 +340,7 @@ func (s *shield) fault() error {
 }
 
 // list is a command's: what it returns is kept, and in force unless it errs.
-func (s *shield) list(e control.ShieldEntry) (control.ShieldEntry, error) {
+func (s *shield) list(e api.ShieldEntry) (api.ShieldEntry, error) {
 	s.busy.Lock()
 	defer s.busy.Unlock()
 	e, err := s.lists.list(e, time.Now())
@@ -383,7 +383,7 @@ func (s *shield) place(p netip.Prefix, but string) error {
 }
 
 // entries is all that is listed.
-func (s *shield) entries() []control.ShieldEntry {
+func (s *shield) entries() []api.ShieldEntry {
 	s.busy.Lock()
 	defer s.busy.Unlock()
 	var have []xdp.Listed
@@ -395,9 +395,9 @@ func (s *shield) entries() []control.ShieldEntry {
 
 // unavailable is the answer for what the kernel or the disk would not do.
 func unavailable(err error) error {
-	var e *control.Error
+	var e *api.Error
 	if err == nil || errors.As(err, &e) {
 		return err
 	}
-	return &control.Error{Code: control.Unavailable, Text: err.Error()}
+	return &api.Error{Code: api.Unavailable, Text: err.Error()}
 }

@@ -3,7 +3,7 @@ package network
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/xdp"
 )
 
@@ -35,7 +35,7 @@ var shieldDescs = []*prometheus.Desc{
 }
 
 // collectShield measures them.
-func collectShield(to chan<- prometheus.Metric, s *control.ShieldStatus) {
+func collectShield(to chan<- prometheus.Metric, s *api.ShieldStatus) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
@@ -58,7 +58,7 @@ func collectShield(to chan<- prometheus.Metric, s *control.ShieldStatus) {
 			count(descShieldCookies, v.Packets, event)
 		}
 	}
-	for kind, p := range map[string]control.ShieldPressure{"syns": s.SYNs, "strays": s.Strays} {
+	for kind, p := range map[string]api.ShieldPressure{"syns": s.SYNs, "strays": s.Strays} {
 		gauge(descShieldPressure, oneIf(p.On), kind)
 		gauge(descShieldPeak, p.Peak, kind)
 		gauge(descShieldLimit, p.Limit, kind)

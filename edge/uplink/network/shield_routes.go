@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 )
 
@@ -18,7 +19,7 @@ const (
 
 // shieldLists is the answer to GET /v1/shield/lists.
 type shieldLists struct {
-	Entries []control.ShieldEntry `json:"entries"`
+	Entries []api.ShieldEntry `json:"entries"`
 }
 
 // unlistRequest and unlisted are POST /v1/shield/unlist and its answer.
@@ -32,7 +33,7 @@ type (
 )
 
 // errNoShield is what all of it is answered with where there is none.
-var errNoShield = &control.Error{Code: control.NotFound, Text: "this node has no shield: there is no [shield] in its config"}
+var errNoShield = &api.Error{Code: api.NotFound, Text: "this node has no shield: there is no [shield] in its config"}
 
 // shieldRoutes adds what commands ask of the shield. e is in the endpoint's hands
 // from then on.
@@ -56,7 +57,7 @@ func (n *network) shieldRoutes(e *control.Endpoint) {
 		return shieldLists{n.shield.entries()}, nil
 	})
 	handle("POST /v1/shield/list", func(r *http.Request) (any, error) {
-		var entry control.ShieldEntry
+		var entry api.ShieldEntry
 		if err := control.ReadJSON(r, &entry); err != nil {
 			return nil, err
 		}
@@ -74,7 +75,7 @@ func (n *network) shieldRoutes(e *control.Endpoint) {
 		return unlisted{removed}, err
 	})
 	handle("POST /v1/shield/mode", func(r *http.Request) (any, error) {
-		var asked control.ShieldMode
+		var asked api.ShieldMode
 		if err := control.ReadJSON(r, &asked); err != nil {
 			return nil, err
 		}

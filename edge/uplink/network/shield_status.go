@@ -3,21 +3,21 @@ package network
 import (
 	"slices"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/xdp"
 )
 
 // status is the shield at this moment. It does not wait for a change that is
 // under way.
-func (s *shield) status() *control.ShieldStatus {
+func (s *shield) status() *api.ShieldStatus {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	st := &control.ShieldStatus{
-		Mode: string(s.told.options.Mode), Interfaces: []control.ShieldInterface{}, Verdicts: []control.ShieldVerdict{},
+	st := &api.ShieldStatus{
+		Mode: string(s.told.options.Mode), Interfaces: []api.ShieldInterface{}, Verdicts: []api.ShieldVerdict{},
 	}
 	if s.loaded == nil {
 		for _, name := range s.told.options.Interfaces {
-			st.Interfaces = append(st.Interfaces, control.ShieldInterface{Name: name, Mode: string(xdp.Off)})
+			st.Interfaces = append(st.Interfaces, api.ShieldInterface{Name: name, Mode: string(xdp.Off)})
 		}
 		st.Problem = line(s.told.problem)
 		return st
@@ -30,7 +30,7 @@ func (s *shield) status() *control.ShieldStatus {
 	}
 	st.Problem = line(oneLine(faults))
 	for _, i := range now.Interfaces {
-		st.Interfaces = append(st.Interfaces, control.ShieldInterface{
+		st.Interfaces = append(st.Interfaces, api.ShieldInterface{
 			Name: i.Name, Mode: string(i.Mode), Admits: i.Admits, Problem: i.Problem,
 		})
 	}
@@ -41,20 +41,20 @@ func (s *shield) status() *control.ShieldStatus {
 	st.SYNs, st.Strays = pressure(now.SYNs), pressure(now.Strays)
 	st.Listed = now.Listed
 	for _, c := range counters {
-		st.Verdicts = append(st.Verdicts, control.ShieldVerdict{Verdict: c.Verdict.String(), Packets: c.Packets, Bytes: c.Bytes})
+		st.Verdicts = append(st.Verdicts, api.ShieldVerdict{Verdict: c.Verdict.String(), Packets: c.Packets, Bytes: c.Bytes})
 	}
 	return st
 }
 
-func pressure(p xdp.Pressure) control.ShieldPressure {
-	return control.ShieldPressure{On: p.On, Left: p.Left, Peak: p.Peak, Limit: p.Limit}
+func pressure(p xdp.Pressure) api.ShieldPressure {
+	return api.ShieldPressure{On: p.On, Left: p.Left, Peak: p.Peak, Limit: p.Limit}
 }
 
 // top is who is noisiest, n of each kind.
-func (s *shield) top(n int) (control.ShieldTop, error) {
+func (s *shield) top(n int) (api.ShieldTop, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	top := control.ShieldTop{Noisy: []control.ShieldNoisy{}, Openers: []control.ShieldOpener{}}
+	top := api.ShieldTop{Noisy: []api.ShieldNoisy{}, Openers: []api.ShieldOpener{}}
 	if s.loaded == nil {
 		if s.told.off {
 			return top, nil
@@ -70,18 +70,18 @@ func (s *shield) top(n int) (control.ShieldTop, error) {
 		return top, err
 	}
 	for _, o := range noisy {
-		top.Noisy = append(top.Noisy, control.ShieldNoisy{Prefix: o.Prefix, Packets: o.Packets, Bytes: o.Bytes, Last: o.Last.String(), Seen: o.Seen})
+		top.Noisy = append(top.Noisy, api.ShieldNoisy{Prefix: o.Prefix, Packets: o.Packets, Bytes: o.Bytes, Last: o.Last.String(), Seen: o.Seen})
 	}
 	for _, o := range openers {
-		top.Openers = append(top.Openers, control.ShieldOpener{Prefix: o.Prefix, Connections: o.Connections, Limited: o.Limited, Seen: o.Seen})
+		top.Openers = append(top.Openers, api.ShieldOpener{Prefix: o.Prefix, Connections: o.Connections, Limited: o.Limited, Seen: o.Seen})
 	}
 	return top, nil
 }
 
 // unprotected says whether packets pass unseen that should not.
-func unprotected(s *control.ShieldStatus) bool {
+func unprotected(s *api.ShieldStatus) bool {
 	return s.Mode != string(xdp.Off) &&
-		slices.ContainsFunc(s.Interfaces, func(i control.ShieldInterface) bool { return i.Mode == string(xdp.Off) })
+		slices.ContainsFunc(s.Interfaces, func(i api.ShieldInterface) bool { return i.Mode == string(xdp.Off) })
 }
 
 // text is an error that somebody else has put into words.

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/xdp"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -128,10 +128,10 @@ func TestPlanShield(t *testing.T) {
 
 // A metric that is not described, or sent twice, would take all of them away.
 func TestShieldMetrics(t *testing.T) {
-	for name, s := range map[string]*control.ShieldStatus{
-		"not loaded": {Mode: "auto", Interfaces: []control.ShieldInterface{{Name: "eth0", Mode: "off"}}},
-		"loaded": {Mode: "auto", Interfaces: []control.ShieldInterface{{Name: "eth0", Mode: "native"}, {Name: "eth1", Mode: "generic"}},
-			Verdicts: []control.ShieldVerdict{{Verdict: "other"}, {Verdict: "syn-answered", Packets: 7}, {Verdict: "cookie"}, {Verdict: "admitted"}, {Verdict: "unadmitted"}}},
+	for name, s := range map[string]*api.ShieldStatus{
+		"not loaded": {Mode: "auto", Interfaces: []api.ShieldInterface{{Name: "eth0", Mode: "off"}}},
+		"loaded": {Mode: "auto", Interfaces: []api.ShieldInterface{{Name: "eth0", Mode: "native"}, {Name: "eth1", Mode: "generic"}},
+			Verdicts: []api.ShieldVerdict{{Verdict: "other"}, {Verdict: "syn-answered", Packets: 7}, {Verdict: "cookie"}, {Verdict: "admitted"}, {Verdict: "unadmitted"}}},
 	} {
 		registry := prometheus.NewPedanticRegistry()
 		registry.MustRegister(shieldOnly{s})
@@ -153,7 +153,7 @@ func TestShieldMetrics(t *testing.T) {
 }
 
 // shieldOnly collects the metrics of one status.
-type shieldOnly struct{ *control.ShieldStatus }
+type shieldOnly struct{ *api.ShieldStatus }
 
 func (s shieldOnly) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range shieldDescs {

@@ -6,7 +6,7 @@ import (
 	"os"
 	"strings"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/edge/service"
 	"anymx/edge/uplink/plumb"
 	"anymx/edge/uplink/tunnel"
@@ -22,12 +22,12 @@ const told = 3
 func (n *network) answer(*http.Request) (any, error) { return n.status(), nil }
 
 // status is the network at this moment.
-func (n *network) status() control.NetworkStatus {
+func (n *network) status() api.NetworkStatus {
 	n.mu.Lock()
 	about := n.about
 	n.mu.Unlock()
 	p := n.plumbing.Status()
-	s := control.NetworkStatus{
+	s := api.NetworkStatus{
 		Version: service.Version(), PID: os.Getpid(), Started: n.started,
 		Things: things(p.Things), Repaired: p.Repaired, Compared: p.Compared, Degraded: n.degraded.List(), Config: &about, Clock: n.env.Clock.Status(),
 	}
@@ -52,10 +52,10 @@ func (n *network) status() control.NetworkStatus {
 	return s
 }
 
-func things(states []plumb.State) []control.NetworkThing {
-	list := make([]control.NetworkThing, len(states))
+func things(states []plumb.State) []api.NetworkThing {
+	list := make([]api.NetworkThing, len(states))
 	for i, s := range states {
-		list[i] = control.NetworkThing{
+		list[i] = api.NetworkThing{
 			Kind: s.Kind(), What: s.String(), Purpose: s.Purpose, Present: s.Present, Problem: s.Problem,
 		}
 	}
@@ -104,17 +104,17 @@ func remains(p plumb.Status, most int) []string {
 	return problems
 }
 
-func tunnelStatus(t tunnel.Status) *control.TunnelStatus {
-	s := &control.TunnelStatus{
+func tunnelStatus(t tunnel.Status) *api.TunnelStatus {
+	s := &api.TunnelStatus{
 		Interface: t.Interface, Implementation: t.Implementation, Why: t.Why,
 		ListenPort: t.ListenPort, MTU: t.MTU, Up: t.Up, Problem: t.Problem,
-		Peers: make([]control.TunnelFarSide, len(t.Peers)),
+		Peers: make([]api.TunnelFarSide, len(t.Peers)),
 	}
 	if t.PublicKey != (tunnel.PublicKey{}) {
 		s.PublicKey = t.PublicKey.String()
 	}
 	for i, p := range t.Peers {
-		s.Peers[i] = control.TunnelFarSide{
+		s.Peers[i] = api.TunnelFarSide{
 			PublicKey: p.PublicKey.String(), AllowedIPs: p.AllowedIPs, LastHandshake: p.LastHandshake,
 			Received: p.Received, Sent: p.Sent, Up: p.Up,
 		}

@@ -17,7 +17,7 @@ import (
 	"strings"
 	"time"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 	"anymx/tests/lab"
 )
 
@@ -144,7 +144,7 @@ func (r *routesReport) withdraw(ctx context.Context, l *lab.Lab, rounds int) err
 	birdc := func(command string) func() error {
 		return func() error { return l.Beside.Birdc(ctx, command) }
 	}
-	order := func(routes control.Routes) func() error {
+	order := func(routes api.Routes) func() error {
 		return func() error { return orders.send(routes) }
 	}
 	for range rounds {
@@ -155,7 +155,7 @@ func (r *routesReport) withdraw(ctx context.Context, l *lab.Lab, rounds int) err
 		}{
 			{&r.bird, birdWay, bird("disable \"static*\""), bird("enable \"static*\"")},
 			{&r.birdc, birdWay, birdc("disable \"static*\""), birdc("enable \"static*\"")},
-			{&r.anymx, ownWay, order(control.Withdrawn), order(control.Announced)},
+			{&r.anymx, ownWay, order(api.Withdrawn), order(api.Announced)},
 		} {
 			// What was said last is acknowledged before the next word: Nagle's
 			// algorithm would have BIRD wait for that.
@@ -196,7 +196,7 @@ func dialOrders(n *lab.Node) (*orders, error) {
 }
 
 // send sends an order and waits for the answer.
-func (o *orders) send(routes control.Routes) error {
+func (o *orders) send(routes api.Routes) error {
 	body := fmt.Sprintf(`{"routes":%q,"reason":"benchmark"}`, routes)
 	if _, err := fmt.Fprintf(o.conn, "POST /v1/order HTTP/1.1\r\nHost: node\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
 		len(body), body); err != nil {

@@ -34,7 +34,7 @@ var order = Order{
 		"cmd/anymx": {
 			"edge/config", "edge/mail", "edge/spool",
 			"edge/appliance/console", "edge/appliance/diskimage", "edge/appliance/provision", "edge/appliance/slot",
-			"edge/operate/control",
+			"edge/operate/api", "edge/operate/control", "edge/operate/words",
 		},
 		"cmd/anymx-bgp":     {"edge/service", "edge/uplink/anycast"},
 		"cmd/anymx-core":    {"edge/core", "edge/service"},
@@ -47,7 +47,7 @@ var order = Order{
 			"edge/delivery/handoff", "edge/delivery/smtpc",
 			"edge/ingress/smtpd", "edge/ingress/wire",
 			"edge/judge/policy",
-			"edge/operate/control",
+			"edge/operate/api", "edge/operate/control",
 		},
 
 		"edge/config":    {},
@@ -56,7 +56,7 @@ var order = Order{
 		"edge/maillog":   {"edge/mail"},
 		"edge/queue":     {"edge/mail", "edge/maillog", "edge/spool"},
 		"edge/secret":    {},
-		"edge/service":   {"edge/config", "edge/operate/control"},
+		"edge/service":   {"edge/config", "edge/operate/api", "edge/operate/control", "edge/operate/words"},
 		"edge/spool":     {"edge/mail"},
 		"edge/statefile": {},
 
@@ -76,28 +76,30 @@ var order = Order{
 		"edge/delivery/smtpc":          {"edge/mail"},
 		"edge/delivery/smtpc/smtptest": {},
 
-		"edge/operate/control":             {"edge/config", "edge/mail"},
-		"edge/operate/control/controltest": {"edge/mail", "edge/operate/control"},
+		"edge/operate/api":                 {"edge/config", "edge/mail"},
+		"edge/operate/control":             {"edge/config", "edge/mail", "edge/operate/api", "edge/operate/words"},
+		"edge/operate/words":               {"edge/mail", "edge/operate/api"},
+		"edge/operate/control/controltest": {"edge/mail", "edge/operate/api", "edge/operate/control"},
 
 		"edge/uplink/anycast": {
 			"bgp", "edge/config", "edge/secret", "edge/service", "edge/statefile",
-			"edge/operate/control",
+			"edge/operate/api", "edge/operate/control",
 		},
 		"edge/uplink/network": {
 			"edge/config", "edge/secret", "edge/service", "edge/statefile", "xdp",
-			"edge/operate/control",
+			"edge/operate/api", "edge/operate/control",
 			"edge/uplink/plumb", "edge/uplink/tunnel",
 		},
 		"edge/uplink/plumb":  {},
 		"edge/uplink/tunnel": {},
 
 		"edge/appliance/bundle":    {"edge/appliance/slot"},
-		"edge/appliance/console":   {"edge/config", "edge/operate/control"},
+		"edge/appliance/console":   {"edge/config", "edge/operate/api", "edge/operate/words"},
 		"edge/appliance/diskimage": {},
 		"edge/appliance/machine": {
 			"edge/statefile",
 			"edge/appliance/bundle", "edge/appliance/provision", "edge/appliance/slot",
-			"edge/operate/control",
+			"edge/operate/api", "edge/operate/control", "edge/operate/words",
 		},
 		"edge/appliance/provision":     {"edge/config", "edge/judge/policy", "edge/statefile"},
 		"edge/appliance/slot":          {"edge/appliance/diskimage"},
@@ -116,7 +118,7 @@ var order = Order{
 		"tests/node":         {},
 		"tests/pop":          {"edge/operate/control"},
 		"tests/soak":         {},
-		"tests/tool/bench":   {"edge/operate/control", "tests/lab", "tests/vm", "tests/vm/rack"},
+		"tests/tool/bench":   {"tests/lab", "tests/vm", "tests/vm/rack", "edge/operate/api"},
 		"tests/tool/ladder":  {"tests/netns"},
 		"tests/tool/nightly": {},
 		"tests/tool/rules":   {},

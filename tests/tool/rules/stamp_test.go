@@ -11,7 +11,7 @@ import (
 // TestProgramsAreStamped holds what the two builds of what ships tell the linker against the variables
 // that there are: the linker says nothing of a name that is not there.
 func TestProgramsAreStamped(t *testing.T) {
-	stamp := regexp.MustCompile(`-X anymx/edge/operate/control\.(\w+)=`)
+	stamp := regexp.MustCompile(`-X anymx/edge/operate/api\.(\w+)=`)
 	for _, build := range []string{"Makefile", "image/build"} {
 		text, err := os.ReadFile(filepath.Join("../../..", build))
 		if err != nil {
@@ -23,12 +23,12 @@ func TestProgramsAreStamped(t *testing.T) {
 		}
 		for _, want := range []string{"release", "built"} {
 			if !slices.Contains(names, want) {
-				t.Errorf("%s does not set control.%s", build, want)
+				t.Errorf("%s does not set api.%s", build, want)
 			}
 		}
 		for _, name := range names {
-			if !declares(t, "../../../edge/operate/control", regexp.MustCompile(`(?m)^var `+name+` string$`)) {
-				t.Errorf("%s sets control.%s, which is not a string there", build, name)
+			if !declares(t, "../../../edge/operate/api", regexp.MustCompile(`(?m)^var `+name+` string$`)) {
+				t.Errorf("%s sets api.%s, which is not a string there", build, name)
 			}
 		}
 	}

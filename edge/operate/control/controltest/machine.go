@@ -7,18 +7,19 @@ import (
 	"testing"
 	"time"
 
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 )
 
 // Machine is an anymx-machine in memory. Its fields are set before it is used.
 type Machine struct {
-	State control.MachineStatus
+	State api.MachineStatus
 	// Steps are what each order says, and Err how it ends after them; nil: all is
 	// done.
-	Steps []control.MachineProgress
+	Steps []api.MachineProgress
 	Err   error
 	// Provisioned is what comes of reading the config's sources again.
-	Provisioned control.Provisioned
+	Provisioned api.Provisioned
 
 	mu     sync.Mutex
 	orders []MachineOrdered
@@ -27,9 +28,9 @@ type Machine struct {
 // MachineOrdered is an order that reached a Machine.
 type MachineOrdered struct {
 	Kind      string // "update", "rollback", "reboot", "poweroff", "provision"
-	Update    control.UpdateRequest
-	Power     control.PowerRequest
-	Provision control.ProvisionRequest
+	Update    api.UpdateRequest
+	Power     api.PowerRequest
+	Provision api.ProvisionRequest
 	Octets    int64 // of the bundle
 }
 
@@ -90,28 +91,28 @@ func (m *Machine) Start(t testing.TB) string {
 }
 
 // MachineStatus is a machine whose last update did not hold.
-func MachineStatus() control.MachineStatus {
+func MachineStatus() api.MachineStatus {
 	three, none := 3, 0
-	return control.MachineStatus{
+	return api.MachineStatus{
 		Version: "v0.5.0 (0123456789ab, go1.26.0)", PID: 412, Started: ago(72 * time.Hour),
 		Image: "0.5.0", RootHash: "5050", Proven: true, Next: "0.5.0",
-		Slots: []control.MachineSlot{
+		Slots: []api.MachineSlot{
 			{Version: "0.5.0", State: "running", Proven: true, Entry: "anymx_0.5.0+3.efi", TriesLeft: &three},
 			{Version: "0.6.0", State: "whole", Entry: "anymx_0.6.0+0-3.efi", TriesLeft: &none, TriesDone: 3},
 		},
-		Last:   &control.MachineUpdate{Version: "0.6.0", From: "0.5.0", Staged: ago(80 * time.Hour), Outcome: "back", Ended: ago(79 * time.Hour)},
+		Last:   &api.MachineUpdate{Version: "0.6.0", From: "0.5.0", Staged: ago(80 * time.Hour), Outcome: "back", Ended: ago(79 * time.Hour)},
 		Config: "file system ANYMX on /dev/sdb1",
 	}
 }
 
 // MachineSteps are what an update says.
-func MachineSteps() []control.MachineProgress {
-	return []control.MachineProgress{
-		{Step: control.MachineReceive, Text: "version 0.6.0, built 2026-03-12, signed by SHA256:abc (releases)"},
-		{Step: control.MachineReceive, Done: 100 << 20, Total: 217 << 20},
-		{Step: control.MachineWrite, Text: "the other slot is made empty"},
-		{Step: control.MachineCheck, Done: 217 << 20, Total: 217 << 20},
-		{Step: control.MachineDrain, Text: "draining, converge 3s of at most 10s"},
-		{Step: control.MachineReboot, Text: "reboot: version 0.6.0 is next", Ended: true},
+func MachineSteps() []api.MachineProgress {
+	return []api.MachineProgress{
+		{Step: api.MachineReceive, Text: "version 0.6.0, built 2026-03-12, signed by SHA256:abc (releases)"},
+		{Step: api.MachineReceive, Done: 100 << 20, Total: 217 << 20},
+		{Step: api.MachineWrite, Text: "the other slot is made empty"},
+		{Step: api.MachineCheck, Done: 217 << 20, Total: 217 << 20},
+		{Step: api.MachineDrain, Text: "draining, converge 3s of at most 10s"},
+		{Step: api.MachineReboot, Text: "reboot: version 0.6.0 is next", Ended: true},
 	}
 }

@@ -3,14 +3,14 @@ package controltest
 import (
 	"time"
 
-	"anymx/edge/operate/control"
+	"anymx/edge/operate/api"
 )
 
 // OnNetwork makes n a node with a speaker and a tunnel.
 func OnNetwork(n *Node) {
 	speaker, network := SpeakerStatus(), NetworkStatus()
-	n.State.Speaker = &control.Neighbour[control.SpeakerStatus]{Asked: Now, Status: &speaker}
-	n.State.Network = &control.Neighbour[control.NetworkStatus]{Asked: Now, Status: &network}
+	n.State.Speaker = &api.Neighbour[api.SpeakerStatus]{Asked: Now, Status: &speaker}
+	n.State.Network = &api.Neighbour[api.NetworkStatus]{Asked: Now, Status: &network}
 }
 
 // NetworkTroubled makes n a node with everything wrong about its network, whose
@@ -18,8 +18,8 @@ func OnNetwork(n *Node) {
 func NetworkTroubled(n *Node) {
 	OnNetwork(n)
 	s := n.State.Speaker.Status
-	s.Routes, s.Reason, s.Since = control.Withdrawn, "ordered: look at it", ago(4*time.Second)
-	s.Order = control.Order{Routes: control.Withdrawn, Keep: true, Reason: "look at it"}
+	s.Routes, s.Reason, s.Since = api.Withdrawn, "ordered: look at it", ago(4*time.Second)
+	s.Order = api.Order{Routes: api.Withdrawn, Keep: true, Reason: "look at it"}
 	s.Config.Restart = []string{"bgp.asn"}
 	s.Peers[0].Confirmed = false
 	s.Peers[0].LastNotification, s.Peers[0].LastNotificationAt = "received Cease, Administrative Reset: \x1b[2Jbye", ago(76*time.Hour)
@@ -36,23 +36,23 @@ func NetworkTroubled(n *Node) {
 	t := w.Tunnel
 	t.Up, t.Implementation, t.Why, t.Problem = false, "userspace", "the kernel has no WireGuard", "listen port 51820 is taken"
 	t.Peers[0].Up, t.Peers[0].LastHandshake = false, time.Time{}
-	t.Peers = append(t.Peers, control.TunnelFarSide{PublicKey: "x\x1b[2J", LastHandshake: ago(3 * time.Hour)})
+	t.Peers = append(t.Peers, api.TunnelFarSide{PublicKey: "x\x1b[2J", LastHandshake: ago(3 * time.Hour)})
 
-	n.State.Core[0].Probe = &control.ProbeStatus{At: ago(12 * time.Second), Size: 16 << 10, Took: 5 * time.Second, Problem: "no answer after 1,388 octets: the MTU of the tunnel may be too large"}
+	n.State.Core[0].Probe = &api.ProbeStatus{At: ago(12 * time.Second), Size: 16 << 10, Took: 5 * time.Second, Problem: "no answer after 1,388 octets: the MTU of the tunnel may be too large"}
 }
 
 // Steps are those of a drain, each with its length; the last one is under way.
-func Steps(lengths ...time.Duration) []control.StepStatus {
-	names := []control.DrainStep{control.StepGraceful, control.StepWithdraw, control.StepConverge, control.StepSessions, control.StepFlush}
+func Steps(lengths ...time.Duration) []api.StepStatus {
+	names := []api.DrainStep{api.StepGraceful, api.StepWithdraw, api.StepConverge, api.StepSessions, api.StepFlush}
 	limits := []time.Duration{10 * time.Second, 5 * time.Second, 5 * time.Second, time.Minute, 5 * time.Minute}
 	var total time.Duration
 	for _, l := range lengths {
 		total += l
 	}
 	at := ago(total)
-	var list []control.StepStatus
+	var list []api.StepStatus
 	for i, l := range lengths {
-		list = append(list, control.StepStatus{Step: names[i], Began: at, Ended: at.Add(l), Limit: limits[i]})
+		list = append(list, api.StepStatus{Step: names[i], Began: at, Ended: at.Add(l), Limit: limits[i]})
 		at = at.Add(l)
 	}
 	list[len(list)-1].Ended = time.Time{}
@@ -65,12 +65,12 @@ func Draining(n *Node) {
 	OnNetwork(n)
 	list := Steps(10*time.Second, 5*time.Second, 3*time.Second)
 	list[1].Note = "198.51.100.1 did not acknowledge"
-	n.State.Phase, n.State.Since = control.Draining, list[0].Began
-	n.State.Drain = &control.DrainStatus{
+	n.State.Phase, n.State.Since = api.Draining, list[0].Began
+	n.State.Drain = &api.DrainStatus{
 		Reason: "kernel update", Began: list[0].Began, Steps: list, Sessions: 12, Messages: 5, Held: 1, Confirmed: 1, Peers: 2,
 	}
 	s := n.State.Speaker.Status
-	s.Routes, s.Reason, s.Since = control.Withdrawn, "ordered", ago(8*time.Second)
-	s.Order = control.Order{Routes: control.Withdrawn, Reason: "kernel update", Keep: true}
+	s.Routes, s.Reason, s.Since = api.Withdrawn, "ordered", ago(8*time.Second)
+	s.Order = api.Order{Routes: api.Withdrawn, Reason: "kernel update", Keep: true}
 	s.Peers[0].Confirmed = false
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"anymx/edge/mail"
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 )
 
@@ -29,19 +30,19 @@ func ID(n int) mail.ID { return mail.ID{1, 0x9c, 0xeb, 0, 0, byte(n >> 8), byte(
 
 // Node is a node in memory. Its fields are set before it is used.
 type Node struct {
-	State    control.Status
+	State    api.Status
 	ReadyErr error
 	// ReadyHook, if set, is called by Ready in place of returning ReadyErr.
 	ReadyHook func(context.Context) error
 	ReloadErr error
-	Reloads   control.Reloaded
+	Reloads   api.Reloaded
 	// DrainErr is what Drain and Resume return, if set. OnDrain and OnResume, if
 	// set, change State after the order was taken, OnStatus before each Status.
 	DrainErr                    error
 	ProveErr                    error // that Prove returns, if set
-	OnDrain, OnResume, OnStatus func(*control.Status)
+	OnDrain, OnResume, OnStatus func(*api.Status)
 	// Orders and Resumes are the drains and resumes that reached the node.
-	Orders  []control.DrainRequest
+	Orders  []api.DrainRequest
 	Resumes int
 	// Scan bounds how many messages one List looks at; 0: no bound.
 	Scan int
@@ -51,16 +52,16 @@ type Node struct {
 	Sick mail.ID
 
 	// Spool is what CheckSpool answers. SetSpoolAside makes it sound.
-	Spool control.SpoolReport
+	Spool api.SpoolReport
 
 	mu       sync.Mutex
-	messages []control.QueueDetail // by ID
+	messages []api.QueueDetail // by ID
 }
 
 // New makes a running node with the sample messages.
 func New() *Node {
-	n := &Node{State: sampleStatus(), Reloads: control.Reloaded{Changed: []string{"ingress.max_connections"}},
-		Spool: control.SpoolReport{Dir: "/var/lib/anymx/spool", Open: true, Messages: 5, Bytes: 41_000, BodyFiles: 1, BodyBytes: 400_000}}
+	n := &Node{State: sampleStatus(), Reloads: api.Reloaded{Changed: []string{"ingress.max_connections"}},
+		Spool: api.SpoolReport{Dir: "/var/lib/anymx/spool", Open: true, Messages: 5, Bytes: 41_000, BodyFiles: 1, BodyBytes: 400_000}}
 	for _, d := range sampleMessages() {
 		n.Add(d)
 	}
@@ -68,15 +69,15 @@ func New() *Node {
 }
 
 // Add puts a message into the queue.
-func (n *Node) Add(d control.QueueDetail) {
+func (n *Node) Add(d api.QueueDetail) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.messages = append(n.messages, d)
-	slices.SortFunc(n.messages, func(a, b control.QueueDetail) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	slices.SortFunc(n.messages, func(a, b api.QueueDetail) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 }
 
 // CheckSpool answers with n.Spool.
-func (n *Node) CheckSpool(context.Context) (control.SpoolReport, error) {
+func (n *Node) CheckSpool(context.Context) (api.SpoolReport, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.Spool, n.Broken
@@ -89,23 +90,23 @@ func (n *Node) SetSpoolAside(context.Context) (string, error) {
 	if n.Broken != nil || n.Spool.Orphans == 0 && n.Spool.Open {
 		return "", n.Broken
 	}
-	n.Spool = control.SpoolReport{Dir: n.Spool.Dir, Open: true}
+	n.Spool = api.SpoolReport{Dir: n.Spool.Dir, Open: true}
 	return "/var/lib/anymx/spool-aside/20260314T092653Z", nil
 }
 
 // ExportSpool writes nothing, and says what a node would say that had set a spool aside.
-func (n *Node) ExportSpool(_ context.Context, each func(control.SpoolMessage)) (control.SpoolExport, error) {
+func (n *Node) ExportSpool(_ context.Context, each func(api.SpoolMessage)) (api.SpoolExport, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.Broken != nil {
-		return control.SpoolExport{}, n.Broken
+		return api.SpoolExport{}, n.Broken
 	}
 	if n.Spool.Open {
-		return control.SpoolExport{To: []string{}}, nil
+		return api.SpoolExport{To: []string{}}, nil
 	}
-	each(control.SpoolMessage{ID: ID(1).String(), Bytes: 10_400})
-	each(control.SpoolMessage{ID: ID(2).String(), Bytes: 400_000, NoEnvelope: true})
-	return control.SpoolExport{To: []string{"/var/lib/anymx/spool-export/20260314T092653Z"}, Messages: 1, Orphans: 1, Bytes: 410_400}, nil
+	each(api.SpoolMessage{ID: ID(1).String(), Bytes: 10_400})
+	each(api.SpoolMessage{ID: ID(2).String(), Bytes: 400_000, NoEnvelope: true})
+	return api.SpoolExport{To: []string{"/var/lib/anymx/spool-export/20260314T092653Z"}, Messages: 1, Orphans: 1, Bytes: 410_400}, nil
 }
 
 // Clear empties the queue.
@@ -123,7 +124,7 @@ func (n *Node) Len() int {
 }
 
 // Status implements control.Node.
-func (n *Node) Status(context.Context) control.Status {
+func (n *Node) Status(context.Context) api.Status {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.OnStatus != nil {
@@ -133,11 +134,11 @@ func (n *Node) Status(context.Context) control.Status {
 	s.Queue.Active, s.Queue.Waiting, s.Queue.Held, s.Queue.Oldest = 0, 0, 0, time.Time{}
 	for _, m := range n.messages {
 		switch m.State {
-		case control.Active:
+		case api.Active:
 			s.Queue.Active++
-		case control.Waiting:
+		case api.Waiting:
 			s.Queue.Waiting++
-		case control.Held:
+		case api.Held:
 			s.Queue.Held++
 		}
 		if s.Queue.Oldest.IsZero() || m.Arrived.Before(s.Queue.Oldest) {
@@ -156,21 +157,21 @@ func (n *Node) Ready(ctx context.Context) error {
 }
 
 // Reload implements control.Node.
-func (n *Node) Reload(context.Context) (control.Reloaded, error) { return n.Reloads, n.ReloadErr }
+func (n *Node) Reload(context.Context) (api.Reloaded, error) { return n.Reloads, n.ReloadErr }
 
 // Drain implements control.Node. The drain makes no step by itself: tests set
 // State with Set.
-func (n *Node) Drain(_ context.Context, r control.DrainRequest) error {
+func (n *Node) Drain(_ context.Context, r api.DrainRequest) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.Orders = append(n.Orders, r)
 	if n.DrainErr != nil {
 		return n.DrainErr
 	}
-	if n.State.Phase == control.Running {
-		n.State.Phase, n.State.Since = control.Draining, Now
-		n.State.Drain = &control.DrainStatus{Reason: r.Reason, Began: Now, Until: r.Until, Steps: []control.StepStatus{
-			{Step: control.StepGraceful, Began: Now, Limit: 10 * time.Second},
+	if n.State.Phase == api.Running {
+		n.State.Phase, n.State.Since = api.Draining, Now
+		n.State.Drain = &api.DrainStatus{Reason: r.Reason, Began: Now, Until: r.Until, Steps: []api.StepStatus{
+			{Step: api.StepGraceful, Began: Now, Limit: 10 * time.Second},
 		}}
 	} else if n.State.Drain != nil && r.Until == "" {
 		n.State.Drain.Until = ""
@@ -182,8 +183,8 @@ func (n *Node) Drain(_ context.Context, r control.DrainRequest) error {
 }
 
 // Prove implements control.Node.
-func (n *Node) Prove(context.Context) (control.Proven, error) {
-	return control.Proven{Listeners: []control.ProvenListener{
+func (n *Node) Prove(context.Context) (api.Proven, error) {
+	return api.Proven{Listeners: []api.ProvenListener{
 		{Address: "[::]:25", ID: ID(900), Octets: 512, Took: 3 * time.Millisecond},
 	}}, n.ProveErr
 }
@@ -196,7 +197,7 @@ func (n *Node) Resume(context.Context) error {
 	if n.DrainErr != nil {
 		return n.DrainErr
 	}
-	n.State.Phase, n.State.Since, n.State.Drain = control.Running, Now, nil
+	n.State.Phase, n.State.Since, n.State.Drain = api.Running, Now, nil
 	if n.OnResume != nil {
 		n.OnResume(&n.State)
 	}
@@ -204,16 +205,16 @@ func (n *Node) Resume(context.Context) error {
 }
 
 // List implements control.Node.
-func (n *Node) List(_ context.Context, q control.QueueQuery) (control.QueuePage, error) {
+func (n *Node) List(_ context.Context, q api.QueueQuery) (api.QueuePage, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.Broken != nil {
-		return control.QueuePage{}, n.Broken
+		return api.QueuePage{}, n.Broken
 	}
-	if q.Limit < 1 || q.Limit > control.MaxPage {
-		return control.QueuePage{}, fmt.Errorf("limit %d reached the node", q.Limit)
+	if q.Limit < 1 || q.Limit > api.MaxPage {
+		return api.QueuePage{}, fmt.Errorf("limit %d reached the node", q.Limit)
 	}
-	var page control.QueuePage
+	var page api.QueuePage
 	var last mail.ID
 	scanned := 0
 	for i := range n.messages {
@@ -234,7 +235,7 @@ func (n *Node) List(_ context.Context, q control.QueueQuery) (control.QueuePage,
 	return page, nil
 }
 
-func paths(m *control.QueueDetail) []mail.Path {
+func paths(m *api.QueueDetail) []mail.Path {
 	var to []mail.Path
 	for _, r := range m.To {
 		to = append(to, r.Address)
@@ -243,28 +244,28 @@ func paths(m *control.QueueDetail) []mail.Path {
 }
 
 // Show implements control.Node.
-func (n *Node) Show(_ context.Context, id mail.ID) (control.QueueDetail, error) {
+func (n *Node) Show(_ context.Context, id mail.ID) (api.QueueDetail, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.Broken != nil {
-		return control.QueueDetail{}, n.Broken
+		return api.QueueDetail{}, n.Broken
 	}
 	if i := n.find(id); i >= 0 {
 		return n.messages[i], nil
 	}
-	return control.QueueDetail{}, control.ErrNotFound
+	return api.QueueDetail{}, api.ErrNotFound
 }
 
 func (n *Node) find(id mail.ID) int {
-	return slices.IndexFunc(n.messages, func(m control.QueueDetail) bool { return m.ID == id })
+	return slices.IndexFunc(n.messages, func(m api.QueueDetail) bool { return m.ID == id })
 }
 
 // Change implements control.Node. An active message is deleted later, which
 // here is never.
-func (n *Node) Change(_ context.Context, a control.Action, ids []mail.ID, reason string) (o control.Outcome, err error) {
+func (n *Node) Change(_ context.Context, a api.Action, ids []mail.ID, reason string) (o api.Outcome, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if len(ids) < 1 || len(ids) > control.MaxPage {
+	if len(ids) < 1 || len(ids) > api.MaxPage {
 		return o, fmt.Errorf("%d ids reached the node", len(ids))
 	}
 	for _, id := range ids {
@@ -274,9 +275,9 @@ func (n *Node) Change(_ context.Context, a control.Action, ids []mail.ID, reason
 			err = errors.Join(err, fmt.Errorf("spool: write %s: input/output error", id))
 		case i < 0:
 			o.Missing = append(o.Missing, id)
-		case a == control.Delete && n.messages[i].State == control.Active:
+		case a == api.Delete && n.messages[i].State == api.Active:
 			o.Later = append(o.Later, id)
-		case a == control.Delete:
+		case a == api.Delete:
 			n.messages = slices.Delete(n.messages, i, i+1)
 			o.Done = append(o.Done, id)
 		default:
@@ -287,12 +288,12 @@ func (n *Node) Change(_ context.Context, a control.Action, ids []mail.ID, reason
 	return o, err
 }
 
-func (n *Node) apply(m *control.QueueDetail, a control.Action, reason string) {
+func (n *Node) apply(m *api.QueueDetail, a api.Action, reason string) {
 	switch {
-	case a == control.Hold:
-		m.State, m.HoldReason, m.NextTry = control.Held, reason, time.Time{}
-	case a == control.Release && m.State == control.Held, a == control.Flush && m.State == control.Waiting:
-		m.State, m.HoldReason, m.NextTry = control.Waiting, "", Now
+	case a == api.Hold:
+		m.State, m.HoldReason, m.NextTry = api.Held, reason, time.Time{}
+	case a == api.Release && m.State == api.Held, a == api.Flush && m.State == api.Waiting:
+		m.State, m.HoldReason, m.NextTry = api.Waiting, "", Now
 	}
 }
 

@@ -11,15 +11,16 @@ import (
 	"testing"
 	"time"
 
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 )
 
 // Network is an anymx-net in memory: its status, and lists that can be changed. Its
 // fields are set before it is used.
 type Network struct {
-	State   control.NetworkStatus
-	Top     control.ShieldTop
-	Entries []control.ShieldEntry
+	State   api.NetworkStatus
+	Top     api.ShieldTop
+	Entries []api.ShieldEntry
 	// Broken is what everything about the shield is answered with, if set.
 	Broken error
 	// Room is how many entries the lists have room for; 0: any number.
@@ -30,7 +31,7 @@ type Network struct {
 
 // StartNetwork puts an anymx-net that says s behind a real control socket until
 // the test ends, and returns the socket's path.
-func StartNetwork(t testing.TB, s control.NetworkStatus) string {
+func StartNetwork(t testing.TB, s api.NetworkStatus) string {
 	t.Helper()
 	return (&Network{State: s}).Start(t)
 }
@@ -46,7 +47,7 @@ func (n *Network) Start(t testing.TB) string {
 	for pattern, answer := range map[string]func(*http.Request) (any, error){
 		"GET /v1/status":         func(*http.Request) (any, error) { return n.State, nil },
 		"GET /v1/shield/top":     n.top,
-		"GET /v1/shield/lists":   func(*http.Request) (any, error) { return control.ShieldLists{Entries: n.Entries}, n.Broken },
+		"GET /v1/shield/lists":   func(*http.Request) (any, error) { return api.ShieldLists{Entries: n.Entries}, n.Broken },
 		"POST /v1/shield/list":   n.list,
 		"POST /v1/shield/unlist": n.unlist,
 		"POST /v1/shield/mode":   n.mode,
@@ -63,7 +64,7 @@ func (n *Network) Start(t testing.TB) string {
 func (n *Network) top(r *http.Request) (any, error) {
 	most, err := strconv.Atoi(cmp.Or(r.URL.Query().Get("n"), "20"))
 	if err != nil || most < 1 {
-		return nil, &control.Error{Code: control.BadRequest, Text: fmt.Sprintf("n=%q reached anymx-net", r.URL.Query().Get("n"))}
+		return nil, &api.Error{Code: api.BadRequest, Text: fmt.Sprintf("n=%q reached anymx-net", r.URL.Query().Get("n"))}
 	}
 	t := n.Top
 	t.Noisy, t.Openers = t.Noisy[:min(most, len(t.Noisy))], t.Openers[:min(most, len(t.Openers))]
@@ -71,12 +72,12 @@ func (n *Network) top(r *http.Request) (any, error) {
 }
 
 func (n *Network) list(r *http.Request) (any, error) {
-	var e control.ShieldEntry
+	var e api.ShieldEntry
 	if err := control.ReadJSON(r, &e); err != nil || n.Broken != nil {
 		return nil, cmp.Or(err, n.Broken)
 	}
 	if e.Source != "" || !e.Prefix.IsValid() || e.Prefix != e.Prefix.Masked() {
-		return nil, &control.Error{Code: control.BadRequest, Text: fmt.Sprintf("%+v reached anymx-net", e)}
+		return nil, &api.Error{Code: api.BadRequest, Text: fmt.Sprintf("%+v reached anymx-net", e)}
 	}
 	e.Source = "command"
 	i := n.find(e.Prefix)
@@ -93,28 +94,28 @@ func (n *Network) list(r *http.Request) (any, error) {
 }
 
 func (n *Network) find(p netip.Prefix) int {
-	return slices.IndexFunc(n.Entries, func(e control.ShieldEntry) bool { return e.Prefix == p })
+	return slices.IndexFunc(n.Entries, func(e api.ShieldEntry) bool { return e.Prefix == p })
 }
 
 func (n *Network) unlist(r *http.Request) (any, error) {
-	var u control.ShieldUnlist
+	var u api.ShieldUnlist
 	if err := control.ReadJSON(r, &u); err != nil || n.Broken != nil {
 		return nil, cmp.Or(err, n.Broken)
 	}
-	i := slices.IndexFunc(n.Entries, func(e control.ShieldEntry) bool { return e.Prefix == u.Prefix && e.Source == "command" })
+	i := slices.IndexFunc(n.Entries, func(e api.ShieldEntry) bool { return e.Prefix == u.Prefix && e.Source == "command" })
 	if i >= 0 {
 		n.Entries = slices.Delete(slices.Clone(n.Entries), i, i+1)
-		return control.ShieldUnlisted{Removed: true}, nil
+		return api.ShieldUnlisted{Removed: true}, nil
 	}
 	if i := n.find(u.Prefix); i >= 0 {
-		return nil, &control.Error{Code: control.BadRequest, Text: fmt.Sprintf("%s stands in %s: take it out there", u.Prefix, n.Entries[i].Source)}
+		return nil, &api.Error{Code: api.BadRequest, Text: fmt.Sprintf("%s stands in %s: take it out there", u.Prefix, n.Entries[i].Source)}
 	}
-	return control.ShieldUnlisted{}, nil
+	return api.ShieldUnlisted{}, nil
 }
 
 // mode makes the shield run as asked for, but for interfaces with a problem.
 func (n *Network) mode(r *http.Request) (any, error) {
-	var m control.ShieldMode
+	var m api.ShieldMode
 	if err := control.ReadJSON(r, &m); err != nil || n.Broken != nil {
 		return nil, cmp.Or(err, n.Broken)
 	}
@@ -130,13 +131,13 @@ func (n *Network) mode(r *http.Request) (any, error) {
 }
 
 // ShieldStatus is a shield in peace, which has seen a flood.
-func ShieldStatus() *control.ShieldStatus {
-	return &control.ShieldStatus{
-		Mode: "auto", Interfaces: []control.ShieldInterface{{Name: "eth0", Mode: "native", Admits: true}, {Name: "eth1", Mode: "generic", Admits: true}},
+func ShieldStatus() *api.ShieldStatus {
+	return &api.ShieldStatus{
+		Mode: "auto", Interfaces: []api.ShieldInterface{{Name: "eth0", Mode: "native", Admits: true}, {Name: "eth1", Mode: "generic", Admits: true}},
 		Cookies: "own", SharedKey: true, Listed: 5,
-		SYNs:   control.ShieldPressure{Peak: 1412345.4, Limit: 1000},
-		Strays: control.ShieldPressure{Peak: 37.2, Limit: 1000},
-		Verdicts: []control.ShieldVerdict{
+		SYNs:   api.ShieldPressure{Peak: 1412345.4, Limit: 1000},
+		Strays: api.ShieldPressure{Peak: 37.2, Limit: 1000},
+		Verdicts: []api.ShieldVerdict{
 			{Verdict: "other", Packets: 90210, Bytes: 12 << 20}, {Verdict: "not-tcp", Packets: 311, Bytes: 30478}, {Verdict: "unparsable"},
 			{Verdict: "fragment", Packets: 2, Bytes: 3028}, {Verdict: "malformed", Packets: 17, Bytes: 1020}, {Verdict: "unserved", Packets: 48211, Bytes: 3 << 20},
 			{Verdict: "blocked", Packets: 12345, Bytes: 740 << 10}, {Verdict: "limited", Packets: 88, Bytes: 6512}, {Verdict: "syn-passed", Packets: 1843022, Bytes: 130 << 20},
@@ -149,9 +150,9 @@ func ShieldStatus() *control.ShieldStatus {
 
 // ShieldTroubled is a shield under a flood of both kinds, with an interface that it
 // can't be attached to.
-func ShieldTroubled() *control.ShieldStatus {
+func ShieldTroubled() *api.ShieldStatus {
 	s := ShieldStatus()
-	s.Interfaces = []control.ShieldInterface{
+	s.Interfaces = []api.ShieldInterface{
 		{Name: "eth0", Mode: "native"}, {Name: "eth1", Mode: "off", Problem: "interface eth1: driver \x1b[2J has no XDP"},
 	}
 	s.Problem = s.Interfaces[1].Problem
@@ -160,15 +161,15 @@ func ShieldTroubled() *control.ShieldStatus {
 }
 
 // ShieldUnloaded is a shield that lacks what it needs.
-func ShieldUnloaded() *control.ShieldStatus {
-	return &control.ShieldStatus{
-		Mode: "auto", Interfaces: []control.ShieldInterface{{Name: "eth0", Mode: "off"}}, Verdicts: []control.ShieldVerdict{},
+func ShieldUnloaded() *api.ShieldStatus {
+	return &api.ShieldStatus{
+		Mode: "auto", Interfaces: []api.ShieldInterface{{Name: "eth0", Mode: "off"}}, Verdicts: []api.ShieldVerdict{},
 		Problem: "it is not loaded: packets pass unprotected; capability CAP_BPF is missing",
 	}
 }
 
 // ShieldOff is a shield that was switched off.
-func ShieldOff() *control.ShieldStatus {
+func ShieldOff() *api.ShieldStatus {
 	s := ShieldStatus()
 	s.Mode = "off"
 	for i := range s.Interfaces {
@@ -183,19 +184,19 @@ func ShieldNetwork() *Network {
 	n := &Network{State: NetworkStatus()}
 	n.State.Shield = ShieldStatus()
 	prefix := netip.MustParsePrefix
-	n.Entries = []control.ShieldEntry{
+	n.Entries = []api.ShieldEntry{
 		{Prefix: prefix("2001:db8:bad::/48"), Source: "command", Reason: "scans \x1b[31m"},
 		{Prefix: prefix("203.0.113.0/24"), Until: Now.Add(41 * time.Minute), Source: "command", Reason: "flood"},
 		{Prefix: prefix("203.0.113.7/32"), Allowed: true, Source: "command"},
 		{Prefix: prefix("203.0.113.128/25"), Allowed: true, Source: "/etc/anymx/shield.allow"},
 		{Prefix: prefix("198.51.100.0/25"), Source: "/etc/anymx/shield.block"},
 	}
-	n.Top = control.ShieldTop{
-		Noisy: []control.ShieldNoisy{
+	n.Top = api.ShieldTop{
+		Noisy: []api.ShieldNoisy{
 			{Prefix: prefix("198.51.100.0/24"), Packets: 1234567, Bytes: 71 << 20, Last: "syn-answered", Seen: ago(300 * time.Millisecond)},
 			{Prefix: prefix("2001:db8:bad:1::/64"), Packets: 64, Bytes: 4736, Last: "blocked", Seen: ago(3 * time.Hour)},
 		},
-		Openers: []control.ShieldOpener{
+		Openers: []api.ShieldOpener{
 			{Prefix: prefix("192.0.2.0/24"), Connections: 10023, Limited: true, Seen: ago(2 * time.Second)},
 			{Prefix: prefix("2001:db8:1:2::/64"), Connections: 7, Seen: ago(20 * time.Minute)},
 		},

@@ -9,29 +9,30 @@ import (
 	"testing"
 	"time"
 
+	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 )
 
 // Speaker is a BGP speaker in memory. Its fields are set before it is used.
 type Speaker struct {
-	State control.SpeakerStatus
+	State api.SpeakerStatus
 	// OrderErr is what an order is answered with, if set. OnAsk, if set, changes
 	// State before each answer, after an order was taken.
 	OrderErr error
-	OnAsk    func(*control.SpeakerStatus)
+	OnAsk    func(*api.SpeakerStatus)
 
 	mu     sync.Mutex
-	orders []control.Order
+	orders []api.Order
 }
 
 // Orders are those that reached the speaker.
-func (s *Speaker) Orders() []control.Order {
+func (s *Speaker) Orders() []api.Order {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.orders
 }
 
-func (s *Speaker) answer() control.SpeakerStatus {
+func (s *Speaker) answer() api.SpeakerStatus {
 	if s.OnAsk != nil {
 		s.OnAsk(&s.State)
 	}
@@ -45,7 +46,7 @@ func (s *Speaker) status(*http.Request) (any, error) {
 }
 
 func (s *Speaker) order(r *http.Request) (any, error) {
-	var o control.Order
+	var o api.Order
 	if err := control.ReadJSON(r, &o); err != nil {
 		return nil, err
 	}
@@ -56,13 +57,13 @@ func (s *Speaker) order(r *http.Request) (any, error) {
 		return nil, s.OrderErr
 	}
 	if o.Keep && s.State.Order.Keep && !o.Given.IsZero() && o.Given.Before(s.State.Ordered) {
-		return nil, &control.Error{Code: control.Overtaken, Text: "a later order holds"}
+		return nil, &api.Error{Code: api.Overtaken, Text: "a later order holds"}
 	}
 	o.Given = time.Time{}
 	s.State.Order, s.State.Ordered = o, Now
-	if o.Routes != control.Announced || s.State.Health.Up {
+	if o.Routes != api.Announced || s.State.Health.Up {
 		s.State.Routes, s.State.Since, s.State.Reason = o.Routes, Now, "healthy"
-		if o.Routes != control.Announced {
+		if o.Routes != api.Announced {
 			s.State.Reason = "ordered: " + o.Reason
 		}
 	}
@@ -102,47 +103,47 @@ func startEndpoint(t testing.TB, name string, e *control.Endpoint) string {
 }
 
 // SpeakerStatus is a speaker that announces two prefixes to two routers.
-func SpeakerStatus() control.SpeakerStatus {
+func SpeakerStatus() api.SpeakerStatus {
 	announced := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8:25::/48")}
-	peer := func(address string, asn uint32, since time.Duration) control.SpeakerPeer {
+	peer := func(address string, asn uint32, since time.Duration) api.SpeakerPeer {
 		a := netip.MustParseAddr(address)
-		p := control.SpeakerPeer{Address: a, ASN: asn, State: "Established", Since: ago(since), HoldTime: 9 * time.Second, Confirmed: true}
+		p := api.SpeakerPeer{Address: a, ASN: asn, State: "Established", Since: ago(since), HoldTime: 9 * time.Second, Confirmed: true}
 		for _, prefix := range announced {
-			p.Sent = append(p.Sent, control.SentRoute{Prefix: prefix, NextHop: a, ASPath: []uint32{64512}, Communities: []string{"64500:100"}})
+			p.Sent = append(p.Sent, api.SentRoute{Prefix: prefix, NextHop: a, ASPath: []uint32{64512}, Communities: []string{"64500:100"}})
 		}
 		return p
 	}
-	return control.SpeakerStatus{
+	return api.SpeakerStatus{
 		Version: "v0.1.0", PID: 4712, Started: ago(76 * time.Hour), ASN: 64512, RouterID: netip.MustParseAddr("198.51.100.2"),
-		Order: control.Order{Routes: control.Announced}, Routes: control.Announced, Reason: "healthy", Since: ago(75 * time.Hour),
+		Order: api.Order{Routes: api.Announced}, Routes: api.Announced, Reason: "healthy", Since: ago(75 * time.Hour),
 		Prefixes: announced,
-		Health: control.SpeakerHealth{Up: true, Since: ago(75 * time.Hour), Checks: []control.HealthCheck{
+		Health: api.SpeakerHealth{Up: true, Since: ago(75 * time.Hour), Checks: []api.HealthCheck{
 			{Name: "readyz", OK: true, Took: 2 * time.Millisecond, At: ago(time.Second)},
 			{Name: "smtp 192.0.2.25:25", OK: true, Took: 3 * time.Millisecond, At: ago(time.Second)},
 			{Name: "tunnel", OK: true, Information: true, At: ago(time.Second)},
 		}},
-		Peers:  []control.SpeakerPeer{peer("198.51.100.1", 64500, 75*time.Hour), peer("2001:db8:ffff::1", 4200000001, 11*time.Minute)},
-		Config: &control.ConfigStatus{File: "/etc/anymx/anymx.toml", Loaded: ago(76 * time.Hour)},
+		Peers:  []api.SpeakerPeer{peer("198.51.100.1", 64500, 75*time.Hour), peer("2001:db8:ffff::1", 4200000001, 11*time.Minute)},
+		Config: &api.ConfigStatus{File: "/etc/anymx/anymx.toml", Loaded: ago(76 * time.Hour)},
 	}
 }
 
 // NetworkStatus is an anymx-net with a tunnel, and everything in its place.
-func NetworkStatus() control.NetworkStatus {
-	thing := func(kind, what, purpose string) control.NetworkThing {
-		return control.NetworkThing{Kind: kind, What: what, Purpose: purpose, Present: true}
+func NetworkStatus() api.NetworkStatus {
+	thing := func(kind, what, purpose string) api.NetworkThing {
+		return api.NetworkThing{Kind: kind, What: what, Purpose: purpose, Present: true}
 	}
-	return control.NetworkStatus{
+	return api.NetworkStatus{
 		Version: "v0.1.0", PID: 4713, Started: ago(76 * time.Hour), Compared: ago(7 * time.Second), Repaired: 1,
-		Things: []control.NetworkThing{
+		Things: []api.NetworkThing{
 			thing("address", "192.0.2.25/32 dev lo", "service"),
 			thing("address", "2001:db8:25::25/128 dev lo", "service"),
 			thing("rule", "from 198.51.100.10 lookup 1010", "source"),
 			thing("route", "10.77.0.0/24 dev wg-core", "tunnel"),
 		},
-		Tunnel: &control.TunnelStatus{
+		Tunnel: &api.TunnelStatus{
 			Interface: "wg-core", Implementation: "kernel", Why: "it has WireGuard", PublicKey: "6NIy5xzpkQ8NkDWGHVqBHHeIBCQcFjUWhoKTPpJ2xhQ=",
 			ListenPort: 51820, MTU: 1420, Up: true,
-			Peers: []control.TunnelFarSide{{
+			Peers: []api.TunnelFarSide{{
 				PublicKey: "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=", Endpoint: "203.0.113.9:51820",
 				AllowedIPs: []netip.Prefix{netip.MustParsePrefix("10.77.0.0/24")}, LastHandshake: ago(48 * time.Second),
 				Received: 48 << 20, Sent: 7 << 30, Up: true,

@@ -1,0 +1,206 @@
+package api
+
+import (
+	"fmt"
+	"net/url"
+	"strconv"
+	"time"
+
+	"anymx/edge/mail"
+)
+
+// State is what the queue does with a message at the moment.
+type State string
+
+// States of a message. The empty State, in a query, means any.
+const (
+	Active  State = "active"  // a try is being made, or is about to
+	Waiting State = "waiting" // for its next try
+	Held    State = "held"    // by an operator, until it is released or deleted
+)
+
+// States lists them all.
+func States() []State { return []State{Active, Waiting, Held} }
+
+// ParseState reads a State. "" is any.
+func ParseState(s string) (State, error) {
+	switch state := State(s); state {
+	case "", Active, Waiting, Held:
+		return state, nil
+	}
+	return "", fmt.Errorf("state %q: want active, waiting or held", s)
+}
+
+// Progress is how far one recipient has come.
+type Progress string
+
+// Progress of a recipient.
+const (
+	Pending   Progress = "pending"
+	Delivered Progress = "delivered"
+	Failed    Progress = "failed" // for good; its sender was told, if it may be
+)
+
+// QueueItem is one message as a list shows it.
+type QueueItem struct {
+	ID          mail.ID   `json:"id"`
+	State       State     `json:"state"`
+	Arrived     time.Time `json:"arrived"`
+	Size        int64     `json:"size"`      // octets
+	Sender      mail.Path `json:"sender"`    // "" is the null sender
+	Recipient   mail.Path `json:"recipient"` // the first that is pending
+	Recipients  int       `json:"recipients"`
+	Pending     int       `json:"pending"`
+	Attempts    int       `json:"attempts"`               // tries begun
+	NextTry     time.Time `json:"next_try,omitzero"`      // of a waiting message
+	LastFailure string    `json:"last_failure,omitempty"` // one line
+	HoldReason  string    `json:"hold_reason,omitempty"`
+}
+
+// QueuePage is a part of a list.
+type QueuePage struct {
+	Items []QueueItem `json:"items"`
+	// Next is what After has to be to get the next page; zero: this was the
+	// last. A page may be short, or empty, though more follow: a node may stop
+	// early where few of many messages match.
+	Next mail.ID `json:"next,omitzero"`
+}
+
+// QueueDetail is all that the node knows of one message but its text.
+type QueueDetail struct {
+	QueueItem
+	LastTry    time.Time         `json:"last_try,omitzero"`
+	Expires    time.Time         `json:"expires,omitzero"`
+	Origin     string            `json:"origin"` // inbound, outbound, local
+	Body       string            `json:"body"`   // 7BIT, 8BITMIME
+	SMTPUTF8   bool              `json:"smtputf8"`
+	RequireTLS bool              `json:"require_tls"`
+	Return     string            `json:"ret,omitempty"`   // FULL, HDRS
+	EnvID      string            `json:"envid,omitempty"` // RFC 3461 ENVID, decoded
+	NoDSN      bool              `json:"no_dsn"`          // its sender is never notified
+	Client     ClientDetail      `json:"client"`
+	To         []RecipientDetail `json:"to"` // in the order of the envelope
+}
+
+// ClientDetail is who handed the message over.
+type ClientDetail struct {
+	Address string `json:"address"`           // with port
+	Service string `json:"service,omitempty"` // our end, with port
+	Name    string `json:"name,omitempty"`    // verified host name
+	Helo    string `json:"helo,omitempty"`    // as it was said
+	Proto   string `json:"proto,omitempty"`   // ESMTPS ...
+	TLS     string `json:"tls,omitempty"`     // version and cipher
+}
+
+// RecipientDetail is one recipient of a message.
+type RecipientDetail struct {
+	Address  mail.Path `json:"address"`
+	Progress Progress  `json:"progress"`
+	Notify   string    `json:"notify,omitempty"` // "SUCCESS,FAILURE"; "" if the sender did not say
+	ORcpt    string    `json:"orcpt,omitempty"`
+	Last     string    `json:"last,omitempty"` // the last failure, or the reply that took it; one line
+	At       time.Time `json:"at,omitzero"`    // of Last
+}
+
+// Page sizes, in messages.
+const (
+	DefaultPage = 100
+	MaxPage     = 1000 // a larger limit is cut to this
+)
+
+// QueueQuery says which messages, and which part of them. The zero query is
+// the first page of them all.
+type QueueQuery struct {
+	State     State     `json:"state,omitempty"`
+	Sender    Pattern   `json:"sender,omitzero"`
+	Recipient Pattern   `json:"recipient,omitzero"` // one of them matches
+	Before    time.Time `json:"before,omitzero"`    // arrived before that
+	After     mail.ID   `json:"after,omitzero"`     // from the message behind this one on
+	Limit     int       `json:"limit,omitempty"`    // messages; 0: DefaultPage
+}
+
+// page is the limit that counts.
+func (q QueueQuery) Page() int {
+	if q.Limit <= 0 {
+		return DefaultPage
+	}
+	return min(q.Limit, MaxPage)
+}
+
+// Match says whether a message is meant by the query. It looks at what the
+// message is, not at After and Limit, which say where the page stands. to are
+// all its recipients; it is called only if the query names one.
+func (q QueueQuery) Match(item *QueueItem, to func() []mail.Path) bool {
+	switch {
+	case q.State != "" && q.State != item.State,
+		!q.Before.IsZero() && !item.Arrived.Before(q.Before),
+		!q.Sender.Match(item.Sender):
+		return false
+	case q.Recipient.IsZero():
+		return true
+	}
+	for _, p := range to() {
+		if q.Recipient.Match(p) {
+			return true
+		}
+	}
+	return false
+}
+
+// Values is the query as the parameters of a URL.
+func (q QueueQuery) Values() url.Values {
+	v := url.Values{}
+	set := func(key, value string) {
+		if value != "" {
+			v.Set(key, value)
+		}
+	}
+	set("state", string(q.State))
+	set("sender", q.Sender.String())
+	set("recipient", q.Recipient.String())
+	if !q.Before.IsZero() {
+		set("before", q.Before.Format(time.RFC3339Nano))
+	}
+	if !q.After.IsZero() {
+		set("after", q.After.String())
+	}
+	if q.Limit != 0 {
+		set("limit", strconv.Itoa(q.Limit))
+	}
+	return v
+}
+
+// ParseQuery reads what Values wrote. An unknown parameter is an error, for a
+// mistyped one would mean more messages than were meant.
+func ParseQuery(v url.Values) (QueueQuery, error) {
+	var q QueueQuery
+	for key, values := range v {
+		if len(values) != 1 {
+			return QueueQuery{}, fmt.Errorf("parameter %q stands %d times", key, len(values))
+		}
+		value, err := values[0], error(nil)
+		switch key {
+		case "state":
+			q.State, err = ParseState(value)
+		case "sender":
+			q.Sender, err = ParsePattern(value)
+		case "recipient":
+			q.Recipient, err = ParsePattern(value)
+		case "before":
+			q.Before, err = time.Parse(time.RFC3339Nano, value)
+		case "after":
+			q.After, err = mail.ParseID(value)
+		case "limit":
+			q.Limit, err = strconv.Atoi(value)
+			if err != nil || q.Limit < 1 {
+				err = fmt.Errorf("%q is not a number of messages", value)
+			}
+		default:
+			err = fmt.Errorf("unknown; known are state, sender, recipient, before, after and limit")
+		}
+		if err != nil {
+			return QueueQuery{}, fmt.Errorf("parameter %q: %w", key, err)
+		}
+	}
+	return q, nil
+}

@@ -1,0 +1,123 @@
+package api
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Routes is what a speaker tells its peers about the node's prefixes.
+type Routes string
+
+// What can be told, in the order in which a drain walks through it.
+const (
+	Announced Routes = "announced" // as usual
+	Graceful  Routes = "graceful"  // with GRACEFUL_SHUTDOWN: peers prefer any other way (RFC 8326)
+	Withdrawn Routes = "withdrawn" // nothing
+)
+
+// Order is what the operator, or the node on its way out, wants of the speaker.
+// It is an upper bound: routes are Announced only while the node is healthy too.
+type Order struct {
+	Routes Routes `json:"routes"`
+	Reason string `json:"reason,omitempty"` // for people
+	// Keep writes the order to disk before it is answered: it holds until the
+	// next order, also over restarts and reboots. Without it the order holds
+	// until the node was seen to go down and has proven its health again, which
+	// is how a restart of the mail program ends it. An order to announce is
+	// always kept: it removes what was on disk.
+	Keep bool `json:"keep,omitempty"`
+	// Given is when the order was given, which may be long before it arrives: one
+	// that is to be kept is refused as Overtaken if a later one is kept already.
+	// Zero: now. A status has it in Ordered.
+	Given time.Time `json:"given,omitzero"`
+}
+
+// SpeakerStatus is the BGP speaker at one moment: GET /v1/status of its socket,
+// and the answer to an Order (POST /v1/order).
+type SpeakerStatus struct {
+	Version  string     `json:"version"`
+	PID      int        `json:"pid"`
+	Started  time.Time  `json:"started,omitzero"`
+	ASN      uint32     `json:"asn"`
+	RouterID netip.Addr `json:"router_id"`
+
+	Order   Order     `json:"order"`
+	Ordered time.Time `json:"ordered,omitzero"` // zero: there never was an order
+	// Routes is what peers are told now, Reason why, Since since when.
+	Routes   Routes         `json:"routes"`
+	Reason   string         `json:"reason"`
+	Since    time.Time      `json:"since,omitzero"`
+	Prefixes []netip.Prefix `json:"prefixes"` // that are, or would be, announced
+
+	Health SpeakerHealth `json:"health"`
+	Peers  []SpeakerPeer `json:"peers"` // in the order of addresses
+	// Degraded is what the program goes without.
+	Degraded []DegradedThing `json:"degraded,omitempty"`
+	// Config tells which file is in force.
+	Config *ConfigStatus `json:"config,omitempty"`
+	Clock  *ClockStatus  `json:"clock,omitempty"`
+}
+
+// Confirmed counts the peers with an established session, and those of them
+// that have acknowledged everything that they are to be told now.
+func (s *SpeakerStatus) Confirmed() (confirmed, established int) {
+	for i := range s.Peers {
+		if s.Peers[i].State == "Established" {
+			established++
+			if s.Peers[i].Confirmed {
+				confirmed++
+			}
+		}
+	}
+	return confirmed, established
+}
+
+// SpeakerHealth is what the speaker thinks of the node.
+type SpeakerHealth struct {
+	// Up is the verdict after rise and fall counts.
+	Up     bool      `json:"up"`
+	Since  time.Time `json:"since,omitzero"`
+	Reason string    `json:"reason,omitempty"` // why it is not up, or what fails right now
+	// Checks are those of the last round that decide, then those that are for
+	// information only.
+	Checks []HealthCheck `json:"checks"`
+}
+
+// HealthCheck is one check of a round.
+type HealthCheck struct {
+	Name string `json:"name"` // "readyz", "smtp 192.0.2.25:25", "tunnel", "shield"
+	OK   bool   `json:"ok"`
+	// Information says that the check decides nothing.
+	Information bool          `json:"information,omitempty"`
+	Reason      string        `json:"reason,omitempty"` // why it is not OK
+	Took        time.Duration `json:"took_ns"`
+	At          time.Time     `json:"at,omitzero"`
+}
+
+// SpeakerPeer is one router.
+type SpeakerPeer struct {
+	Address  netip.Addr    `json:"address"`
+	ASN      uint32        `json:"asn"`
+	State    string        `json:"state"` // RFC 4271 8.2.2: "Idle", "Connect", "OpenSent", "OpenConfirm", "Established"
+	Since    time.Time     `json:"since,omitzero"`
+	HoldTime time.Duration `json:"hold_time_ns,omitempty"`
+	// Sent is what the peer has been told and not been told otherwise.
+	Sent []SentRoute `json:"sent"`
+	// Confirmed says that the peer's TCP has acknowledged all that it was to be told.
+	Confirmed   bool      `json:"confirmed"`
+	LastError   string    `json:"last_error,omitempty"`
+	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+	// LastNotification is the last one sent or received.
+	LastNotification   string    `json:"last_notification,omitempty"`
+	LastNotificationAt time.Time `json:"last_notification_at,omitzero"`
+}
+
+// SentRoute is a route as one peer was told about it.
+type SentRoute struct {
+	Prefix      netip.Prefix `json:"prefix"`
+	NextHop     netip.Addr   `json:"next_hop"`
+	ASPath      []uint32     `json:"as_path,omitempty"`
+	MED         *uint32      `json:"med,omitempty"`
+	LocalPref   *uint32      `json:"local_pref,omitempty"`
+	Communities []string     `json:"communities,omitempty"` // large ones too
+}

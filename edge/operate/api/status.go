@@ -1,0 +1,195 @@
+package api
+
+import "time"
+
+// Phase is where a node stands between its start and its end.
+type Phase string
+
+// Phases, in the order in which a node walks through them. A drained node can
+// go back to Running.
+const (
+	Starting Phase = "starting" // recovering its spool, not accepting yet
+	Running  Phase = "running"
+	Draining Phase = "draining" // leaving service: routes, sessions, then the spool
+	Drained  Phase = "drained"  // out of service; what is left in the spool waits for core
+	Stopping Phase = "stopping" // the process is about to end
+)
+
+// Status is a node at one moment. Times are absolute, sizes in octets; a zero
+// time is left out of the JSON.
+type Status struct {
+	Name     string    `json:"name"`
+	Region   string    `json:"region"`
+	Hostname string    `json:"hostname"` // as in banner and EHLO
+	Version  string    `json:"version"`  // of the node's program; "": the Server fills in its own
+	PID      int       `json:"pid"`
+	Phase    Phase     `json:"phase"`
+	Since    time.Time `json:"since,omitzero"`   // when the phase began
+	Started  time.Time `json:"started,omitzero"` // when the process did
+	// Ready is what /readyz says. The Server fills it in; a Node leaves it zero.
+	Ready    Readiness      `json:"ready"`
+	Sessions SessionsStatus `json:"sessions"`
+	Spool    SpoolStatus    `json:"spool"`
+	Queue    QueueStatus    `json:"queue"`
+	// Core holds the addresses in the order in which they are tried.
+	Core   []CoreStatus  `json:"core"`
+	TLS    *TLSStatus    `json:"tls,omitempty"`    // nil: STARTTLS is not offered
+	Config *ConfigStatus `json:"config,omitempty"` // nil: not known
+	Clock  *ClockStatus  `json:"clock,omitempty"`  // nil: not known
+	// Drain is set unless the node is in service.
+	Drain *DrainStatus `json:"drain,omitempty"`
+	// Degraded is what the node goes without.
+	Degraded []DegradedThing `json:"degraded,omitempty"`
+	// Speaker and Network are what the programs beside this one said last; nil:
+	// none is configured.
+	Speaker *Neighbour[SpeakerStatus] `json:"speaker,omitempty"`
+	Network *Neighbour[NetworkStatus] `json:"network,omitempty"`
+}
+
+// Neighbour is what another program of the node said of itself.
+type Neighbour[T any] struct {
+	Asked   time.Time `json:"asked,omitzero"`
+	Problem string    `json:"problem,omitempty"` // why it did not answer; Status is then what it said last
+	Status  *T        `json:"status,omitempty"`  // nil: it has not answered yet
+}
+
+// DegradedThing is something that a program was to open or read, that mail does not
+// need, and that is missing or broken: the program goes on without it, and takes it
+// up when it comes.
+type DegradedThing struct {
+	// Part is one of "control", "metrics", "certificate", "recipients" and "drain" of
+	// anymx-edge, "control", "metrics", "password" and "state" of anymx-bgp, "control",
+	// "metrics" and "key" of anymx-net.
+	Part    string    `json:"part"`
+	Name    string    `json:"name"` // which: an address, a domain, a router, a key of the config
+	Problem string    `json:"problem"`
+	Since   time.Time `json:"since,omitzero"`
+}
+
+// Readiness says whether the node can accept and store mail now.
+type Readiness struct {
+	OK     bool   `json:"ok"`
+	Reason string `json:"reason,omitempty"` // why not; "" when OK
+}
+
+// SessionsStatus counts SMTP sessions of ingress.
+type SessionsStatus struct {
+	Open  int `json:"open"`
+	Limit int `json:"limit"` // 0: no limit
+}
+
+// SpoolStatus is what is stored and what may be.
+type SpoolStatus struct {
+	Messages    int64  `json:"messages"`
+	Bytes       int64  `json:"bytes"`
+	MaxMessages int64  `json:"max_messages"` // 0: no limit
+	HighWater   int64  `json:"high_water"`   // octets; 0: no limit
+	DiskFree    int64  `json:"disk_free"`    // octets
+	DiskReserve int64  `json:"disk_reserve"` // octets that stay free; 0: none
+	Accepting   bool   `json:"accepting"`
+	Reason      string `json:"reason,omitempty"` // why it is not accepting
+
+	// Problem is why somebody has to look at the spool; "" if nobody has to.
+	Problem     string `json:"problem,omitempty"`
+	Damaged     int64  `json:"damaged,omitempty"`      // bodies that were not as they were stored, at the start
+	Orphans     int64  `json:"orphans,omitempty"`      // body files without envelope that are kept
+	OrphanBytes int64  `json:"orphan_bytes,omitempty"` // of them
+	Strange     int64  `json:"strange,omitempty"`      // files among the bodies that are none of ours
+}
+
+// QueueStatus counts messages by State.
+type QueueStatus struct {
+	Active  int64     `json:"active"`
+	Waiting int64     `json:"waiting"`
+	Held    int64     `json:"held"`
+	Oldest  time.Time `json:"oldest,omitzero"` // arrival of the oldest message; zero: the queue is empty
+	// Paused is set while no message can be delivered at all.
+	Paused *PauseStatus `json:"paused,omitempty"`
+}
+
+// Total is the number of messages in the queue.
+func (q QueueStatus) Total() int64 { return q.Active + q.Waiting + q.Held }
+
+// PauseStatus is a queue whose destination can't be reached.
+type PauseStatus struct {
+	Until time.Time `json:"until,omitzero"` // when one message is tried as a probe
+	Cause string    `json:"cause"`
+}
+
+// Health is the state of one core address.
+type Health string
+
+// Health of a core address.
+const (
+	Up      Health = "up"
+	Down    Health = "down"    // failed; left alone until CoreStatus.RetryAt
+	Probing Health = "probing" // failed; one connection finds out whether it is back
+	Unused  Health = "unused"  // not tried yet, because one before it serves
+)
+
+// CoreStatus is one address of core.
+type CoreStatus struct {
+	Address     string    `json:"address"`
+	Health      Health    `json:"health"`
+	Connections int       `json:"connections"` // open now
+	Limit       int       `json:"limit"`       // as many as may be open now; 0: not known
+	RetryAt     time.Time `json:"retry_at,omitzero"`
+	LastError   string    `json:"last_error,omitempty"`
+	Delivered   int64     `json:"delivered"` // messages since the process began
+	// Extensions are those of SMTPUTF8 and 8BITMIME that it takes; nil: not known yet.
+	Extensions []string `json:"extensions"`
+	// Probe is the last large probe of the way to core; nil: none was made.
+	Probe *ProbeStatus `json:"probe,omitempty"`
+}
+
+// ProbeStatus is a probe with packets of full size, which finds an MTU that is
+// too large before a message does.
+type ProbeStatus struct {
+	At      time.Time     `json:"at,omitzero"`
+	Size    int           `json:"size"` // octets that were sent at once
+	Took    time.Duration `json:"took_ns"`
+	Problem string        `json:"problem,omitempty"` // "": every octet was answered
+}
+
+// TLSStatus is the certificate that STARTTLS shows.
+type TLSStatus struct {
+	Names    []string  `json:"names"`
+	NotAfter time.Time `json:"not_after"`
+	// Problem is why the last reload kept the certificate before it; "" if none.
+	Problem string `json:"problem,omitempty"`
+}
+
+// ConfigStatus is the config that is in force.
+type ConfigStatus struct {
+	File   string    `json:"file"`
+	Loaded time.Time `json:"loaded,omitzero"`
+	// Problem is why the last reload changed nothing; "" if it was good. With Partly
+	// the config was taken, and Problem is what of its files was not.
+	Problem string `json:"problem,omitempty"`
+	Partly  bool   `json:"partly,omitempty"`
+	// Restart names keys that were changed and wait for a restart of the program.
+	Restart []string `json:"restart,omitempty"`
+}
+
+// Reloaded is the answer to a reload that was good.
+type Reloaded struct {
+	Changed []string `json:"changed"` // keys that are in force with their new value
+	Restart []string `json:"restart"` // keys whose new value waits for a restart
+}
+
+// InService says that the node accepts mail and, if it has a speaker, that the
+// speaker was heard to announce it at or after since, to one router at least.
+func (s Status) InService(since time.Time) bool {
+	if s.Phase != Running || !s.Ready.OK {
+		return false
+	}
+	if s.Speaker == nil {
+		return true
+	}
+	said := s.Speaker.Status
+	if said == nil || s.Speaker.Problem != "" || s.Speaker.Asked.Before(since) || said.Routes != Announced {
+		return false
+	}
+	confirmed, _ := said.Confirmed()
+	return confirmed > 0
+}

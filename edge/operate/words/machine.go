@@ -1,0 +1,177 @@
+package words
+
+import (
+	"anymx/edge/operate/api"
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// WriteMachine writes s as people read it, as Status.WriteText does.
+func WriteMachine(w io.Writer, s api.MachineStatus, now time.Time) error {
+	var b bytes.Buffer
+	writeRows(&b, []row{
+		{"Image", imageText(&s)},
+		{"Slots", slotsText(&s)},
+		{"Order", powerOrderText(s.Order, now)},
+		{"Update", updateText(s.Last, s.Image, now)},
+		{"Config", machineConfigText(&s)},
+		{"Trouble", wrong(s.Problem)},
+	})
+	_, err := b.WriteTo(w)
+	return err
+}
+
+// wrong is a line that stands out; nothing for "".
+func wrong(text string) []Line {
+	if text == "" {
+		return nil
+	}
+	return []Line{{Clean(text), true}}
+}
+
+func imageText(s *api.MachineStatus) []Line {
+	if s.Image == "" {
+		return []Line{{"none: this machine is no appliance, or its slots can't be read", true}}
+	}
+	lines := plainLine("version " + Clean(s.Image) + ", proven")
+	if !s.Proven {
+		lines = []Line{{"version " + Clean(s.Image) + ", not proven yet", true}}
+		if s.NotYet != "" {
+			lines = append(lines, Line{Clean(s.NotYet), true})
+		}
+	}
+	if s.Next != "" && s.Next != s.Image {
+		lines = append(lines, Line{Text: "the next boot takes version " + Clean(s.Next)})
+	}
+	return lines
+}
+
+func slotsText(s *api.MachineStatus) []Line {
+	var lines []Line
+	for i := range s.Slots {
+		lines = append(lines, slotText(&s.Slots[i]))
+	}
+	return lines
+}
+
+// slotText is "running  0.5.0, proven, 3 tries left".
+func slotText(s *api.MachineSlot) Line {
+	words := []string{}
+	if s.Version != "" {
+		words = append(words, Clean(s.Version))
+		if s.Proven {
+			words = append(words, "proven")
+		} else {
+			words = append(words, "not proven")
+		}
+	}
+	switch {
+	case s.Version == "":
+	case s.Entry == "":
+		words = append(words, "no boot entry")
+	case s.TriesLeft == nil:
+		words = append(words, "boots are not counted")
+	case *s.TriesLeft == 0:
+		words = append(words, "no try left: booted last")
+	default:
+		words = append(words, triesText(*s.TriesLeft))
+	}
+	state := map[string]string{"whole": "other"}[s.State]
+	if state == "" {
+		state = Clean(s.State)
+	}
+	text := strings.TrimSpace(fmt.Sprintf("%-10s %s", state, strings.Join(words, ", ")))
+	return Line{text, s.State == "incomplete" || s.State == "running" && s.Entry == ""}
+}
+
+func triesText(n int) string {
+	if n == 1 {
+		return "1 try left"
+	}
+	return fmt.Sprintf("%d tries left", n)
+}
+
+func powerOrderText(o *api.MachineOrder, now time.Time) []Line {
+	if o == nil {
+		return nil
+	}
+	return plainLine(fmt.Sprintf("%s, for %s: %s", Clean(o.Kind), Span(now.Sub(o.Began), true), progressLine(&o.Progress)))
+}
+
+// outcomes are what became of an update, in words.
+var outcomes = map[string]string{
+	"writing": "was not written to its end", "staged": "is written and comes with the next boot",
+	"booted": "runs, and is not proven yet", "proven": "is proven", "back": "did NOT hold: the machine came back",
+}
+
+// updateText tells of an update on a machine that runs the version image.
+func updateText(u *api.MachineUpdate, image string, now time.Time) []Line {
+	if u == nil {
+		return nil
+	}
+	became := outcomes[u.Outcome]
+	if became == "" {
+		became = Clean(u.Outcome)
+	}
+	if u.Outcome == "proven" && image == u.From {
+		became = "was proven, and does not run: the machine was rolled back, or its slot broke"
+	}
+	text := fmt.Sprintf("%s, from %s, ordered %s, %s", Clean(u.Version), Clean(u.From), When(u.Staged, now), became)
+	if !u.Ended.IsZero() {
+		text += ", " + When(u.Ended, now)
+	}
+	return []Line{{text, u.Outcome == "back" || u.Outcome == "writing"}}
+}
+
+func machineConfigText(s *api.MachineStatus) []Line {
+	var lines []Line
+	if s.Config != "" {
+		lines = plainLine("from the " + Clean(s.Config))
+	}
+	return append(lines, wrong(s.ConfigProblem)...)
+}
+
+// progressLine is the progress in one line, without its step.
+func progressLine(p *api.MachineProgress) string {
+	if p.Total == 0 {
+		return Clean(p.Text)
+	}
+	return fmt.Sprintf("%s of %s", Size(p.Done), Size(p.Total))
+}
+
+// barWidth is how many characters a bar has.
+const barWidth = 30
+
+// progressBar shows how many octets of all are done.
+func progressBar(p *api.MachineProgress) string {
+	full := int(min(p.Total, max(0, p.Done)) * barWidth / p.Total)
+	return fmt.Sprintf("[%s%s] %3d%%  %s", strings.Repeat("#", full), strings.Repeat("-", barWidth-full),
+		min(p.Total, max(0, p.Done))*100/p.Total, progressLine(p))
+}
+
+// MachineReport tells how far an order is that has said these things, in this order.
+func MachineReport(said []api.MachineProgress) Report {
+	var r Report
+	for i := range said {
+		p := &said[i]
+		text := progressLine(p)
+		r.Line = fmt.Sprintf("%-8s %s", Clean(string(p.Step)), text)
+		r.Step = string(p.Step)
+		if p.Total == 0 && p.Step != api.MachineDrain { // a drain says where it is all the time
+			r.Step += " " + p.Text
+		}
+		if p.Total > 0 {
+			text = progressBar(p)
+		}
+		shown := fmt.Sprintf("%-8s %s", Clean(string(p.Step)), text)
+		if n := len(r.Lines); n > 0 && said[i-1].Step == p.Step {
+			r.Lines[n-1] = shown
+		} else {
+			r.Lines = append(r.Lines, shown)
+		}
+	}
+	return r
+}

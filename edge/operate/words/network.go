@@ -1,0 +1,146 @@
+package words
+
+import (
+	"anymx/edge/operate/api"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// maxThings bounds how many addresses, rules and routes that are missing are
+// told of.
+const maxThings = 10
+
+// networkRows tell of the tunnel, of the shield, and of addresses, rules and routes.
+func networkRows(s *api.Status, now time.Time) []row {
+	n := s.Network
+	if n == nil {
+		return nil
+	}
+	network := Silence(n, "anymx-net")
+	if n.Status == nil {
+		return []row{{"Network", network}}
+	}
+	network = append(network, NetworkText(n.Status)...)
+	return []row{{"Tunnel", tunnelText(n.Status.Tunnel, now)}, {"Shield", ShieldText(n.Status.Shield)}, {"Network", network}}
+}
+
+// networkText tells what of the config is not in the kernel.
+func NetworkText(n *api.NetworkStatus) []Line {
+	missing := missingThings(n)
+	text := "all " + Count(int64(len(n.Things))) + " addresses, rules and routes are in place"
+	switch {
+	case len(n.Things) == 0:
+		text = "no address, rule or route is configured"
+	case len(missing) > 0:
+		text = fmt.Sprintf("%d of %d addresses, rules and routes are not as they should be", len(missing), len(n.Things))
+	}
+	if n.Repaired > 0 {
+		text += "; repaired: " + Count(n.Repaired)
+	}
+	lines := []Line{{text, len(missing) > 0}}
+	for i, m := range missing {
+		if i == maxThings {
+			lines = append(lines, Line{fmt.Sprintf("  and %d more", len(missing)-i), true})
+			break
+		}
+		lines = append(lines, Line{"  " + m, true})
+	}
+	if n.Problem != "" {
+		lines = append(lines, Line{Clean(n.Problem), true})
+	}
+	return append(lines, configProblems(n.Config, "the last reload of anymx-net changed nothing:")...)
+}
+
+// missingThings names what is not there, or not as it should be.
+func missingThings(n *api.NetworkStatus) []string {
+	var list []string
+	for _, t := range n.Things {
+		if t.Present && t.Problem == "" {
+			continue
+		}
+		text := Clean(t.Kind + " " + t.What + " (" + t.Purpose + ")")
+		if !t.Present {
+			text += " is missing"
+		}
+		if t.Problem != "" {
+			text += ": " + Clean(t.Problem)
+		}
+		list = append(list, text)
+	}
+	return list
+}
+
+// tunnelText is the tunnel with a line for each peer; nothing if there is none.
+func tunnelText(t *api.TunnelStatus, now time.Time) []Line {
+	if t == nil {
+		return nil
+	}
+	lines := TunnelSelfText(t)
+	keys, ends := 0, 0
+	for i := range t.Peers {
+		keys = max(keys, utf8.RuneCountInString(TunnelPeerKey(&t.Peers[i])))
+		ends = max(ends, utf8.RuneCountInString(TunnelPeerEndpoint(&t.Peers[i])))
+	}
+	for i := range t.Peers {
+		p := &t.Peers[i]
+		lines = append(lines, Line{fmt.Sprintf("%-*s  %-*s  %s", keys, TunnelPeerKey(p), ends, TunnelPeerEndpoint(p), tunnelPeerTraffic(p, now)), !p.Up})
+	}
+	return lines
+}
+
+// tunnelSelfText is the node's own side of the tunnel.
+func TunnelSelfText(t *api.TunnelStatus) []Line {
+	lines := []Line{{tunnelHead(t), !t.Up}}
+	if t.Problem != "" {
+		lines = append(lines, Line{Clean(t.Problem), true})
+	}
+	if !t.Up && t.PublicKey != "" { // the far end may not know it
+		lines = append(lines, Line{"public key of this node: " + Clean(t.PublicKey), true})
+	}
+	return lines
+}
+
+// tunnelHead is "wg-core is up, kernel (it has WireGuard), MTU 1420, UDP port 51820".
+func tunnelHead(t *api.TunnelStatus) string {
+	state := "DOWN"
+	if t.Up {
+		state = "up"
+	}
+	text := Clean(t.Interface) + " is " + state + ", " + Clean(t.Implementation)
+	if t.Why != "" {
+		text += " (" + Clean(t.Why) + ")"
+	}
+	if t.MTU > 0 {
+		text += fmt.Sprintf(", MTU %d", t.MTU)
+	}
+	if t.ListenPort > 0 {
+		text += fmt.Sprintf(", UDP port %d", t.ListenPort)
+	}
+	return text
+}
+
+// tunnelPeerKey is as much of the public key as tells peers apart.
+func TunnelPeerKey(p *api.TunnelFarSide) string { return Cut(Clean(strings.TrimSpace(p.PublicKey)), 9) }
+
+// TunnelPeerEndpoint returns where the peer was last heard, and says so where that is not known.
+func TunnelPeerEndpoint(p *api.TunnelFarSide) string {
+	if p.Endpoint == "" {
+		return "endpoint not known"
+	}
+	return Clean(p.Endpoint)
+}
+
+// tunnelPeerTraffic is the last handshake and what was sent and received.
+func tunnelPeerTraffic(p *api.TunnelFarSide, now time.Time) string {
+	return TunnelPeerHandshake(p, now) + ", " + Size(p.Received) + " received, " + Size(p.Sent) + " sent"
+}
+
+// TunnelPeerHandshake says how long ago the last handshake with the peer was.
+func TunnelPeerHandshake(p *api.TunnelFarSide, now time.Time) string {
+	if p.LastHandshake.IsZero() {
+		return "NO HANDSHAKE yet"
+	}
+	return "handshake " + When(p.LastHandshake, now)
+}

@@ -1,0 +1,181 @@
+package words
+
+import (
+	"anymx/edge/operate/api"
+	"bytes"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// queueRow is a row of a list. Columns whose text is bounded come first and
+// have a fixed width, so that rows can be written as they come.
+const queueRow = "%-16s  %-8s  %9s  %-7s  %5s  %-8s  %-28s  %-28s  %s\n"
+
+const addressWidth = 28
+
+// WriteQueueHeader writes the names of the columns of QueueItem.WriteText.
+func WriteQueueHeader(w io.Writer) error {
+	return writeRow(w, "ID", "ARRIVED", "SIZE", "STATE", "TRIES", "NEXT", "SENDER", "RECIPIENT", "REASON")
+}
+
+// WriteQueueItem writes the message as a row of a list, with times as seen from now.
+func WriteQueueItem(w io.Writer, m api.QueueItem, now time.Time) error {
+	next := "-"
+	if m.State == api.Waiting {
+		next = Due(m.NextTry, now)
+	}
+	reason := m.LastFailure
+	if m.State == api.Held && m.HoldReason != "" {
+		reason = "held: " + m.HoldReason
+	}
+	return writeRow(w, m.ID.String(), When(m.Arrived, now), Size(m.Size), string(m.State), strconv.Itoa(m.Attempts),
+		next, Cut(address(m.Sender), addressWidth), recipientText(m), Cut(Clean(reason), 72))
+}
+
+// recipientText is the first recipient that waits, and how many more do.
+func recipientText(m api.QueueItem) string {
+	if m.Pending <= 1 {
+		return Cut(address(m.Recipient), addressWidth)
+	}
+	more := fmt.Sprintf(" +%d", m.Pending-1)
+	return Cut(address(m.Recipient), addressWidth-len(more)) + more
+}
+
+func writeRow(w io.Writer, cells ...any) error {
+	_, err := io.WriteString(w, strings.TrimRight(fmt.Sprintf(queueRow, cells...), " \n")+"\n")
+	return err
+}
+
+// WriteQueueDetail writes all of a message, with times as seen from now.
+func WriteQueueDetail(w io.Writer, d api.QueueDetail, now time.Time) error {
+	var b bytes.Buffer
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	row := func(name, text string) {
+		if text != "" {
+			fmt.Fprintf(t, "%s\t%s\n", name, text)
+		}
+	}
+	row("Message", d.ID.String())
+	row("State", stateText(d, now))
+	row("Arrived", moment(d.Arrived, now))
+	row("Size", Size(d.Size))
+	row("Tries", attemptsText(d, now))
+	if !d.Expires.IsZero() {
+		row("Expires", moment(d.Expires, now))
+	}
+	row("Last failure", Clean(d.LastFailure))
+	row("Sender", address(d.Sender))
+	row("Envelope", envelopeText(d))
+	row("Client", clientText(d.Client))
+	row("Service", Clean(d.Client.Service))
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(&b, "Recipients (%d of %d pending)\n", d.Pending, d.Recipients)
+	for _, r := range d.To {
+		writeRecipient(r, &b, now)
+	}
+	_, err := b.WriteTo(w)
+	return err
+}
+
+func stateText(d api.QueueDetail, now time.Time) string {
+	switch {
+	case d.State == api.Held && d.HoldReason != "":
+		return "held: " + Clean(d.HoldReason)
+	case d.State == api.Waiting:
+		return "waiting; next try " + Due(d.NextTry, now)
+	}
+	return string(d.State)
+}
+
+func attemptsText(d api.QueueDetail, now time.Time) string {
+	if d.Attempts == 0 {
+		return "none yet"
+	}
+	s := strconv.Itoa(d.Attempts)
+	if !d.LastTry.IsZero() {
+		s += ", the last " + When(d.LastTry, now)
+	}
+	return s
+}
+
+// envelopeText is what the sender asked for.
+func envelopeText(d api.QueueDetail) string {
+	parts := []string{d.Origin, d.Body}
+	if d.SMTPUTF8 {
+		parts = append(parts, "SMTPUTF8")
+	}
+	if d.RequireTLS {
+		parts = append(parts, "REQUIRETLS")
+	}
+	if d.Return != "" {
+		parts = append(parts, "RET="+d.Return)
+	}
+	if d.EnvID != "" {
+		parts = append(parts, "ENVID="+d.EnvID)
+	}
+	if d.NoDSN {
+		parts = append(parts, "never notify its sender")
+	}
+	return Clean(strings.Join(parts, ", "))
+}
+
+func clientText(c api.ClientDetail) string {
+	if c.Address == "" {
+		return ""
+	}
+	s := c.Address
+	if c.Name != "" {
+		s = c.Name + " [" + c.Address + "]"
+	}
+	if c.Helo != "" {
+		s += ", said it is " + strconv.Quote(c.Helo)
+	}
+	for _, part := range []string{c.Proto, c.TLS} {
+		if part != "" {
+			s += ", " + part
+		}
+	}
+	return Clean(s)
+}
+
+func writeRecipient(r api.RecipientDetail, b *bytes.Buffer, now time.Time) {
+	fmt.Fprintf(b, "  %-9s  %s", r.Progress, address(r.Address))
+	if r.Notify != "" {
+		b.WriteString("  NOTIFY=" + Clean(r.Notify))
+	}
+	if r.ORcpt != "" {
+		b.WriteString("  ORCPT=" + Clean(r.ORcpt))
+	}
+	b.WriteByte('\n')
+	if r.Last == "" {
+		return
+	}
+	fmt.Fprintf(b, "             %s", Clean(r.Last))
+	if !r.At.IsZero() {
+		fmt.Fprintf(b, " (%s)", When(r.At, now))
+	}
+	b.WriteByte('\n')
+}
+
+// Messages is "1 message", "2 messages".
+func Messages(n int64) string { return counted(n, "message") }
+
+// CompleteIDs are the ids that a shell offers for what was typed so far, each
+// with its state and sender behind a tab. Ids that were given already are left
+// out.
+func CompleteIDs(items []api.QueueItem, given []string, typed string) []string {
+	var ids []string
+	for _, m := range items {
+		if id := m.ID.String(); strings.HasPrefix(id, typed) && !slices.Contains(given, id) {
+			ids = append(ids, id+"\t"+string(m.State)+", from "+address(m.Sender))
+		}
+	}
+	return ids
+}

@@ -1,0 +1,154 @@
+package words
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"anymx/edge/mail"
+)
+
+// This file holds the small words that every text for people is made of. They
+// are pure: now is an argument.
+
+// Clean makes s safe to print on a terminal and in one line: what is not a
+// printable character, as control sequences and the marks that turn the
+// direction of writing are not, is shown as its escape.
+func Clean(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) {
+		return s
+	}
+	var b strings.Builder
+	for i, r := range s {
+		_, n := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == utf8.RuneError && n == 1:
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case unicode.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			quoted := strconv.QuoteRune(r)
+			b.WriteString(quoted[1 : len(quoted)-1])
+		}
+	}
+	return b.String()
+}
+
+// cut shortens s to n characters, the last of them "…" then.
+func Cut(s string, n int) string {
+	if utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	return string([]rune(s)[:n-1]) + "…"
+}
+
+// address is a path as people know it; "<>" for the null sender.
+func address(p mail.Path) string {
+	if p.IsNull() {
+		return "<>"
+	}
+	return Clean(p.String())
+}
+
+// count is n with its thousands apart: "1,234,567".
+func Count(n int64) string {
+	s := strconv.FormatInt(n, 10)
+	start := 0
+	if n < 0 {
+		start = 1
+	}
+	for i := len(s) - 3; i > start; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// counted is "1 message", "2 messages".
+func counted(n int64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return Count(n) + " " + noun + "s"
+}
+
+// size is a number of octets in the unit that suits it: "8.1 KiB".
+func Size(n int64) string {
+	if n < 1024 {
+		return strconv.FormatInt(n, 10) + " B"
+	}
+	v, unit := float64(n)/1024, 0
+	for v >= 1023.95 && unit < 4 {
+		v, unit = v/1024, unit+1
+	}
+	s := strconv.FormatFloat(v, 'f', 1, 64)
+	if v >= 99.95 {
+		s = strconv.FormatFloat(v, 'f', 0, 64)
+	}
+	return strings.TrimSuffix(s, ".0") + " " + [...]string{"KiB", "MiB", "GiB", "TiB", "PiB"}[unit]
+}
+
+// timeUnits are what span is made of.
+var timeUnits = []struct {
+	unit time.Duration
+	name string
+}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}}
+
+// span is a length of time in one unit, or, exactly, in two: "3h", "3h 5m". It
+// rounds down, and what is below a second is "0s".
+func Span(d time.Duration, exactly bool) string {
+	if d == math.MinInt64 {
+		d++
+	}
+	d = d.Abs()
+	for i, u := range timeUnits {
+		n := d / u.unit
+		if n == 0 {
+			continue
+		}
+		s := strconv.FormatInt(int64(n), 10) + u.name
+		if exactly && i+1 < len(timeUnits) {
+			next := timeUnits[i+1]
+			if m := d % u.unit / next.unit; m > 0 {
+				s += " " + strconv.FormatInt(int64(m), 10) + next.name
+			}
+		}
+		return s
+	}
+	return "0s"
+}
+
+// when is t as seen from now: "3m ago", "in 4m", "now". The zero time is "-".
+func When(t, now time.Time) string {
+	d := t.Sub(now)
+	switch {
+	case t.IsZero():
+		return "-"
+	case d.Abs() < time.Second:
+		return "now"
+	case d < 0:
+		return Span(d, false) + " ago"
+	}
+	return "in " + Span(d, false)
+}
+
+// moment is t with its date, and as seen from now.
+func moment(t, now time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.Format("2006-01-02 15:04:05 MST") + " (" + When(t, now) + ")"
+}
+
+// redact keeps mail addresses off the TCP listener, whose readers need not be
+// those who may see them: a text that others wrote is left out if it may hold
+// one.
+func Redact(s string) string {
+	if strings.ContainsAny(s, "@\uff20") {
+		return "(names a mail address; see anymx status)"
+	}
+	return Clean(strings.ReplaceAll(strings.TrimSpace(s), "\n", "; "))
+}
