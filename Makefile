@@ -58,6 +58,12 @@ bench: build ## anymx and Postfix side by side, into docs/benchmarks.md
 	@$(BUILD) -o bin/.bench ./tests/tool/bench
 	bin/.bench $(BENCH_ARGS)
 
+.PHONY: bench-old
+bench-old: build ## CPU of a message beside an older anymx-edge: make bench-old OLD=../before/bin/anymx-edge
+	@[ -n '$(OLD)' ] || { echo "bench-old: name the older program: make bench-old OLD=../before/bin/anymx-edge"; exit 1; }
+	@$(BUILD) -o bin/.bench ./tests/tool/bench
+	bin/.bench -old '$(OLD)' $(BENCH_ARGS)
+
 .PHONY: lab
 lab: build ## two PoPs, their routers, core and clients in network namespaces, to play with (root)
 	@.ci/setup lab

@@ -32,16 +32,21 @@ type bench struct {
 	secure   *tls.Config
 }
 
+// newBench returns a run that has nothing started yet.
+func newBench(opts options, progress io.Writer) *bench {
+	return &bench{
+		opts: opts, progress: progress, started: time.Now(), next: 1, secure: clientTLS(),
+		running: map[string]*instance{}, messages: map[int]*message{},
+		patience: 12 * opts.round, // a minute in a full run
+	}
+}
+
 // runBench measures all chosen jobs and leaves no process, control group or folder behind, also when it fails.
 func runBench(ctx context.Context, opts options, progress io.Writer) (rep *report, err error) {
 	ctx, cancel := context.WithTimeout(ctx, longestRun)
 	defer cancel()
 	removeLeftovers()
-	b := &bench{
-		opts: opts, progress: progress, started: time.Now(), next: 1, secure: clientTLS(),
-		running: map[string]*instance{}, messages: map[int]*message{},
-		patience: 12 * opts.round, // a minute in a full run
-	}
+	b := newBench(opts, progress)
 	systems, err := b.chooseSystems(ctx)
 	if err != nil {
 		return nil, err

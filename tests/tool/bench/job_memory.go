@@ -50,6 +50,24 @@ func (j largeJob) rows() []row {
 	}
 }
 
+// singleLargeJob sends messages of 10 MB one at a time over one connection, as many as fit into a round.
+type singleLargeJob struct{ largeJob }
+
+func (j singleLargeJob) name() string { return "large-1" }
+
+func (j singleLargeJob) calibrate(ctx context.Context, b *bench, i *instance) (int, error) {
+	const enough = 10
+	got, err := j.measure(ctx, b, i, enough)
+	if err != nil {
+		return 0, err
+	}
+	return max(enough, int(got["rate"]*b.opts.round.Seconds())), nil
+}
+
+func (j singleLargeJob) measure(ctx context.Context, b *bench, i *instance, n int) (sample, error) {
+	return largeJob{sessions: 1}.measure(ctx, b, i, n)
+}
+
 // idleJob opens connections that say EHLO and then nothing.
 type idleJob struct {
 	count int

@@ -82,12 +82,17 @@ type options struct {
 	list     bool           // only list the jobs
 	image    string         // the appliance's image for the job boot; "" means the newest in bin/image
 	keep     bool           // leave the run's folder with logs and configurations behind
+	compare  comparison     // of two versions of anymx
 }
 
 // benchCommand is the benchmark itself: table to stdout and to the Markdown file, progress to stderr.
 func benchCommand(args []string, stdout, stderr io.Writer) error {
 	opts, err := parseOptions(args, stderr)
 	if err != nil {
+		return err
+	}
+	if opts.compare.printConfig {
+		_, err := io.WriteString(stdout, configTemplate)
 		return err
 	}
 	if opts.list {
@@ -104,6 +109,9 @@ func benchCommand(args []string, stdout, stderr io.Writer) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if opts.compare.old != "" {
+		return compareCommand(ctx, opts, stdout, stderr)
+	}
 	if opts.anyJob() {
 		rep, err := runBench(ctx, opts, stderr)
 		if err != nil {
@@ -172,11 +180,22 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	fs.BoolVar(&opts.short, "short", false, "fewer jobs in shorter rounds")
 	fs.BoolVar(&opts.pipeline, "pipeline", true, "send MAIL, RCPT and DATA in one write")
 	fs.StringVar(&opts.out, "out", "", "Markdown `file` to write (default docs/benchmarks.md for a full run)")
-	fs.StringVar(&opts.json, "json", "", "`file` for the figures of every round")
+	fs.StringVar(&opts.json, "json", "", "`file` for the figures of every round; with -old, - prints them instead of the table")
 	fs.StringVar(&opts.image, "image", "", "image of the appliance that is booted (default the newest in bin/image)")
 	fs.BoolVar(&opts.keep, "keep", false, "keep the run's folder with its logs")
 	fs.BoolVar(&opts.list, "list", false, "list the names of the jobs and exit")
+	rows := compareFlags(fs, &opts.compare)
+	fs.Usage = func() {
+		fmt.Fprintln(stderr, "bench measures anymx: beside Postfix, or with -old beside an older version of itself.\n\nFlags:")
+		fs.PrintDefaults()
+		fmt.Fprint(stderr, compareUsage)
+	}
 	if err := fs.Parse(args); err != nil {
+		return opts, err
+	}
+	var given []string
+	fs.Visit(func(f *flag.Flag) { given = append(given, f.Name) })
+	if err := opts.compare.complete(*rows, given); err != nil {
 		return opts, err
 	}
 	if fs.NArg() > 0 {
@@ -190,6 +209,12 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 		}
 		opts.match = re
 	}
+	opts.defaults()
+	return opts, nil
+}
+
+// defaults sets what the command line left open.
+func (opts *options) defaults() {
 	if opts.rounds <= 0 {
 		opts.rounds = 3
 		if opts.short {
@@ -205,7 +230,6 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	if opts.out == "" && opts.match == nil && !opts.short {
 		opts.out = filepath.Join("docs", "benchmarks.md")
 	}
-	return opts, nil
 }
 
 // raiseFileLimit raises the number of files that this process and its children may open. It goes

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"debug/buildinfo"
 	"fmt"
@@ -8,14 +10,17 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"text/template"
 )
 
 // anymx is the node of this repository, without tunnel and routes: core is the sink.
 type anymx struct {
-	binary string // path of anymx-edge
+	binary string             // path of anymx-edge
+	label  string             // which of several versions it is; "" if there is one
+	config *template.Template // of its config, filled with configValues; nil means defaultConfig
 }
 
-func (a *anymx) name() string { return "anymx" }
+func (a *anymx) name() string { return cmp.Or(a.label, "anymx") }
 
 func (a *anymx) check(context.Context) error {
 	path, err := filepath.Abs(a.binary)
@@ -38,10 +43,52 @@ func (a *anymx) describe() description {
 	if version, err := exec.Command(a.binary, "-version").Output(); err == nil {
 		d.Title += " " + strings.TrimSpace(string(version))
 	}
-	if info, err := buildinfo.ReadFile(a.binary); err == nil {
+	if info, err := buildinfo.ReadFile(a.binary); err == nil && !strings.Contains(d.Title, info.GoVersion) {
 		d.Title += " (" + info.GoVersion + ")"
 	}
 	return d
+}
+
+// configTemplate is the node's config. It has only the keys that a run needs, under names that any
+// two versions which are compared must know; -old-config gives an older version its own names.
+const configTemplate = `[node]
+name = "bench"
+region = "lab"
+hostname = "mx.{{.Domain}}"
+state_dir = {{printf "%q" .State}}
+control = {{printf "%q" .Control}}
+metrics = "{{.Metrics}}"
+
+[ingress]
+listen = ["{{.Listen}}"]
+max_message_size = "35MiB"
+max_connections = 20000
+max_connections_per_prefix = 20000
+tls_cert = {{printf "%q" .Cert}}
+tls_key = {{printf "%q" .Key}}
+
+[[domain]]
+name = "{{.Domain}}"
+recipients = "any"
+
+[core]
+protocol = "smtp"
+addresses = ["{{.Core}}"]
+`
+
+// defaultConfig is the config that every version gets unless the command line says otherwise.
+var defaultConfig = template.Must(template.New("config").Parse(configTemplate))
+
+// configValues fills the template.
+type configValues struct {
+	Domain  string // that mail is accepted for
+	State   string // folder
+	Control string // path of the control socket
+	Metrics string // address
+	Listen  string // address for SMTP
+	Cert    string // PEM files
+	Key     string
+	Core    string // address to relay to
 }
 
 func (a *anymx) start(ctx context.Context, p place) (*process, error) {
@@ -49,36 +96,23 @@ func (a *anymx) start(ctx context.Context, p place) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	config := fmt.Sprintf(`[node]
-name = "bench"
-region = "lab"
-hostname = "mx.%[1]s"
-state_dir = %[2]q
-control = %[3]q
-metrics = %[4]q
-
-[ingress]
-listen = [%[5]q]
-max_message_size = "35MiB"
-max_connections = 20000
-max_connections_per_prefix = 20000
-tls_cert = %[6]q
-tls_key = %[7]q
-
-[[domain]]
-name = "%[1]s"
-recipients = "any"
-
-[core]
-protocol = "smtp"
-addresses = [%[8]q]
-`, recipientDomain, filepath.Join(p.dir, "state"), filepath.Join(p.sockets, filepath.Base(p.dir)), metrics, p.address,
-		p.cert, p.key, p.sink)
+	values := configValues{
+		Domain: recipientDomain, State: filepath.Join(p.dir, "state"), Control: filepath.Join(p.sockets, filepath.Base(p.dir)),
+		Metrics: metrics, Listen: p.address, Cert: p.cert, Key: p.key, Core: p.sink,
+	}
+	config := a.config
+	if config == nil {
+		config = defaultConfig
+	}
+	var text bytes.Buffer
+	if err := config.Execute(&text, values); err != nil {
+		return nil, fmt.Errorf("config: %w", err)
+	}
 	file := filepath.Join(p.dir, "anymx.toml")
-	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
+	if err := os.WriteFile(file, text.Bytes(), 0o644); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Join(p.dir, "state"), 0o700); err != nil {
+	if err := os.MkdirAll(values.State, 0o700); err != nil {
 		return nil, err
 	}
 	return startServer(ctx, p, a.binary, "-config", file)
