@@ -14,8 +14,8 @@ const (
 	MethodAuth  AuthMethod = "auth"
 )
 
-// AuthVerdict is what a method found (RFC 8601 section 2.7). Which verdicts a
-// method may give, the method's own RFC says.
+// AuthVerdict is what a method found (RFC 8601 section 2.7). The RFC of each method says which
+// verdicts it may give.
 type AuthVerdict string
 
 // Verdicts.
@@ -30,12 +30,12 @@ const (
 	AuthPermError AuthVerdict = "permerror"
 )
 
-// AuthResult is what one method found in one message.
+// AuthResult is the verdict of one method on one message.
 type AuthResult struct {
 	Method  AuthMethod  // empty: the result is left out
 	Verdict AuthVerdict // empty: AuthNone
-	Reason  string      // for people; "" if none
-	Props   []AuthProp  // what the verdict was made on
+	Reason  string      // for human readers; "" if none
+	Props   []AuthProp  // what the verdict is based on
 }
 
 // AuthProp is one property, such as header.d=example.net.
@@ -45,15 +45,13 @@ type AuthProp struct {
 	Value string // empty: the property is left out
 }
 
-// maxAuthText bounds each reason and value, in octets, so that no line can
-// reach RFC 5322's 998.
+// maxAuthText bounds each reason and value, in bytes, so that no line reaches the 998 of RFC 5322.
 const maxAuthText = 400
 
-// AppendAuthenticationResults appends the header field of RFC 8601 for the
-// authentication service server, folded with one result a line. Without a
-// result it says "none". Values come from strangers: what is not a token or
-// an address is quoted, and nothing can end its line; text beyond ASCII is kept
-// only if utf8ok (RFC 8616).
+// AppendAuthenticationResults appends the header field of RFC 8601 for the authentication service
+// server, folded to one result per line. Without a result it says "none". Values are untrusted:
+// anything other than a token or an address is quoted, and no value can end its line. Text outside
+// ASCII is kept only if utf8ok (RFC 8616).
 func AppendAuthenticationResults(b []byte, server string, utf8ok bool, results []AuthResult) []byte {
 	b = append(b, "Authentication-Results: "...)
 	b = append(b, server...)
@@ -100,8 +98,8 @@ func appendAuthResult(b []byte, r *AuthResult, utf8ok bool) []byte {
 	return b
 }
 
-// foldAuth puts a space or a fold before the next n octets of a line that began
-// at start, and returns where the line begins now.
+// foldAuth appends a space or a fold before the next n bytes of a line that began at start. It
+// returns the start of the current line.
 func foldAuth(b []byte, start, n int) ([]byte, int) {
 	if len(b)-start+n+len("\t ") > foldAt {
 		b = append(b, "\r\n\t  "...)
@@ -110,7 +108,7 @@ func foldAuth(b []byte, start, n int) ([]byte, int) {
 	return append(b, ' '), start
 }
 
-// appendAuthValue writes RFC 8601's pvalue: a token (RFC 2045 section 5.1),
+// appendAuthValue appends the pvalue of RFC 8601: a token (RFC 2045 section 5.1),
 // [local-part]@domain, or a quoted-string.
 func appendAuthValue(b []byte, v string) []byte {
 	if isAuthToken(v) {

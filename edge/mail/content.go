@@ -5,14 +5,14 @@ import (
 	"encoding/binary"
 )
 
-// ContentScan finds bytes above ASCII in a message while the message passes by, in chunks of any
-// size, without an allocation. The zero ContentScan is ready.
+// ContentScan finds 8-bit bytes in a message that is written to it in chunks of any size. It
+// doesn't allocate. The zero ContentScan is ready to use.
 //
-// The header ends at the first empty line and nowhere else. A message without one is all header.
+// The header ends at the first empty line only. A message without an empty line is all header.
 type ContentScan struct {
 	found Content
 	body  bool     // the header has ended
-	line  linePart // of the header: where in its line the next byte is
+	line  linePart // position of the next byte in its header line
 }
 
 type linePart uint8
@@ -23,7 +23,7 @@ const (
 	lineText                  // anywhere else
 )
 
-// Content is what was found so far.
+// Content returns what the scan has found so far.
 func (s *ContentScan) Content() Content { return s.found | ContentKnown }
 
 // Write reads the next bytes of the message. It never fails.
@@ -42,7 +42,7 @@ func (s *ContentScan) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// header returns how many bytes of p belong to the header, the empty line included.
+// header returns how many bytes of p belong to the header, including the empty line.
 func (s *ContentScan) header(p []byte) int {
 	for i := 0; i < len(p); {
 		switch {
@@ -70,7 +70,7 @@ func (s *ContentScan) header(p []byte) int {
 // highBits are the bits that ASCII leaves clear, in each byte of a word.
 const highBits = 0x8080808080808080
 
-// hasEightBit reports whether p holds a byte above ASCII. It looks at 32 bytes at a time.
+// hasEightBit reports whether p holds a byte outside ASCII. It checks 32 bytes at a time.
 func hasEightBit(p []byte) bool {
 	for len(p) >= 32 {
 		if (binary.LittleEndian.Uint64(p)|binary.LittleEndian.Uint64(p[8:])|

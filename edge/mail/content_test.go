@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// naiveContent is what a ContentScan has to find, in the most obvious way.
+// naiveContent finds what a ContentScan has to find, in the most obvious way.
 func naiveContent(message []byte) Content {
 	content := ContentKnown
 	header := true
@@ -27,7 +27,7 @@ func naiveContent(message []byte) Content {
 	return content
 }
 
-// scanPieces gives a message to a scan in pieces that end after each of the cuts.
+// scanPieces writes a message to a scan in pieces, cut at the given offsets.
 func scanPieces(message []byte, cuts ...int) Content {
 	var s ContentScan
 	for _, cut := range cuts {
@@ -84,7 +84,7 @@ func TestContentScan(t *testing.T) {
 	}
 }
 
-// An 8-bit byte is found wherever it is in a word, and however long the rest of its chunk is.
+// hasEightBit finds an 8-bit byte at each position of a word, whatever the length of its chunk.
 func TestHasEightBit(t *testing.T) {
 	for length := range 130 {
 		p := bytes.Repeat([]byte{0x7f}, length)

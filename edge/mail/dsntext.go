@@ -6,26 +6,26 @@ import (
 	"strings"
 )
 
-// What a notification says to people. Plain words, and the same facts as the
-// part for programs.
+// This file has the part of a notification for people: the same facts as the part for programs, in
+// plain words.
 
 var subjects = map[Action]string{
 	ActionFailed:    "Your message could not be delivered",
 	ActionExpired:   "Your message could not be delivered in time",
-	ActionDelayed:   "Your message is delayed, delivery is still being attempted",
+	ActionDelayed:   "Your message is delayed, we are still trying to deliver it",
 	ActionDelivered: "Your message was delivered",
-	ActionRelayed:   "Your message was passed on",
+	ActionRelayed:   "Your message was relayed",
 }
 
 var openings = map[Action]string{
-	ActionFailed:    "I am sorry to say that your message could not be delivered to one or more recipients, and that no further attempt will be made. They are listed below, each with the reason.",
-	ActionExpired:   "I am sorry to say that your message could not be delivered to one or more recipients in all the time that it was attempted, and that no further attempt will be made. They are listed below, each with the last reason.",
-	ActionDelayed:   "Your message has not been delivered yet to the recipients below. You need not send it again: delivery is still being attempted, and you will hear if it fails.",
-	ActionDelivered: "As you asked to be told: your message was delivered to the recipients below.",
-	ActionRelayed:   "As you asked to be told: your message was passed on for the recipients below, to a mail system that does not tell of deliveries. You may hear no more of it.",
+	ActionFailed:    "Your message could not be delivered to one or more recipients, and we will not try again. They are listed below, each with the reason.",
+	ActionExpired:   "Your message could not be delivered in time to one or more recipients, and we have stopped trying. They are listed below, each with the most recent reason.",
+	ActionDelayed:   "Your message has not yet been delivered to the recipients below. You don't need to send it again: we are still trying to deliver it, and will let you know if that fails.",
+	ActionDelivered: "You asked for a confirmation: your message was delivered to the recipients below.",
+	ActionRelayed:   "You asked for a confirmation: your message was relayed, for the recipients below, to a mail system that does not confirm deliveries. You may not receive another confirmation.",
 }
 
-// text is the part for people. It is UTF-8 where an address or a reply is.
+// text returns the part for people. It is UTF-8 if an address or a reply is.
 func (d *DSN) text() []byte {
 	var text bytes.Buffer
 	b := &dsnWriter{Writer: bufio.NewWriter(&text), hideRemote: d.HideRemote}
@@ -42,45 +42,45 @@ func (d *DSN) text() []byte {
 		b.recipient(d, &d.Recipients[i])
 	}
 	b.line()
-	b.wrap("", "Your message arrived here on "+d.Original.Arrived.UTC().Format(dateFormat)+
-		" and is known here as "+d.Original.ID.String()+". Give that name to the people who run your mail if you ask for help.")
-	_ = b.Flush() // a bytes.Buffer takes everything
+	b.wrap("", "We received your message on "+d.Original.Arrived.UTC().Format(dateFormat)+
+		" under the ID "+d.Original.ID.String()+". If you need help, please give this ID to your mail provider or administrator.")
+	_ = b.Flush() // a bytes.Buffer never fails
 	return text.Bytes()
 }
 
-// recipient says what became of one recipient, and why.
+// recipient writes the outcome for one recipient, and the reason.
 func (b *dsnWriter) recipient(d *DSN, r *DSNRecipient) {
 	b.line("<", clean(d.Original.Recipients[r.Result.Recipient].Path.String(), true), ">")
 	if r.Action == ActionExpired {
-		b.wrap("    ", "The message expired: it could not be delivered in all the time that it was attempted (4.4.7).")
+		b.wrap("    ", "The message expired before it could be delivered (4.4.7).")
 	}
 	advice, f := r.explain(), r.Result.Failure
 	who, reply := r.server(r.remote(), b.hideRemote), r.reply()
 	switch {
 	case reply.Code != 0 && f != nil && f.Command != "":
 		b.wrap("    ", advice)
-		b.quote(who+" answered to "+f.Command+":", reply.String())
+		b.quote(who+" replied to "+f.Command+":", reply.String())
 	case reply.Code != 0:
 		b.wrap("    ", advice)
-		b.quote(who+" answered:", reply.String())
+		b.quote(who+" replied:", reply.String())
 	case f == nil:
 		b.wrap("    ", advice)
 	default:
 		cause := r.cause(b.hideRemote)
-		if !strings.HasSuffix(cause, advice) { // it is not the advice itself
+		if !strings.HasSuffix(cause, advice) { // unless the cause is the same text
 			b.wrap("    ", advice)
 		}
 		b.quote("This mail system reports:", cause)
 	}
 	if e := r.Earlier; e != nil && e.Reply.Code != 0 {
-		b.quote("At the last attempt before that, "+lowerFirst(r.server(e.Remote, b.hideRemote))+" answered:", e.Reply.String())
+		b.quote("At the previous attempt, "+lowerFirst(r.server(e.Remote, b.hideRemote))+" replied:", e.Reply.String())
 	}
 	if r.Action == ActionDelayed && !r.RetryUntil.IsZero() {
-		b.wrap("    ", "Delivery will be attempted until "+r.RetryUntil.UTC().Format(dateFormat)+".")
+		b.wrap("    ", "We will keep trying until "+r.RetryUntil.UTC().Format(dateFormat)+".")
 	}
 }
 
-// quote writes what was said below an introduction.
+// quote writes a quotation, indented, after an introduction.
 func (b *dsnWriter) quote(intro, said string) {
 	b.wrap("    ", intro)
 	b.wrap("        ", said)
@@ -96,14 +96,14 @@ func (r *DSNRecipient) server(remote string, hide bool) string {
 
 func lowerFirst(s string) string { return strings.ToLower(s[:1]) + s[1:] }
 
-// cause is the failure's status code and its reason, never "".
+// cause returns the status code of the failure and its reason. It is never "".
 func (r *DSNRecipient) cause(hide bool) string {
 	f, reason := r.Result.Failure, r.Reason
 	if reason == "" && !hide && f.Cause != nil {
 		reason = f.Cause.Error()
 	}
 	if strings.TrimSpace(clean(reason, true)) == "" {
-		reason = words(f.Enhanced)
+		reason = adviceFor(f.Enhanced)
 	}
 	if f.Enhanced == (Enhanced{}) {
 		return reason
@@ -111,9 +111,9 @@ func (r *DSNRecipient) cause(hide bool) string {
 	return f.Enhanced.String() + " " + reason
 }
 
-// explain turns a status code into advice. A server's reply follows it, so that
-// it says nothing where the code says nothing (RFC 3463 section 3); without a
-// reply it always says something.
+// explain returns the advice for the recipient's status code. If a server's reply follows and the
+// code has no specific subject (RFC 3463 section 3), it returns "". Without a reply it always
+// returns a text.
 func (r *DSNRecipient) explain() string {
 	e, f := r.status(), r.Result.Failure
 	if r.Action == ActionExpired && f != nil {
@@ -125,11 +125,11 @@ func (r *DSNRecipient) explain() string {
 	if e[1] == 0 && r.reply().Code != 0 {
 		return ""
 	}
-	return words(e)
+	return adviceFor(e)
 }
 
-// words are the advice for a code: for its detail, or else for its subject.
-func words(e Enhanced) string {
+// adviceFor returns the text for a code: for its detail, or else for its subject.
+func adviceFor(e Enhanced) string {
 	if s := advice[[2]int{e[1], e[2]}]; s != "" {
 		return s
 	}
@@ -139,47 +139,46 @@ func words(e Enhanced) string {
 	return subjectAdvice[0]
 }
 
-// subjectAdvice is for the codes of a subject that advice does not have.
+// subjectAdvice holds the texts by subject, for codes that advice does not have.
 var subjectAdvice = map[int]string{
-	0: "The message could not be passed on.",
+	0: "The message could not be delivered.",
 	1: "Something is wrong with the address.",
-	2: "The mailbox can't take the message.",
-	3: "A mail system on the way to the recipient has a fault of its own.",
+	2: "The mailbox can't accept the message.",
+	3: "A mail system on the way to the recipient has a problem.",
 	4: "The recipient's mail system could not be reached.",
-	5: "The mail systems on the way to the recipient did not understand each other.",
-	6: "The recipient's mail system can't take a message of this form.",
-	7: "The message was refused by a rule of the recipient's mail system. Whether it can be lifted, only those who run that system can tell.",
+	5: "The mail systems on the way to the recipient could not communicate properly.",
+	6: "The recipient's mail system can't accept this kind of message.",
+	7: "A rule of the recipient's mail system refused the message. Only the administrators of that system can change this.",
 }
 
-// advice by subject and detail (RFC 3463 section 3, and the registry that RFC
-// 5248 opened).
+// advice holds the texts by subject and detail (RFC 3463 section 3, and the registry of RFC 5248).
 var advice = map[[2]int]string{
-	{1, 1}:  "There is no mailbox of that name. Please look for a spelling mistake in the address.",
-	{1, 2}:  "There is no mail system of that name. Please look for a spelling mistake behind the @.",
-	{1, 3}:  "The address is not well formed. Please look for a mistake in it.",
-	{1, 6}:  "The mailbox has moved, and left no new address.",
-	{1, 8}:  "Your own address was refused: it is not well formed or does not exist.",
-	{1, 10}: "That domain accepts no mail at all. Please look for a spelling mistake behind the @.",
-	{2, 1}:  "The mailbox is closed for the time being.",
-	{2, 2}:  "The mailbox is full. Please tell the recipient in some other way.",
-	{2, 3}:  "The message is larger than the mailbox accepts. Please send it in parts, or as a link.",
-	{3, 1}:  "The recipient's mail system has no room left.",
-	{3, 0}:  "A mail system on the way to the recipient had a fault of its own.",
-	{3, 4}:  "The message is larger than the recipient's mail system accepts. Please send it in parts, or as a link.",
+	{1, 1}:  "There is no mailbox with this address. Please check its spelling.",
+	{1, 2}:  "There is no mail system with this name. Please check the spelling after the @.",
+	{1, 3}:  "The address is not valid. Please check its spelling.",
+	{1, 6}:  "The mailbox has moved, and its new address is not known.",
+	{1, 8}:  "Your own address was refused: it is not valid or does not exist.",
+	{1, 10}: "This domain does not accept any mail. Please check the spelling after the @.",
+	{2, 1}:  "The mailbox is disabled at the moment.",
+	{2, 2}:  "The mailbox is full. Please contact the recipient in another way.",
+	{2, 3}:  "The message is too large for the mailbox. Please send it in parts, or send a link.",
+	{3, 1}:  "The recipient's mail system has no storage space left.",
+	{3, 0}:  "A mail system on the way to the recipient had a problem.",
+	{3, 4}:  "The message is too large for the recipient's mail system. Please send it in parts, or send a link.",
 	{4, 1}:  "The recipient's mail system did not answer.",
-	{4, 2}:  "The connection to the recipient's mail system broke.",
-	{4, 4}:  "No server was found that takes mail for that domain.",
-	{4, 6}:  "The message was going round in circles between mail systems.",
-	{4, 7}:  "The message could not be delivered in all the time that it was attempted.",
-	{6, 3}:  "The message has 8-bit text, which the recipient's mail system does not take. Please send it in another encoding.",
-	{6, 7}:  "The recipient's mail system does not take letters beyond a-z in addresses or header fields. Please use another address, or other header fields.",
-	{7, 4}:  "The recipient's mail system does not offer the encryption that is required on the way to it.",
-	{7, 5}:  "The message was to travel over verified encryption only, and that failed on the way to the recipient's mail system.",
-	{7, 10}: "The message was to travel over verified encryption only, and the recipient's mail system does not offer it.",
-	{7, 30}: "The message was to travel over verified encryption only, and the recipient's mail system does not offer it.",
+	{4, 2}:  "The connection to the recipient's mail system was lost.",
+	{4, 4}:  "No server was found that accepts mail for this domain.",
+	{4, 6}:  "The message was caught in a loop between mail systems.",
+	{4, 7}:  "The message expired before it could be delivered.",
+	{6, 3}:  "The message has 8-bit text, which the recipient's mail system does not accept. Please send it in another encoding.",
+	{6, 7}:  "The recipient's mail system does not accept letters other than a-z in addresses or header fields. Please use another address, or plain letters in the subject and names.",
+	{7, 4}:  "The recipient's mail system does not offer the encryption that is required to send mail to it.",
+	{7, 5}:  "The message may only be sent over verified encryption, and that failed on the way to the recipient's mail system.",
+	{7, 10}: "The message may only be sent over verified encryption, and the recipient's mail system does not offer it.",
+	{7, 30}: "The message may only be sent over verified encryption, and the recipient's mail system does not offer it.",
 }
 
-// wrap writes text cleaned, indented and broken at spaces; nothing for "".
+// wrap writes text cleaned, indented, and wrapped at 72 columns. It writes nothing for "".
 func (b *dsnWriter) wrap(indent, text string) {
 	const maxText = 2000
 	col := 0

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// Envelope is what travels beside a message (RFC 5321 section 2.3.1). It is
-// written once, when the message is committed, and never changes; what the
-// queue learns later stands in the spool's State.
+// Envelope is the SMTP envelope of a message (RFC 5321 section 2.3.1). It is written once, when the
+// message is committed, and never changes. What the queue learns later is stored in the spool's
+// State.
 type Envelope struct {
 	ID         ID
 	Arrived    time.Time
@@ -18,44 +18,44 @@ type Envelope struct {
 	RequireTLS bool   // RFC 8689: never pass this on without verified TLS
 	Return     Return // RFC 3461 RET
 	EnvID      string // RFC 3461 ENVID, decoded; "" if none
-	Size       int64  // octets of the stored message, trace header included
-	// Content is what was found in the message's bytes while it was taken.
+	Size       int64  // bytes of the stored message, including the trace header
+	// Content is what ContentScan found while the message was received.
 	Content Content
 	Client  Client
 	Origin  Origin
-	// NoDSN forbids any notification to Sender: it failed authentication, so
-	// whoever it names did not write this.
+	// NoDSN forbids any notification to Sender: authentication failed, so the sender address may be
+	// forged.
 	NoDSN bool
 }
 
-// Untold is why a sender is not notified of something.
-type Untold string
+// NoDSNReason is why no notification goes to the sender.
+type NoDSNReason string
 
-// The reasons of Untold, as logs and metrics name them. Told is none.
+// The values of NoDSNReason, as they appear in logs. DSNAllowed means that the sender is notified.
 const (
-	Told            Untold = ""
-	NotAsked        Untold = "not asked"          // NOTIFY leaves it out (RFC 3461 section 4.1)
-	NullSender      Untold = "null sender"        // a notification itself (RFC 5321 section 6.1)
-	SenderForbidden Untold = "sender not genuine" // NoDSN
+	DSNAllowed       NoDSNReason = ""
+	NotRequested     NoDSNReason = "not requested"       // excluded by NOTIFY (RFC 3461 section 4.1)
+	NullSender       NoDSNReason = "null sender"         // the message is itself a notification (RFC 5321 section 6.1)
+	SenderUnverified NoDSNReason = "sender not verified" // Envelope.NoDSN
 )
 
-// Untold says why the sender is not notified of what happened to recipient n.
-func (e *Envelope) Untold(n int, what Notify) Untold {
+// NoDSNReason returns why the sender is not notified of an event of recipient n, or DSNAllowed.
+func (e *Envelope) NoDSNReason(n int, event Notify) NoDSNReason {
 	switch {
 	case e.Sender.IsNull():
 		return NullSender
 	case e.NoDSN:
-		return SenderForbidden
-	case !e.Recipients[n].Notify.Has(what):
-		return NotAsked
+		return SenderUnverified
+	case !e.Recipients[n].Notify.Has(event):
+		return NotRequested
 	}
-	return Told
+	return DSNAllowed
 }
 
-// Recipient is one forward-path with what RFC 3461 says of it.
+// Recipient is one forward-path with its DSN parameters (RFC 3461).
 type Recipient struct {
 	Path   Path
-	Notify Notify // zero: the sender did not say
+	Notify Notify // zero: no NOTIFY parameter
 	// ORcpt is the original recipient as "type;address", decoded, such as
 	// "rfc822;a@example.net"; "" if none.
 	ORcpt string
@@ -64,16 +64,16 @@ type Recipient struct {
 // Body is the BODY parameter of MAIL (RFC 6152), as declared.
 type Body uint8
 
-// The bodies that anymx takes. BINARYMIME (RFC 3030) is not offered.
+// The values that anymx accepts. It doesn't offer BINARYMIME (RFC 3030).
 const (
-	Body7Bit Body = iota // also when the sender did not say
+	Body7Bit Body = iota // also without a BODY parameter
 	Body8Bit
 )
 
 // Return is the RET parameter of MAIL (RFC 3461 section 4.3).
 type Return uint8
 
-// How much of the message a failure notification returns.
+// Values of Return: how much of the message a failure notification returns.
 const (
 	ReturnUnset Return = iota // headers
 	ReturnFull
@@ -83,8 +83,8 @@ const (
 // Notify is the set of the NOTIFY parameter of RCPT (RFC 3461 section 4.1).
 type Notify uint8
 
-// NotifyNever excludes the others. The zero Notify means that the sender did
-// not say: notify of failures, not of success or delay.
+// NotifyNever excludes the others. The zero Notify means that there was no NOTIFY parameter: notify
+// of failures, but not of success or delay.
 const (
 	NotifyNever Notify = 1 << iota
 	NotifySuccess
@@ -92,12 +92,12 @@ const (
 	NotifyDelay
 )
 
-// Has says whether n asks for what. A zero n asks for failures only.
-func (n Notify) Has(what Notify) bool {
+// Has reports whether n asks for notifications of event. A zero n asks for failures only.
+func (n Notify) Has(event Notify) bool {
 	if n == 0 {
-		return what == NotifyFailure
+		return event == NotifyFailure
 	}
-	return n&what != 0
+	return n&event != 0
 }
 
 // Origin says how a message came into the spool.
@@ -105,16 +105,16 @@ type Origin uint8
 
 // Origins.
 const (
-	Inbound  Origin = iota // from the world, for core
-	Outbound               // from core, for the world
-	Local                  // written here: a notification
+	Inbound  Origin = iota // from the Internet, for core
+	Outbound               // from core, for the Internet
+	Local                  // written by this node: a notification
 )
 
-// Client is who handed the message over, as far as we know for ourselves.
+// Client is the client that sent the message, as far as this node could observe.
 type Client struct {
-	Addr    netip.AddrPort // after a PROXY header, the address in it
-	Service netip.AddrPort // our end: the service address it connected to
-	Helo    string         // as it was said, not verified
+	Addr    netip.AddrPort // the address in the PROXY header, if there was one
+	Service netip.AddrPort // the service address that it connected to
+	Helo    string         // as given by the client, not verified
 	Name    string         // verified host name of Addr, "" if unknown
 	Proto   string         // RFC 3848: SMTP, ESMTP, ESMTPS, UTF8SMTPS ...
 	TLS     string         // "TLS1.3 TLS_AES_128_GCM_SHA256"; "" without TLS

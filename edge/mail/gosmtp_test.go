@@ -14,7 +14,7 @@ import (
 	"anymx/edge/mail"
 )
 
-// heard is what a go-smtp backend was told.
+// heard is what a go-smtp backend received.
 type heard struct{ from, to string }
 
 func (h *heard) NewSession(*smtp.Conn) (smtp.Session, error) { return h, nil }
@@ -83,9 +83,9 @@ func (g *goSMTP) reply() string {
 	}
 }
 
-// TestPathAgreesWithGoSMTP sends each argument to go-smtp too: whatever CutPath
-// accepts, go-smtp must read as the same mailbox, or refuse. Otherwise one
-// command would mean two things in one server.
+// TestPathAgreesWithGoSMTP sends each argument to go-smtp too: go-smtp must read what CutPath
+// accepts as the same mailbox, or refuse it. Otherwise one command would have two meanings in one
+// server.
 func TestPathAgreesWithGoSMTP(t *testing.T) {
 	g := dialGoSMTP(t)
 	accepted := 0
@@ -109,7 +109,7 @@ func TestPathAgreesWithGoSMTP(t *testing.T) {
 		if p.IsPostmaster() && p.Domain == "" {
 			// Ours is right (RFC 5321 section 4.5.1), go-smtp knows no bare postmaster.
 			if strings.HasPrefix(reply, "250") {
-				t.Errorf("%q: go-smtp takes it now, as %q", arg, g.heard.from)
+				t.Errorf("%q: go-smtp accepts it now, as %q", arg, g.heard.from)
 			}
 			continue
 		}

@@ -2,35 +2,34 @@ package mail
 
 import "bytes"
 
-// HeaderScan reads the header of a message while the message passes by, in
-// chunks of any size, without an allocation. The zero HeaderScan is ready.
+// HeaderScan reads the header of a message that is written to it in chunks of any size. It doesn't
+// allocate. The zero HeaderScan is ready to use.
 //
-// The header ends at the first empty line, or where a line comes that can't be
-// a field: what follows is body, whatever it looks like.
+// The header ends at the first empty line, or at the first line that can't be a field. Everything
+// after it is body, whatever it looks like.
 type HeaderScan struct {
 	// Received counts the trace fields (RFC 5321 section 6.3: loops).
 	Received int
-	// What is there, for policy.
+	// Which fields are present, for policy.
 	HasDate, HasFrom, HasMessageID bool
-	// Ended is set when the header has been seen whole. A message that is over
-	// before that is all header.
+	// Ended is set when the whole header was read. A message that ends before that is all header.
 	Ended bool
-	// NoBlank is set when the header ended without the empty line that RFC 5322
-	// section 2.1 asks for.
+	// NoBlank is set when the header ended without the empty line that RFC 5322 section 2.1
+	// requires.
 	NoBlank bool
-	// Size is the header's length in octets so far, the empty line included.
+	// Size is the length of the header so far in bytes, including the empty line.
 	Size int64
-	// Truncated is set when the kept header is not all of it.
+	// Truncated is set when Kept is not the whole header.
 	Truncated bool
 
-	keep  []byte // what was kept so far; never longer than its capacity
+	keep  []byte // the header so far; never grows beyond its capacity
 	line  int64  // where the current line starts
 	state scanState
 	name  [maxFieldName]byte
-	n     int // octets of name seen; more than fit are counted only
+	n     int // length of the name; bytes that don't fit are only counted
 }
 
-// maxFieldName holds the longest field name looked for.
+// maxFieldName is the length of the longest field name that the scan looks for.
 const maxFieldName = 12
 
 type scanState uint8
@@ -38,8 +37,8 @@ type scanState uint8
 const (
 	atLine  scanState = iota // at the start of a line
 	inName                   // in a field name
-	inSpace                  // behind a name, before its colon (RFC 5322 section 4.5)
-	inValue                  // anywhere else, up to the line's end
+	inSpace                  // between a name and its colon (RFC 5322 section 4.5)
+	inValue                  // anywhere else, up to the end of the line
 	inCR                     // at a line that starts with CR
 )
 
@@ -47,10 +46,10 @@ const (
 // Call it before the first Write.
 func (h *HeaderScan) Keep(buf []byte) { h.keep = buf[:0] }
 
-// Kept is the header as far as it was kept, empty line included.
+// Kept returns the copy of the header, including the empty line.
 func (h *HeaderScan) Kept() []byte { return h.keep }
 
-// Write reads the next octets of the message. It never fails.
+// Write reads the next bytes of the message. It never fails.
 func (h *HeaderScan) Write(p []byte) (int, error) {
 	if h.Ended {
 		return len(p), nil
@@ -69,7 +68,7 @@ func (h *HeaderScan) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// scan returns how many octets of p belong to the header.
+// scan returns how many bytes of p belong to the header.
 func (h *HeaderScan) scan(p []byte) int {
 	for i := 0; i < len(p); {
 		c := p[i]
@@ -83,7 +82,7 @@ func (h *HeaderScan) scan(p []byte) int {
 			h.state = atLine
 			continue
 		case inCR:
-			// A CR alone does not pass ingress; if it did, it is no field.
+			// Ingress refuses a bare CR. If one got here, the line is not a field.
 			h.end(c != '\n')
 			if c == '\n' {
 				i++
@@ -127,7 +126,7 @@ func (h *HeaderScan) scan(p []byte) int {
 
 func (h *HeaderScan) end(noBlank bool) { h.Ended, h.NoBlank = true, noBlank }
 
-// field notes the field whose name has just been read.
+// field records the field whose name has just been read.
 func (h *HeaderScan) field() {
 	switch h.n {
 	case len("date"):

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// scanIn scans message in chunks cut at random.
+// scanIn scans message in chunks of random sizes.
 func scanIn(message string, rnd *rand.Rand, keep int) *HeaderScan {
 	h := &HeaderScan{}
 	if keep >= 0 {

@@ -9,36 +9,34 @@ import (
 	"time"
 )
 
-// ID names one stored message on one node for all its life: in the reply to
-// the sender, in each log line, in the spool, and at core, which refuses to
-// store the same ID from the same node twice.
+// ID names one stored message on one node for its whole life: in the reply to the sender, in each
+// log line, in the spool, and at core, which doesn't store the same ID from the same node twice.
 //
-// Its ten bytes are six of milliseconds since 1970, two that count, and two
-// that were drawn when the node started, so IDs sort by arrival, never repeat
-// within a run, and do not repeat across runs when the clock steps back. The
-// zero ID names no message.
+// Its ten bytes are six of milliseconds since 1970, two of a counter, and two random ones drawn
+// when the node started. So IDs sort by arrival, never repeat within a run, and don't repeat across
+// runs when the clock steps back. The zero ID names no message.
 type ID [10]byte
 
-// idText is Crockford's alphabet in lower case: no i, l, o, u to misread.
+// idText is Crockford's alphabet in lower case: without the easily misread i, l, o and u.
 var idText = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
 
-// errID is what ParseID answers, wrapped with the text that it was given.
-var errID = errors.New("not a spool id (16 characters of 0-9 and a-z without i, l, o, u)")
+// errID is returned by ParseID, wrapped with the text that it was given.
+var errID = errors.New("not a spool id: it has 16 characters of 0-9 and a-z without i, l, o, u")
 
-// String is the 16 characters that people and core see.
+// String returns the 16 characters that people and core see.
 func (id ID) String() string {
 	var b [16]byte
 	idText.Encode(b[:], id[:])
 	return string(b[:])
 }
 
-// AppendTo appends the text form to b without an allocation of its own.
+// AppendTo appends the text form to b without allocating.
 func (id ID) AppendTo(b []byte) []byte { return idText.AppendEncode(b, id[:]) }
 
-// IsZero says whether id names no message.
+// IsZero reports whether id names no message.
 func (id ID) IsZero() bool { return id == ID{} }
 
-// Time is when the ID was drawn, to the millisecond.
+// Time returns when the ID was drawn, to the millisecond.
 func (id ID) Time() time.Time {
 	var b [8]byte
 	copy(b[2:], id[:6])
@@ -48,7 +46,7 @@ func (id ID) Time() time.Time {
 // MarshalText and UnmarshalText make the ID its text in JSON.
 func (id ID) MarshalText() ([]byte, error) { return id.AppendTo(nil), nil }
 
-// UnmarshalText is ParseID for encoding/json.
+// UnmarshalText reads the text form, as ParseID does.
 func (id *ID) UnmarshalText(text []byte) error {
 	parsed, err := ParseID(string(text))
 	if err == nil {
@@ -69,19 +67,17 @@ func ParseID(s string) (ID, error) {
 	return id, nil
 }
 
-// IDs draws IDs. It is safe for use by many goroutines.
+// IDs generates IDs. It is safe for use by many goroutines.
 type IDs struct {
 	run   uint16
 	count atomic.Uint32
 }
 
-// NewIDs makes a source of IDs; run should be random, one for each start of
-// the node.
+// NewIDs returns a generator. run should be random, and new for each start of the node.
 func NewIDs(run uint16) *IDs { return &IDs{run: run} }
 
-// Next draws the ID of a message that arrives at now. The count wraps after
-// 65,536 IDs: a node would have to draw more than that within one millisecond
-// to repeat one.
+// Next draws the ID of a message that arrives at now. The counter wraps after 65,536 IDs: a node
+// would have to draw more than that within one millisecond to repeat one.
 func (s *IDs) Next(now time.Time) ID {
 	var b [8]byte
 	binary.BigEndian.PutUint64(b[:], uint64(now.UnixMilli()))

@@ -51,7 +51,7 @@ func TestParseIDRefuses(t *testing.T) {
 	}
 }
 
-// IDs must not repeat when the clock stands still or steps back, and sort by
+// TestIDsNeverRepeat: IDs must not repeat when the clock stops or steps back, and must sort by
 // arrival.
 func TestIDsNeverRepeat(t *testing.T) {
 	const workers, each = 4, 10000 // below the 65,536 that one millisecond has room for

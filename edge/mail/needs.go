@@ -6,7 +6,8 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// Extensions is a set of SMTP extensions: those that a message needs, or those that a server takes.
+// Extensions is a set of SMTP extensions: those that a message needs, or those that a server
+// supports.
 type Extensions uint8
 
 // The extensions that a message can need because of the bytes in it or in its addresses.
@@ -14,7 +15,7 @@ const (
 	SMTPUTF8     Extensions = 1 << iota // RFC 6531
 	EightBitMIME                        // RFC 6152
 
-	// AllExtensions is every extension of the list above.
+	// AllExtensions holds every extension above.
 	AllExtensions = SMTPUTF8 | EightBitMIME
 )
 
@@ -38,7 +39,7 @@ func (e Extensions) Keywords() []string {
 // String joins the keywords of e, as in "SMTPUTF8 and 8BITMIME".
 func (e Extensions) String() string { return strings.Join(e.Keywords(), " and ") }
 
-// ParseExtensions reads EHLO keywords. It ignores those that are not in the list above.
+// ParseExtensions reads EHLO keywords. It ignores unknown ones.
 func ParseExtensions(keywords []string) Extensions {
 	var e Extensions
 	for _, keyword := range keywords {
@@ -51,19 +52,19 @@ func ParseExtensions(keywords []string) Extensions {
 	return e
 }
 
-// CoreExtensions is what is known of the extensions that core takes. Core can have several
-// addresses that take different ones: bit n is set if an address takes exactly Extensions(n). The
-// zero CoreExtensions is a core that takes everything.
+// CoreExtensions is what is known about the extensions that core supports. Core can have several
+// addresses that support different ones: bit n is set if an address supports exactly Extensions(n).
+// The zero CoreExtensions is a core that supports everything.
 type CoreExtensions uint8
 
-// CoreUnknown means that no address of core has said yet what it takes.
+// CoreUnknown means that the extensions of no address of core are known yet.
 const CoreUnknown CoreExtensions = 1 << (AllExtensions + 1)
 
-// Add notes an address that takes e.
+// Add adds an address that supports e.
 func (c CoreExtensions) Add(e Extensions) CoreExtensions { return c&^CoreUnknown | 1<<e }
 
-// Take reports whether a known address takes all that needs asks for.
-func (c CoreExtensions) Take(needs Extensions) bool {
+// Supports reports whether a known address supports all of needs.
+func (c CoreExtensions) Supports(needs Extensions) bool {
 	for e := range AllExtensions + 1 {
 		if c&(1<<e) != 0 && e.Has(needs) {
 			return true
@@ -72,8 +73,8 @@ func (c CoreExtensions) Take(needs Extensions) bool {
 	return c == 0
 }
 
-// Offer is what to offer to clients: what every known address takes, for a message may have to go
-// to any of them. While nothing is known it is everything.
+// Offer returns the extensions to offer to clients: those that every known address supports,
+// because a message may have to go to any of them. While nothing is known it returns all.
 func (c CoreExtensions) Offer() Extensions {
 	offer := AllExtensions
 	for e := range AllExtensions + 1 {
@@ -84,31 +85,31 @@ func (c CoreExtensions) Offer() Extensions {
 	return offer
 }
 
-// Content says which parts of a message hold bytes above ASCII.
+// Content says which parts of a message hold 8-bit bytes.
 type Content uint8
 
 // Facts about a message's bytes.
 const (
-	// ContentKnown is set once the message was scanned. Without it nothing is known, and what the
-	// sender declared has to be believed.
+	// ContentKnown is set once the message was scanned. Without it, only the sender's declarations
+	// are known.
 	ContentKnown       Content = 1 << iota
 	ContentEightHeader         // in its header: before the first empty line
 	ContentEightBody           // after it
 )
 
-// Has reports whether c holds a fact.
+// Has reports whether fact is set in c.
 func (c Content) Has(fact Content) bool { return c&fact != 0 }
 
-// Needs is what a server must take to be given the message, whoever its recipients are. A recipient
-// can need more: see Path.Needs. Only what the sender declared can be needed: a message with 8-bit
-// text that nobody declared goes to every server, as it always did.
+// Needs returns the extensions that a server must support to be sent the message, whoever its
+// recipients are. A recipient can need more: see Path.Needs. Only what the sender declared can be
+// needed: a message with undeclared 8-bit text goes to every server.
 func (env *Envelope) Needs() Extensions {
 	needs := env.Sender.Needs()
 	known := env.Content.Has(ContentKnown)
 	if env.SMTPUTF8 && (!known || env.Content.Has(ContentEightHeader)) {
 		needs |= SMTPUTF8
 	}
-	// The header of a message declared with SMTPUTF8 is covered by that extension.
+	// SMTPUTF8 covers the header of a message that declared it.
 	if env.Body == Body8Bit &&
 		(!known || env.Content.Has(ContentEightBody) || env.Content.Has(ContentEightHeader) && !env.SMTPUTF8) {
 		needs |= EightBitMIME
@@ -116,8 +117,8 @@ func (env *Envelope) Needs() Extensions {
 	return needs
 }
 
-// EightBit reports whether the message holds a byte above ASCII, as far as is known: one that was
-// not scanned counts as what was declared.
+// EightBit reports whether the message holds 8-bit bytes. For a message that was not scanned, the
+// sender's declaration counts.
 func (env *Envelope) EightBit() bool {
 	if env.Content.Has(ContentKnown) {
 		return env.Content.Has(ContentEightHeader | ContentEightBody)
@@ -125,8 +126,8 @@ func (env *Envelope) EightBit() bool {
 	return env.Body == Body8Bit || env.SMTPUTF8
 }
 
-// Needs is SMTPUTF8 for an address that no other server can be told: its local part is not ASCII, or
-// its domain has no A-label form.
+// Needs returns SMTPUTF8 for an address that can't be sent to a server without it: its local part
+// is not ASCII, or its domain has no A-label form.
 func (p Path) Needs() Extensions {
 	if p.IsASCII() {
 		return 0
@@ -137,8 +138,8 @@ func (p Path) Needs() Extensions {
 	return SMTPUTF8
 }
 
-// ToASCII is p with the U-labels of its domain as A-labels (RFC 5890 section 2.3.2.1), for a server
-// without SMTPUTF8. It reports false if p has no such form.
+// ToASCII returns p with the U-labels of its domain as A-labels (RFC 5890 section 2.3.2.1), for a
+// server without SMTPUTF8. It reports false if p has no such form.
 func (p Path) ToASCII() (Path, bool) {
 	switch {
 	case !isASCII(p.Local):
@@ -153,7 +154,7 @@ func (p Path) ToASCII() (Path, bool) {
 	return Path{Local: p.Local, Domain: domain}, true
 }
 
-// ascii is ToASCII where p has such a form, and else p.
+// ascii returns p.ToASCII, or p if it has no such form.
 func (p Path) ascii() Path {
 	if ascii, ok := p.ToASCII(); ok {
 		return ascii

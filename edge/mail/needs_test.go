@@ -74,37 +74,38 @@ func TestCoreExtensions(t *testing.T) {
 		name      string
 		addresses []Extensions
 		offer     Extensions
-		takes     []Extensions
+		supports  []Extensions
 	}{
 		{"nothing known", nil, AllExtensions, nil},
 		{"all", []Extensions{AllExtensions}, AllExtensions, []Extensions{0, SMTPUTF8, EightBitMIME, AllExtensions}},
 		{"none", []Extensions{0}, 0, []Extensions{0}},
 		{"8BITMIME", []Extensions{EightBitMIME}, EightBitMIME, []Extensions{0, EightBitMIME}},
-		{"one of two takes all", []Extensions{AllExtensions, 0}, 0, []Extensions{0, SMTPUTF8, EightBitMIME, AllExtensions}},
-		{"each takes one", []Extensions{SMTPUTF8, EightBitMIME}, 0, []Extensions{0, SMTPUTF8, EightBitMIME}},
-		{"both take one", []Extensions{AllExtensions, EightBitMIME}, EightBitMIME, []Extensions{0, SMTPUTF8, EightBitMIME, AllExtensions}},
+		{"one of two supports all", []Extensions{AllExtensions, 0}, 0, []Extensions{0, SMTPUTF8, EightBitMIME, AllExtensions}},
+		{"each supports one", []Extensions{SMTPUTF8, EightBitMIME}, 0, []Extensions{0, SMTPUTF8, EightBitMIME}},
+		{"both support one", []Extensions{AllExtensions, EightBitMIME}, EightBitMIME, []Extensions{0, SMTPUTF8, EightBitMIME, AllExtensions}},
 	} {
 		core := CoreUnknown
 		for _, e := range test.addresses {
 			core = core.Add(e)
 		}
-		var takes []Extensions
+		var supports []Extensions
 		for needs := range AllExtensions + 1 {
-			if core.Take(needs) {
-				takes = append(takes, needs)
+			if core.Supports(needs) {
+				supports = append(supports, needs)
 			}
 		}
-		if (core == CoreUnknown) != (len(test.addresses) == 0) || core.Offer() != test.offer || !reflect.DeepEqual(takes, test.takes) {
-			t.Errorf("%s: %b offers %q, takes %v; want offer %q, takes %v",
-				test.name, core, core.Offer(), takes, test.offer, test.takes)
+		if (core == CoreUnknown) != (len(test.addresses) == 0) || core.Offer() != test.offer || !reflect.DeepEqual(supports, test.supports) {
+			t.Errorf("%s: %b offers %q, supports %v; want offer %q, supports %v",
+				test.name, core, core.Offer(), supports, test.offer, test.supports)
 		}
 	}
 }
 
-// Who was told nothing of a core refuses nothing because of it.
+// TestCoreExtensionsZero: without any knowledge of core, no message is refused for lack of an
+// extension.
 func TestCoreExtensionsZero(t *testing.T) {
-	if core := CoreExtensions(0); !core.Take(AllExtensions) || core.Offer() != AllExtensions {
-		t.Error("the zero CoreExtensions does not take everything")
+	if core := CoreExtensions(0); !core.Supports(AllExtensions) || core.Offer() != AllExtensions {
+		t.Error("the zero CoreExtensions does not support everything")
 	}
 }
 

@@ -11,10 +11,9 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// Limits in octets, of the form that Path.String writes. RFC 5321 section
-// 4.5.3.1 asks a server to take at least 64 in a local part and discourages
-// limits; return addresses made by machines are longer in the wild, so twice
-// that is taken. The other two are the RFC's.
+// Limits in bytes, for the form that Path.String writes. RFC 5321 section 4.5.3.1 asks servers to
+// accept at least 64 in a local part, and discourages limits. Generated return addresses are often
+// longer, so anymx accepts twice that. The other two limits are the RFC's.
 const (
 	MaxLocal  = 128
 	MaxDomain = 255
@@ -24,25 +23,25 @@ const (
 // ErrPath is wrapped by every error that ParsePath and CutPath return.
 var ErrPath = errors.New("malformed address")
 
-// Path is a mailbox as the envelope names it (RFC 5321 section 4.1.2), without
-// source route. The zero Path is the null reverse-path "<>".
+// Path is a mailbox address of the envelope (RFC 5321 section 4.1.2), without source route. The
+// zero Path is the null reverse-path "<>".
 type Path struct {
-	Local  string // unquoted; UTF-8 where SMTPUTF8 was asked for
-	Domain string // as it was given, or an address literal with its brackets; "" only in the null path and a bare "postmaster"
+	Local  string // unquoted; UTF-8 if SMTPUTF8 was requested
+	Domain string // as given, or an address literal with its brackets; "" only in the null path and a bare "postmaster"
 }
 
-// IsNull says whether p is the null reverse-path.
+// IsNull reports whether p is the null reverse-path.
 func (p Path) IsNull() bool { return p.Local == "" && p.Domain == "" }
 
-// IsASCII says whether p can be said to a server without SMTPUTF8.
+// IsASCII reports whether p can be sent to a server without SMTPUTF8.
 func (p Path) IsASCII() bool { return isASCII(p.Local) && isASCII(p.Domain) }
 
-// IsPostmaster says whether p is the mailbox that must always exist (RFC 5321
-// section 4.5.1), whatever its domain and case.
+// IsPostmaster reports whether p is the mailbox that must always exist (RFC 5321 section 4.5.1),
+// whatever its domain and case.
 func (p Path) IsPostmaster() bool { return strings.EqualFold(p.Local, "postmaster") }
 
-// String writes p without brackets, its local part quoted where the grammar
-// asks for that. The null path gives "".
+// String returns p without brackets. The local part is quoted where the grammar requires it. The
+// null path gives "".
 func (p Path) String() string {
 	if isDotString(p.Local) {
 		if p.Domain == "" {
@@ -53,7 +52,7 @@ func (p Path) String() string {
 	return string(p.AppendTo(nil))
 }
 
-// AppendTo appends String to b without an allocation of its own.
+// AppendTo appends String to b without allocating.
 func (p Path) AppendTo(b []byte) []byte {
 	if p.IsNull() {
 		return b
@@ -70,9 +69,9 @@ func (p Path) AppendTo(b []byte) []byte {
 	return append(b, p.Domain...)
 }
 
-// Key is p in the form to compare and look up by: domain in lower case with its
-// U-labels as A-labels (RFC 5891), local part as it is, for only its owner may
-// say what its case means (RFC 5321 section 2.4).
+// Key returns p in the form for comparisons and lookups: the domain in lower case with its U-labels
+// as A-labels (RFC 5891), and the local part unchanged, because only its own host may interpret its
+// case (RFC 5321 section 2.4).
 func (p Path) Key() Path {
 	domain := strings.ToLower(p.Domain)
 	if !isASCII(domain) {
@@ -83,10 +82,10 @@ func (p Path) Key() Path {
 	return Path{Local: p.Local, Domain: domain}
 }
 
-// MarshalText makes a Path its String in JSON.
+// MarshalText returns String, for JSON.
 func (p Path) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
-// UnmarshalText is ParsePath, and "" for the null path.
+// UnmarshalText reads a path as ParsePath does; "" is the null path.
 func (p *Path) UnmarshalText(text []byte) error {
 	if len(text) == 0 {
 		*p = Path{}
@@ -99,11 +98,11 @@ func (p *Path) UnmarshalText(text []byte) error {
 	return err
 }
 
-// ParsePath reads an address without brackets, such as Path.String writes.
+// ParsePath parses an address without brackets, as Path.String writes it.
 func ParsePath(s string) (Path, error) {
 	p, rest, err := cutMailbox(s)
 	if err == nil && rest != "" { // also "a@b c@d"
-		err = pathError("unexpected text behind the address")
+		err = pathError("unexpected text after the address")
 	}
 	if err != nil {
 		return Path{}, err
@@ -111,11 +110,10 @@ func ParsePath(s string) (Path, error) {
 	return p, nil
 }
 
-// CutPath reads the path at the start of a MAIL or RCPT argument, after
-// "FROM:" or "TO:", and returns what follows it, which is either empty or
-// starts with a space. Brackets may be missing, as some senders leave them
-// out; a source route is read and forgotten (RFC 5321 appendix C). "<>" gives
-// the null path, and "<postmaster>" a path without domain.
+// CutPath parses the path at the start of a MAIL or RCPT argument, after "FROM:" or "TO:". It
+// returns the rest, which is empty or starts with a space. Brackets may be missing, as some senders
+// omit them; a source route is dropped (RFC 5321 appendix C). "<>" gives the null path, and
+// "<postmaster>" a path without domain.
 func CutPath(arg string) (p Path, rest string, err error) {
 	s := strings.TrimLeft(arg, " ")
 	if after, ok := strings.CutPrefix(s, "<>"); ok {
@@ -141,11 +139,10 @@ func CutPath(arg string) (p Path, rest string, err error) {
 	return p, rest, checkRest(rest)
 }
 
-// checkRest allows nothing but a space or the end behind a path, so that
-// "<a@b>c@d" is not read as two things.
+// checkRest allows only a space or the end after a path, so that "<a@b>c@d" is refused.
 func checkRest(rest string) error {
 	if rest != "" && rest[0] != ' ' {
-		return pathError("unexpected text behind the address")
+		return pathError("unexpected text after the address")
 	}
 	return nil
 }
@@ -154,7 +151,7 @@ func checkRest(rest string) error {
 func cutRoute(s string) (string, error) {
 	route, mailbox, ok := strings.Cut(s, ":")
 	if !ok {
-		return "", pathError("source route without its colon")
+		return "", pathError("source route without a colon")
 	}
 	for _, hop := range strings.Split(route, ",") {
 		domain, ok := strings.CutPrefix(hop, "@")
@@ -165,7 +162,7 @@ func cutRoute(s string) (string, error) {
 	return mailbox, nil
 }
 
-// cutMailbox reads Local-part "@" Domain, or a bare "postmaster".
+// cutMailbox parses Local-part "@" Domain, or a bare "postmaster".
 func cutMailbox(s string) (Path, string, error) {
 	local, rest, err := cutLocal(s)
 	if err != nil {
@@ -183,7 +180,7 @@ func cutMailbox(s string) (Path, string, error) {
 		if p := (Path{Local: local}); p.IsPostmaster() {
 			return p, rest, nil
 		}
-		return Path{}, "", pathError(`no "@"`)
+		return Path{}, "", pathError(`missing "@"`)
 	}
 	end := strings.IndexAny(after, " >\t")
 	if end < 0 {
@@ -194,12 +191,12 @@ func cutMailbox(s string) (Path, string, error) {
 		return Path{}, "", pathError("bad domain")
 	}
 	if written+len("<@>")+len(domain) > MaxPath {
-		return Path{}, "", pathError("longer than 256 octets")
+		return Path{}, "", pathError("longer than 256 bytes")
 	}
 	return Path{Local: local, Domain: domain}, rest, nil
 }
 
-// cutLocal reads a dot-string or a quoted string, and returns it unquoted.
+// cutLocal parses a dot-string or a quoted string, and returns it unquoted.
 func cutLocal(s string) (local, rest string, err error) {
 	if !strings.HasPrefix(s, `"`) {
 		end := strings.IndexAny(s, "@ >\t")
@@ -217,7 +214,7 @@ func cutLocal(s string) (local, rest string, err error) {
 		if c == '"' {
 			local = string(b)
 			if local == "" || !isPlain(local) {
-				return "", "", pathError("bad text in quotes")
+				return "", "", pathError("bad text in the quoted string")
 			}
 			return local, s[i+1:], nil
 		}
@@ -232,11 +229,11 @@ func cutLocal(s string) (local, rest string, err error) {
 	if len(b) > MaxLocal {
 		return "", "", errLongLocal
 	}
-	return "", "", pathError("quotes are not closed, or a bad backslash in them")
+	return "", "", pathError("quoted string is not closed, or has a bad backslash")
 }
 
-// appendQuoted writes s as a quoted-string (RFC 5321 section 4.1.2). What a
-// quoted-string can't hold becomes "?".
+// appendQuoted appends s as a quoted-string (RFC 5321 section 4.1.2). Characters that a
+// quoted-string can't hold become "?".
 func appendQuoted(b []byte, s string) []byte {
 	b = append(b, '"')
 	for i := 0; i < len(s); i++ {
@@ -252,12 +249,12 @@ func appendQuoted(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// quotedLen is the length that appendQuoted gives s.
+// quotedLen returns the length of s as appendQuoted writes it.
 func quotedLen(s string) int {
 	return len(`""`) + len(s) + strings.Count(s, `"`) + strings.Count(s, `\`)
 }
 
-// isDotString is RFC 5321's Dot-string, with the UTF-8 of RFC 6531.
+// isDotString reports whether s is a Dot-string of RFC 5321, with the UTF-8 of RFC 6531.
 func isDotString(s string) bool {
 	if s == "" || s[0] == '.' || s[len(s)-1] == '.' {
 		return false
@@ -273,7 +270,7 @@ func isDotString(s string) bool {
 	return true
 }
 
-// atom is RFC 5321's atext and the dot between.
+// atom holds atext of RFC 5321, and the dot.
 var atom = func() (t [128]bool) {
 	for c := '!'; c < 0x7f; c++ {
 		t[c] = !strings.ContainsRune(`()<>[]:;@\,"`, c)
@@ -283,9 +280,9 @@ var atom = func() (t [128]bool) {
 
 func notAtom(r rune) bool { return r < 0x80 && !atom[r] }
 
-// isPlain says whether s is UTF-8 that can be shown: no control character, no
-// separator but the ASCII space, nothing that turns the direction of a line.
-// RFC 6531 leaves these to the receiver; they serve only to deceive readers.
+// isPlain reports whether s is UTF-8 that is safe to display: without control characters,
+// separators other than the ASCII space, and bidirectional controls. RFC 6531 leaves these to the
+// receiver; their only use is to deceive readers.
 func isPlain(s string) bool {
 	for i := 0; i < len(s); i++ {
 		if c := s[i]; c < ' ' || c == 0x7f {
@@ -301,9 +298,9 @@ func notPlain(r rune) bool {
 	return r != ' ' && unicode.In(r, unicode.Cc, unicode.Z, unicode.Bidi_Control)
 }
 
-// isDomain is RFC 5321's Domain, with underscores as the world uses them and
-// U-labels as RFC 6531 allows, of letters, digits and marks: no other dot and
-// no symbol, which servers map differently. A trailing dot is refused.
+// isDomain reports whether s is a Domain of RFC 5321. It also allows underscores, which are in use,
+// and the U-labels of RFC 6531 if they hold only letters, digits and marks: servers map other dots
+// and symbols differently. A trailing dot is refused.
 func isDomain(s string) bool {
 	if s == "" || len(s) > MaxDomain {
 		return false
@@ -327,14 +324,15 @@ func isDomain(s string) bool {
 	return isASCII(s) || utf8.ValidString(s) && strings.IndexFunc(s, notLabel) < 0
 }
 
-// notLabel finds what IDNA 2008 never allows in a U-label. It is wider than
-// IDNA; RFC 5892 section A allows the six by context.
+// notLabel reports whether IDNA 2008 never allows r in a U-label. It lets through more than IDNA
+// does; RFC 5892 section A allows the six listed characters by context.
 func notLabel(r rune) bool {
 	return r >= 0x80 && !unicode.In(r, unicode.L, unicode.M, unicode.Nd) &&
 		!strings.ContainsRune("\u00b7\u05f3\u05f4\u30fb\u200c\u200d", r)
 }
 
-// isLiteral is RFC 5321 section 4.1.3: [192.0.2.1] or [IPv6:2001:db8::1].
+// isLiteral reports whether s is an address literal of RFC 5321 section 4.1.3: [192.0.2.1] or
+// [IPv6:2001:db8::1].
 func isLiteral(s string) bool {
 	if len(s) < 2 || s[0] != '[' || s[len(s)-1] != ']' {
 		return false
@@ -357,7 +355,8 @@ func isASCII(s string) bool {
 	return true
 }
 
-// pathError leaves the text itself out: it is hostile, and its sender has it.
+// pathError returns ErrPath with a reason. It omits the text itself: that is untrusted, and its
+// sender has it.
 func pathError(why string) error { return fmt.Errorf("%w: %s", ErrPath, why) }
 
-var errLongLocal = pathError("local part longer than 128 octets")
+var errLongLocal = pathError("local part longer than 128 bytes")

@@ -10,7 +10,7 @@ import (
 
 func TestCutPath(t *testing.T) {
 	long := strings.Repeat("x", MaxLocal)
-	domain := strings.Repeat(strings.Repeat("d", 62)+".", 3) // 189 octets with its last dot
+	domain := strings.Repeat(strings.Repeat("d", 62)+".", 3) // 189 bytes with its last dot
 	tests := []struct {
 		arg, want, rest string
 		local           string // where it differs from the written form
@@ -123,7 +123,7 @@ func TestPathKey(t *testing.T) {
 	}
 	upper, lower := Path{"A", "b"}, Path{"a", "b"}
 	if upper.Key() == lower.Key() {
-		t.Error("the case of a local part is its owner's business")
+		t.Error("the case of a local part must be preserved")
 	}
 }
 
@@ -152,12 +152,12 @@ func TestPathJSON(t *testing.T) {
 	}
 	var p Path
 	if err := json.Unmarshal([]byte(`"a@b@c"`), &p); err == nil {
-		t.Error("JSON is not a way round the parser")
+		t.Error("JSON must not bypass the parser")
 	}
 }
 
-// checkPath holds what every accepted Path must keep: one spelling, that reads
-// back as itself and can break no line.
+// checkPath checks what must be true of every accepted Path: it has one spelling, which parses back
+// to the same Path and can't break a line.
 func checkPath(t *testing.T, p Path) {
 	t.Helper()
 	s := p.String()

@@ -6,24 +6,23 @@ import (
 	"time"
 )
 
-// foldAt is the column behind which a header line is not continued when it can
-// be folded (RFC 5322 section 2.1.1: 78 preferred, 998 allowed).
+// foldAt is the column after which a header line is folded where possible (RFC 5322 section 2.1.1:
+// 78 preferred, 998 allowed).
 const foldAt = 78
 
-// AppendReceived appends the trace field of RFC 5321 section 4.4, to be written
-// before the message:
+// AppendReceived appends the trace field of RFC 5321 section 4.4, which goes in front of the
+// message:
 //
 //	Received: from helo.example (name.example [192.0.2.1])
 //		(TLS1.3 TLS_AES_128_GCM_SHA256)
 //		by mx.example.net (anymx ams1) with ESMTPS id 06fwjm7e0r002pzg
 //		for <b@example.net>; Sat, 21 Nov 2026 22:58:52 +0000
 //
-// It needs env.ID, Arrived, Client and Recipients. "for" is there only when
-// there is one recipient, so that nobody is shown to another. What the client
-// said of itself is brought into the grammar: it can't end its token, its
-// comment or its line. The field is ASCII whatever the protocol, so that it never
-// makes a message need SMTPUTF8: domains go as A-labels, and a recipient that has
-// no ASCII form is left out.
+// It uses env.ID, Arrived, Client and Recipients. "for" is written only for a single recipient, so
+// that recipients don't learn of each other. What the client said about itself is forced into the
+// grammar: it can't end its token, its comment or its line. The field is always ASCII, so that it
+// never makes a message need SMTPUTF8: domains are written as A-labels, and a recipient without an
+// ASCII form is left out.
 func AppendReceived(b []byte, env *Envelope, hostname, node string) []byte {
 	c := &env.Client
 	b = append(b, "Received: from "...)
@@ -68,8 +67,8 @@ func AppendReceived(b []byte, env *Envelope, hostname, node string) []byte {
 	return appendDate(append(b, ";\r\n\t"...), env.Arrived)
 }
 
-// soleRecipient is the ASCII form of the only recipient; false if there are several, or if the only
-// one has no such form.
+// soleRecipient returns the ASCII form of the only recipient. It reports false if there are
+// several, or if the only one has no such form.
 func soleRecipient(env *Envelope) (Path, bool) {
 	if len(env.Recipients) != 1 {
 		return Path{}, false
@@ -77,7 +76,7 @@ func soleRecipient(env *Envelope) (Path, bool) {
 	return env.Recipients[0].Path.ToASCII()
 }
 
-// asciiName is a host name in its ASCII form, "" if it has none or is not a name.
+// asciiName returns a host name in its ASCII form, "" if it has none or is not a name.
 func asciiName(name string) string {
 	if !isDomain(name) {
 		return ""
@@ -95,16 +94,15 @@ func appendDate(b []byte, t time.Time) []byte {
 // dateFormat is RFC 5322's date-time.
 const dateFormat = "Mon, 2 Jan 2006 15:04:05 -0700"
 
-// AppendReturnPath appends the field that a message gets on final delivery
-// (RFC 5321 section 4.4).
+// AppendReturnPath appends the header field that is added at final delivery (RFC 5321 section 4.4).
 func AppendReturnPath(b []byte, sender Path) []byte {
 	b = append(b, "Return-Path: <"...)
 	b = sender.AppendTo(b)
 	return append(b, ">\r\n"...)
 }
 
-// appendHelo writes what a client called itself as a domain or an address
-// literal, or else as an atom with "?" for each octet that doesn't belong there.
+// appendHelo writes the client's HELO name as a domain or an address literal, else as an atom with
+// "?" for each byte that an atom can't hold.
 func appendHelo(b []byte, helo string) []byte {
 	if helo == "" {
 		return append(b, "unknown"...)
@@ -118,8 +116,8 @@ func appendHelo(b []byte, helo string) []byte {
 	return appendToken(b, cut(helo, MaxDomain), "._-", false)
 }
 
-// appendToken writes s with "?" for what is neither a letter nor a digit nor in
-// extra nor, if utf8ok, above ASCII.
+// appendToken writes s with "?" for each byte that is neither a letter, a digit, in extra, nor (if
+// utf8ok) outside ASCII.
 func appendToken(b []byte, s, extra string, utf8ok bool) []byte {
 	for i := 0; i < len(s); i++ {
 		c := s[i]
@@ -132,8 +130,8 @@ func appendToken(b []byte, s, extra string, utf8ok bool) []byte {
 	return b
 }
 
-// appendLiteral writes addr as RFC 5321 section 4.1.3 does: [192.0.2.1],
-// [IPv6:2001:db8::1]. An IPv4 address that came over an IPv6 socket is IPv4.
+// appendLiteral writes addr as RFC 5321 section 4.1.3 does: [192.0.2.1], [IPv6:2001:db8::1]. An
+// IPv4-mapped address is written as IPv4.
 func appendLiteral(b []byte, addr netip.Addr) []byte {
 	addr = addr.Unmap().WithZone("")
 	if addr.Is6() {

@@ -104,7 +104,7 @@ func TestAppendReceived(t *testing.T) {
 	by mx.example.net (anymx ams1) with UTF8SMTP id 06h00nbwbc0024hm
 	for <b@example.net>; Sat, 21 Nov 2026 22:58:52 +0000
 `},
-		{"a local time is told in UTC", func(e *Envelope) {
+		{"a local time is written in UTC", func(e *Envelope) {
 			e.Arrived = e.Arrived.In(time.FixedZone("", 3600))
 			e.Client = Client{Proto: "SMTP"}
 		}, `Received: from unknown
@@ -124,7 +124,7 @@ func TestAppendReceived(t *testing.T) {
 	}
 }
 
-// received is what must be left of any Received field once it is unfolded.
+// received matches any Received field once it is unfolded.
 var received = regexp.MustCompile(`^Received: from \S+( \([^()\\]*\)){0,2} by mx\.example\.net \(anymx [^()\\]*\) with \S* id \S{16}( for <.*>)?; [A-Z][a-z]{2}, \d{1,2} [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d \+0000$`)
 
 func checkFolded(t *testing.T, field string) string {
@@ -138,7 +138,7 @@ func checkFolded(t *testing.T, field string) string {
 			t.Fatalf("line %d of %q is too long or broken", i, field)
 		}
 		if i > 0 && (len(line) < 2 || line[0] != '\t' && line[0] != ' ' || strings.TrimSpace(line) == "") {
-			t.Fatalf("line %d of %q is no continuation", i, field)
+			t.Fatalf("line %d of %q is not a continuation", i, field)
 		}
 	}
 	return strings.ReplaceAll(strings.ReplaceAll(field[:len(field)-2], "\r\n\t", " "), "\r\n", "")

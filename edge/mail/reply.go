@@ -2,11 +2,11 @@ package mail
 
 import "strconv"
 
-// Enhanced is an enhanced status code, class.subject.detail (RFC 3463). The
-// zero Enhanced is "none".
+// Enhanced is an enhanced status code, class.subject.detail (RFC 3463). The zero Enhanced means
+// that there is no code.
 type Enhanced [3]int
 
-// String is "5.1.1", and "" for none.
+// String returns the code, such as "5.1.1", or "" if there is none.
 func (e Enhanced) String() string {
 	if e == (Enhanced{}) {
 		return ""
@@ -28,25 +28,25 @@ func (e Enhanced) AppendTo(b []byte) []byte {
 	return b
 }
 
-// Reply is what an SMTP server answers (RFC 5321 section 4.2). The zero Reply
-// is none: the other side said nothing.
+// Reply is a reply of an SMTP server (RFC 5321 section 4.2). The zero Reply means that there was no
+// reply.
 type Reply struct {
 	Code     int
 	Enhanced Enhanced
 	Text     string // lines joined by "\n", without codes
 }
 
-// Positive is a 2xx or 3xx.
+// Positive reports whether r is a 2xx or 3xx.
 func (r Reply) Positive() bool { return r.Code >= 200 && r.Code < 400 }
 
-// Transient is a 4xx: trying again may help.
+// Transient reports whether r is a 4xx: another attempt may succeed.
 func (r Reply) Transient() bool { return r.Code >= 400 && r.Code < 500 }
 
-// Permanent is a 5xx: trying again as it is will not help.
+// Permanent reports whether r is a 5xx: another attempt can't succeed.
 func (r Reply) Permanent() bool { return r.Code >= 500 && r.Code < 600 }
 
-// String is the reply on one line, with nothing in it that could break the
-// line: "550 5.1.1 no such user".
+// String returns the reply on one line, such as "550 5.1.1 no such user". Control characters become
+// spaces.
 func (r Reply) String() string {
 	if r.Code == 0 {
 		return ""

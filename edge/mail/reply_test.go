@@ -67,10 +67,10 @@ func TestFailureError(t *testing.T) {
 
 func TestNotifyHas(t *testing.T) {
 	if n := Notify(0); !n.Has(NotifyFailure) || n.Has(NotifyDelay) || n.Has(NotifySuccess) || n.Has(NotifyNever) {
-		t.Error("without NOTIFY, only failures are told")
+		t.Error("without NOTIFY, only failures are reported")
 	}
 	if n := NotifyNever; n.Has(NotifyFailure) {
-		t.Error("NEVER tells nothing")
+		t.Error("NEVER must not report anything")
 	}
 	if n := NotifyDelay | NotifySuccess; !n.Has(NotifyDelay) || !n.Has(NotifySuccess) || n.Has(NotifyFailure) {
 		t.Error("NOTIFY=DELAY,SUCCESS")

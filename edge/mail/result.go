@@ -1,26 +1,26 @@
 package mail
 
-// Failure is why a try did not deliver. It is an error, and the typed value
-// that queue, notifications and logs read; test for it with errors.As.
+// Failure is why an attempt did not deliver. Queue, notifications and logs read it; test for it
+// with errors.As.
 type Failure struct {
-	// Reply is what the other side said; zero if it said nothing (refused
-	// connection, timeout, broken TLS).
+	// Reply is the server's reply; zero if there was none (connection refused, timeout, TLS
+	// failure).
 	Reply Reply
-	// Enhanced is the status to report: the reply's own, or one that stands for
-	// the cause, such as 4.4.1 for "no answer from host". Never zero.
+	// Enhanced is the status to report: that of the reply, or one for the cause, such as 4.4.1 for
+	// "no answer from host". Never zero.
 	Enhanced Enhanced
-	// Permanent is set when trying again as it is can't help.
+	// Permanent is set when another attempt can't succeed.
 	Permanent bool
-	// Command is what was being said: "CONNECT", "STARTTLS", "MAIL", "RCPT",
-	// "DATA" ... "" if nothing was.
+	// Command is the command that failed: "CONNECT", "STARTTLS", "MAIL", "RCPT", "DATA" ... "" if
+	// none was sent.
 	Command string
 	// Remote is the server, as "host[192.0.2.1]:25"; "" if none was reached.
 	Remote string
-	// Cause is the error beneath, if any.
+	// Cause is the underlying error, if any.
 	Cause error
 }
 
-// Error is one line for logs and notifications.
+// Error returns one line for logs and notifications.
 func (f *Failure) Error() string {
 	s := "temporary failure"
 	if f.Permanent {
@@ -43,21 +43,20 @@ func (f *Failure) Error() string {
 	return s
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (f *Failure) Unwrap() error { return f.Cause }
 
-// Result is the end of one try for one recipient.
+// Result is the outcome of one attempt for one recipient.
 type Result struct {
 	// Recipient is the index into the envelope's Recipients.
 	Recipient int
 	// Failure is nil when the recipient was delivered.
 	Failure *Failure
-	// Reply is the reply that took responsibility, when delivered.
+	// Reply is the reply by which the server took responsibility, if delivered.
 	Reply Reply
-	// Remote is the server that took it, as in Failure.
+	// Remote is the server that accepted the message, as in Failure.
 	Remote string
-	// Relayed is set when a delivered recipient went to a server without the
-	// DSN extension, so that a success notification is ours to write (RFC 3461
-	// section 5.2.2).
+	// Relayed is set when a recipient was delivered to a server without the DSN extension, so that
+	// this node has to write a success notification (RFC 3461 section 5.2.2).
 	Relayed bool
 }

@@ -2,9 +2,9 @@ package mail
 
 import "unicode/utf8"
 
-// appendClean appends s as text that stays on its line: controls, line and
-// paragraph separators and what turns the direction of a line become spaces,
-// and what is not UTF-8, or not ASCII where utf8ok is false, becomes "?".
+// appendClean appends s as text that stays on its line: control characters, line and paragraph
+// separators and bidirectional controls become spaces. Invalid UTF-8 becomes "?", and so does
+// everything outside ASCII if utf8ok is false.
 func appendClean(b []byte, s string, utf8ok bool) []byte {
 	for i := 0; i < len(s); {
 		c := s[i]
@@ -30,7 +30,7 @@ func appendClean(b []byte, s string, utf8ok bool) []byte {
 	return b
 }
 
-// clean is appendClean to a string; it copies only where something changes.
+// clean returns s as appendClean writes it. It copies only if something changes.
 func clean(s string, utf8ok bool) string {
 	if isPlain(s) && (utf8ok || isASCII(s)) {
 		return s
@@ -38,8 +38,8 @@ func clean(s string, utf8ok bool) string {
 	return string(appendClean(nil, s, utf8ok))
 }
 
-// cut is s without what goes beyond n octets, not in the middle of a rune where
-// s is UTF-8; of octets that are none it leaves nearly n.
+// cut returns s shortened to at most n bytes. It doesn't split a rune, so the result may be up to
+// three bytes shorter.
 func cut(s string, n int) string {
 	if len(s) <= n {
 		return s

@@ -82,8 +82,7 @@ func cut(value string) string {
 	return value[:n]
 }
 
-// isWord says whether value can stand in logfmt without quotes, and in JSON
-// without escapes.
+// isWord reports whether value can stand in logfmt without quotes, and in JSON without escapes.
 func isWord[T string | []byte](value T) bool {
 	for i := 0; i < len(value); i++ {
 		if c := value[i]; c <= ' ' || c == '"' || c == '\\' || c == '=' || c >= 0x7f {
@@ -182,7 +181,7 @@ func (ln *line) address(key string, p mail.Path) {
 	ln.quotes()
 }
 
-// reply is what a server said, on one line.
+// reply returns what a server said, on one line.
 func (ln *line) reply(key string, r mail.Reply) {
 	if r.Code == 0 {
 		ln.text(key, "")

@@ -175,7 +175,7 @@ func poke(c chan struct{}) {
 	}
 }
 
-// Accepted is a message that is committed, before its 250.
+// Accepted returns a message that is committed, before its 250.
 func (l *Log) Accepted(env *mail.Envelope) {
 	l.write("accepted", func(ln *line) {
 		ln.id("id", env.ID)
@@ -189,8 +189,8 @@ func (l *Log) Accepted(env *mail.Envelope) {
 	})
 }
 
-// Refused is a command of a transaction that was answered 4xx or 5xx. stage is
-// "mail", "rcpt" or "data".
+// Refused returns a command of a transaction that was answered 4xx or 5xx. stage is "mail", "rcpt"
+// or "data".
 func (l *Log) Refused(c *mail.Client, stage string, sender, rcpt mail.Path, r mail.Reply) {
 	l.write("refused", func(ln *line) {
 		ln.text("stage", stage)
@@ -203,7 +203,7 @@ func (l *Log) Refused(c *mail.Client, stage string, sender, rcpt mail.Path, r ma
 	})
 }
 
-// Delivered is a recipient that another server took responsibility for.
+// Delivered returns a recipient that another server took responsibility for.
 func (l *Log) Delivered(env *mail.Envelope, rcpt, attempt int, r mail.Result, took time.Duration) {
 	l.write("delivered", func(ln *line) {
 		ln.recipient(env, rcpt, attempt)
@@ -213,7 +213,7 @@ func (l *Log) Delivered(env *mail.Envelope, rcpt, attempt int, r mail.Result, to
 	})
 }
 
-// Deferred is a recipient that is tried again at next.
+// Deferred returns a recipient that is tried again at next.
 func (l *Log) Deferred(env *mail.Envelope, rcpt, attempt int, f *mail.Failure, next time.Time) {
 	l.write("deferred", func(ln *line) {
 		ln.recipient(env, rcpt, attempt)
@@ -222,13 +222,13 @@ func (l *Log) Deferred(env *mail.Envelope, rcpt, attempt int, f *mail.Failure, n
 	})
 }
 
-// Bounced is a recipient that failed for good; dsn is the notification. Where it
-// is zero the line says why the sender is not notified.
+// Bounced returns a recipient that failed for good; dsn is the notification. Where it is zero the
+// line says why the sender is not notified.
 func (l *Log) Bounced(env *mail.Envelope, rcpt, attempt int, f *mail.Failure, dsn mail.ID) {
 	l.ended("bounced", env, rcpt, attempt, f, dsn)
 }
 
-// Expired is a recipient that was tried for as long as the queue keeps mail.
+// Expired returns a recipient that was tried for as long as the queue keeps mail.
 func (l *Log) Expired(env *mail.Envelope, rcpt, attempts int, f *mail.Failure, dsn mail.ID) {
 	l.ended("expired", env, rcpt, attempts, f, dsn)
 }
@@ -242,15 +242,14 @@ func (l *Log) ended(event string, env *mail.Envelope, rcpt, attempt int, f *mail
 		case !dsn.IsZero():
 			ln.id("dsn", dsn)
 		case rcpt >= 0 && rcpt < len(env.Recipients):
-			if why := env.Untold(rcpt, mail.NotifyFailure); why != mail.Told {
-				ln.text("untold", string(why))
+			if why := env.NoDSNReason(rcpt, mail.NotifyFailure); why != mail.DSNAllowed {
+				ln.text("nodsn", string(why))
 			}
 		}
 	})
 }
 
-// Notified is a notification that does not end the message: kind is "delay" or
-// "relayed".
+// Notified returns a notification that does not end the message: kind is "delay" or "relayed".
 func (l *Log) Notified(env *mail.Envelope, kind string, dsn mail.ID) {
 	l.write("notified", func(ln *line) {
 		ln.id("id", env.ID)
@@ -260,8 +259,8 @@ func (l *Log) Notified(env *mail.Envelope, kind string, dsn mail.ID) {
 	})
 }
 
-// Removed is a message that was taken out of the queue by hand, or that had
-// nobody left to be told of its failure.
+// Removed returns a message that was taken out of the queue by hand, or that had nobody left to be
+// told of its failure.
 func (l *Log) Removed(env *mail.Envelope, why string) {
 	l.write("removed", func(ln *line) {
 		ln.id("id", env.ID)
@@ -280,7 +279,7 @@ type Session struct {
 	Reason            string
 }
 
-// Session is the line of a connection.
+// Session returns the line of a connection.
 func (l *Log) Session(s *Session) {
 	l.write("session", func(ln *line) {
 		ln.client(&s.Client)

@@ -195,7 +195,7 @@ func TestLines(t *testing.T) {
 				e.NoDSN = true
 				l.Bounced(&e, 0, 2, nil, mail.ID{})
 			},
-			`event=bounced id=ID to=b@mx.test attempt=2 from=a@c.test untold="sender not genuine"`,
+			`event=bounced id=ID to=b@mx.test attempt=2 from=a@c.test nodsn="sender not verified"`,
 		}, {
 			func(l *Log) { l.Notified(env, "delay", dsn) },
 			`event=notified id=ID from=a@c.test kind=delay dsn=DSN`,

@@ -219,9 +219,9 @@ func (q *Queue) lost(env *mail.Envelope, r *mail.Result, dsn mail.ID) {
 	if !dsn.IsZero() {
 		return
 	}
-	why := env.Untold(r.Recipient, mail.NotifyFailure)
+	why := env.NoDSNReason(r.Recipient, mail.NotifyFailure)
 	switch why {
-	case mail.NotAsked:
+	case mail.NotRequested:
 		q.metrics.untold.notAsked.Inc()
 		return
 	case mail.NullSender:
@@ -234,7 +234,7 @@ func (q *Queue) lost(env *mail.Envelope, r *mail.Result, dsn mail.ID) {
 		level = slog.LevelError
 	}
 	q.o.Log.Log(context.Background(), level, "queue: message failed and nobody is notified", "id", env.ID, "recipient", r.Recipient,
-		"untold", string(why), "why", r.Failure)
+		"nodsn", string(why), "why", r.Failure)
 }
 
 // vanished ends an entry whose message is not in the spool any more, though

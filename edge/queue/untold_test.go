@@ -56,27 +56,27 @@ func TestUntoldIsLoud(t *testing.T) {
 	}{
 		"null sender": {
 			untold(func(e *mail.Envelope) { e.Sender = mail.Path{} }, refused),
-			`level=WARN msg="queue: message failed and nobody is notified" id=ID recipient=0 untold="null sender" why=".*550 5.1.1 no such user"`,
-			`event=bounced id=ID .* why=".*550 5.1.1 no such user" untold="null sender"`, "anymx_queue_double_bounces_total",
+			`level=WARN msg="queue: message failed and nobody is notified" id=ID recipient=0 nodsn="null sender" why=".*550 5.1.1 no such user"`,
+			`event=bounced id=ID .* why=".*550 5.1.1 no such user" nodsn="null sender"`, "anymx_queue_double_bounces_total",
 		},
 		"null sender, expired": {
 			untold(func(e *mail.Envelope) { e.Sender = mail.Path{} }, func(*Try) *mail.Failure { return tempFail }),
-			`level=WARN msg="queue: message failed and nobody is notified" id=ID recipient=0 untold="null sender" why=".*451 4.2.1 not now"`,
-			`event=expired id=ID .* untold="null sender"`, "anymx_queue_double_bounces_total",
+			`level=WARN msg="queue: message failed and nobody is notified" id=ID recipient=0 nodsn="null sender" why=".*451 4.2.1 not now"`,
+			`event=expired id=ID .* nodsn="null sender"`, "anymx_queue_double_bounces_total",
 		},
 		"our own notification": {
 			untold(func(e *mail.Envelope) { e.Sender, e.Origin, e.NoDSN = mail.Path{}, mail.Local, true }, refused),
-			`level=ERROR msg="queue: message failed and nobody is notified" id=ID recipient=0 untold="null sender"`,
-			`event=bounced id=ID .* untold="null sender"`, "anymx_queue_double_bounces_total",
+			`level=ERROR msg="queue: message failed and nobody is notified" id=ID recipient=0 nodsn="null sender"`,
+			`event=bounced id=ID .* nodsn="null sender"`, "anymx_queue_double_bounces_total",
 		},
 		"sender not genuine": {
 			untold(func(e *mail.Envelope) { e.NoDSN = true }, refused),
-			`level=WARN msg="queue: message failed and nobody is notified" id=ID recipient=0 untold="sender not genuine" why=".*550 5.1.1 no such user"`,
-			`event=bounced id=ID .* untold="sender not genuine"`, "anymx_queue_failures_untold_total",
+			`level=WARN msg="queue: message failed and nobody is notified" id=ID recipient=0 nodsn="sender not verified" why=".*550 5.1.1 no such user"`,
+			`event=bounced id=ID .* nodsn="sender not verified"`, "anymx_queue_failures_untold_total",
 		},
 		"NOTIFY=NEVER": {
 			untold(func(e *mail.Envelope) { e.Recipients[0].Notify = mail.NotifyNever }, refused),
-			"", `event=bounced id=ID .* untold="not asked"`, "anymx_queue_failures_untold_total",
+			"", `event=bounced id=ID .* nodsn="not requested"`, "anymx_queue_failures_untold_total",
 		},
 		"missing from the spool": {
 			func(n *node) mail.ID {

@@ -233,4 +233,6 @@ func (f *facts) lastTry() time.Time {
 }
 
 // tell says whether the sender is notified of what happened to recipient n.
-func (f *facts) tell(n int, what mail.Notify) bool { return f.env.Untold(n, what) == mail.Told }
+func (f *facts) tell(n int, what mail.Notify) bool {
+	return f.env.NoDSNReason(n, what) == mail.DSNAllowed
+}

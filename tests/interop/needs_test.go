@@ -29,7 +29,7 @@ func TestDovecotTakesWhatNeedsNothing(t *testing.T) {
 			t.Errorf("%s got\n%s", address, got.raw)
 		}
 	}
-	if core := e.handoff.Extensions(); core.Take(mail.SMTPUTF8) || !core.Take(mail.EightBitMIME) {
+	if core := e.handoff.Extensions(); core.Supports(mail.SMTPUTF8) || !core.Supports(mail.EightBitMIME) {
 		t.Errorf("Dovecot was heard to take %v", core.Offer().Keywords())
 	}
 }

@@ -115,7 +115,7 @@ func TestNoticeOf8Bit(t *testing.T) {
 	say(221, "QUIT")
 
 	n := readNotice(t, d.mailbox("a@example.org"))
-	checkNotice(t, n, "There is no mailbox of that name.", map[string]string{
+	checkNotice(t, n, "There is no mailbox with this address.", map[string]string{
 		"Original-Envelope-Id": "QQ+314=159", "Original-Recipient": "rfc822; gone+tag@example.net",
 		"Final-Recipient": "rfc822; gone@example.net", "Action": "failed", "Status": "5.1.1", "Diagnostic-Code": "smtp; 550 5.1.1 ",
 	})
@@ -148,7 +148,7 @@ func TestNoticeOfWhatCoreCannotTake(t *testing.T) {
 			},
 			mail.Path{Local: "a", Domain: "bücher.example"}, mail.Path{Local: "ü", Domain: "example.net"},
 			mail.Envelope{SMTPUTF8: true, Body: mail.Body8Bit}, "a@xn--bcher-kva.example",
-			"<ü@example.net> The recipient's mail system does not take letters beyond a-z in addresses or header fields.",
+			"<ü@example.net> The recipient's mail system does not accept letters other than a-z in addresses or header fields.",
 			map[string]string{"Final-Recipient": `utf-8; \x{FC}@example.net`, "Action": "failed", "Status": "5.6.7", "Diagnostic-Code": "x-anymx; 5.6.7 "},
 		},
 		{
@@ -159,7 +159,7 @@ func TestNoticeOfWhatCoreCannotTake(t *testing.T) {
 			},
 			mail.Path{Local: "a", Domain: "example.org"}, mail.Path{Local: "b", Domain: "bücher.example"},
 			mail.Envelope{Body: mail.Body8Bit}, "a@example.org",
-			"<b@bücher.example> The message has 8-bit text, which the recipient's mail system does not take.",
+			"<b@bücher.example> The message has 8-bit text, which the recipient's mail system does not accept.",
 			map[string]string{"Final-Recipient": "rfc822; b@xn--bcher-kva.example", "Action": "failed", "Status": "5.6.3", "Diagnostic-Code": "x-anymx; 5.6.3 "},
 		},
 	}

@@ -178,7 +178,7 @@ func TestPostfixIsRefused(t *testing.T) {
 		}
 		r := reports(t, s.returned(), 1)[0]
 		says(t, r.about(t, "gone@listed.example.net"), map[string]string{
-			"Action": "failed", "Status": "5.1.1", "Remote-Mta": "127.0.0.1", "Diagnostic-Code": "smtp; 550 5.1.1 no such mailbox",
+			"Action": "failed", "Status": "5.1.1", "Remote-Mta": "127.0.0.1", "Diagnostic-Code": "smtp; 550 5.1.1 user unknown",
 		})
 		if got := mailbox(t, coreBox(p, to[2]), 1)[0]; strings.Contains(string(got.header), "for <") {
 			t.Errorf("a recipient is told of others:\n%s", got.header)

@@ -223,8 +223,8 @@ func TestAddressThatTakesIt(t *testing.T) {
 		t.Errorf("%d messages went to the plain address, %d to the able one", p, a)
 	}
 	core := h.Extensions()
-	if core.Offer() != mail.EightBitMIME || !core.Take(mail.AllExtensions) {
-		t.Errorf("offers %s, takes all: %v", core.Offer(), core.Take(mail.AllExtensions))
+	if core.Offer() != mail.EightBitMIME || !core.Supports(mail.AllExtensions) {
+		t.Errorf("offers %s, supports all: %v", core.Offer(), core.Supports(mail.AllExtensions))
 	}
 	// The able one goes away: what needs it waits, and the rest does not.
 	n.set("able.test:25", nil)

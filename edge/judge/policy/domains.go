@@ -9,26 +9,26 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// Domains are the domains whose mail is accepted, each with its recipients.
-// They are built once and then only read. A nil *Domains has none.
+// Domains holds the domains whose mail is accepted, each with its recipients. It is built once and
+// then only read. A nil *Domains has none.
 type Domains struct {
 	exact map[string]*Recipients
 	wild  map[string]*Recipients // of "*.example.net", by "example.net"
-	first string                 // where a bare postmaster lives
+	first string                 // domain of a bare postmaster
 }
 
-// Domain is one to put into Domains.
+// Domain is an entry of Domains.
 type Domain struct {
 	Name       string // or "*.example.net"
 	Recipients *Recipients
 }
 
-// Unavailable is the Recipients of a domain whose list could not be read: nobody
-// knows whom it names, so its mail has to come back later.
+// Unavailable is the Recipients of a domain whose list could not be read. Its recipients are
+// unknown, so its mail is refused for now.
 var Unavailable = new(Recipients)
 
-// NewDomains takes the domains as they are configured; a later one of the same
-// name replaces the earlier.
+// NewDomains builds Domains from the configured list. A later entry replaces an earlier one of the
+// same name.
 func NewDomains(list []Domain) *Domains {
 	d := &Domains{exact: make(map[string]*Recipients), wild: make(map[string]*Recipients)}
 	for _, one := range list {
@@ -45,8 +45,7 @@ func NewDomains(list []Domain) *Domains {
 	return d
 }
 
-// Lookup finds the recipients of domain: its own, or those of the nearest
-// wildcard above it.
+// Lookup returns the recipients of domain: its own, or those of the nearest wildcard above it.
 func (d *Domains) Lookup(domain string) (*Recipients, bool) {
 	if d == nil {
 		return nil, false
@@ -68,20 +67,20 @@ func (d *Domains) Lookup(domain string) (*Recipients, bool) {
 	return nil, false
 }
 
-// home is the domain of a postmaster that was named without one.
-func (d *Domains) home(hostname string) string {
+// postmasterDomain returns the domain of a postmaster without one.
+func (d *Domains) postmasterDomain(hostname string) string {
 	if d == nil || d.first == "" {
 		return hostname
 	}
 	return d.first
 }
 
-// asciiDomain is a domain in the one form to compare, as mail.Path.Key has it.
+// asciiDomain returns a domain in the form for comparisons, as mail.Path.Key does.
 func asciiDomain(name string) string { return mail.Path{Domain: name}.Key().Domain }
 
 // forCore returns domain in a spelling that core reads as the edge does. IDNA maps look-alikes:
-// "ｅxample.net" is found as example.net here, and a core that does not map it would send the mail to
-// another host. Where mapping changes more than case, core gets the form that the config has.
+// "ｅxample.net" matches example.net here, and a core that doesn't map it would send the mail to
+// another host. If mapping changes more than case, core gets the form in the config.
 func forCore(domain string) string {
 	if isASCII(domain) {
 		return domain

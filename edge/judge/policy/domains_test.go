@@ -54,11 +54,11 @@ func TestLookup(t *testing.T) {
 		}
 	}
 	for _, d := range []*Domains{nil, NewDomains(nil)} {
-		if _, ok := d.Lookup("example.net"); ok || d.home("mx.test") != "mx.test" {
+		if _, ok := d.Lookup("example.net"); ok || d.postmasterDomain("mx.test") != "mx.test" {
 			t.Error("no domains, but found")
 		}
 	}
-	if got := d.home("mx.test"); got != "example.net" {
+	if got := d.postmasterDomain("mx.test"); got != "example.net" {
 		t.Errorf("postmaster lives in %q", got)
 	}
 }
@@ -79,7 +79,8 @@ func TestForCore(t *testing.T) {
 	}
 }
 
-// TestLookupAllocates nothing for a domain in lower-case ASCII, and little else.
+// TestLookupAllocates checks that a lookup of a domain in lower-case ASCII doesn't allocate, and
+// that of others only a little.
 func TestLookupAllocates(t *testing.T) {
 	d := NewDomains([]Domain{{"example.net", nil}, {"*.wild.example", nil}})
 	for domain, most := range map[string]float64{

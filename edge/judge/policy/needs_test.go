@@ -6,7 +6,8 @@ import (
 	"anymx/edge/mail"
 )
 
-// What needs more than core takes is refused where the need is found, and nothing else is.
+// TestNeeds checks that mail which needs more than core supports is refused where the need appears,
+// and that other mail is accepted.
 func TestNeeds(t *testing.T) {
 	const utf8, eight = mail.SMTPUTF8, mail.EightBitMIME
 	core := func(addresses ...mail.Extensions) mail.CoreExtensions {
@@ -20,8 +21,8 @@ func TestNeeds(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		core mail.CoreExtensions
-		// What becomes of a local part that is not ASCII, of a message with a UTF-8 header, of one with
-		// 8-bit text, and of one with both.
+		// The replies to a local part outside ASCII, a message with a UTF-8 header, one with 8-bit
+		// text, and one with both.
 		address, header, text, both string
 	}{
 		{"not asked", 0, "", "", "", ""},

@@ -43,7 +43,7 @@ func TestMail(t *testing.T) {
 		{"no limits", Rules{}, Mail{Sender: ascii, Size: 1 << 40, Messages: 1 << 30}, ""},
 		{"second MAIL", limits, Mail{Sender: ascii, Open: true}, "503 5.5.1 "},
 		{"size at the limit", limits, Mail{Sender: ascii, Size: 1000}, ""},
-		{"size above it", limits, Mail{Sender: ascii, Size: 1001}, "552 5.3.4 larger than the 1000 octets"},
+		{"size above it", limits, Mail{Sender: ascii, Size: 1001}, "552 5.3.4 message size exceeds the limit of 1000 bytes"},
 		{"last message", limits, Mail{Sender: ascii, Messages: 2}, ""},
 		{"one too many", limits, Mail{Sender: ascii, Messages: 3}, "421 4.7.0 mx.test "},
 		{"spool is full", limits, Mail{Sender: ascii, Full: full}, "452 4.3.1 "},
@@ -63,8 +63,8 @@ func TestMail(t *testing.T) {
 	}
 }
 
-// matches says whether r is a complete refusal that begins with want, or none
-// where want is "".
+// matches reports whether r is a complete refusal that begins with want, or the zero reply if want
+// is "".
 func matches(r mail.Reply, want string) bool {
 	if want == "" {
 		return r == mail.Reply{}
@@ -170,8 +170,8 @@ func TestData(t *testing.T) {
 	}
 }
 
-// TestNeverARelay draws addresses from a few parts, and asks a slow but simple
-// model whether they may be accepted.
+// TestNeverARelay combines random parts to addresses, and compares the decisions with those of a
+// slow but simple model.
 func TestNeverARelay(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	labels := []string{"a", "b", "EXAMPLE", "net", "xn--bcher-kva", "bücher"}
@@ -222,11 +222,11 @@ func TestNeverARelay(t *testing.T) {
 		}
 	}
 	if accepted < 1000 || accepted > 19_000 {
-		t.Errorf("%d of 20000 were accepted: the draw is no good", accepted)
+		t.Errorf("%d of 20000 were accepted: the random addresses are not useful", accepted)
 	}
 }
 
-// TestHotPath: to accept a usual recipient costs no allocation.
+// TestHotPath checks that accepting an ordinary recipient doesn't allocate.
 func TestHotPath(t *testing.T) {
 	rules := Rules{Hostname: "mx.test", MaxRecipients: 100, MaxRefused: 100, MaxMessage: 1000, Domains: NewDomains([]Domain{
 		{Name: "example.net", Recipients: mustRecipients(t, "alice", "example.net")}, {Name: "*.wild.example"},

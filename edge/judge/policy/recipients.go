@@ -10,13 +10,13 @@ import (
 	"anymx/edge/mail"
 )
 
-// Recipients are the mailboxes of a domain. A nil *Recipients has any.
+// Recipients holds the mailboxes of a domain. A nil *Recipients accepts any.
 type Recipients struct {
 	known map[string]struct{} // local parts, folded
 }
 
-// Has says whether local is a mailbox: as it is written, in lower case, or
-// without the detail behind its first "+" (RFC 5233).
+// Has reports whether local is a mailbox, ignoring case, with or without the detail after its first
+// "+" (RFC 5233).
 func (r *Recipients) Has(local string) bool {
 	if r == nil {
 		return true
@@ -33,7 +33,7 @@ func (r *Recipients) Has(local string) bool {
 	return ok
 }
 
-// lists reports whether the operator listed local itself, detail included. It is false where any
+// lists reports whether the list names local itself, including its detail. It is false if any
 // recipient is accepted.
 func (r *Recipients) lists(local string) bool {
 	if r == nil {
@@ -43,7 +43,7 @@ func (r *Recipients) lists(local string) bool {
 	return ok
 }
 
-// Len is how many mailboxes are listed.
+// Len returns the number of listed mailboxes.
 func (r *Recipients) Len() int {
 	if r == nil {
 		return 0
@@ -51,8 +51,8 @@ func (r *Recipients) Len() int {
 	return len(r.known)
 }
 
-// fold is s in lower case. A letter that only looks like an ASCII one, such as
-// the Kelvin sign, does not become it.
+// fold returns s in lower case. A letter that looks like an ASCII letter, such as the Kelvin sign,
+// doesn't become one.
 func fold(s string) string {
 	if isASCII(s) {
 		return strings.ToLower(s)
@@ -65,16 +65,15 @@ func fold(s string) string {
 	}, s)
 }
 
-// maxProblems bounds what ParseRecipients complains about in one file.
+// maxProblems bounds the errors that ParseRecipients reports for one file.
 const maxProblems = 20
 
-// ParseRecipients reads a recipients file of domain: one local part or address
-// a line, in UTF-8. "#" begins a comment at the start of a line or behind white
-// space; within an address it is a character like others. The list of a wildcard
-// holds local parts only, for all its domains.
+// ParseRecipients parses a recipients file of domain: one local part or address per line, in UTF-8.
+// "#" begins a comment at the start of a line or after white space; within an address it is an
+// ordinary character. The list of a wildcard has only local parts, for all its domains.
 //
-// name stands in the errors, all of which are returned, joined, up to 20; there
-// are no recipients then. An empty list is an error: it would refuse all mail.
+// Errors begin with name. Up to 20 are returned, joined, and then there are no recipients. An empty
+// list is an error: it would refuse all mail.
 func ParseRecipients(name string, data []byte, domain string) (*Recipients, error) {
 	r := &Recipients{known: make(map[string]struct{})}
 	var problems []error
@@ -99,7 +98,7 @@ func ParseRecipients(name string, data []byte, domain string) (*Recipients, erro
 		r.known[fold(local)] = struct{}{}
 	}
 	if len(problems) == 0 && len(r.known) == 0 {
-		fail(max(n, 1), `no recipients, all mail would be refused; recipients = "any" takes any`)
+		fail(max(n, 1), `no recipients, all mail would be refused; recipients = "any" accepts any recipient`)
 	}
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
@@ -107,10 +106,10 @@ func ParseRecipients(name string, data []byte, domain string) (*Recipients, erro
 	return r, nil
 }
 
-// list is what the lines of a file are read for.
+// list is the domain that the lines of a file belong to.
 type list struct {
 	domain string // without "*."
-	ascii  string // the same, to compare
+	ascii  string // the same, for comparisons
 	wild   bool
 }
 
@@ -119,8 +118,8 @@ func listOf(domain string) list {
 	return list{domain: name, ascii: asciiDomain(name), wild: wild}
 }
 
-// local is the local part that a line names. at says that there is an "@"
-// outside of quotes.
+// local returns the local part that a line names. at says that the line has an "@" outside of
+// quotes.
 func (l list) local(text string, at bool) (string, error) {
 	if !at {
 		text += "@" + l.domain
@@ -130,15 +129,15 @@ func (l list) local(text string, at bool) (string, error) {
 	case err != nil:
 		return "", err
 	case at && l.wild:
-		return "", fmt.Errorf("an address in the list of *.%s, which is for local parts", l.domain)
+		return "", fmt.Errorf("an address in the list of *.%s, which may only have local parts", l.domain)
 	case at && asciiDomain(p.Domain) != l.ascii:
 		return "", fmt.Errorf("%q is not %s", p.Domain, l.domain)
 	}
 	return p.Local, nil
 }
 
-// cutComment is line without its comment and the white space around it, and
-// whether there is an "@" in that, quoted ones apart.
+// cutComment returns line without its comment and surrounding white space, and whether there is an
+// "@" outside of quotes in it.
 func cutComment(line string) (text string, at bool) {
 	quoted, space := false, true
 	for i := 0; i < len(line); i++ {

@@ -84,11 +84,11 @@ func TestParseRecipientsErrors(t *testing.T) {
 	}
 	_, err := ParseRecipients("list", []byte(strings.Repeat("a b\n", 1000)), "example.net")
 	if n := strings.Count(err.Error(), "\n") + 1; n != maxProblems {
-		t.Errorf("%d problems are told", n)
+		t.Errorf("%d problems are reported", n)
 	}
 }
 
-// TestManyRecipients: a big list is read whole, and asked without allocations.
+// TestManyRecipients checks that a big list is read completely, and that lookups don't allocate.
 func TestManyRecipients(t *testing.T) {
 	const many = 100_000
 	var b strings.Builder
@@ -118,8 +118,8 @@ func TestAnyRecipients(t *testing.T) {
 	}
 }
 
-// FuzzRecipients: a list that is taken has what it names, in any case, and
-// nothing with another domain; one that is not has a reason for it.
+// FuzzRecipients checks that an accepted list has the mailboxes that it names, in any case, and
+// none of another domain, and that a refused one has a reason.
 func FuzzRecipients(f *testing.F) {
 	for _, seed := range []string{
 		"alice\nbob@example.net\n", "# x\n\r\n", "\"a b\" # c\n", "a#b", "\ufeffa", "a@other.example", "j\xf6rg", "jörg\nДми",

@@ -27,7 +27,7 @@ func routes(local string) bool {
 	return false
 }
 
-// routing are the ASCII characters of isRouting.
+// routing holds the ASCII characters of isRouting.
 var routing = [utf8.RuneSelf]bool{'%': true, '!': true, '@': true, ':': true}
 
 // isRouting reports whether r is one of "%!@:" or becomes one by NFKC: a core that normalizes
@@ -39,8 +39,8 @@ func isRouting(r rune) bool {
 	return strings.ContainsRune("％﹪！﹗︕‼⁈⁉＠﹫：﹕︓⩴", r)
 }
 
-// isLeader reports whether a local part that begins with r may be taken for a command ("|"), a file
-// ("/", "."), or an option of a program ("-"), also after NFKC.
+// isLeader reports whether a local part that begins with r may be read as a command ("|"), a file
+// ("/", "."), or a command-line option ("-"), also after NFKC.
 func isLeader(r rune) bool {
 	return strings.ContainsRune("|/.-｜／．․‥…﹒︙︰－﹣", r)
 }

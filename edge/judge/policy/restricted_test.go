@@ -35,7 +35,7 @@ func TestRestricted(t *testing.T) {
 	parse := func(form string) string { return mustPath(t, form+"@example.net").Local }
 	for _, form := range routingForms {
 		if local := parse(form); !routes(local) || !restricted(local) {
-			t.Errorf("%s is not taken for routing", form)
+			t.Errorf("%s is not recognized as routing", form)
 		}
 	}
 	for _, form := range leaderForms {
