@@ -24,9 +24,6 @@ BUILD   := go build -ldflags '-s -w -X anymx/edge/operate/api.release=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
 
-# A Go file longer than this is asked whether it is still one noun.
-LONG_FILE := 500
-
 # Every file of the tree that git would take, NUL-separated. Works in a tree
 # that is not committed yet, and does not look into bin/ or .run/.
 FILES := $(GIT) ls-files -z --cached --others --exclude-standard
@@ -121,7 +118,7 @@ sample: ## twelve minutes of make nightly, chosen by the commit
 	@$(MAKE) --no-print-directory nightly NIGHTLY_ARGS="-sample $$($(GIT) rev-parse HEAD)"
 
 .PHONY: check
-check: format vet staticcheck rules generated shell vulnerabilities long ## everything that reads the code without running it
+check: format vet staticcheck rules generated shell vulnerabilities ## everything that reads the code without running it
 
 .PHONY: format
 format: # gofmt has nothing to change
@@ -140,7 +137,7 @@ staticcheck: go
 	@echo "staticcheck: ok"
 
 .PHONY: rules
-rules: go # who imports whom, what is pure, what is documented, what lies at the top
+rules: go # who imports whom, what is pure, documented and long, which words are used, what lies at the top
 	@go test -count=1 ./tests/tool/rules
 
 # Generated files are committed, so that a build needs no generator. Where a
@@ -172,11 +169,6 @@ vulnerabilities: go
 	@if [ -z "$${GOVULNDB:-}" ]; then \
 		echo "vulnerabilities: skipped, no database (GOVULNDB names one: https://vuln.go.dev or file:///PATH)"; exit 0; fi; \
 	go run $(GOVULNCHECK) -db "$$GOVULNDB" ./...
-
-.PHONY: long
-long: # a warning, never an error
-	@$(FILES) -- '*.go' | xargs -0r wc -l | \
-	awk '$$2 != "total" && $$1 > $(LONG_FILE) { print "long: " $$2 " has " $$1 " lines; is it still one noun?" }'
 
 .PHONY: go
 go: # is there a Go that can build this?

@@ -32,8 +32,8 @@ func TestPureRooms(t *testing.T) {
 // beside them lists.
 func TestRules(t *testing.T) {
 	mods, err := filepath.Glob("testdata/*/go.mod")
-	if err != nil || len(mods) < 9 {
-		t.Fatalf("%d trees in testdata, error %v; want 9 at least", len(mods), err)
+	if err != nil || len(mods) < 10 {
+		t.Fatalf("%d trees in testdata, error %v; want 10 at least", len(mods), err)
 	}
 	for _, mod := range mods {
 		dir := filepath.Dir(mod)
@@ -121,7 +121,7 @@ func findings(t *testing.T, dir string, order Order, skip func(file string) bool
 	}
 	var lines []string
 	for _, found := range [][]Finding{
-		imports, Purity(tree), Mains(tree), Comments(tree), Names(tree), Top(tree), text, words,
+		imports, Purity(tree), Mains(tree), Comments(tree), Names(tree), Top(tree), Sizes(tree), text, words,
 	} {
 		for _, f := range found {
 			lines = append(lines, f.String())

@@ -1,12 +1,11 @@
 // Command anymx-edge is long.
 package main
 
+// Long: only the length of its file counts here.
 func main() {
 	println(1)
 	println(2)
 	println(3)
-	println(4)
-	println(5)
 	println(6)
 	println(7)
 	println(8)
