@@ -90,12 +90,12 @@ func newRig(t *testing.T, o rigOptions) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.queue, err = queue.New(queue.Options{Spool: sp, Courier: r.courier, Hostname: "mx.example.net"})
+	r.queue, err = queue.New(queue.Options{Spool: sp, Courier: r.courier, Hostname: func() string { return "mx.example.net" }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := smtpd.New(smtpd.Options{
-		Hostname: "mx.example.net", Node: "test1", Spool: sp, Accepted: r.queue.Accepted,
+		Node: "test1", Spool: sp, Accepted: r.queue.Accepted,
 		Settings: smtpd.Settings{Rules: &policy.Rules{Hostname: "mx.example.net", MaxMessage: 10000, Domains: policy.NewDomains([]policy.Domain{{Name: "example.net"}})}},
 	})
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))

@@ -111,7 +111,7 @@ func Open(o Options) (n *Node, err error) {
 		return n, err
 	}
 	n.ingress = smtpd.New(smtpd.Options{
-		Hostname: c.Node.Hostname, Node: c.Node.Name, Settings: settings,
+		Node: c.Node.Name, Settings: settings,
 		Spool: n.spool, Accepted: n.queue.Accepted, Core: n.courier.Extensions,
 		Now: o.Clock.Now, MailLog: n.maillog, Log: n.log, Metrics: n.metrics,
 	})
@@ -171,8 +171,10 @@ func (n *Node) openStore(c *config.Config) error {
 	}
 	n.queue, err = queue.New(queue.Options{
 		Spool: n.spool, Courier: n.courier, Concurrency: c.Core.MaxConnections, Schedule: schedule(&c.Queue),
-		ReturnFull: int64(c.Queue.ReturnFull), Grace: max(time.Duration(c.Node.ShutdownGrace), time.Second),
-		Hostname: c.Node.Hostname, Node: c.Node.Name,
+		ReturnFull: int64(c.Queue.ReturnFull), Grace: func() time.Duration {
+			return max(time.Duration(n.config.Load().config.Node.ShutdownGrace), time.Second)
+		},
+		Hostname: func() string { return n.config.Load().config.Node.Hostname }, Node: c.Node.Name,
 		Now: n.o.Clock.Now, MailLog: n.maillog, Log: n.log, Metrics: n.metrics,
 	})
 	return err

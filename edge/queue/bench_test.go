@@ -41,7 +41,7 @@ func BenchmarkFirstTry(b *testing.B) {
 	n, messages := stored(b)
 	defer n.spool.Close()
 	s := &sink{all: int64(b.N), done: make(chan struct{})}
-	q, err := New(Options{Spool: n.spool, Courier: s, Hostname: "mx.example.net", Concurrency: 16, Ring: b.N, Metrics: prometheus.NewRegistry()})
+	q, err := New(Options{Spool: n.spool, Courier: s, Hostname: func() string { return "mx.example.net" }, Concurrency: 16, Ring: b.N, Metrics: prometheus.NewRegistry()})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -84,7 +84,7 @@ func crashRounds(t *testing.T, seed uint64) {
 	quick := func(o *Options) {
 		o.Concurrency, o.Ring = 4, 4
 		o.Schedule = Schedule{Retry: []time.Duration{time.Second, 5 * time.Second}}
-		o.Grace = time.Second
+		o.Grace = func() time.Duration { return time.Second }
 	}
 	for round := range 12 {
 		// The power goes at one of the next writes.

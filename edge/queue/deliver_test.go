@@ -146,7 +146,7 @@ func TestMetricsAreSound(t *testing.T) {
 	if families, err := reg.Gather(); err != nil || len(families) < 10 {
 		t.Errorf("%d families, %v", len(families), err)
 	}
-	if _, err := New(Options{Spool: n.spool, Courier: n.courier, Hostname: "x", Metrics: reg}); err == nil {
+	if _, err := New(Options{Spool: n.spool, Courier: n.courier, Hostname: func() string { return "mx.example.net" }, Metrics: reg}); err == nil {
 		t.Error("the same metrics were registered twice")
 	}
 }
@@ -308,7 +308,7 @@ func TestNotificationThatCannotBeStored(t *testing.T) {
 			t.Fatal(err)
 		}
 		n := &node{t: t, spool: s, courier: &fakeCourier{}}
-		if n.queue, err = New(Options{Spool: s, Courier: n.courier, Hostname: "mx.example.net", Rand: func() float64 { return .5 }}); err != nil {
+		if n.queue, err = New(Options{Spool: s, Courier: n.courier, Hostname: func() string { return "mx.example.net" }, Rand: func() float64 { return .5 }}); err != nil {
 			t.Fatal(err)
 		}
 		defer n.close()

@@ -52,7 +52,7 @@ func (q *Queue) write(m *spool.Message, n *notice, original bool) (*spool.Messag
 	}
 	defer d.Discard()
 	dsn := &mail.DSN{
-		ID: d.ID(), Date: q.o.Now(), Hostname: q.o.Hostname, Node: q.o.Node,
+		ID: d.ID(), Date: q.o.Now(), Hostname: q.o.Hostname(), Node: q.o.Node,
 		Original: n.original(m.Envelope), Recipients: n.about, MaxFull: q.o.ReturnFull,
 		HideRemote: m.Envelope.Origin == mail.Inbound,
 	}

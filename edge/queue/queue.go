@@ -28,14 +28,16 @@ type Options struct {
 	// bounded by the spool.
 	Ring int
 	// Grace is how long Run waits for tries in flight when it has to end,
-	// before it cancels them. 0 means 20s.
-	Grace time.Duration
+	// before it cancels them; read when Run ends. nil: 20s.
+	Grace func() time.Duration
 	// ReturnFull is the size in octets up to which a failure notification
 	// returns the whole message to a sender who asked for it (RFC 3461 RET).
 	// 0: never, the header alone.
 	ReturnFull int64
 
-	Hostname string // of the notifications: Reporting-MTA, and the domain of From
+	// Hostname returns the host name of notifications: Reporting-MTA, and the domain of From. It is
+	// called for each.
+	Hostname func() string
 	Node     string // told in them, so that people know where to look; "": not told
 
 	// Now is the wall clock, which may be set at any moment. nil: time.Now.
@@ -47,7 +49,7 @@ type Options struct {
 }
 
 func (o *Options) fill() error {
-	if o.Spool == nil || o.Courier == nil || o.Hostname == "" {
+	if o.Spool == nil || o.Courier == nil || o.Hostname == nil {
 		return errors.New("spool, courier or hostname is missing")
 	}
 	if err := o.Schedule.fill(); err != nil {
@@ -59,11 +61,11 @@ func (o *Options) fill() error {
 	if o.Ring == 0 {
 		o.Ring = 1024
 	}
-	if o.Grace == 0 {
-		o.Grace = 20 * time.Second
+	if o.Grace == nil {
+		o.Grace = func() time.Duration { return 20 * time.Second }
 	}
-	if o.Concurrency < 0 || o.Ring < 0 || o.Grace < 0 || o.ReturnFull < 0 {
-		return errors.New("concurrency, ring, grace or size is negative")
+	if o.Concurrency < 0 || o.Ring < 0 || o.ReturnFull < 0 {
+		return errors.New("concurrency, ring or size is negative")
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -164,7 +166,7 @@ func (q *Queue) Run(ctx context.Context) error {
 	q.stop()
 	stopPacing()
 	pacer.Wait()
-	grace := time.AfterFunc(q.o.Grace, cancel)
+	grace := time.AfterFunc(q.o.Grace(), cancel)
 	workers.Wait()
 	grace.Stop()
 	q.metrics.unregister()

@@ -164,7 +164,7 @@ func newNode(t *testing.T, fs vfs.FS, change func(*Options)) *node {
 	}
 	n := &node{t: t, fs: fs, spool: s, courier: &fakeCourier{}}
 	o := Options{
-		Spool: s, Courier: n.courier, Concurrency: 2, Hostname: "mx.example.net", Node: "ams1",
+		Spool: s, Courier: n.courier, Concurrency: 2, Hostname: func() string { return "mx.example.net" }, Node: "ams1",
 		Schedule: Schedule{DelayNotice: 4 * time.Hour},
 		Rand:     func() float64 { return 0.5 }, ReturnFull: 1 << 20,
 	}

@@ -120,7 +120,7 @@ func TestStopWaitsForTries(t *testing.T) {
 func TestStopCancelsTries(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		fs := vfs.NewCrashableMem()
-		n := newNode(t, fs, func(o *Options) { o.Grace = 5 * time.Second }).run()
+		n := newNode(t, fs, func(o *Options) { o.Grace = func() time.Duration { return 5 * time.Second } }).run()
 		n.courier.set(func(ctx context.Context, _ *Try) ([]mail.Result, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
@@ -157,9 +157,9 @@ func TestRunOnce(t *testing.T) {
 func TestNewRefuses(t *testing.T) {
 	n := newNode(t, vfs.NewMem(), nil)
 	defer n.close()
-	good := Options{Spool: n.spool, Courier: n.courier, Hostname: "mx.example.net"}
+	good := Options{Spool: n.spool, Courier: n.courier, Hostname: func() string { return "mx.example.net" }}
 	for name, change := range map[string]func(*Options){
-		"no spool": func(o *Options) { o.Spool = nil }, "no courier": func(o *Options) { o.Courier = nil }, "no hostname": func(o *Options) { o.Hostname = "" },
+		"no spool": func(o *Options) { o.Spool = nil }, "no courier": func(o *Options) { o.Courier = nil }, "no hostname": func(o *Options) { o.Hostname = nil },
 		"bad schedule": func(o *Options) { o.Schedule.Jitter = 2 }, "negative": func(o *Options) { o.Concurrency = -1 },
 	} {
 		o := good

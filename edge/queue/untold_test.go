@@ -178,7 +178,7 @@ func TestUnstoredNotificationIsLoud(t *testing.T) {
 				}
 				n := &node{t: t, spool: s, courier: &fakeCourier{}}
 				n.queue, err = New(Options{
-					Spool: s, Courier: n.courier, Hostname: "mx.example.net", Metrics: reg, Rand: func() float64 { return .5 },
+					Spool: s, Courier: n.courier, Hostname: func() string { return "mx.example.net" }, Metrics: reg, Rand: func() float64 { return .5 },
 					Log: slog.New(slog.NewTextHandler(&daemon, nil)),
 				})
 				if err != nil {

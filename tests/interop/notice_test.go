@@ -185,7 +185,7 @@ func TestNoticeOfWhatCoreCannotTake(t *testing.T) {
 // runQueue starts a queue on the edge's spool, which ends with the test.
 func (e *edge) runQueue() {
 	e.t.Helper()
-	q, err := queue.New(queue.Options{Spool: e.spool, Courier: e.handoff, Hostname: "mx.example.net"})
+	q, err := queue.New(queue.Options{Spool: e.spool, Courier: e.handoff, Hostname: func() string { return "mx.example.net" }})
 	if err != nil {
 		e.t.Fatal(err)
 	}

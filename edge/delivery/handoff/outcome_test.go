@@ -40,7 +40,7 @@ func startChain(t *testing.T, core *smtptest.Server) *chain {
 		t.Fatal(err)
 	}
 	h := newHandoff(t, Options{Addresses: []string{"core:25"}, LMTP: core.LMTP, Dial: core.Dial})
-	q, err := queue.New(queue.Options{Spool: s, Courier: h, Hostname: "mx.example.net", Rand: func() float64 { return 0.5 }})
+	q, err := queue.New(queue.Options{Spool: s, Courier: h, Hostname: func() string { return "mx.example.net" }, Rand: func() float64 { return 0.5 }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,7 +44,7 @@ func (s *session) take(env *mail.Envelope) mail.Reply {
 	defer draft.Discard()
 	env.ID, env.Arrived = draft.ID(), o.Now()
 	var trace [512]byte
-	if _, err := draft.Write(mail.AppendReceived(trace[:0], env, o.Hostname, o.Node)); err != nil {
+	if _, err := draft.Write(mail.AppendReceived(trace[:0], env, s.rules.Hostname, o.Node)); err != nil {
 		return s.storeFailed(err)
 	}
 	in := intake{draft: draft, left: s.rules.MaxMessage}
@@ -95,7 +95,7 @@ func (s *session) transferFailed(err error) mail.Reply {
 	case errors.Is(err, wire.ErrLongText):
 		return mail.Reply{Code: 554, Enhanced: mail.Enhanced{5, 6, 0}, Text: "line too long in message, closing"}
 	case errors.Is(err, wire.ErrSlow):
-		return mail.Reply{Code: 421, Enhanced: mail.Enhanced{4, 4, 2}, Text: s.server.o.Hostname + " message came too slowly"}
+		return mail.Reply{Code: 421, Enhanced: mail.Enhanced{4, 4, 2}, Text: s.rules.Hostname + " message came too slowly"}
 	case errors.Is(err, wire.ErrAborted), errors.Is(err, wire.ErrGone):
 		return mail.Reply{Code: 451, Enhanced: mail.Enhanced{4, 4, 2}, Text: "message was not sent to its end"}
 	}

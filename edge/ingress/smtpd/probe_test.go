@@ -20,7 +20,7 @@ func TestProbesAreNotLogged(t *testing.T) {
 	set.Wire.Limits.Probed = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
 	var lines bytes.Buffer
 	log := maillog.New(&lines, maillog.Options{})
-	server := New(Options{Hostname: "mx.example.net", Settings: set, MailLog: log})
+	server := New(Options{Settings: set, MailLog: log})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

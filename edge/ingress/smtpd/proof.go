@@ -133,7 +133,7 @@ func (s *Server) newProofSession(c *smtp.Conn) (smtp.Session, error) {
 	if proof == nil {
 		return nil, errors.New("the proof has been given up")
 	}
-	sess := &session{server: s, rules: proofRules(s.o.Hostname), proof: proof, smtp: c, wire: conn}
+	sess := &session{server: s, rules: proofRules(s.settings.Load().Rules.Hostname), proof: proof, smtp: c, wire: conn}
 	sess.client.Addr, sess.client.Service = conn.Client(), conn.Service()
 	return sess, nil
 }
@@ -149,8 +149,9 @@ func proofRules(hostname string) *policy.Rules {
 
 // proofSettings are wire's for a proof. What protects from clients is not there.
 func (s *Server) proofSettings() wire.Settings {
+	hostname := s.settings.Load().Rules.Hostname // read by this node alone: it may be an old one
 	return wire.Settings{
-		Hostname: s.o.Hostname, Command: s.command,
+		Hostname: hostname, Command: completePostmaster(hostname),
 		Limits: wire.Limits{
 			MaxMessage: proofSize, CommandTimeout: proofSilence, DataTimeout: proofSilence, WriteTimeout: proofSilence,
 		},

@@ -41,7 +41,7 @@ import (
 // began with.
 type Settings struct {
 	Wire  wire.Settings // Command, Extensions and Closed are the server's own
-	Rules *policy.Rules
+	Rules *policy.Rules // with the host name of banner, EHLO and Received
 	// RefusedDelay is added for each refused recipient after the third of a
 	// connection, up to five times it. 0: no delay.
 	RefusedDelay time.Duration
@@ -50,7 +50,6 @@ type Settings struct {
 
 // Options are what a Server is made from.
 type Options struct {
-	Hostname string // in banner, EHLO and Received
 	Node     string
 	Settings Settings
 	Spool    *spool.Spool
@@ -96,7 +95,7 @@ func New(o Options) *Server {
 // newSMTP is a go-smtp that begins its sessions by begin.
 func (s *Server) newSMTP(begin smtp.BackendFunc) *smtp.Server {
 	server := smtp.NewServer(begin)
-	server.Domain = s.o.Hostname
+	server.Domain = "localhost" // wire puts the host name of the settings in its place
 	server.ErrorLog = errorLog{s.o.Log}
 	server.MaxLineLength = 0 // wire's
 	server.EnableSMTPUTF8 = true
@@ -109,12 +108,12 @@ func (s *Server) newSMTP(begin smtp.BackendFunc) *smtp.Server {
 func (s *Server) prepare(set Settings) wire.Settings {
 	s.settings.Store(&set)
 	w := set.Wire
-	w.Hostname = s.o.Hostname
-	w.Limits.MaxMessage = set.Rules.MaxMessage
 	rules := set.Rules
+	w.Hostname = rules.Hostname
+	w.Limits.MaxMessage = rules.MaxMessage
 	w.Extensions = func(c *wire.Conn) []string { return extensions(rules, c.TLS() != nil) }
 	w.Withheld = func() []string { return (mail.AllExtensions &^ s.o.Core().Offer()).Keywords() }
-	w.Command = s.command
+	w.Command = completePostmaster(rules.Hostname)
 	w.Closed = s.closed
 	return w
 }

@@ -65,7 +65,7 @@ func serve(t *testing.T, set Settings, spoolOptions spool.Options) *front {
 	}
 	f := &front{t: t, spool: sp}
 	f.server = New(Options{
-		Hostname: "mx.example.net", Node: "test1", Settings: set, Spool: sp,
+		Node: "test1", Settings: set, Spool: sp,
 		Accepted: func(m *spool.Message) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
@@ -132,7 +132,7 @@ func (f *front) dial() *peer {
 	f.t.Cleanup(func() { _ = conn.Close() })
 	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
 	p := &peer{t: f.t, conn: conn, r: bufio.NewReader(conn)}
-	p.want("220 mx.example.net .*")
+	p.want("220 " + f.server.settings.Load().Rules.Hostname + " .*")
 	return p
 }
 
@@ -400,4 +400,31 @@ func TestGuessing(t *testing.T) {
 	p.send("RCPT TO:<alice@known.example>\r\n")
 	p.want("421 4.7.0 .*")
 	p.gone()
+}
+
+// A new host name counts for connections to come: in banner, EHLO reply and Received, whether
+// go-smtp greets (the first connection) or wire does (those after it).
+func TestHostnameChanges(t *testing.T) {
+	t.Parallel()
+	f := serve(t, settings(), spool.Options{})
+	old := f.dial() // which wants the name in the banner, as below
+	for i, name := range []string{"mx1.example.net", "mx2.example.net"} {
+		set := settings()
+		set.Rules.Hostname = name
+		f.server.Configure(set)
+		p := f.dial()
+		p.send("EHLO sender.example.com\r\n")
+		if reply := p.want("250 .*"); !strings.HasPrefix(reply, "250-"+name+"\r\n") {
+			t.Errorf("EHLO: %q", reply)
+		}
+		p.say("MAIL FROM:<a@b.example>", "250 .*")
+		p.say("RCPT TO:<postmaster>", "250 .*")
+		p.say("DATA", "354 .*")
+		p.say("Subject: x\r\n\r\n.", "250 .*")
+		all := f.accepted()
+		if len(all) != i+1 || !strings.Contains(body(t, all[i]), "by "+name+" ") {
+			t.Errorf("Received is not by %s: %d messages", name, len(all))
+		}
+	}
+	old.say("HELO sender.example.com", "250 mx.example.net")
 }

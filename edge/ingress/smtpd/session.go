@@ -45,17 +45,19 @@ func (s *Server) newSession(c *smtp.Conn) (smtp.Session, error) {
 	return sess, nil
 }
 
-// command sees each line before go-smtp does. "RCPT TO:<postmaster>", which has
-// no domain, is one that go-smtp would refuse (RFC 5321 section 4.5.1).
-func (s *Server) command(_ *wire.Conn, cmd wire.Command) wire.Answer {
-	if cmd.Verb != "RCPT" || bytes.IndexByte(cmd.Arg, '@') >= 0 {
-		return wire.Answer{}
+// completePostmaster adds a domain to "RCPT TO:<postmaster>", which go-smtp would refuse
+// without one (RFC 5321 section 4.5.1).
+func completePostmaster(hostname string) func(*wire.Conn, wire.Command) wire.Answer {
+	return func(_ *wire.Conn, cmd wire.Command) wire.Answer {
+		if cmd.Verb != "RCPT" || bytes.IndexByte(cmd.Arg, '@') >= 0 {
+			return wire.Answer{}
+		}
+		p, rest, err := cutCommandPath(cmd.Arg, "TO:")
+		if err != nil || p.IsNull() {
+			return wire.Answer{}
+		}
+		return wire.Answer{Line: "RCPT TO:<" + p.Local + "@" + hostname + ">" + rest}
 	}
-	p, rest, err := cutCommandPath(cmd.Arg, "TO:")
-	if err != nil || p.IsNull() {
-		return wire.Answer{}
-	}
-	return wire.Answer{Line: "RCPT TO:<" + p.Local + "@" + s.o.Hostname + ">" + rest}
 }
 
 // cutCommandPath reads the path behind "FROM:" or "TO:".

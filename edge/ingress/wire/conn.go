@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -189,6 +190,7 @@ func (c *Conn) next() error {
 	c.served = true
 	switch c.phase {
 	case atStart:
+		c.nameBanner()
 		c.start()
 	case atEntry:
 		if c.enterSMTP(); len(c.line) > 0 {
@@ -218,6 +220,16 @@ func (c *Conn) next() error {
 }
 
 var dotLine = []byte(".\r\n")
+
+// nameBanner puts the host name of the settings into go-smtp's banner, whose own is fixed.
+func (c *Conn) nameBanner() {
+	codes, rest, ok := strings.Cut(string(c.out.last()), " ")
+	_, text, named := strings.Cut(rest, " ")
+	if ok && named && codes == "220" && c.settings.Hostname != "" {
+		c.out.drop()
+		c.out.add(codes, " ", c.settings.Hostname, " ", text)
+	}
+}
 
 // start is what happens before the banner, which go-smtp has written to out.
 func (c *Conn) start() {
