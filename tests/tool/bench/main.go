@@ -85,6 +85,16 @@ type options struct {
 	compare  comparison     // of two versions of anymx
 }
 
+// listJobs prints the name of each job, one a line.
+func listJobs(opts options, w io.Writer) {
+	for _, j := range jobs(opts) {
+		fmt.Fprintln(w, j.name())
+	}
+	for _, name := range []string{routesJob, shieldJob, bootJob} {
+		fmt.Fprintln(w, name)
+	}
+}
+
 // benchCommand is the benchmark itself: table to stdout and to the Markdown file, progress to stderr.
 func benchCommand(args []string, stdout, stderr io.Writer) error {
 	opts, err := parseOptions(args, stderr)
@@ -96,12 +106,7 @@ func benchCommand(args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	if opts.list {
-		for _, j := range jobs(opts) {
-			fmt.Fprintln(stdout, j.name())
-		}
-		fmt.Fprintln(stdout, routesJob)
-		fmt.Fprintln(stdout, shieldJob)
-		fmt.Fprintln(stdout, bootJob)
+		listJobs(opts, stdout)
 		return nil
 	}
 	if err := raiseFileLimit(); err != nil {
