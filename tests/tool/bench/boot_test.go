@@ -99,7 +99,7 @@ func TestNewestImage(t *testing.T) {
 
 // The plain machine takes PoP a's place, so it must have its addresses.
 func TestPlainStandsInTheLab(t *testing.T) {
-	extra := filepath.Join("..", "..", "image", "plain", "extra", "etc")
+	extra := filepath.Join("..", "..", "..", "image", "plain", "extra", "etc")
 	for file, all := range map[string][]string{
 		"systemd/network/10-uplink.network":  {"=" + lab.A4 + "/25", "=" + lab.A6 + "/64", "Gateway=" + lab.R1ToA4 + "\n", "Gateway=" + lab.R1ToA6 + "\n"},
 		"systemd/network/20-service.network": {"=" + lab.Service4 + "/32", "=" + lab.Service6 + "/128"},
