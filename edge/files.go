@@ -1,50 +1,14 @@
 package edge
 
 import (
-	"context"
 	"fmt"
-	"maps"
 	"strings"
 	"sync"
-	"time"
 
 	"anymx/edge/config"
 	"anymx/edge/judge/policy"
 	"anymx/edge/service"
 )
-
-// stamps looks at all of paths.
-func stamps(paths []string) map[string]service.Stamp {
-	seen := make(map[string]service.Stamp, len(paths))
-	for _, path := range paths {
-		seen[path] = service.StampOf(path)
-	}
-	return seen
-}
-
-// rereadEvery is how often files are read again while one of them is missing or
-// broken, whatever their stamps say: a disk may answer again without a change.
-const rereadEvery = 30 * time.Second
-
-// watchFiles reads the files beside the config again whenever one of them is not
-// what it was when it was read, until ctx ends. A file that appears is a change.
-func (n *Node) watchFiles(ctx context.Context) {
-	tick := time.NewTicker(service.WatchEvery)
-	defer tick.Stop()
-	for read := time.Now(); ; {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		now := stamps(filesOf(n.config.Load().config))
-		again := time.Since(read) >= rereadEvery && (n.degraded.Any(partCertificate) || n.degraded.Any(partRecipients))
-		if again || !n.read.same(now) {
-			n.reloadFiles(!again)
-			read = time.Now()
-		}
-	}
-}
 
 // filesOf are the files beside the config that can change while a node runs.
 func filesOf(c *config.Config) []string {
@@ -62,8 +26,7 @@ func filesOf(c *config.Config) []string {
 
 // inputs is what the node has read from the files beside its config.
 type inputs struct {
-	mu     sync.Mutex
-	stamps map[string]service.Stamp // of the files just before they were read
+	mu sync.Mutex
 	// lists are the recipients that were last read well, by path and domain.
 	lists map[list]*policy.Recipients
 }
@@ -71,20 +34,12 @@ type inputs struct {
 // list names one list of recipients: the same file may serve several domains.
 type list struct{ path, domain string }
 
-// same reports whether the files are as they were when they were read.
-func (in *inputs) same(now map[string]service.Stamp) bool {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	return maps.Equal(in.stamps, now)
-}
-
 // readDomains reads the recipients of every domain. A list that can't be read costs
 // its own domain alone: the list before it stays in force, and without one the
 // domain's mail is deferred. problems are by domain.
 func (in *inputs) readDomains(c *config.Config) (domains *policy.Domains, problems map[string]error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.stamps = stamps(filesOf(c)) // before they are read: a later change is another stamp
 	problems = map[string]error{}
 	lists := map[list]*policy.Recipients{}
 	var all []policy.Domain

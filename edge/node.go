@@ -24,7 +24,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"anymx/edge/config"
@@ -53,7 +52,9 @@ type Options struct {
 	Stderr    io.Writer      // of mail log lines
 	Log       *slog.Logger   // the node's own log
 	Level     *slog.LevelVar // of Log; a reload sets it
-	Clock     *service.Clock // what mail is dated by; nil: time.Now
+	// Reload gets a value for each SIGHUP; nil: there are none.
+	Reload <-chan struct{}
+	Clock  *service.Clock // what mail is dated by; nil: time.Now
 }
 
 // Node is a running edge.
@@ -64,8 +65,7 @@ type Node struct {
 	drain   *drain
 	proof   proof
 
-	config      atomic.Pointer[inForce]
-	reloading   sync.Mutex
+	reloader    *service.Reloader
 	exporting   sync.Mutex // of what was set aside
 	certificate certificate
 	read        inputs
@@ -103,7 +103,8 @@ func Open(o Options) (n *Node, err error) {
 	c := o.Config
 	n.certificate.log = n.log
 	n.degraded = service.NewDegraded(n.log, service.PartControl, service.PartMetrics, partCertificate, partRecipients, partDrain)
-	n.metrics.MustRegister(n.degraded, certificateMetrics{&n.certificate})
+	n.reloader = n.newReloader()
+	n.metrics.MustRegister(n.degraded, n.reloader, certificateMetrics{&n.certificate})
 	n.warnOfRouting(c)
 	settings := n.readFiles(c)
 	n.maillog = maillog.New(o.Stderr, maillog.Options{JSON: c.Log.Format == "json", Now: o.Clock.Now, Metrics: n.metrics})
@@ -118,7 +119,7 @@ func Open(o Options) (n *Node, err error) {
 	n.openNeighbours(c)
 	n.drain = newDrain(drainOptions{
 		file: newStandingFile(c.Node.StateDir), speaker: n.speaker, ingress: n.ingress.Registry(), queue: n.queue,
-		limits: func() config.Drain { return n.config.Load().config.Drain }, log: n.log, degraded: n.degraded,
+		limits: func() config.Drain { return n.reloader.Config().Drain }, log: n.log, degraded: n.degraded,
 	})
 	n.metrics.MustRegister(drainMetrics{n.drain})
 	n.proof.metrics = newProofMetrics(n.metrics)
@@ -126,7 +127,6 @@ func Open(o Options) (n *Node, err error) {
 	if err != nil {
 		return n, err
 	}
-	n.config.Store(&inForce{config: c, loaded: n.started})
 	return n, n.listen(c)
 }
 
@@ -172,9 +172,9 @@ func (n *Node) openStore(c *config.Config) error {
 	n.queue, err = queue.New(queue.Options{
 		Spool: n.spool, Courier: n.courier, Concurrency: c.Core.MaxConnections, Schedule: schedule(&c.Queue),
 		ReturnFull: int64(c.Queue.ReturnFull), Grace: func() time.Duration {
-			return max(time.Duration(n.config.Load().config.Node.ShutdownGrace), time.Second)
+			return max(time.Duration(n.reloader.Config().Node.ShutdownGrace), time.Second)
 		},
-		Hostname: func() string { return n.config.Load().config.Node.Hostname }, Node: c.Node.Name,
+		Hostname: func() string { return n.reloader.Config().Node.Hostname }, Node: c.Node.Name,
 		Now: n.o.Clock.Now, MailLog: n.maillog, Log: n.log, Metrics: n.metrics,
 	})
 	return err
@@ -218,10 +218,7 @@ func (n *Node) Run(ctx context.Context) error {
 		start(&parts, "ingress", func() error { return n.ingress.Serve(l) })
 		n.log.Info("listening", "address", l.Addr().String())
 	}
-	start(&parts, "files", func() error {
-		n.watchFiles(failed)
-		return nil
-	})
+	parts.Go(func() { n.reloader.Run(failed) })
 	start(&parts, "spool", func() error {
 		select {
 		case <-n.spool.Failed():
@@ -267,7 +264,7 @@ func (n *Node) ready(ctx context.Context) {
 // for, but a part has failed, routers are not kept waiting.
 func (n *Node) end(asked bool) {
 	service.Stopping()
-	limit := time.Duration(n.config.Load().config.Node.ShutdownGrace)
+	limit := time.Duration(n.reloader.Config().Node.ShutdownGrace)
 	failed := n.storeFailed()
 	if failed {
 		limit = min(limit, failedGrace)

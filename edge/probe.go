@@ -20,7 +20,7 @@ func (n *Node) probeCore(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			t := n.config.Load().config.Tunnel
+			t := n.reloader.Config().Tunnel
 			if every := time.Duration(t.ProbeInterval); every > 0 && now.Sub(last) >= every {
 				last = now
 				n.courier.Probe(ctx, int(t.ProbeSize))

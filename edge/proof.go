@@ -143,7 +143,7 @@ func (n *Node) sendProof(ctx context.Context, listens net.Addr) (smtpd.Stored, e
 	}
 	var proof *smtpd.Proof
 	conn, err := smtpc.Dial(ctx, listens.String(), smtpc.Options{
-		Hello: n.config.Load().config.Node.Hostname, TLSMode: smtpc.TLSNever, Ignore: []string{"CHUNKING"},
+		Hello: n.reloader.Config().Node.Hostname, TLSMode: smtpc.TLSNever, Ignore: []string{"CHUNKING"},
 		Dial: func(ctx context.Context, _, _ string) (conn net.Conn, err error) {
 			conn, proof, err = n.dialProof(ctx, addresses)
 			return conn, err

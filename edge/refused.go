@@ -22,18 +22,18 @@ import (
 
 // Run opens a node and runs it until ctx ends or a part fails. While the spool is damaged there is
 // none: then only the control socket and the metrics are served, clients are told to come back, and
-// the node is opened when the spool was set aside or mended. reload gives a value for each SIGHUP.
+// the node is opened when the spool was set aside or mended.
 //
 // The process stays, instead of ending with an error: systemd would start it again for ever, an
 // appliance would take that for a bad version and boot the one before, and nobody could ask it what
 // is wrong. It is never ready, so the speaker announces nothing.
-func Run(ctx context.Context, o Options, reload <-chan struct{}) error {
+func Run(ctx context.Context, o Options) error {
 	for {
 		n, err := Open(o)
 		var u *spool.Unsound
 		switch {
 		case err == nil:
-			return n.runReloading(ctx, reload)
+			return n.Run(ctx)
 		case !errors.As(err, &u):
 			return err
 		}
@@ -41,23 +41,6 @@ func Run(ctx context.Context, o Options, reload <-chan struct{}) error {
 			return err
 		}
 	}
-}
-
-// runReloading runs n, and reloads it for each value of reload.
-func (n *Node) runReloading(ctx context.Context, reload <-chan struct{}) error {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	go func() {
-		for {
-			select {
-			case <-reload:
-				_, _ = n.Reload(ctx) // it logs its own outcome
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return n.Run(ctx)
 }
 
 // lookAgain is how often a damaged spool is looked at: somebody may have set it aside without us.

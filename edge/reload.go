@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
-	"time"
 
 	"anymx/edge/config"
 	"anymx/edge/ingress/smtpd"
@@ -14,14 +12,21 @@ import (
 	"anymx/edge/service"
 )
 
-// inForce is the config that the node works by, and what became of the last
-// attempt to change it.
-type inForce struct {
-	config  *config.Config
-	loaded  time.Time
-	problem string   // why the last reload changed nothing, or what it did not take
-	partly  bool     // it took the config, but not each file
-	restart []string // keys of the file that wait for a restart
+// newReloader makes what follows the config file and the files that it names.
+func (n *Node) newReloader() *service.Reloader {
+	return service.NewReloader(service.ReloadOptions{
+		File: n.o.File, Sections: []string{"core"}, Config: n.o.Config, Log: n.log, Level: n.o.Level, Requests: n.o.Reload,
+		Prepare: n.prepareConfig,
+		Files:   filesOf,
+		Reread: func(_ context.Context, changed bool) {
+			n.ingress.Configure(n.readFiles(n.reloader.Config()))
+			if changed {
+				n.log.Info("certificate and recipients are read again")
+			}
+		},
+		Missing: func() bool { return n.degraded.Any(partCertificate) || n.degraded.Any(partRecipients) },
+		Problem: n.brokenFiles,
+	})
 }
 
 // Parts of the node that mail does not need, in Degraded.
@@ -41,7 +46,7 @@ func (n *Node) warnOfRouting(c *config.Config) {
 // readFiles reads the files that c names and makes ingress's settings of it all. A
 // file that can't be read costs itself alone: the certificate or the list before it
 // stays in force; without one STARTTLS is not offered, or the domain's mail is
-// deferred. n.reloading is held, but by Open.
+// deferred. The reloader calls it, or Open.
 func (n *Node) readFiles(c *config.Config) smtpd.Settings {
 	domains, problems := n.read.readDomains(c)
 	n.degraded.ReportAll(partRecipients, problems)
@@ -58,39 +63,25 @@ func (n *Node) readFiles(c *config.Config) smtpd.Settings {
 	return smtpdSettings(c, domains, n.certificate.config(c.Ingress.TLSMinVersion))
 }
 
-// Reload reads the config, the certificate and the recipients again, and takes
-// them for connections and attempts to come. Nothing changes if anything is wrong with
-// the config, or with a file that it names: whoever asks for a reload is there to mend
-// it. Only what was missing before still costs itself alone, as readFiles says.
-func (n *Node) Reload(context.Context) (api.Reloaded, error) {
-	n.reloading.Lock()
-	defer n.reloading.Unlock()
-	now := n.config.Load()
-	next, err := config.Load(n.o.File, "core")
-	if err == nil {
-		err = n.newlyBroken(next)
+// Reload reads the config, the certificate and the recipients again, and applies them to connections
+// and attempts to come. Nothing changes if anything is wrong with the config, or with a file that it
+// names: whoever asks for a reload is there to mend it. Only what was missing before still costs
+// itself alone, as readFiles says.
+func (n *Node) Reload(ctx context.Context) (api.Reloaded, error) { return n.reloader.Reload(ctx) }
+
+// prepareConfig checks the files that next names. The courier checks its options and takes them at
+// once: nothing can fail after it.
+func (n *Node) prepareConfig(_ context.Context, _, next *config.Config) (apply func(), err error) {
+	if err := n.newlyBroken(next); err != nil {
+		return nil, err
 	}
-	if err == nil {
-		if err = n.courier.Reload(handoffOptions(now.config.Take(next), n.tunnel)); err == nil {
-			n.warnOfRouting(next)
-			n.ingress.Configure(n.readFiles(next))
-		}
+	if err := n.courier.Reload(handoffOptions(next, n.tunnel)); err != nil {
+		return nil, err
 	}
-	if err != nil {
-		n.config.Store(&inForce{config: now.config, loaded: now.loaded, problem: err.Error(), restart: now.restart})
-		n.log.Error("reload changed nothing", "err", err)
-		return api.Reloaded{}, err
-	}
-	service.SetLevel(n.o.Level, next)
-	restart := now.config.NeedsRestart(next)
-	changed := slices.DeleteFunc(now.config.Changed(next), func(key string) bool { return slices.Contains(restart, key) })
-	broken := n.brokenFiles()
-	n.config.Store(&inForce{config: now.config.Take(next), loaded: time.Now(), restart: restart, problem: broken, partly: broken != ""})
-	n.log.Info("reloaded", "changed", changed, "restart", restart)
-	if broken != "" {
-		return api.Reloaded{}, fmt.Errorf("the config is in force, but files that it names were not taken: %s", broken)
-	}
-	return api.Reloaded{Changed: changed, Restart: restart}, nil
+	return func() {
+		n.warnOfRouting(next)
+		n.ingress.Configure(n.readFiles(next))
+	}, nil
 }
 
 // newlyBroken says which files that c names can't be read, but for those that the node
@@ -123,20 +114,4 @@ func (n *Node) brokenFiles() string {
 		}
 	}
 	return strings.Join(lines, "\n")
-}
-
-// reloadFiles reads certificate and recipients again. changed says that one of the
-// files has changed.
-func (n *Node) reloadFiles(changed bool) {
-	n.reloading.Lock()
-	defer n.reloading.Unlock()
-	force := *n.config.Load()
-	n.ingress.Configure(n.readFiles(force.config))
-	if broken := n.brokenFiles(); force.partly && broken != force.problem {
-		force.problem, force.partly = broken, broken != ""
-		n.config.Store(&force)
-	}
-	if changed {
-		n.log.Info("certificate and recipients are read again")
-	}
 }

@@ -20,15 +20,14 @@ var _ control.Node = (*Node)(nil)
 
 // Status is the node at this moment.
 func (n *Node) Status(context.Context) api.Status {
-	force := n.config.Load()
-	c := force.config
+	c := n.reloader.Config()
 	phase, since := n.drain.place()
 	s := api.Status{
 		Name: c.Node.Name, Region: c.Node.Region, Hostname: c.Node.Hostname, PID: os.Getpid(),
 		Phase: phase, Since: since, Started: n.started,
 		Sessions: api.SessionsStatus{Open: n.ingress.Registry().Open(), Limit: c.Ingress.MaxConnections},
 		Spool:    n.spoolStatus(), Queue: n.queueStatus(), Core: n.coreStatus(),
-		Config: &api.ConfigStatus{File: n.o.File, Loaded: force.loaded, Problem: force.problem, Partly: force.partly, Restart: force.restart},
+		Config: n.reloader.Status(),
 		Drain:  n.drain.view(), Network: n.network.view(), Clock: n.o.Clock.Status(), Degraded: n.degraded.List(),
 	}
 	if n.speaker != nil {
@@ -77,7 +76,7 @@ func (n *Node) ExportSpool(_ context.Context, each func(api.SpoolMessage)) (api.
 		return api.SpoolExport{}, errExporting
 	}
 	defer n.exporting.Unlock()
-	c := n.config.Load().config
+	c := n.reloader.Config()
 	return exportSpool(spoolDir(c), false, int64(c.Spool.DiskReserve), each)
 }
 

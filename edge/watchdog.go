@@ -14,6 +14,6 @@ func (n *Node) parts() []service.Part {
 		{Name: "ingress", Answers: func() { n.ingress.Registry().Open() }},
 		{Name: "queue", Answers: func() { n.queue.Stats() }},
 		{Name: "spool", Answers: n.spool.Answers},
-		service.ControlPart(n.config.Load().config.Node.Control, n.log),
+		service.ControlPart(n.reloader.Config().Node.Control, n.log),
 	}
 }

@@ -29,6 +29,6 @@ func run(ctx context.Context, env *service.Env) error {
 		return err
 	}
 	return edge.Run(ctx, edge.Options{
-		File: env.File, Config: env.Config, Listeners: listeners, Stderr: os.Stderr, Log: env.Log, Level: env.Level, Clock: env.Clock,
-	}, env.Reload)
+		File: env.File, Config: env.Config, Listeners: listeners, Stderr: os.Stderr, Log: env.Log, Level: env.Level, Clock: env.Clock, Reload: env.Reload,
+	})
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"anymx/bgp"
-	"anymx/edge/config"
 	"anymx/edge/operate/api"
 	"anymx/edge/service"
 )
@@ -30,20 +29,16 @@ const (
 
 // Announcer keeps what routers are told in step with orders and health.
 type Announcer struct {
-	log     *slog.Logger
-	read    reader // of passwords
-	file    string // the config's
-	level   *slog.LevelVar
-	started time.Time
-	clock   *service.Clock // nil: not watched
-	speaker *bgp.Speaker
-	store   orderFile
-	writing chan struct{} // one slot: whoever fills it may write the store
-	watch   *watch
-	// degraded is what the speaker goes without; stamps are of the password files just
-	// before they were read.
-	degraded *service.Degraded
-	stamps   map[string]service.Stamp
+	log      *slog.Logger
+	read     reader // of passwords
+	started  time.Time
+	clock    *service.Clock // nil: not watched
+	speaker  *bgp.Speaker
+	store    orderFile
+	writing  chan struct{} // one slot: whoever fills it may write the store
+	watch    *watch
+	degraded *service.Degraded // what the speaker goes without
+	reloader *service.Reloader
 
 	registry *prometheus.Registry
 	metrics  *metrics
@@ -53,10 +48,6 @@ type Announcer struct {
 	watching sync.WaitGroup // of that
 
 	mu        sync.Mutex
-	config    *config.Config // in force
-	loaded    time.Time
-	problem   string   // why the last reload changed nothing
-	restart   []string // keys that wait for a restart
 	withheld  []api.SpeakerPeer
 	orders    orders
 	ordered   uint64 // orders to be kept that came
@@ -73,7 +64,7 @@ type Announcer struct {
 // settle makes the routes what orders and health want now. What peers are told
 // changes before anything else is done about it. The caller holds mu.
 func (a *Announcer) settle() {
-	next, prefixes := decide(a.orders, a.health), a.config.Anycast.Prefixes
+	next, prefixes := decide(a.orders, a.health), a.reloader.Config().Anycast.Prefixes
 	if next.routes == a.told.routes && (next.routes == api.Withdrawn || slices.Equal(prefixes, a.prefixes)) {
 		a.told = next
 		return
@@ -130,7 +121,7 @@ func (a *Announcer) judged(v verdict) (hurry bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.metrics.rounds.WithLabelValues(v.outcome.String()).Inc()
-	rules := a.config.BGP.Health
+	rules := a.reloader.Config().BGP.Health
 	was := a.health
 	a.health = was.after(thresholds{
 		rise: rules.Rise, riseTime: time.Duration(rules.RiseTime), fall: rules.Fall, busy: time.Duration(rules.Busy), strict: a.orders.passes(),

@@ -12,9 +12,10 @@ import (
 // is over at once.
 func (a *Announcer) leave() {
 	service.Stopping()
+	c := a.reloader.Config()
+	grace := time.Duration(c.Node.ShutdownGrace) / 4
+	graceful, confirm := min(time.Duration(c.Drain.Graceful), grace), min(time.Duration(c.Drain.Confirm), grace)
 	a.mu.Lock()
-	grace := time.Duration(a.config.Node.ShutdownGrace) / 4
-	graceful, confirm := min(time.Duration(a.config.Drain.Graceful), grace), min(time.Duration(a.config.Drain.Confirm), grace)
 	a.log.Info("stopping", "routes", a.told.routes)
 	if graceful > 0 {
 		a.orders.stopping = api.Graceful

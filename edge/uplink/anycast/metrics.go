@@ -18,7 +18,6 @@ type metrics struct {
 	took        *prometheus.HistogramVec
 	transitions *prometheus.CounterVec // by routes
 	confirm     prometheus.Histogram
-	reloads     *prometheus.CounterVec // by result: good, bad
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -40,11 +39,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "anymx_bgp_confirm_duration_seconds", Buckets: times,
 			Help: "From a change of the routes until all connected routers had acknowledged it.",
 		}),
-		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "anymx_bgp_reloads_total", Help: "Reloads of the config by their result.",
-		}, []string{"result"}),
 	}
-	r.MustRegister(m.rounds, m.checks, m.took, m.transitions, m.confirm, m.reloads)
+	r.MustRegister(m.rounds, m.checks, m.took, m.transitions, m.confirm)
 	return m
 }
 

@@ -52,9 +52,8 @@ func (a *Announcer) inform(ctx context.Context, socket string) {
 }
 
 func (a *Announcer) expected() expected {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return expected{tunnel: a.config.Tunnel != nil, shield: a.config.Shield != nil}
+	c := a.reloader.Config()
+	return expected{tunnel: c.Tunnel != nil, shield: c.Shield != nil}
 }
 
 // informationOf makes checks of what anymx-net says of itself. There are those of

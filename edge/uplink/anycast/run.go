@@ -49,7 +49,7 @@ func Run(ctx context.Context, env *service.Env) error {
 	if err != nil {
 		return err
 	}
-	return a.run(ctx, s, env.Reload)
+	return a.run(ctx, s)
 }
 
 // newAnnouncer makes an Announcer that has not told anybody anything yet.
@@ -70,12 +70,13 @@ func newAnnouncer(env *service.Env) (*Announcer, error) {
 		env.Log.Info("an order holds", "routes", kept.Routes, "reason", kept.Reason, "since", kept.at)
 	}
 	a := &Announcer{
-		log: env.Log, read: remembering(secret.Read), degraded: degraded, file: env.File, level: env.Level, started: time.Now(), clock: env.Clock,
+		log: env.Log, read: remembering(secret.Read), degraded: degraded, started: time.Now(), clock: env.Clock,
 		registry: prometheus.NewRegistry(), speaker: speaker, store: store, writing: make(chan struct{}, 1),
-		config: c, loaded: time.Now(), orders: orders{kept: kept},
+		orders:  orders{kept: kept},
 		results: map[string]api.HealthCheck{}, moved: make(chan struct{}), confirmed: func() {},
 	}
-	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), gauges{a}, degraded)
+	a.reloader = a.newReloader(env)
+	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), gauges{a}, degraded, a.reloader)
 	if env.Clock != nil {
 		a.registry.MustRegister(env.Clock)
 	}
@@ -102,16 +103,16 @@ func (a *Announcer) listen(_ context.Context) (s sockets, err error) {
 		s.endpoint.Audit(r, err, "action", "order", "routes", string(o.Routes), "reason", o.Reason, "keep", o.Keep)
 		return status, err
 	})
-	socket := service.ListenControl(a.config.BGP.Control, a.degraded)
+	socket := service.ListenControl(a.reloader.Config().BGP.Control, a.degraded)
 	if err := socket.Err(); errors.Is(err, control.ErrSocketLive) { // another speaker runs
 		return s, errors.Join(err, socket.Close())
 	}
-	s.control, s.page = socket, service.ListenMetrics(a.config.BGP.Metrics, a.degraded)
+	s.control, s.page = socket, service.ListenMetrics(a.reloader.Config().BGP.Metrics, a.degraded)
 	return s, nil
 }
 
 // run serves until ctx ends or the sockets fail; then it takes the routes back.
-func (a *Announcer) run(ctx context.Context, s sockets, reload <-chan struct{}) error {
+func (a *Announcer) run(ctx context.Context, s sockets) error {
 	failed, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	var parts, asked sync.WaitGroup
@@ -125,13 +126,14 @@ func (a *Announcer) run(ctx context.Context, s sockets, reload <-chan struct{}) 
 			fail(err)
 		}
 	})
-	c := a.inForce()
-	err := a.configure(failed, c, nil)
+	c := a.reloader.Config()
+	want, err := a.checkPeers(c)
 	if err == nil {
+		a.applyConfig(failed, c, want)
 		parts.Go(func() { a.watch.run(partsCtx) })
 		parts.Go(func() { a.inform(partsCtx, c.Net.Control) })
 		parts.Go(func() { a.tell(partsCtx) })
-		parts.Go(func() { a.reloads(failed, reload) })
+		parts.Go(func() { a.reloader.Run(failed) })
 		parts.Go(func() { service.Watchdog(partsCtx, a.log, a.parts(c.BGP.Control)...) })
 		service.Ready()
 		a.log.Info("ready", "asn", c.BGP.ASN, "router_id", c.BGP.RouterID, "control", c.BGP.Control)

@@ -17,7 +17,7 @@ import (
 func (a *Announcer) Status() api.SpeakerStatus {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	c := a.config
+	c := a.reloader.Config()
 	order := a.orders.inForce()
 	s := api.SpeakerStatus{
 		Version: api.ThisVersion().Version, PID: os.Getpid(), Started: a.started,
@@ -26,7 +26,7 @@ func (a *Announcer) Status() api.SpeakerStatus {
 		Routes: a.told.routes, Reason: a.told.reason, Since: a.since, Prefixes: slices.Clone(c.Anycast.Prefixes),
 		Health: api.SpeakerHealth{Up: a.health.up, Since: a.health.since, Reason: a.health.reason, Checks: a.checks()},
 		Peers:  []api.SpeakerPeer{},
-		Config: &api.ConfigStatus{File: a.file, Loaded: a.loaded, Problem: a.problem, Restart: slices.Clone(a.restart)},
+		Config: a.reloader.Status(),
 		Clock:  a.clock.Status(),
 	}
 	for _, p := range a.speaker.Status().Peers {

@@ -74,7 +74,7 @@ func TestWatchdogOfTheSpeaker(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- a.run(ctx, s, nil) }()
+	go func() { ended <- a.run(ctx, s) }()
 	// dogged says whether systemd hears the watchdog within the time.
 	dogged := func(within time.Duration) bool {
 		_ = conn.SetReadDeadline(time.Now().Add(within))

@@ -35,13 +35,18 @@ type core struct {
 func (c *core) apply(ctx context.Context, s tunnel.Settings) error {
 	c.busy.Lock()
 	defer c.busy.Unlock()
-	c.mu.Lock()
-	t := c.tunnel
-	c.mu.Unlock()
+	t, _ := c.opened()
 	if t == nil {
 		return nil
 	}
 	return t.Apply(ctx, s)
+}
+
+// opened is the open tunnel, nil if there is none, and why it is not as it should be.
+func (c *core) opened() (*tunnel.Tunnel, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.tunnel, c.problem
 }
 
 // open reads the settings, opens the tunnel and applies them.
@@ -113,9 +118,7 @@ func (c *core) run(ctx context.Context, opened *tunnel.Tunnel) {
 
 // status is how the tunnel is. open is false if there is nothing but a problem.
 func (c *core) status() (s tunnel.Status, open bool) {
-	c.mu.Lock()
-	t, problem := c.tunnel, c.problem
-	c.mu.Unlock()
+	t, problem := c.opened()
 	if t != nil {
 		return t.Status(), true
 	}

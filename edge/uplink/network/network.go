@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"anymx/edge/config"
-	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 	"anymx/edge/service"
 	"anymx/edge/uplink/plumb"
@@ -32,10 +31,7 @@ type network struct {
 	keys     keys    // of the tunnel
 	core     *core   // nil: no tunnel is configured
 	shield   *shield // nil: none is configured
-
-	mu     sync.Mutex // of what follows
-	config *config.Config
-	about  api.ConfigStatus
+	reloader *service.Reloader
 }
 
 // Run is anymx-net, until ctx ends. It errs if it may not change the network, and if
@@ -55,19 +51,17 @@ func Run(ctx context.Context, env *service.Env) error {
 		return errors.Join(err, closeAll(socket, metrics))
 	}
 	defer plumbing.Close()
-	n := &network{
-		env: env, log: env.Log, started: time.Now(), plumbing: plumbing, degraded: degraded, config: env.Config,
-		about: api.ConfigStatus{File: env.File, Loaded: time.Now()},
-	}
-	if t := n.config.Tunnel; t != nil {
+	n := &network{env: env, log: env.Log, started: time.Now(), plumbing: plumbing, degraded: degraded}
+	n.reloader = n.newReloader()
+	if t := env.Config.Tunnel; t != nil {
 		n.core = &core{
 			log: n.log, options: tunnel.Options{Interface: t.Interface, Implementation: t.Implementation, Log: n.log, Clock: env.Clock.Problem},
 			read: func() (tunnel.Settings, error) { return n.keys.settings(n.inForce().Tunnel) }, degraded: degraded,
 		}
 	}
-	if n.config.Shield != nil {
-		n.shield = newShield(n.log, filepath.Join(n.config.Node.StateDir, "net"), func() (shieldPlan, error) { return shieldWants(n.inForce()) })
-	} else if err := withdraw(n.config, n.log); err != nil {
+	if env.Config.Shield != nil {
+		n.shield = newShield(n.log, filepath.Join(env.Config.Node.StateDir, "net"), func() (shieldPlan, error) { return shieldWants(n.inForce()) })
+	} else if err := withdraw(env.Config, n.log); err != nil {
 		n.log.Error("a shield of an earlier config stays", "err", err)
 	}
 	endpoint, err := n.endpoint()
@@ -86,7 +80,7 @@ func Run(ctx context.Context, env *service.Env) error {
 	opened, err := n.start(ctx)
 	if err == nil {
 		parts.Go(func() { end(plumbing.Run(ctx)) })
-		parts.Go(func() { n.reloads(ctx) })
+		parts.Go(func() { n.reloader.Run(ctx) })
 		if n.core != nil {
 			parts.Go(func() { n.core.run(ctx, opened) })
 		}
@@ -108,11 +102,14 @@ func Run(ctx context.Context, env *service.Env) error {
 // server, as reloads, comparisons and the tunnel do: one that hangs would hang
 // again after a kill, which a tunnel in user space does not survive.
 func (n *network) parts() []service.Part {
-	return []service.Part{
-		{Name: "config", Answers: func() { n.inForce() }},
+	parts := []service.Part{
 		{Name: "addresses, rules and routes", Answers: func() { n.plumbing.Status() }},
 		service.ControlPart(n.inForce().Net.Control, n.log),
 	}
+	if n.core != nil {
+		parts = append(parts, service.Part{Name: "tunnel", Answers: func() { n.core.opened() }})
+	}
+	return parts
 }
 
 // partKey are the tunnel's keys in Degraded, by their key of the config.
@@ -145,7 +142,7 @@ func (n *network) endpoint() (*control.Endpoint, error) {
 		registry.MustRegister(n.env.Clock)
 	}
 	for _, c := range []prometheus.Collector{
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), gauges{n}, n.degraded,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), gauges{n}, n.degraded, n.reloader,
 	} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("metrics: %w", err)
@@ -171,7 +168,7 @@ func (n *network) endpoint() (*control.Endpoint, error) {
 // start puts everything in place, in its order. It errs only if nothing can be
 // done at all.
 func (n *network) start(ctx context.Context) (*tunnel.Tunnel, error) {
-	all := wants(n.config)
+	all := wants(n.inForce())
 	if err := n.set(ctx, all); err != nil {
 		return nil, err
 	}

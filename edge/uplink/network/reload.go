@@ -3,8 +3,6 @@ package network
 import (
 	"context"
 	"errors"
-	"maps"
-	"slices"
 	"time"
 
 	"anymx/edge/config"
@@ -12,45 +10,27 @@ import (
 	"anymx/edge/service"
 )
 
-// rereadEvery is how often keys are read again while one of them can't be, whatever
-// the stamps of their files say.
-const rereadEvery = 30 * time.Second
-
-// reloads reloads for each SIGHUP, and reads a key that is missing when it appears,
-// until ctx ends.
-func (n *network) reloads(ctx context.Context) {
-	tick := time.NewTicker(service.WatchEvery)
-	defer tick.Stop()
-	seen, read := map[string]service.Stamp{}, time.Now()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-n.env.Reload:
-			n.reload(ctx)
-		case <-tick.C:
-			if n.core == nil || !n.degraded.Any(partKey) {
-				clear(seen)
-				continue
-			}
-			now := stampsOf(keyFiles(n.inForce().Tunnel))
-			if maps.Equal(seen, now) && time.Since(read) < rereadEvery {
-				continue
-			}
-			seen, read = now, time.Now()
-			n.applyCore(ctx)
-		}
-	}
+// newReloader makes what follows the config file and reads a missing key when it appears.
+func (n *network) newReloader() *service.Reloader {
+	return service.NewReloader(service.ReloadOptions{
+		File: n.env.File, Sections: Sections, Config: n.env.Config, Log: n.log, Level: n.env.Level, Requests: n.env.Reload,
+		Prepare: n.prepareConfig,
+		Files:   func(c *config.Config) []string { return keyPaths(c.Tunnel) },
+		Reread:  func(ctx context.Context, _ bool) { n.applyCore(ctx) },
+		Missing: func() bool { return n.core != nil && n.degraded.Any(partKey) }, OnlyMissing: true,
+	})
 }
 
-// stampsOf looks at files.
-func stampsOf(names []string) map[string]service.Stamp {
-	stamps := map[string]service.Stamp{}
-	for _, name := range names {
-		path, _ := secret.Path(name) // "" has the zero stamp
-		stamps[name] = service.StampOf(path)
+// keyPaths are the paths of a tunnel's keys, none for nil.
+func keyPaths(t *config.Tunnel) []string {
+	if t == nil {
+		return nil
 	}
-	return stamps
+	files := keyFiles(t)
+	for i, name := range files {
+		files[i], _ = secret.Path(name) // "" is a file without a path
+	}
+	return files
 }
 
 // applyCore makes the tunnel what the config and the keys say now. Without its own key
@@ -69,74 +49,42 @@ func (n *network) applyCore(ctx context.Context) {
 func (n *network) brokenKeys(t *config.Tunnel) error {
 	_, err := n.keys.settings(t)
 	alone, rest := service.SplitAlone(err)
-	errs := []error{rest}
-	for _, name := range slices.Sorted(maps.Keys(alone)) {
-		if !n.degraded.Has(partKey, name) {
-			errs = append(errs, alone[name])
-		}
-	}
-	return errors.Join(errs...)
+	return errors.Join(rest, n.degraded.NewlyMissing(partKey, alone))
 }
 
-// reload takes the config and the keys as they are now. If the config is wrong, or
-// what the shield's keys name, nothing changes; nor if a key of the tunnel has broken.
-// One that was missing before still costs itself alone.
-func (n *network) reload(ctx context.Context) {
-	next, err := config.Load(n.env.File, Sections...)
-	if err != nil {
-		n.keep(err)
-		return
-	}
-	before := n.inForce()
-	taken := before.Take(next)
+// prepareConfig checks the keys of the tunnel and what the shield needs of the next config: one
+// that is newly broken refuses a reload. A key that was missing before costs only itself.
+func (n *network) prepareConfig(ctx context.Context, now, next *config.Config) (apply func(), err error) {
 	if n.core != nil {
-		if err := n.brokenKeys(taken.Tunnel); err != nil {
-			n.keep(err)
-			return
+		if err := n.brokenKeys(next.Tunnel); err != nil {
+			return nil, err
 		}
 	}
 	var filter shieldPlan
 	if n.shield != nil {
-		if filter, err = n.shield.prepare(taken); err != nil {
-			n.keep(err)
-			return
+		if filter, err = n.shield.prepare(next); err != nil {
+			return nil, err
 		}
 	}
-	service.SetLevel(n.env.Level, next)
-	n.plumbing.SetEvery(time.Duration(taken.Net.Repair))
-	restart := before.NeedsRestart(next)
-	changed := slices.DeleteFunc(before.Changed(next), func(key string) bool { return slices.Contains(restart, key) })
-	n.mu.Lock()
-	n.config = taken
-	n.about.Loaded, n.about.Problem, n.about.Restart = time.Now(), "", restart
-	n.mu.Unlock()
-	n.log.Info("reloaded", "changed", changed, "restart", restart)
+	return func() { n.applyConfig(ctx, now, next, filter) }, nil
+}
 
+// applyConfig puts next in place of now.
+func (n *network) applyConfig(ctx context.Context, now, next *config.Config, filter shieldPlan) {
+	n.plumbing.SetEvery(time.Duration(next.Net.Repair))
 	if n.shield != nil { // before there is an address that it protects
 		n.shield.apply(filter)
 	}
-	// What was allowed before is still guarded until the tunnel knows of it no more.
-	if err := n.set(ctx, append(wants(before), wants(taken)...)); err != nil {
+	// What was allowed before stays guarded until the tunnel has dropped it.
+	if err := n.set(ctx, append(wants(now), wants(next)...)); err != nil {
 		n.log.Error("what is new could not be put in place", "err", err)
 	}
 	if n.core != nil {
 		n.applyCore(ctx)
 	}
-	if err := n.set(ctx, wants(taken)); err != nil {
+	if err := n.set(ctx, wants(next)); err != nil {
 		n.log.Error("what is old could not be taken away", "err", err)
 	}
 }
 
-// keep says why a reload changed nothing.
-func (n *network) keep(err error) {
-	n.mu.Lock()
-	n.about.Problem = err.Error()
-	n.mu.Unlock()
-	n.log.Error("reload changed nothing", "err", err)
-}
-
-func (n *network) inForce() *config.Config {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.config
-}
+func (n *network) inForce() *config.Config { return n.reloader.Config() }

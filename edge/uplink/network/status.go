@@ -23,13 +23,11 @@ func (n *network) answer(*http.Request) (any, error) { return n.status(), nil }
 
 // status is the network at this moment.
 func (n *network) status() api.NetworkStatus {
-	n.mu.Lock()
-	about := n.about
-	n.mu.Unlock()
+	about := n.reloader.Status()
 	p := n.plumbing.Status()
 	s := api.NetworkStatus{
 		Version: service.Version(), PID: os.Getpid(), Started: n.started,
-		Things: things(p.Things), Repaired: p.Repaired, Compared: p.Compared, Degraded: n.degraded.List(), Config: &about, Clock: n.env.Clock.Status(),
+		Things: things(p.Things), Repaired: p.Repaired, Compared: p.Compared, Degraded: n.degraded.List(), Config: about, Clock: n.env.Clock.Status(),
 	}
 	problems := complaints(p)
 	if n.core != nil {

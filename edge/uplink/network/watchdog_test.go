@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"anymx/edge/config"
+	"anymx/edge/service"
 	"anymx/edge/uplink/plumb"
 )
 
@@ -17,8 +18,10 @@ func TestPartsAnswer(t *testing.T) {
 		t.Skip("no netlink here: ", err)
 	}
 	defer plumbing.Close()
-	n := &network{log: slog.New(slog.DiscardHandler), plumbing: plumbing, config: &config.Config{}}
-	n.config.Net.Control = filepath.Join(t.TempDir(), "nobody")
+	log, c := slog.New(slog.DiscardHandler), &config.Config{}
+	c.Net.Control = filepath.Join(t.TempDir(), "nobody")
+	n := &network{env: &service.Env{Config: c}, log: log, plumbing: plumbing, core: &core{}}
+	n.reloader = n.newReloader()
 	all := func() chan struct{} {
 		done := make(chan struct{})
 		parts := n.parts()
@@ -40,17 +43,17 @@ func TestPartsAnswer(t *testing.T) {
 	}
 	await(all())
 	parts := n.parts()
-	n.mu.Lock()
+	n.core.mu.Lock()
 	stuck := make(chan struct{})
 	go func() {
 		defer close(stuck)
-		parts[0].Answers()
+		parts[len(parts)-1].Answers()
 	}()
 	select {
 	case <-stuck:
 		t.Error("it answers although it is stuck")
 	case <-time.After(50 * time.Millisecond):
 	}
-	n.mu.Unlock()
+	n.core.mu.Unlock()
 	await(stuck)
 }

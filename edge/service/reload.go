@@ -1,0 +1,237 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"anymx/edge/config"
+	"anymx/edge/operate/api"
+)
+
+// rereadEvery is how often files are read again while one of them is missing or broken, whatever
+// their stamps say: a disk may answer again without a change.
+const rereadEvery = 30 * time.Second
+
+// ReloadOptions say how a program follows its config file. Functions are called by one goroutine at
+// a time; those with "may be nil" are optional.
+type ReloadOptions struct {
+	File     string         // the config's
+	Sections []string       // that the config must have (config.Load)
+	Config   *config.Config // as it was loaded from File
+	Log      *slog.Logger
+	Level    *slog.LevelVar // of Log; nil: a reload leaves it alone
+	// Requests gets a value for each SIGHUP; nil: there are none.
+	Requests <-chan struct{}
+	// Merge returns what is in force after a reload, and the keys that wait for a restart of this
+	// program; nil: Config.Take and Config.NeedsRestart.
+	Merge func(now, next *config.Config) (merged *config.Config, restart []string)
+	// Prepare reads and checks all that next needs. Its error refuses the reload, and then nothing
+	// has changed. Apply puts next in force; it can't fail.
+	Prepare func(ctx context.Context, now, next *config.Config) (apply func(), err error)
+
+	// Files are those beside the config that are read again when they change; may be nil. "" is a
+	// file without a path, which never changes.
+	Files func(*config.Config) []string
+	// Reread reads those files again. changed is false if it is only time to do so.
+	Reread func(ctx context.Context, changed bool)
+	// Missing reports whether one of the files is missing or broken.
+	Missing func() bool
+	// OnlyMissing leaves changed files for the next reload, unless one is missing.
+	OnlyMissing bool
+	// Problem says which files were not taken although the config is in force; may be nil.
+	Problem func() string
+	// Check is called every WatchEvery; may be nil.
+	Check func()
+}
+
+// Reloader holds a program's config and follows its file: for each SIGHUP and each request over the
+// control socket it reads the file whole, checks it, and puts it in force or changes nothing. Files
+// beside the config are read again when they change. Its methods may be called from any goroutine.
+//
+//	anymx_config_reloads_total   result: good, bad
+type Reloader struct {
+	options ReloadOptions
+	reloads *prometheus.CounterVec
+
+	reloading sync.Mutex       // one reload or rereading at a time, and of what follows
+	stamps    map[string]Stamp // of the files just before they were read
+	read      time.Time        // when that was
+
+	state atomic.Pointer[reloadState]
+}
+
+// reloadState is the config in force, and the result of the last reload.
+type reloadState struct {
+	config  *config.Config
+	loaded  time.Time
+	problem string   // why the last reload changed nothing, or which files it did not take
+	partly  bool     // the config was taken, but not each file
+	restart []string // keys of the file that wait for a restart
+}
+
+// NewReloader makes a Reloader. Files that change after this are read again, so call it before they
+// are read first.
+func NewReloader(o ReloadOptions) *Reloader {
+	if o.Merge == nil {
+		o.Merge = func(now, next *config.Config) (*config.Config, []string) {
+			return now.Take(next), now.NeedsRestart(next)
+		}
+	}
+	r := &Reloader{options: o, reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "anymx_config_reloads_total", Help: "Reloads of the config by their result.",
+	}, []string{"result"})}
+	for _, result := range []string{"good", "bad"} {
+		r.reloads.WithLabelValues(result)
+	}
+	r.state.Store(&reloadState{config: o.Config, loaded: time.Now()})
+	r.stamp(o.Config)
+	return r
+}
+
+// Config returns the config in force. Its caller must not change it.
+func (r *Reloader) Config() *config.Config { return r.state.Load().config }
+
+// Status says which config is in force, what waits for a restart, and what is wrong.
+func (r *Reloader) Status() *api.ConfigStatus {
+	s := r.state.Load()
+	return &api.ConfigStatus{
+		File: r.options.File, Loaded: s.loaded, Problem: s.problem, Partly: s.partly, Restart: slices.Clone(s.restart),
+	}
+}
+
+// Run reloads for each request and reads files again that change, until ctx ends.
+func (r *Reloader) Run(ctx context.Context) {
+	tick := time.NewTicker(WatchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.options.Requests:
+			_, _ = r.Reload(ctx) // it logs its result
+		case <-tick.C:
+			if r.options.Check != nil {
+				r.options.Check()
+			}
+			r.reread(ctx)
+		}
+	}
+}
+
+// Reload reads the config again. Unless everything about it is right, nothing changes, and the
+// status has the reason.
+func (r *Reloader) Reload(ctx context.Context) (api.Reloaded, error) {
+	r.reloading.Lock()
+	defer r.reloading.Unlock()
+	before := r.state.Load()
+	next, err := config.Load(r.options.File, r.options.Sections...)
+	if err != nil {
+		return api.Reloaded{}, r.refuse(before, err)
+	}
+	merged, restart := r.options.Merge(before.config, next)
+	r.stamp(merged)
+	apply, err := r.options.Prepare(ctx, before.config, merged)
+	if err != nil {
+		return api.Reloaded{}, r.refuse(before, err)
+	}
+	after := &reloadState{config: merged, loaded: time.Now(), restart: restart}
+	r.state.Store(after)
+	apply()
+	SetLevel(r.options.Level, next)
+	r.reloads.WithLabelValues("good").Inc()
+	changed := slices.DeleteFunc(before.config.Changed(next), func(key string) bool { return slices.Contains(restart, key) })
+	r.options.Log.Info("reloaded", "changed", changed, "restart", restart)
+	if r.noteProblem(after, true); r.state.Load().partly {
+		return api.Reloaded{}, fmt.Errorf("the config is in force, but files that it names were not taken: %s", r.state.Load().problem)
+	}
+	return api.Reloaded{Changed: changed, Restart: restart}, nil
+}
+
+// refuse notes why a reload changed nothing.
+func (r *Reloader) refuse(before *reloadState, err error) error {
+	r.stamp(before.config)
+	r.state.Store(&reloadState{config: before.config, loaded: before.loaded, problem: err.Error(), restart: before.restart})
+	r.reloads.WithLabelValues("bad").Inc()
+	r.options.Log.Error("reload changed nothing", "err", err)
+	return err
+}
+
+// noteProblem keeps the status's problem with files up to date. A reload begins one; rereading
+// changes or ends it.
+func (r *Reloader) noteProblem(s *reloadState, reloaded bool) {
+	if r.options.Problem == nil || !reloaded && !s.partly {
+		return
+	}
+	problem := r.options.Problem()
+	if problem == s.problem {
+		return
+	}
+	next := *s
+	next.problem, next.partly = problem, problem != ""
+	r.state.Store(&next)
+}
+
+// reread reads the files again if one of them has changed, or one is missing for long enough.
+func (r *Reloader) reread(ctx context.Context) {
+	if r.options.Files == nil {
+		return
+	}
+	r.reloading.Lock()
+	defer r.reloading.Unlock()
+	missing := r.options.Missing()
+	if r.options.OnlyMissing && !missing {
+		return
+	}
+	s := r.state.Load()
+	changed := !maps.Equal(r.stamps, stampsOf(r.options.Files(s.config)))
+	if !changed && (!missing || time.Since(r.read) < rereadEvery) {
+		return
+	}
+	r.stamp(s.config)
+	r.options.Reread(ctx, changed)
+	r.noteProblem(s, false)
+}
+
+// stamp looks at the files of c before they are read, so that a later change has another stamp.
+func (r *Reloader) stamp(c *config.Config) {
+	r.read = time.Now()
+	if r.options.Files != nil {
+		r.stamps = stampsOf(r.options.Files(c))
+	}
+}
+
+// stampsOf looks at files.
+func stampsOf(paths []string) map[string]Stamp {
+	stamps := make(map[string]Stamp, len(paths))
+	for _, path := range paths {
+		stamps[path] = StampOf(path) // "" has the zero stamp
+	}
+	return stamps
+}
+
+// NewlyMissing returns those of problems, by name, with things of a part that the program has until
+// now: a reload that would lose one is refused. What is missing already costs only itself.
+func (d *Degraded) NewlyMissing(part string, problems map[string]error) error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(problems)) {
+		if !d.Has(part, name) {
+			errs = append(errs, problems[name])
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Describe names the metric.
+func (r *Reloader) Describe(to chan<- *prometheus.Desc) { r.reloads.Describe(to) }
+
+// Collect counts the reloads.
+func (r *Reloader) Collect(to chan<- prometheus.Metric) { r.reloads.Collect(to) }
