@@ -16,29 +16,27 @@ import (
 	"time"
 )
 
-// client is a stock SMTP client: one that we did not write.
+// client is a stock SMTP client, not written for anymx.
 type client struct {
 	name string
-	// can says whether the client is here and can do what is asked for.
+	// can reports whether the client is installed and supports what a message needs.
 	can func(need) bool
-	// send hands over the message in file and returns the reply to its data,
-	// such as "250 2.0.0 ...".
-	send func(ctx context.Context, d door, m message, file string) (string, error)
+	// send sends the message in file and returns the reply to its data, such as "250 2.0.0 ...".
+	send func(ctx context.Context, to endpoint, m message, file string) (string, error)
 }
 
-// door is where messages go in.
-type door struct {
+// endpoint is the listener that messages are sent to.
+type endpoint struct {
 	host string
 	port string
 	ca   string // file with the certificate to trust
-	home string // the clients' home: they read no settings of the operator's
+	home string // HOME of the clients, so that they don't read the operator's settings
 }
 
-// sendTimeout is what one message may take; a slow machine needs seconds for
-// 5 MB.
+// sendTimeout limits one message; a slow machine needs seconds for 5 MB.
 const sendTimeout = 60 * time.Second
 
-// clients are asked in this order. The last is part of Go, so it is always here.
+// clients lists all clients, the preferred one first. The last is part of Go and always works.
 var clients = []client{
 	{name: "swaks", can: swaksCan, send: sendSwaks},
 	{name: "curl", can: curlCan, send: sendCurl},
@@ -46,18 +44,18 @@ var clients = []client{
 	{name: "net/smtp", can: func(need) bool { return true }, send: sendGo},
 }
 
-// choose returns the first client that can do what m needs; with a name, that
-// one or none.
+// choose returns the first client that supports what a message needs, or only the one with the
+// name if one is given.
 func choose(name string, what need) (client, error) {
 	for _, c := range clients {
 		if (name == "" || name == c.name) && c.can(what) {
 			return c, nil
 		}
 	}
-	return client{}, fmt.Errorf("%s is not here or cannot send this message", name)
+	return client{}, fmt.Errorf("-client %s: it is not installed, or does not support what this message needs", name)
 }
 
-// swaks knows no SMTPUTF8, and TLS only with a Perl module.
+// swaksCan reports false for SMTPUTF8, which swaks lacks. TLS needs a Perl module.
 func swaksCan(what need) bool {
 	switch what {
 	case smtputf8:
@@ -70,25 +68,25 @@ func swaksCan(what need) bool {
 	return err == nil
 }
 
-// swaks ends what it sends with a line end of its own, so one is taken off.
-func sendSwaks(ctx context.Context, d door, m message, _ string) (string, error) {
+// sendSwaks removes the last line end, because swaks adds its own.
+func sendSwaks(ctx context.Context, to endpoint, m message, _ string) (string, error) {
 	args := []string{
-		"--server", d.host, "--port", d.port, "--ehlo", "client.example.org",
+		"--server", to.host, "--port", to.port, "--ehlo", "client.example.org",
 		"--from", m.from, "--to", m.to, "--data", "-", "--suppress-data",
 	}
 	if m.needs == starttls {
-		args = append(args, "--tls", "--tls-verify", "--tls-ca-path", d.ca)
+		args = append(args, "--tls", "--tls-verify", "--tls-ca-path", to.ca)
 	}
-	return sendBy(ctx, d, bytes.TrimSuffix(m.data, []byte("\r\n")), "swaks", args...)
+	return sendBy(ctx, to, bytes.TrimSuffix(m.data, []byte("\r\n")), "swaks", args...)
 }
 
-// A curl may be built without SMTP or without TLS. SMTPUTF8 came with 7.69.
+// curlCan asks curl for its features: it may be built without SMTP or TLS.
 func curlCan(what need) bool {
 	out, err := exec.Command("curl", "-q", "--version").Output()
 	return err == nil && curlFeatures(string(out), what)
 }
 
-// curlFeatures reads what `curl --version` prints.
+// curlFeatures reads the output of `curl --version`. SMTPUTF8 came with 7.69.
 func curlFeatures(out string, what need) bool {
 	var major, minor int
 	if _, err := fmt.Sscanf(out, "curl %d.%d", &major, &minor); err != nil {
@@ -114,22 +112,22 @@ func curlFeatures(out string, what need) bool {
 	return true
 }
 
-func sendCurl(ctx context.Context, d door, m message, file string) (string, error) {
+func sendCurl(ctx context.Context, to endpoint, m message, file string) (string, error) {
 	args := []string{
-		"-q", "-sS", "-v", "--noproxy", "*", "--url", "smtp://" + net.JoinHostPort(d.host, d.port) + "/client.example.org",
+		"-q", "-sS", "-v", "--noproxy", "*", "--url", "smtp://" + net.JoinHostPort(to.host, to.port) + "/client.example.org",
 		"--mail-from", m.from, "--mail-rcpt", m.to, "--upload-file", file,
 	}
 	if m.needs == starttls {
-		args = append(args, "--ssl-reqd", "--cacert", d.ca)
+		args = append(args, "--ssl-reqd", "--cacert", to.ca)
 	}
-	return sendBy(ctx, d, nil, "curl", args...)
+	return sendBy(ctx, to, nil, "curl", args...)
 }
 
 func pythonCan(need) bool {
 	return exec.Command("python3", "-I", "-c", "import smtplib, ssl").Run() == nil
 }
 
-// pythonSend prints the transaction as the other clients do.
+// pythonSend prints the dialogue in the form that the other clients use.
 const pythonSend = `
 import smtplib, ssl, sys
 host, port, sender, to, file, ca, utf8, tls = sys.argv[1:]
@@ -148,23 +146,23 @@ print("-> QUIT")
 client.quit()
 `
 
-func sendPython(ctx context.Context, d door, m message, file string) (string, error) {
+func sendPython(ctx context.Context, to endpoint, m message, file string) (string, error) {
 	flag := func(what need) string {
 		if m.needs == what {
 			return "yes"
 		}
 		return ""
 	}
-	return sendBy(ctx, d, nil, "python3", "-I", "-c", pythonSend,
-		d.host, d.port, m.from, m.to, file, d.ca, flag(smtputf8), flag(starttls))
+	return sendBy(ctx, to, nil, "python3", "-I", "-c", pythonSend,
+		to.host, to.port, m.from, m.to, file, to.ca, flag(smtputf8), flag(starttls))
 }
 
-// sendBy runs a client that prints its dialogue.
-func sendBy(ctx context.Context, d door, stdin []byte, name string, args ...string) (string, error) {
+// sendBy runs a client that prints its dialogue and returns the reply to the message.
+func sendBy(ctx context.Context, to endpoint, stdin []byte, name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = append(os.Environ(), "HOME="+d.home, "SWAKS_HOME="+d.home, "LC_ALL=C.UTF-8")
+	cmd.Env = append(os.Environ(), "HOME="+to.home, "SWAKS_HOME="+to.home, "LC_ALL=C.UTF-8")
 	cmd.Stdin = bytes.NewReader(stdin)
 	cmd.WaitDelay = time.Second
 	out, err := cmd.CombinedOutput()
@@ -173,7 +171,7 @@ func sendBy(ctx context.Context, d door, stdin []byte, name string, args ...stri
 	}
 	reply := dataReply(string(out))
 	if !strings.HasPrefix(reply, "250") {
-		return "", fmt.Errorf("%s shows no reply to the message:\n%s", name, out)
+		return "", fmt.Errorf("%s printed no 250 reply to the message:\n%s", name, out)
 	}
 	return reply, nil
 }
@@ -183,7 +181,7 @@ var (
 	quitLine  = regexp.MustCompile(`^\s*[-~]?>\s+QUIT`)
 )
 
-// dataReply finds in a client's dialogue the last reply before QUIT.
+// dataReply returns the last reply before QUIT in a client's dialogue.
 func dataReply(dialogue string) string {
 	var last string
 	for line := range strings.Lines(dialogue) {
@@ -198,11 +196,11 @@ func dataReply(dialogue string) string {
 	return last
 }
 
-// sendGo is Go's own client. Its Client hides the reply to DATA, so that one
-// command is given by hand.
-func sendGo(ctx context.Context, d door, m message, _ string) (reply string, err error) {
+// sendGo sends with Go's net/smtp. Its Client hides the reply to DATA, so sendGo writes that command
+// itself.
+func sendGo(ctx context.Context, to endpoint, m message, _ string) (reply string, err error) {
 	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(d.host, d.port))
+	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(to.host, to.port))
 	if err != nil {
 		return "", err
 	}
@@ -211,7 +209,7 @@ func sendGo(ctx context.Context, d door, m message, _ string) (reply string, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
-	c, err := smtp.NewClient(conn, d.host)
+	c, err := smtp.NewClient(conn, to.host)
 	if err != nil {
 		return "", errors.Join(err, conn.Close())
 	}
@@ -224,13 +222,13 @@ func sendGo(ctx context.Context, d door, m message, _ string) (reply string, err
 		return "", err
 	}
 	if m.needs == starttls {
-		pem, err := os.ReadFile(d.ca)
+		pem, err := os.ReadFile(to.ca)
 		if err != nil {
 			return "", err
 		}
 		roots := x509.NewCertPool()
 		roots.AppendCertsFromPEM(pem)
-		if err := c.StartTLS(&tls.Config{ServerName: d.host, RootCAs: roots}); err != nil {
+		if err := c.StartTLS(&tls.Config{ServerName: to.host, RootCAs: roots}); err != nil {
 			return "", err
 		}
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// received is a transaction as the far side saw it.
+// received is a transaction as the server saw it.
 type received struct {
 	from, to string
 	utf8     bool
@@ -24,7 +24,7 @@ type received struct {
 }
 
 // listen starts a server that answers like any other and reports what it got.
-func listen(t *testing.T, certDir string) (door, <-chan received) {
+func listen(t *testing.T, certDir string) (endpoint, <-chan received) {
 	t.Helper()
 	st := &state{dir: certDir}
 	if _, err := st.certify(time.Now()); err != nil {
@@ -55,7 +55,7 @@ func listen(t *testing.T, certDir string) (door, <-chan received) {
 		<-ended
 	})
 	home := t.TempDir()
-	return door{host: "127.0.0.1", port: strconv.Itoa(l.Addr().(*net.TCPAddr).Port), ca: st.file("cert.pem"), home: home}, got
+	return endpoint{host: "127.0.0.1", port: strconv.Itoa(l.Addr().(*net.TCPAddr).Port), ca: st.file("cert.pem"), home: home}, got
 }
 
 type session struct {
@@ -85,8 +85,8 @@ func (s *session) Data(r io.Reader) error {
 func (s *session) Reset()        {}
 func (s *session) Logout() error { return nil }
 
-// TestClients has each client send each message that it can, and compares what
-// reached the far side.
+// TestClients sends each message with each client that supports it, and compares what the server
+// received.
 func TestClients(t *testing.T) {
 	certDir := t.TempDir()
 	for _, c := range clients {
@@ -94,11 +94,11 @@ func TestClients(t *testing.T) {
 			if !c.can(nothing) {
 				t.Skipf("%s is not installed", c.name)
 			}
-			door, got := listen(t, certDir)
+			to, got := listen(t, certDir)
 			for _, m := range messages(time.Now()) {
 				if !c.can(m.needs) {
 					if c.name == "swaks" && m.needs == smtputf8 {
-						continue // no version of it can
+						continue // no version of it supports SMTPUTF8
 					}
 					t.Errorf("%s cannot send %q: is a package missing?", c.name, m.kind)
 					continue
@@ -107,7 +107,7 @@ func TestClients(t *testing.T) {
 				if err := os.WriteFile(file, m.data, 0o600); err != nil {
 					t.Fatal(err)
 				}
-				reply, err := c.send(t.Context(), door, m, file)
+				reply, err := c.send(t.Context(), to, m, file)
 				if err != nil {
 					t.Errorf("%s: %v", m.kind, err)
 					continue
@@ -120,7 +120,7 @@ func TestClients(t *testing.T) {
 					t.Errorf("%s: from %q to %q, want %q and %q", m.kind, r.from, r.to, m.from, m.to)
 				}
 				if !bytes.Equal(r.data, m.data) {
-					t.Errorf("%s: %d octets arrived, and differ from the %d sent", m.kind, len(r.data), len(m.data))
+					t.Errorf("%s: %d bytes arrived, and differ from the %d sent", m.kind, len(r.data), len(m.data))
 				}
 				if m.needs == smtputf8 && !r.utf8 || m.needs == starttls && !r.tls {
 					t.Errorf("%s: SMTPUTF8 %v, TLS %v", m.kind, r.utf8, r.tls)
@@ -130,26 +130,26 @@ func TestClients(t *testing.T) {
 	}
 }
 
-// TestClientDistrusts shows that the TLS message is worth something: with
-// another certificate to trust, it does not go out.
+// TestClientDistrusts holds that clients verify the certificate: one that trusts another
+// certificate sends nothing.
 func TestClientDistrusts(t *testing.T) {
 	for _, c := range clients {
 		t.Run(c.name, func(t *testing.T) {
 			if !c.can(starttls) {
 				t.Skipf("%s with TLS is not installed", c.name)
 			}
-			door, got := listen(t, t.TempDir())
+			to, got := listen(t, t.TempDir())
 			other := &state{dir: t.TempDir()}
 			if _, err := other.certify(time.Now()); err != nil {
 				t.Fatal(err)
 			}
-			door.ca = other.file("cert.pem")
+			to.ca = other.file("cert.pem")
 			m := message{kind: "starttls", from: "a@example.org", to: "b@example.net", needs: starttls, data: []byte("Subject: x\r\n\r\nx\r\n")}
 			file := filepath.Join(t.TempDir(), "message.eml")
 			if err := os.WriteFile(file, m.data, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if reply, err := c.send(t.Context(), door, m, file); err == nil {
+			if reply, err := c.send(t.Context(), to, m, file); err == nil {
 				t.Errorf("reply %q, want an error", reply)
 			}
 			if len(got) > 0 {

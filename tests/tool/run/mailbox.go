@@ -14,15 +14,13 @@ import (
 	"time"
 )
 
-// store is core's directory of Maildirs, DIR/<domain>/<local part>/new, read
-// from outside as any mail reader would.
+// store is core's directory of Maildirs, DIR/<domain>/<local part>/new, read as a mail reader does.
 type store struct {
 	dir  string
-	seen map[string]bool // files of earlier looks
+	seen map[string]bool // files that look has returned
 }
 
-// look returns the message files that were not there at the last look, in the
-// order of their paths.
+// look returns the message files that are new since the last call, in the order of their paths.
 func (s *store) look() ([]string, error) {
 	if s.seen == nil {
 		s.seen = map[string]bool{}
@@ -48,7 +46,7 @@ func (s *store) look() ([]string, error) {
 	return fresh, nil
 }
 
-// count is how many messages are stored.
+// count returns the number of stored messages.
 func (s *store) count() (int, error) {
 	if _, err := s.look(); err != nil {
 		return 0, err
@@ -56,13 +54,12 @@ func (s *store) count() (int, error) {
 	return len(s.seen), nil
 }
 
-// errDiffers is what arrive answers for a message that came otherwise than it was sent.
-var errDiffers = errors.New("the stored message is not as it should be")
+// errDiffers is the error for a message that arrived changed.
+var errDiffers = errors.New("the stored message differs from what was sent")
 
-// arrive waits until the message that was stored under the spool id is in the
-// store, and returns its file. What it holds must be the trace fields that the
-// way added (RFC 5321 section 4.4), one of which names the id and the protocol
-// that the message came in by, and then, byte for byte, what was sent.
+// arrive waits for the message with the spool id and returns its file. The file must hold the trace
+// fields that edge and core added (RFC 5321 section 4.4), one of which names the id and the protocol
+// of the session, and then, byte for byte, what was sent.
 func (s *store) arrive(ctx context.Context, id string, m message) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
@@ -83,23 +80,23 @@ func (s *store) arrive(ctx context.Context, id string, m message) (string, error
 		}
 		select {
 		case <-ctx.Done():
-			return "", fmt.Errorf("message %s did not arrive in core: %w", id, ctx.Err())
+			return "", fmt.Errorf("message %s did not arrive in core within 20 s: %w", id, ctx.Err())
 		case <-tick.C:
 		}
 	}
 }
 
-// matches says whether the file name holds the message m with the spool id. An
-// error says that it does and is not what it should be.
+// matches reports whether the file holds the message m with the spool id. It returns an error if it
+// does but the message differs from what was sent.
 func matches(name, id string, m message) (bool, error) {
 	text, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil // a mail reader moved it on
+		return false, nil // a mail reader has moved it
 	}
 	if err != nil {
 		return false, err
 	}
-	text = unix(text) // a Maildir may hold lines as the system ends them
+	text = unix(text) // core may store LF line ends
 	head, _, _ := bytes.Cut(text, []byte("\n\n"))
 	if !bytes.Contains(head, []byte(id)) {
 		return false, nil
@@ -109,7 +106,7 @@ func matches(name, id string, m message) (bool, error) {
 	case !found:
 		return false, fmt.Errorf("%s: %w", name, errDiffers)
 	case bytes.Contains(trace, []byte("\n\n")):
-		return false, fmt.Errorf("%s: more than trace fields before the message: %w", name, errDiffers)
+		return false, fmt.Errorf("%s: there is more than trace fields before the message: %w", name, errDiffers)
 	}
 	for _, protocol := range m.protocols {
 		if bytes.Contains(trace, fmt.Appendf(nil, "with %s id %s", protocol, id)) {
@@ -121,7 +118,7 @@ func matches(name, id string, m message) (bool, error) {
 
 func unix(text []byte) []byte { return bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n")) }
 
-// subject is what a message file says of itself, "" if nothing.
+// subject returns the Subject of a message file, "" if there is none.
 func subject(name string) string {
 	f, err := os.Open(name)
 	if err != nil {
@@ -132,7 +129,7 @@ func subject(name string) string {
 	if err != nil {
 		return ""
 	}
-	// A terminal should not have to obey what a stranger sent.
+	// A stranger's message must not send control sequences to the terminal.
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r >= 0x7f && r < 0xa0 {
 			return -1

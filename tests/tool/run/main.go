@@ -1,21 +1,16 @@
-// Command run shows the whole path on one machine: it starts anymx-core and
-// anymx-edge on loopback, sends five real messages through the front door with
-// a stock client, and shows each arriving in core's mail directory, byte for
-// byte what was sent.
+// Command run is `make run`: it starts anymx-core and anymx-edge on loopback, sends five messages to
+// the edge with a stock SMTP client, and checks that each arrives in core's Maildirs byte for byte as
+// it was sent.
 //
-// What happens to the data:
-//
-//  1. The state directory (.run/) gets a throw-away certificate and two config
-//     files; what an earlier run left there is kept (state.go).
-//  2. Core starts, then the edge, each waited for until it is ready; their
-//     logs go into files (program.go).
-//  3. Each message is written to a file and sent by swaks, curl, Python's
-//     smtplib or Go's net/smtp, the first that is here and can do it
-//     (message.go, client.go).
-//  4. What the edge answered is shown, and the message is looked for in the
-//     Maildirs until it is there (mailbox.go).
-//  5. Until Ctrl-C whatever else arrives is shown too. Then the edge is stopped,
-//     and after it core.
+//  1. The state directory (.run/) gets a throw-away certificate and a config file. Mail and logs of
+//     an earlier run stay (state.go).
+//  2. Core starts, then the edge, each when the one before is ready. Their logs go to files
+//     (program.go).
+//  3. Each message is written to a file and sent by swaks, curl, Python's smtplib or Go's net/smtp,
+//     whichever is the first that is installed and supports it (message.go, client.go).
+//  4. The edge's reply is printed, and the Maildirs are polled until the message is there
+//     (mailbox.go).
+//  5. Until Ctrl-C, other mail that arrives is printed too. Then the edge stops, and after it core.
 package main
 
 import (
@@ -29,17 +24,17 @@ import (
 	"syscall"
 )
 
-// The children die with the thread that started them (see program.start), so
-// that must be the one that lives as long as the program: main's own.
+// init locks main to its thread. The children get a signal when the thread that started them ends
+// (see startProgram), so it must be one that lives as long as the program.
 func init() { runtime.LockOSThread() }
 
 func main() {
 	var o options
-	flag.StringVar(&o.bin, "bin", "bin", "`directory` of the programs")
-	flag.StringVar(&o.state, "state", ".run", "`directory` of all state")
-	flag.StringVar(&o.client, "client", "", "send with this client `NAME` alone: swaks, curl, python3 or net/smtp")
-	flag.BoolVar(&o.once, "once", false, "stop when the messages have arrived")
-	flag.BoolVar(&o.anyPort, "any-port", false, "do not ask for the usual ports, take free ones")
+	flag.StringVar(&o.bin, "bin", "bin", "`directory` of anymx-edge, anymx-core and anymx")
+	flag.StringVar(&o.state, "state", ".run", "`directory` for config, logs, spool and mail")
+	flag.StringVar(&o.client, "client", "", "send only with the client `NAME`: swaks, curl, python3 or net/smtp")
+	flag.BoolVar(&o.once, "once", false, "stop after the five messages have arrived")
+	flag.BoolVar(&o.anyPort, "any-port", false, "use free ports instead of 8025, 2525 and 9925")
 	flag.Parse()
 	if err := o.absolute(); err != nil {
 		fmt.Fprintln(os.Stderr, "run:", err)
@@ -55,15 +50,15 @@ func main() {
 	}
 }
 
-// options is what the command line says.
+// options are the command line's flags.
 type options struct {
 	bin, state string
-	client     string // "": the first that can
+	client     string // "" means the first that supports the message
 	once       bool
 	anyPort    bool
 }
 
-// absolute makes the directories absolute, as config files want them.
+// absolute makes the directories absolute, as config files need them.
 func (o *options) absolute() error {
 	for _, dir := range []*string{&o.bin, &o.state} {
 		abs, err := filepath.Abs(*dir)

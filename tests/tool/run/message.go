@@ -9,19 +9,19 @@ import (
 	"time"
 )
 
-// message is one that is sent through the front door.
+// message is one of the messages that are sent to the edge.
 type message struct {
 	kind     string
 	from, to string
 	subject  string
 	needs    need
-	// protocols are those that the edge may name in its trace field (RFC 3848).
-	// Some clients ask for SMTPUTF8 wherever it is offered.
+	// protocols are those that the edge may name in its trace field (RFC 3848). Some clients use
+	// SMTPUTF8 wherever it is offered.
 	protocols []string
 	data      []byte // with CRLF, as it must arrive
 }
 
-// need is what a client must be able to do for a message.
+// need is what a client must support to send a message.
 type need int
 
 const (
@@ -30,11 +30,10 @@ const (
 	starttls      // RFC 3207, the certificate verified
 )
 
-// messages are the five that are sent. Their ids are drawn, so each run's
-// are new.
+// messages returns the five messages. Their Message-IDs are random, so each run has its own.
 func messages(now time.Time) []message {
 	attachment := make([]byte, 20_000)
-	_, _ = rand.Read(attachment) // never fails, says its documentation
+	_, _ = rand.Read(attachment) // never fails, by its documentation
 	plain, utf8, secure := []string{"ESMTP", "UTF8SMTP"}, []string{"UTF8SMTP"}, []string{"ESMTPS", "UTF8SMTPS"}
 	list := []message{
 		{kind: "plain", from: "sender@example.org", to: "plain@example.net", subject: "A plain message", protocols: plain},
@@ -52,9 +51,9 @@ func messages(now time.Time) []message {
 		case "5 MB":
 			m.data = []byte(head + "Content-Type: text/plain\r\n\r\n" + lines(5_000_000-len(head)))
 		default:
-			// Lines that begin with a dot are what careless relays damage.
+			// Careless relays damage lines that begin with a dot.
 			m.data = []byte(head + "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" +
-				"This message went in by SMTP and is stored as it came.\r\n.\r\n..two dots\r\nEnd of message.\r\n")
+				"This message was sent by SMTP and is stored as it was sent.\r\n.\r\n..two dots\r\nEnd of message.\r\n")
 		}
 	}
 	return list
@@ -67,7 +66,7 @@ func (m *message) header(now time.Time) string {
 		now.Format(time.RFC1123Z), m.from, m.to, m.subject, hex.EncodeToString(id))
 }
 
-// mixed is a message with text and an attachment (RFC 2046 section 5.1.3).
+// mixed returns a message with text and an attachment (RFC 2046 section 5.1.3).
 func mixed(head string, attachment []byte) []byte {
 	const boundary = "part-of-a-message"
 	var b strings.Builder
@@ -85,11 +84,11 @@ func mixed(head string, attachment []byte) []byte {
 	return []byte(b.String())
 }
 
-// lines is numbered text of about size octets.
+// lines returns numbered text of about size bytes.
 func lines(size int) string {
 	var b strings.Builder
 	for i := 1; b.Len() < size; i++ {
-		fmt.Fprintf(&b, "%09d The same words again and again, but each line has its number.\r\n", i)
+		fmt.Fprintf(&b, "%09d All lines have the same text, but each has its own number.\r\n", i)
 	}
 	return b.String()
 }

@@ -13,13 +13,13 @@ import (
 // port is a loopback address that a program will listen on.
 type port struct {
 	name string // what it is for
-	want int    // the usual port; 0: any
+	want int    // the usual port; 0 means any
 	got  int
 }
 
 func (p port) address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(p.got)) }
 
-// find sets got to want where that is free, else to a free port, and says so.
+// find sets got to want if that port is free, else to a free one, and prints that.
 func (p *port) find(s *screen) error {
 	l, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(p.want)))
 	if err != nil {
@@ -28,14 +28,13 @@ func (p *port) find(s *screen) error {
 			return fmt.Errorf("no port for %s: %w", p.name, freeErr)
 		}
 		l = free
-		s.row(p.name, "port %d is taken by %s; using another", p.want, holder(p.want))
+		s.row(p.name, "port %d is in use by %s; a free port is used instead", p.want, holder(p.want))
 	}
 	p.got = l.Addr().(*net.TCPAddr).Port
 	return l.Close()
 }
 
-// holder names the process that listens on a TCP port, as far as this user may
-// know it.
+// holder names the process that listens on a TCP port, as far as this user may see it.
 func holder(port int) string {
 	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
 		f, err := os.Open(table)
@@ -51,8 +50,8 @@ func holder(port int) string {
 	return "another process"
 }
 
-// listener reads a table such as /proc/net/tcp (see proc_pid_net(5)) and
-// returns the inode of the socket that listens on port, "" if none does.
+// listener reads a table such as /proc/net/tcp (see proc_pid_net(5)) and returns the inode of the
+// socket that listens on the port, "" if there is none.
 func listener(table *bufio.Scanner, port int) string {
 	for table.Scan() {
 		fields := strings.Fields(table.Text())
@@ -68,7 +67,7 @@ func listener(table *bufio.Scanner, port int) string {
 }
 
 func socketOwner(inode string) string {
-	links, _ := filepath.Glob("/proc/[0-9]*/fd/[0-9]*") // a bad pattern is its only error
+	links, _ := filepath.Glob("/proc/[0-9]*/fd/[0-9]*") // the only error is a bad pattern
 	for _, link := range links {
 		if target, err := os.Readlink(link); err != nil || target != "socket:["+inode+"]" {
 			continue

@@ -15,21 +15,20 @@ import (
 	"time"
 )
 
-// program is one of ours as a child process.
+// program is anymx-edge or anymx-core as a child process.
 type program struct {
 	name string
 	log  string // file
 	cmd  *exec.Cmd
 	file *os.File
 	done chan struct{} // closed when it has ended
-	err  error         // of its end; read after done
-	told bool          // that it ended by itself
+	err  error         // of Wait; read it after done
+	seen bool          // ended has reported that it ended by itself
 }
 
-// startProgram starts bin/name with a config file. What it logs is appended to
-// a file. It is in a process group of its own, so that a Ctrl-C comes to us
-// alone and we stop the programs in order; and it is asked to end if we are
-// killed.
+// startProgram starts bin/name with a config file and appends its log to a file. The program has a
+// process group of its own, so that a Ctrl-C reaches only us and we stop the programs in order. It
+// gets SIGTERM if we are killed.
 func startProgram(o options, name, config string) (*program, error) {
 	p := &program{name: name, log: filepath.Join(o.state, name+".log"), done: make(chan struct{})}
 	file, err := os.OpenFile(p.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
@@ -50,8 +49,8 @@ func startProgram(o options, name, config string) (*program, error) {
 	return p, nil
 }
 
-// wait polls until the program is ready, has ended, or has had ten seconds:
-// recovery of what is in the spool is part of them.
+// wait polls until the program is ready or has ended, for ten seconds at most. They include the
+// recovery of the spool.
 func (p *program) wait(ctx context.Context, ready func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -66,29 +65,28 @@ func (p *program) wait(ctx context.Context, ready func(context.Context) error) e
 		case <-p.done:
 			return p.ended()
 		case <-ctx.Done():
-			return fmt.Errorf("%s is not ready: %w; its log is %s", p.name, err, p.log)
+			return fmt.Errorf("%s did not become ready within 10 s: %w; see its log %s", p.name, err, p.log)
 		case <-tick.C:
 		}
 	}
 }
 
-// ended says how a program ended that should not have, with the end of its log.
+// ended returns an error for a program that ended by itself, with the last lines of its log.
 func (p *program) ended() error {
-	p.told = true
-	how := "ended"
+	p.seen = true
+	how := "stopped unexpectedly"
 	if p.err != nil {
-		how = "ended (" + p.err.Error() + ")"
+		how = "stopped unexpectedly (" + p.err.Error() + ")"
 	}
-	return fmt.Errorf("%s %s; its log %s ends:\n%s", p.name, how, p.log, tail(p.log, 10))
+	return fmt.Errorf("%s %s; the last lines of its log %s:\n%s", p.name, how, p.log, tail(p.log, 10))
 }
 
-// stop asks the program to end, waits, and kills it when it takes longer than
-// limit or ctx ends.
+// stop sends SIGTERM and waits. It kills the program after limit, or when ctx ends.
 func (p *program) stop(ctx context.Context, limit time.Duration) error {
 	defer p.file.Close()
 	select {
 	case <-p.done:
-		if p.told {
+		if p.seen {
 			return nil
 		}
 		return p.ended()
@@ -110,10 +108,10 @@ func (p *program) stop(ctx context.Context, limit time.Duration) error {
 	}
 	err := p.cmd.Process.Kill()
 	<-p.done
-	return errors.Join(fmt.Errorf("%s did not stop in time and was killed; its log is %s", p.name, p.log), err)
+	return errors.Join(fmt.Errorf("%s did not stop in time and was killed; see its log %s", p.name, p.log), err)
 }
 
-// tail is the last n lines of a file, for an error.
+// tail returns the last n lines of a file.
 func tail(name string, n int) string {
 	text, err := os.ReadFile(name)
 	if err != nil {
@@ -123,7 +121,7 @@ func tail(name string, n int) string {
 	return strings.Join(all[max(0, len(all)-n):], "\n")
 }
 
-// greets is ready when an SMTP server at address says 220.
+// greets returns a check that an SMTP server at address greets with 220.
 func greets(address string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		dialer := net.Dialer{Timeout: time.Second}
@@ -147,7 +145,7 @@ func greets(address string) func(context.Context) error {
 	}
 }
 
-// answers is ready when an HTTP GET is answered with 200.
+// answers returns a check that an HTTP GET of url returns 200.
 func answers(url string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)

@@ -8,8 +8,7 @@ import (
 
 var words = regexp.MustCompile(`[0-9a-z]+`)
 
-// spoolID finds the spool id that the edge put into its reply, "" if there is
-// none.
+// spoolID returns the spool id in the edge's reply, "" if there is none.
 func spoolID(reply string) string {
 	for _, word := range words.FindAllString(reply, -1) {
 		if id, err := mail.ParseID(word); err == nil && !id.IsZero() {

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// ports are the loopback addresses of one run.
+// ports are the loopback ports of one run.
 type ports struct{ smtp, core, metrics port }
 
 // demo is one run: a node and a core.
@@ -35,8 +35,8 @@ const (
 	coreStop = 15 * time.Second
 )
 
-// run is all of it, from the start of the programs to their end. It returns nil
-// if all messages arrived as they were sent and the programs stopped cleanly.
+// run starts the programs, sends the messages, and stops the programs again. It returns nil if all
+// messages arrived as they were sent and the programs stopped cleanly.
 func run(ctx context.Context, s *screen, o options) (err error) {
 	st, err := openState(o.state)
 	if err != nil {
@@ -59,11 +59,11 @@ func run(ctx context.Context, s *screen, o options) (err error) {
 	if o.once {
 		return nil
 	}
-	d.tell(ctx)
+	d.showNext(ctx)
 	return d.watch(ctx)
 }
 
-// quietly drops an error that only says that the operator has seen enough.
+// quietly drops an error that comes from a Ctrl-C.
 func quietly(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
@@ -71,7 +71,7 @@ func quietly(ctx context.Context, err error) error {
 	return err
 }
 
-// prepare finds ports and writes what the programs read.
+// prepare finds ports and writes certificate and config.
 func (d *demo) prepare() error {
 	d.ports = ports{port{name: "smtp", want: 8025}, port{name: "core", want: 2525}, port{name: "metrics", want: 9925}}
 	for _, p := range []*port{&d.ports.smtp, &d.ports.core, &d.ports.metrics} {
@@ -94,14 +94,14 @@ func (d *demo) prepare() error {
 		return err
 	}
 	if made && stored == 0 {
-		d.screen.row("state", "%s, new, with a throw-away certificate", d.screen.path(d.state.dir))
+		d.screen.row("state", "%s (new, with a throw-away certificate)", d.screen.path(d.state.dir))
 	} else {
-		d.screen.row("state", "%s, found again: core has %d messages", d.screen.path(d.state.dir), stored)
+		d.screen.row("state", "%s (from an earlier run, %d messages stored)", d.screen.path(d.state.dir), stored)
 	}
 	return nil
 }
 
-// start starts core and then the edge, each when the one before is ready.
+// start starts core and, when core is ready, the edge.
 func (d *demo) start(ctx context.Context) error {
 	var err error
 	if d.core, err = startProgram(d.options, "anymx-core", d.config); err != nil {
@@ -123,16 +123,16 @@ func (d *demo) start(ctx context.Context) error {
 
 func (d *demo) url(path string) string { return "http://" + d.ports.metrics.address() + path }
 
-// send sends the messages one after the other and looks for each in core.
+// send sends the messages one after the other and waits for each to arrive in core.
 func (d *demo) send(ctx context.Context) error {
 	list := messages(time.Now())
 	d.screen.title("Sending %d messages to %s", len(list), d.ports.smtp.address())
-	door := door{
+	to := endpoint{
 		host: "127.0.0.1", port: strconv.Itoa(d.ports.smtp.got), ca: d.state.file("cert.pem"), home: d.state.file("sent"),
 	}
 	failed := 0
 	for _, m := range list {
-		if err := d.sendOne(ctx, door, m); err != nil {
+		if err := d.sendOne(ctx, to, m); err != nil {
 			if ctx.Err() != nil {
 				return err
 			}
@@ -141,13 +141,13 @@ func (d *demo) send(ctx context.Context) error {
 		}
 	}
 	if failed > 0 {
-		return fmt.Errorf("%d of %d messages did not make it; the logs are %s and %s", failed, len(list), d.edge.log, d.core.log)
+		return fmt.Errorf("%d of %d messages did not arrive; see the logs %s and %s", failed, len(list), d.edge.log, d.core.log)
 	}
-	d.screen.row("", "%d of %d arrived, each byte for byte what was sent", len(list), len(list))
+	d.screen.row("", "%d of %d arrived, byte for byte as sent", len(list), len(list))
 	return nil
 }
 
-func (d *demo) sendOne(ctx context.Context, door door, m message) error {
+func (d *demo) sendOne(ctx context.Context, to endpoint, m message) error {
 	c, err := choose(d.client, m.needs)
 	if err != nil {
 		return err
@@ -156,7 +156,7 @@ func (d *demo) sendOne(ctx context.Context, door door, m message) error {
 	if err := os.WriteFile(file, m.data, 0o600); err != nil {
 		return err
 	}
-	reply, err := c.send(ctx, door, m, file)
+	reply, err := c.send(ctx, to, m, file)
 	if err != nil {
 		return err
 	}
@@ -164,41 +164,40 @@ func (d *demo) sendOne(ctx context.Context, door door, m message) error {
 	d.screen.row("", "reply    %s", reply)
 	id := spoolID(reply)
 	if id == "" {
-		return errors.New("the reply names no spool id")
+		return errors.New("the reply has no spool id")
 	}
 	stored, err := d.store.arrive(ctx, id, m)
 	if err != nil {
 		return err
 	}
-	d.screen.row("", "%s in core %s", d.screen.good(), d.screen.path(stored))
+	d.screen.row("", "%s       %s", d.screen.good(), d.screen.path(stored))
 	return nil
 }
 
-// tell says what the operator can do now.
-func (d *demo) tell(ctx context.Context) {
+// showNext prints the edge's status and what the operator can try next.
+func (d *demo) showNext(ctx context.Context) {
 	s, smtp := d.screen, strconv.Itoa(d.ports.smtp.got)
-	s.title("What the edge says of itself")
+	s.title("Status of the edge")
 	cli := exec.CommandContext(ctx, filepath.Join(d.bin, "anymx"), "--control", d.state.socket, "status")
 	text, err := cli.CombinedOutput()
 	s.block(string(text))
 	if err != nil && ctx.Err() == nil {
 		s.row("status", "%s %v", s.bad(), err)
 	}
-	s.title("Your turn")
+	s.title("Try it")
 	s.row("send", "swaks --server 127.0.0.1 --port %s --from me@example.org --to you@example.net", smtp)
 	s.row("or", "printf 'Subject: hello\\n\\nhello\\n' | curl smtp://127.0.0.1:%s --mail-from me@example.org --mail-rcpt you@example.net -T - --crlf", smtp)
-	s.row("it goes to", "%s/", s.path(filepath.Join(d.store.dir, "example.net", "you", "new")))
+	s.row("arrives in", "%s/", s.path(filepath.Join(d.store.dir, "example.net", "you", "new")))
 	s.row("status", "%s", d.url("/"))
 	s.row("metrics", "%s", d.url("/metrics"))
 	s.row("health", "%s %s", d.url("/healthz"), d.url("/readyz"))
 	s.row("command", "%s --control %s queue list", s.path(filepath.Join(d.bin, "anymx")), s.path(d.state.socket))
 	s.row("config", "%s", s.path(d.config))
 	s.row("logs", "%s %s", s.path(d.edge.log), s.path(d.core.log))
-	s.title("Running; Ctrl-C stops it")
+	s.title("Running; Ctrl-C stops everything")
 }
 
-// watch shows what else arrives until ctx ends, which is good, or a program
-// does, which is not.
+// watch prints mail that arrives until ctx ends. It returns an error if a program ends before.
 func (d *demo) watch(ctx context.Context) error {
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
@@ -222,8 +221,8 @@ func (d *demo) watch(ctx context.Context) error {
 	}
 }
 
-// stop ends the edge and then core, so that what the edge still hands over is
-// taken. A Ctrl-C on the way kills them instead of waiting.
+// stop stops the edge and then core, so that core accepts what the edge still hands over. Another
+// Ctrl-C kills them.
 func (d *demo) stop() error {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
@@ -241,7 +240,7 @@ func (d *demo) stop() error {
 	}
 	stored, err := d.store.count()
 	if err == nil && d.edge != nil {
-		fmt.Fprintf(d.screen.out, "\nstopped, %d messages stored\n", stored)
+		fmt.Fprintf(d.screen.out, "\nStopped; %d messages are stored\n", stored)
 	}
 	return errors.Join(append(errs, err)...)
 }

@@ -19,7 +19,7 @@ import (
 	"anymx/tests/pop"
 )
 
-// asProgram makes the test binary the program itself.
+// asProgram makes the test binary behave as the program.
 const asProgram = "ANYMX_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	os.Exit(pop.Main(m))
 }
 
-// self is a command that runs this program.
+// self returns a command that runs the program.
 func self(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	name, err := os.Executable()
@@ -42,21 +42,20 @@ func self(t *testing.T, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// TestRun is `make run` twice on one state directory: everything arrives, the
-// second run finds the mail of the first, and both end cleanly. The second is
-// a run where no client is installed.
+// TestRun runs `make run` twice on one state directory: everything arrives, the second run finds the
+// mail of the first, and both end cleanly. For the second no client is installed.
 func TestRun(t *testing.T) {
 	bin, dir := pop.Build(t), t.TempDir()
 	for i, want := range []struct{ client, state, stopped string }{
-		{"", "new, with a throw-away certificate", "stopped, 5 messages stored"},
-		{"net/smtp", "found again: core has 5 messages", "stopped, 10 messages stored"},
+		{"", "new, with a throw-away certificate", "Stopped; 5 messages are stored"},
+		{"net/smtp", "from an earlier run, 5 messages stored", "Stopped; 10 messages are stored"},
 	} {
 		var out bytes.Buffer
 		err := run(t.Context(), &screen{out: &out, plain: true}, options{bin: bin, state: dir, client: want.client, once: true, anyPort: true})
 		if err != nil {
 			t.Fatalf("run %d: %v\n%s", i+1, err, out.String())
 		}
-		for _, s := range []string{want.state, want.stopped, "5 of 5 arrived, each byte for byte what was sent"} {
+		for _, s := range []string{want.state, want.stopped, "5 of 5 arrived, byte for byte as sent"} {
 			if !strings.Contains(out.String(), s) {
 				t.Errorf("run %d: output lacks %q", i+1, s)
 			}
@@ -68,15 +67,15 @@ func TestRun(t *testing.T) {
 			t.Fatalf("output:\n%s", out.String())
 		}
 	}
-	// What is on disk, counted without the program's own eyes.
+	// The files on disk, not counted by the program itself.
 	files, err := filepath.Glob(filepath.Join(dir, "core/mail/example.net/*/new/*"))
 	if err != nil || len(files) != 10 {
 		t.Errorf("%d files in the Maildirs, error %v; want 10", len(files), err)
 	}
 }
 
-// TestRunInterrupted is the operator's way: the program in the foreground, own
-// mail sent to it, then Ctrl-C to its process group.
+// TestRunInterrupted does what an operator does: start the program in the foreground, send mail, and
+// press Ctrl-C, which reaches the process group.
 func TestRunInterrupted(t *testing.T) {
 	bin, dir := pop.Build(t), t.TempDir()
 	cmd := self(t, "-bin", bin, "-state", dir, "-any-port")
@@ -109,10 +108,10 @@ func TestRunInterrupted(t *testing.T) {
 	}
 	core := until(`anymx-core +ready on \S+, process (\d+)`)[1]
 	edge := until(`anymx-edge +ready on 127\.0\.0\.1:(\d+), process (\d+)`)
-	until(`Running; Ctrl-C stops it`)
+	until(`Running; Ctrl-C stops everything`)
 
 	m := message{from: "sender@example.org", to: "you@example.net", data: []byte("Subject: hello\r\n\r\nhello\r\n")}
-	if _, err := sendGo(t.Context(), door{host: "127.0.0.1", port: edge[1]}, m, ""); err != nil {
+	if _, err := sendGo(t.Context(), endpoint{host: "127.0.0.1", port: edge[1]}, m, ""); err != nil {
 		t.Error(err)
 	}
 	until(`arrived +\S*/core/mail/example\.net/you/new/\S+ hello`)
@@ -126,7 +125,7 @@ func TestRunInterrupted(t *testing.T) {
 	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
-	until(`^stopped, 6 messages stored$`)
+	until(`^Stopped; 6 messages are stored$`)
 	_, _ = io.Copy(io.Discard, stdout)
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)
@@ -138,7 +137,7 @@ func TestRunInterrupted(t *testing.T) {
 	}
 }
 
-// TestRunFails is what can be wrong before anything is sent.
+// TestRunFails covers errors before anything is sent.
 func TestRunFails(t *testing.T) {
 	bin := pop.Build(t)
 	t.Run("no programs", func(t *testing.T) {
@@ -152,18 +151,18 @@ func TestRunFails(t *testing.T) {
 		if err := os.MkdirAll(filepath.Join(dir, "edge"), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		// Where the spool should be there is a file.
+		// A file is in the place of the spool's folder.
 		if err := os.WriteFile(filepath.Join(dir, "edge", "spool"), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		err := run(t.Context(), &screen{out: io.Discard, plain: true}, options{bin: bin, state: dir, once: true, anyPort: true})
-		if err == nil || !strings.Contains(err.Error(), "anymx-edge ended (exit status 1); its log") || !strings.Contains(err.Error(), "spool") {
+		if err == nil || !strings.Contains(err.Error(), "anymx-edge stopped unexpectedly (exit status 1); the last lines of its log") || !strings.Contains(err.Error(), "spool") {
 			t.Errorf("error %v", err)
 		}
 	})
 }
 
-// TestPort has a port taken by this very process.
+// TestPort occupies a port with this process.
 func TestPort(t *testing.T) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -179,12 +178,12 @@ func TestPort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.got == p.want || !strings.Contains(out.String(), "is taken by "+strings.TrimSpace(string(name))+" (process ") {
+	if p.got == p.want || !strings.Contains(out.String(), "is in use by "+strings.TrimSpace(string(name))+" (process ") {
 		t.Errorf("got port %d for %d, said %q", p.got, p.want, out.String())
 	}
 }
 
-// TestArrive shows that the look at the far side can fail.
+// TestArrive holds that a changed or missing message is noticed.
 func TestArrive(t *testing.T) {
 	const id, trace = "06fyx1dwmr000000", "Received: from x\r\n\tby mx.example.net with ESMTP id 06fyx1dwmr000000;\r\n\tnow\r\n"
 	const sent = "Subject: x\r\n\r\none\r\n.\r\ntwo\r\n"
@@ -225,7 +224,7 @@ func TestArrive(t *testing.T) {
 	}
 }
 
-// TestCertify makes a certificate once, and anew before it runs out.
+// TestCertify holds that a certificate is made once, and replaced before it expires.
 func TestCertify(t *testing.T) {
 	st, now := &state{dir: t.TempDir()}, time.Now()
 	for _, tt := range []struct {

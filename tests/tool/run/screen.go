@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// screen is what the operator reads. Colours are for terminals only.
+// screen writes what the operator reads, with colours on a terminal.
 type screen struct {
 	out   io.Writer
 	plain bool
-	here  string // paths below it are shown without it; "": as they are
+	here  string // working directory: paths below it are shown relative to it; "" if unknown
 }
 
-// newScreen writes to out.
+// newScreen returns a screen that writes to out.
 func newScreen(out *os.File) *screen {
 	s := &screen{out: out, plain: true}
 	if here, err := os.Getwd(); err == nil {
@@ -34,28 +34,28 @@ func (s *screen) colour(code, text string) string {
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
-// title begins a part of the screen.
+// title starts a section.
 func (s *screen) title(format string, args ...any) {
 	fmt.Fprintf(s.out, "\n%s\n", s.colour("1", fmt.Sprintf(format, args...)))
 }
 
-// row is one fact with its name.
+// row prints a name and a fact.
 func (s *screen) row(name, format string, args ...any) {
 	fmt.Fprintf(s.out, "  %-12s %s\n", name, fmt.Sprintf(format, args...))
 }
 
-// good and bad stand before a line that says how something ended.
+// good and bad start a line with a result.
 func (s *screen) good() string { return s.colour("32", "ok") }
 func (s *screen) bad() string  { return s.colour("31", "FAILED") }
 
-// block is text of another program, indented.
+// block prints the output of another program, indented.
 func (s *screen) block(text string) {
 	for line := range strings.Lines(strings.TrimRight(text, "\n") + "\n") {
 		fmt.Fprintf(s.out, "    %s", line)
 	}
 }
 
-// path is name as it is shortest to type from here.
+// path returns the shortest form of a path that works from the working directory.
 func (s *screen) path(name string) string {
 	if rel, err := filepath.Rel(s.here, name); s.here != "" && err == nil && !strings.HasPrefix(rel, "..") {
 		return rel
@@ -63,7 +63,7 @@ func (s *screen) path(name string) string {
 	return name
 }
 
-// size is n octets in words.
+// size formats a number of bytes.
 func size(n int) string {
 	switch {
 	case n < 10_000:

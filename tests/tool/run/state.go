@@ -20,18 +20,18 @@ import (
 	"time"
 )
 
-// state is the directory where a run leaves what the next one finds again.
+// state is the directory that lasts from one run to the next.
 type state struct {
 	dir     string
 	lock    *os.File
 	socket  string // the edge's control socket
-	scratch string // a directory outside for the socket; "": none was needed
+	scratch string // a directory with a short path for the socket; "" if dir is short enough
 }
 
-// maxSocketPath is what fits into a unix socket address, in octets.
+// maxSocketPath is the longest path of a unix socket, in bytes (unix(7)).
 const maxSocketPath = 107
 
-// openState makes the directory and locks it, so that two runs don't share it.
+// openState creates the directory and locks it, so that two runs can't share it.
 func openState(dir string) (*state, error) {
 	for _, sub := range []string{"", "edge", "core", "sent"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
@@ -45,7 +45,7 @@ func openState(dir string) (*state, error) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		by, _ := os.ReadFile(lock.Name())
 		return nil, errors.Join(
-			fmt.Errorf("%s is in use by another run, process %s", dir, strings.TrimSpace(string(by))), lock.Close())
+			fmt.Errorf("%s is in use by another run (process %s); stop that one, or name another directory with -state", dir, strings.TrimSpace(string(by))), lock.Close())
 	}
 	pid := fmt.Appendf(nil, "%d\n", os.Getpid())
 	if err := errors.Join(lock.Truncate(0), writeAt0(lock, pid)); err != nil {
@@ -66,7 +66,7 @@ func writeAt0(f *os.File, text []byte) error {
 	return err
 }
 
-// close gives the directory back.
+// close unlocks the directory.
 func (s *state) close() error {
 	err := s.lock.Close()
 	if s.scratch != "" {
@@ -77,9 +77,9 @@ func (s *state) close() error {
 
 func (s *state) file(name string) string { return filepath.Join(s.dir, name) }
 
-// configText is the config file, as an operator would write it. Every program
-// reads the same one. Each run writes it anew, since the ports may differ.
-const configText = `# Written by make run. docs/config.md tells all keys.
+// configText is the config file that both programs read. Each run rewrites it, because the ports may
+// differ.
+const configText = `# Written by make run. docs/config.md describes all keys.
 [node]
 name      = "demo"
 region    = "local"
@@ -117,8 +117,8 @@ func (s *state) configure(p ports) (string, error) {
 	return name, os.WriteFile(name, text, 0o600)
 }
 
-// certify sees to it that there is a certificate for loopback that is valid for
-// another day, and says whether it made one.
+// certify makes a certificate for loopback unless there is one that is valid for another day. It
+// reports whether it made one.
 func (s *state) certify(now time.Time) (bool, error) {
 	certFile, keyFile := s.file("cert.pem"), s.file("key.pem")
 	if pair, err := tls.LoadX509KeyPair(certFile, keyFile); err == nil && now.Add(24*time.Hour).Before(pair.Leaf.NotAfter) {
@@ -141,7 +141,7 @@ func (s *state) certify(now time.Time) (bool, error) {
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		DNSNames:     []string{"mx.example.net", "localhost"},
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
-		// Clients are given the certificate as the root to trust.
+		// Clients trust the certificate itself as a root.
 		IsCA: true, BasicConstraintsValid: true,
 	}
 	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
