@@ -30,7 +30,7 @@ func TestBootMarkdown(t *testing.T) {
 	got := r.markdown()
 	for _, want := range []string{
 		"QEMU with TCG, which translates every instruction (KVM: no /dev/kvm), 2 CPUs",
-		"| MB (10⁶ octets) | anymx | plain Debian | ratio | to reach | reached |\n|---|",
+		"| MB (10⁶ bytes) | anymx | plain Debian | ratio | to reach | reached |\n|---|",
 		"| image, as stored (without its holes) | 200 | 800 | 1/4.0 |  |  |",
 		"| image, `.zst` | 160 | 150 | 1.1x | ≤ 160 | yes |",
 		"| root file system | 130 | - |  |  |  |",
@@ -70,7 +70,7 @@ func TestBundleSizes(t *testing.T) {
 		t.Errorf("%v, %v", got, err)
 	}
 	if _, err := bundleSizes(bytes.NewReader(whole[:100])); err == nil {
-		t.Error("half a header is no error")
+		t.Error("half a header is not an error")
 	}
 }
 
@@ -97,7 +97,7 @@ func TestNewestImage(t *testing.T) {
 	}
 }
 
-// The plain machine takes PoP a's place, so it must have its addresses.
+// The plain machine replaces PoP a, so it needs its addresses.
 func TestPlainStandsInTheLab(t *testing.T) {
 	extra := filepath.Join("..", "..", "..", "image", "plain", "extra", "etc")
 	for file, all := range map[string][]string{
