@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// runFuzz runs each fuzz target of the packages for o.fuzzTime, one at a time
-// on two workers, since each of them keeps a core busy.
+// runFuzz runs each fuzz target of the packages for o.fuzzTime, one at a time with two workers, since
+// each worker keeps a core busy.
 func runFuzz(ctx context.Context, o options, packages []testPackage, tally *Tally) error {
 	for _, p := range packages {
 		targets, err := p.fuzzTargets()
@@ -40,9 +40,9 @@ func runFuzz(ctx context.Context, o options, packages []testPackage, tally *Tall
 	return nil
 }
 
-// fuzzGood reads the output of one fuzz run. The fuzzing engine sometimes
-// reports its own time limit as a failure, without an input that fails
-// (golang.org/issue/48591): that is no finding.
+// fuzzGood reports whether a fuzz run passed, by its output. The fuzzing engine sometimes reports its
+// own time limit as a failure, without an input that fails (golang.org/issue/48591): that counts as
+// passed.
 func fuzzGood(out string) bool {
 	if !strings.Contains(out, "\nFAIL") && !strings.HasPrefix(out, "FAIL") {
 		return true
@@ -52,7 +52,7 @@ func fuzzGood(out string) bool {
 		strings.Count(out, "--- FAIL") == 1
 }
 
-// executions is how often the target ran, from the last progress line.
+// executions returns how often the target ran, from the last progress line.
 func executions(out string) string {
 	i := strings.LastIndex(out, "execs: ")
 	if i < 0 {

@@ -18,8 +18,7 @@ import (
 	"anymx/tests/netns"
 )
 
-// insideFlag is the first argument of the ladder where `go test -exec` has it run a
-// test binary.
+// insideFlag is the first argument of the ladder when `go test -exec` runs it with a test binary.
 const insideFlag = "-inside"
 
 // namespaceWorks reports whether this process may make network namespaces.
@@ -32,10 +31,9 @@ func namespaceWorks() error {
 	return <-done
 }
 
-// runInside runs a test binary in a network namespace of its own and returns its exit
-// code. No test can send anything to the machine's own network then, and one that tried
-// fails its package: in the namespace of the test there is no route to any address but
-// those of loopback. Namespaces that tests make themselves count for themselves.
+// runInside runs a test binary in a network namespace of its own and returns its exit code. The
+// namespace has routes to loopback only, so no test can reach the machine's network, and one that
+// tries fails its package. Namespaces that a test makes itself are not counted.
 func runInside(args []string, out io.Writer) (int, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -45,7 +43,7 @@ func runInside(args []string, out io.Writer) (int, error) {
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	// A Ctrl-C reaches the whole process group; what the Go command sends, the test gets.
+	// A Ctrl-C reaches the whole process group; other signals of the Go command are passed on.
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGQUIT)
 	defer signal.Stop(signals)
@@ -58,7 +56,7 @@ func runInside(args []string, out io.Writer) (int, error) {
 			select {
 			case s := <-signals:
 				if s != unix.SIGINT {
-					_ = cmd.Process.Signal(s) // it may have ended just now
+					_ = cmd.Process.Signal(s) // it may have just ended
 				}
 			case <-ended:
 				return
@@ -80,7 +78,7 @@ func runInside(args []string, out io.Writer) (int, error) {
 		return 0, err
 	}
 	if refused > 0 {
-		fmt.Fprintf(out, "%d attempts to reach an address outside of this machine: tests use loopback, or namespaces that they make\n", refused)
+		fmt.Fprintf(out, "%d attempts to reach an address outside of this machine: use loopback, or a network namespace that the test makes\n", refused)
 		if code == 0 {
 			code = 1
 		}
@@ -88,8 +86,8 @@ func runInside(args []string, out io.Writer) (int, error) {
 	return code, nil
 }
 
-// unroutable returns how often something in the thread's network namespace wanted to
-// send to an address that it has no route to.
+// unroutable returns how often the kernel refused to send from the thread's network namespace because
+// there was no route.
 func unroutable() (int, error) {
 	v4, err := os.ReadFile("/proc/thread-self/net/snmp")
 	if err != nil {
@@ -102,8 +100,8 @@ func unroutable() (int, error) {
 	return noRoutes4(string(v4)) + noRoutes6(string(v6)), nil
 }
 
-// noRoutes4 reads OutNoRoutes of Ip in /proc/net/snmp, which has a line of names before
-// each line of values.
+// noRoutes4 reads OutNoRoutes of Ip in /proc/net/snmp, which has a line of names before each line of
+// values.
 func noRoutes4(text string) int {
 	var names []string
 	lines := bufio.NewScanner(strings.NewReader(text))
@@ -123,8 +121,7 @@ func noRoutes4(text string) int {
 	return 0
 }
 
-// noRoutes6 reads Ip6OutNoRoutes in /proc/net/snmp6, which has a name and a value in
-// each line.
+// noRoutes6 reads Ip6OutNoRoutes in /proc/net/snmp6, which has a name and a value in each line.
 func noRoutes6(text string) int {
 	for line := range strings.Lines(text) {
 		if words := strings.Fields(line); len(words) == 2 && words[0] == "Ip6OutNoRoutes" {

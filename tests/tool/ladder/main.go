@@ -1,14 +1,12 @@
-// Command ladder climbs the test ladder: it runs the tests of all packages,
-// then each fuzz target for a bounded time, and ends with one line that counts
-// what passed, failed and was skipped. Where it may, it runs each test binary in a
-// network namespace of its own, which has loopback and no way out (inside.go).
+// Command ladder runs all tests: those of all packages, then each fuzz target for a bounded time. Its
+// last line counts what passed, failed and was skipped. As root it runs each test binary in a network
+// namespace of its own, which has loopback and no other network (inside.go).
 //
-// What happens to the data: `go list` names the packages and their test files;
-// `go test -json` runs them, first those that are worth the race detector,
-// then those that drive whole programs from outside; a Tally reads the events,
-// passes on what a reader of `go test` expects to see, and keeps the reason of
-// every skip; meanwhile progress says what is compiled and tested. Under CI=true a skip is a failure: there, whatever a test needs
-// has been installed, and a test that cannot run proves nothing.
+// `go list` names the packages and their test files. `go test -json` runs them: first those that
+// the race detector can help, then those that drive whole programs from outside. A Tally reads the
+// events, prints what a reader of `go test` expects, and collects the reason of every skip, while
+// progress prints what is compiled and tested. Under CI=true a skip is a failure: everything that a
+// test needs is installed there.
 package main
 
 import (
@@ -25,19 +23,19 @@ import (
 	"time"
 )
 
-// options is what the command line and the environment ask for.
+// options come from the command line and the environment.
 type options struct {
-	dir       string // where the Go command runs; "": here
+	dir       string // where the Go command runs; "" means the working directory
 	patterns  []string
 	all       bool           // no pattern was given
 	ci        bool           // no cached results, no skips
-	fuzzTime  time.Duration  // for each fuzz target; 0: seeds only
+	fuzzTime  time.Duration  // for each fuzz target; 0 means seeds only
 	onlyFuzz  bool           // leave the tests out
 	timeout   time.Duration  // for the tests of one package
-	run       string         // of go test; "": all
-	times     int            // each test runs so often; 0: once
-	allowSkip *regexp.Regexp // "package TestName" that may skip under CI; nil: none
-	inside    string         // of go test -exec: what gives a test binary a namespace; "": nothing
+	run       string         // of go test; "" means all
+	times     int            // how often each test runs; 0 means once
+	allowSkip *regexp.Regexp // matches the "package TestName" that may skip under CI; nil means none
+	inside    string         // command for go test -exec that gives a test binary a namespace; "" means none
 	out       io.Writer
 }
 
@@ -59,7 +57,7 @@ func main() {
 	}
 	o.out = os.Stdout
 	if o.inside, err = inside(); err != nil {
-		fmt.Println("tests use the network of this machine, which they leave alone; as root each package has a namespace:", err)
+		fmt.Println("tests run in the network of this machine; as root each package gets a network namespace of its own:", err)
 	}
 	good, err := climb(ctx, o)
 	if err != nil {
@@ -71,7 +69,7 @@ func main() {
 	}
 }
 
-// inside is the command that gives a test binary a network namespace.
+// inside returns the command that gives a test binary a network namespace.
 func inside() (string, error) {
 	if err := namespaceWorks(); err != nil {
 		return "", err
@@ -83,17 +81,17 @@ func inside() (string, error) {
 	return strconv.Quote(self) + " " + insideFlag, nil
 }
 
-// parse reads flags and environment. Unless FUZZTIME is set it is 5s under CI,
-// 30s where fuzzing is all that is asked for, and 0 elsewhere.
+// parse reads flags and environment. The default of FUZZTIME is 5s under CI, 30s with -only-fuzz, and
+// otherwise 0.
 func parse(args []string, env func(string) string) (options, error) {
 	o := options{ci: env("CI") == "true"}
 	var allow string
 	f := flag.NewFlagSet("ladder", flag.ContinueOnError)
-	f.BoolVar(&o.onlyFuzz, "only-fuzz", false, "run the fuzz targets only")
-	f.DurationVar(&o.timeout, "timeout", 20*time.Minute, "limit for the tests of one package")
-	f.StringVar(&o.run, "run", "", "regular expression: run only tests whose name matches, as go test -run does")
-	f.IntVar(&o.times, "times", 0, "how often each test runs; 0 is once")
-	f.StringVar(&allow, "allow-skip", "", "regular expression on \"package TestName\": may skip under CI=true")
+	f.BoolVar(&o.onlyFuzz, "only-fuzz", false, "run only the fuzz targets")
+	f.DurationVar(&o.timeout, "timeout", 20*time.Minute, "time limit for the tests of one package")
+	f.StringVar(&o.run, "run", "", "run only the tests whose names match this `regexp`, like go test -run")
+	f.IntVar(&o.times, "times", 0, "run each test so often; 0 means once, or a cached result")
+	f.StringVar(&allow, "allow-skip", "", "`regexp` of \"package TestName\": these tests may skip under CI=true")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -101,7 +99,7 @@ func parse(args []string, env func(string) string) (options, error) {
 	case v != "":
 		d, err := time.ParseDuration(v)
 		if err != nil || d < 0 {
-			return o, fmt.Errorf("FUZZTIME=%s is not a duration such as 5s", v)
+			return o, fmt.Errorf("FUZZTIME=%s: not a duration such as 5s", v)
 		}
 		o.fuzzTime = d
 	case o.ci:
@@ -122,8 +120,8 @@ func parse(args []string, env func(string) string) (options, error) {
 	return o, nil
 }
 
-// climb runs everything and says whether all of it was good. An error means
-// that something could not be run at all.
+// climb runs everything and reports whether all of it passed. It returns an error if something could
+// not run at all.
 func climb(ctx context.Context, o options) (bool, error) {
 	start := time.Now()
 	packages, err := list(ctx, o.dir, o.patterns)

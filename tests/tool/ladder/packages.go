@@ -28,18 +28,17 @@ type testPackage struct {
 	TestGoFiles, XTestGoFiles []string
 }
 
-// plain are the rooms whose tests are run without the race detector: they
-// build programs and drive them from outside, where it would see nothing and
-// cost several times the time.
+// plain lists the folders whose tests run without the race detector. They build programs and drive
+// them from outside, where the detector sees nothing and takes several times as long.
 var plain = []string{
 	"tests/anycast", "tests/tool/bench", "tests/image", "tests/interop", "tests/lab", "tests/tool/ladder", "tests/tool/nightly", "tests/node", "tests/tool/rules", "tests/tool/run", "tests/soak", "tests/vm",
 }
 
-// apart are the rooms whose tests run only where they are asked for by name:
-// they want the image, and half an hour (make test-image).
+// apart lists the folders whose tests run only if they are named. They need the image and half an hour
+// (make test-image).
 var apart = []string{"tests/image"}
 
-// within says whether p is one of rooms or lies below one.
+// within reports whether p is one of the folders or below one.
 func (p testPackage) within(rooms []string) bool {
 	room := strings.TrimPrefix(p.ImportPath, p.Module.Path+"/")
 	for _, name := range rooms {
@@ -50,10 +49,10 @@ func (p testPackage) within(rooms []string) bool {
 	return false
 }
 
-// raced says whether p is run with the race detector.
+// raced reports whether p runs with the race detector.
 func (p testPackage) raced() bool { return !p.within(plain) }
 
-// fuzzTargets are the names of p's FuzzX functions.
+// fuzzTargets returns the names of p's FuzzX functions.
 func (p testPackage) fuzzTargets() ([]string, error) {
 	var names []string
 	files := token.NewFileSet()
@@ -72,7 +71,7 @@ func (p testPackage) fuzzTargets() ([]string, error) {
 	return names, nil
 }
 
-// list asks the Go command for the packages that have tests.
+// list returns the packages that have tests.
 func list(ctx context.Context, dir string, patterns []string) ([]testPackage, error) {
 	args := append([]string{"list", "-json=ImportPath,Dir,Module,TestGoFiles,XTestGoFiles"}, patterns...)
 	cmd := exec.CommandContext(ctx, "go", args...)
@@ -101,8 +100,8 @@ func list(ctx context.Context, dir string, patterns []string) ([]testPackage, er
 	}
 }
 
-// fetch has the Go command fetch all modules that the packages and the programs need,
-// for what tests build themselves is built where there is no network.
+// fetch downloads all modules that packages and programs need, because tests that build something do
+// that without a network.
 func fetch(ctx context.Context, o options) error {
 	cmd := exec.CommandContext(ctx, "go", "list", "-e", "-deps", "-test", "./...")
 	cmd.Dir = o.dir
@@ -117,8 +116,8 @@ func fetch(ctx context.Context, o options) error {
 	return nil
 }
 
-// runTests runs the tests of all packages: those with the race detector
-// first, then the others. The Go command spreads each group over the cores.
+// runTests runs the tests of all packages, those with the race detector first. The Go command spreads
+// each group over the cores.
 func runTests(ctx context.Context, o options, packages []testPackage, tally *Tally) error {
 	if o.inside != "" {
 		if err := fetch(ctx, o); err != nil {
@@ -128,9 +127,9 @@ func runTests(ctx context.Context, o options, packages []testPackage, tally *Tal
 	race, without := []string{"-race"}, []string(nil)
 	if !raceWorks(ctx) {
 		if o.ci {
-			return errors.New("the race detector needs a C compiler, and there is none")
+			return errors.New("the race detector needs a C compiler, and none is installed")
 		}
-		fmt.Fprintln(o.out, "no C compiler here: the tests run without the race detector")
+		fmt.Fprintln(o.out, "no C compiler is installed: the tests run without the race detector")
 		race = nil
 	}
 	for _, group := range []struct {
@@ -144,7 +143,7 @@ func runTests(ctx context.Context, o options, packages []testPackage, tally *Tal
 		if o.run != "" {
 			args = append(args, "-run", o.run)
 		}
-		if o.inside != "" && !group.apart { // an image is made of packages from a mirror
+		if o.inside != "" && !group.apart { // building an image downloads packages from a mirror
 			args = append(args, "-exec", o.inside)
 		}
 		n := len(args)
@@ -163,7 +162,7 @@ func runTests(ctx context.Context, o options, packages []testPackage, tally *Tal
 	return nil
 }
 
-// raceWorks says whether `go test -race` can be linked here.
+// raceWorks reports whether `go test -race` can be linked.
 func raceWorks(ctx context.Context) bool {
 	cc, err := exec.CommandContext(ctx, "go", "env", "CC").Output()
 	if err != nil {
@@ -177,17 +176,16 @@ func raceWorks(ctx context.Context) bool {
 	return err == nil
 }
 
-// goTest runs the Go command and gives its output to read. That tests fail is
-// no error: the output says so. A command that fails without having said
-// anything is one.
+// goTest runs the Go command and passes its output to read. Failed tests are not an error, because
+// the output reports them; a command that fails without output is.
 func goTest(ctx context.Context, o options, args []string, read func(io.Reader) error) error {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Cancel = func() error { return nil } // a Ctrl-C reaches the whole process group
 	cmd.WaitDelay = 30 * time.Second
 	cmd.Dir = o.dir
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as the programs are built
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // like the programs
 	if slices.Contains(args, "-race") {
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=1") // it can't be linked otherwise
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=1") // the race detector uses C
 	}
 	cmd.Stderr = o.out
 	out, err := cmd.StdoutPipe()

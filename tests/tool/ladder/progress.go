@@ -16,20 +16,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// progress tells the reader how far the tests are: which packages are compiled and
-// tested now, and how many are done. It is the writer that all other output goes
-// through, too, so that its line on a terminal is never in the middle of another.
+// progress prints which packages are compiled and tested, and how many are done. All other output goes
+// through it, so that its line on a terminal never interrupts another.
 type progress struct {
 	out     io.Writer
-	width   int           // of the terminal; 0: out is none, so each report is a line of its own
+	width   int           // of the terminal; 0 means that out is a file and each report is a line
 	every   time.Duration // between reports
-	compile func() string // what the Go command compiles at the moment; "" if nothing
+	compile func() string // returns what the Go command compiles at the moment, "" for nothing
 
 	mu          sync.Mutex
 	start       time.Time
 	total, done int
 	running     map[string]time.Time // by package, since when
-	drawn       bool                 // the terminal's last line is ours
+	drawn       bool                 // the terminal's last line is a report
 }
 
 // newProgress reports to out, every second on a terminal, else every 20 seconds.
@@ -44,7 +43,7 @@ func newProgress(out io.Writer, total int) *progress {
 	return p
 }
 
-// Write passes on what others write.
+// Write writes b to the output, without the progress line.
 func (p *progress) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -52,7 +51,7 @@ func (p *progress) Write(b []byte) (int, error) {
 	return p.out.Write(b)
 }
 
-// erase removes our line from the terminal.
+// erase removes the report from the terminal.
 func (p *progress) erase() {
 	if p.drawn {
 		_, _ = io.WriteString(p.out, "\r\x1b[K")
@@ -60,14 +59,14 @@ func (p *progress) erase() {
 	}
 }
 
-// began notes that the tests of a package run.
+// began records that the tests of a package run.
 func (p *progress) began(pkg string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.running[pkg] = time.Now()
 }
 
-// ended notes that a package is done, also one that could not be compiled.
+// ended records that a package is done. It may have failed to compile.
 func (p *progress) ended(pkg string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -105,7 +104,7 @@ func (p *progress) report(ctx context.Context) {
 	}
 }
 
-// line is one report.
+// line formats one report.
 func (p *progress) line(now time.Time, compiling string) string {
 	parts := []string{fmt.Sprintf("progress: %v, %d of %d packages done", now.Sub(p.start).Round(time.Second), p.done, p.total)}
 	names := make([]string, 0, len(p.running))
@@ -127,8 +126,8 @@ func (p *progress) line(now time.Time, compiling string) string {
 	return strings.Join(parts, "; ")
 }
 
-// compiled says what the compilers and linkers below a process work on, in words, from
-// their command lines. The Go command itself says nothing of it.
+// compiled describes what the compilers and linkers among the descendants of a process work on. It
+// reads their command lines, because the Go command doesn't report it.
 func compiled(pid int) string {
 	var compiling, linking []string
 	for _, child := range below(pid, 3) {
@@ -158,7 +157,7 @@ func compiled(pid int) string {
 	return strings.Join(parts, "; ")
 }
 
-// after is the argument that follows flag.
+// after returns the argument that follows flag.
 func after(args []string, flag string) string {
 	if i := slices.Index(args, flag); i >= 0 && i+1 < len(args) {
 		return args[i+1]
@@ -166,7 +165,7 @@ func after(args []string, flag string) string {
 	return ""
 }
 
-// below lists the descendants of a process, as many generations as depth says.
+// below lists the descendants of a process, depth generations deep.
 func below(pid, depth int) []int {
 	if depth == 0 {
 		return nil

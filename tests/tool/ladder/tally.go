@@ -24,17 +24,17 @@ type event struct {
 	Elapsed     float64 // seconds, of what has ended
 }
 
-// result of one test, or of a package that failed beside its tests.
+// result is the outcome of one test, or of a package that failed outside of its tests.
 type result struct {
 	name   string // "package TestName"
 	action string // "pass", "fail" or "skip"
 	reason string // of a skip, in one line
 }
 
-// Tally turns the events of test runs into what a reader of `go test` expects
-// and counts the results. A test that has subtests is not counted, they are.
+// Tally prints the events of test runs the way a reader of `go test` expects and counts the results.
+// Of a test with subtests, the subtests are counted.
 type Tally struct {
-	// Began and Ended are called when the tests of a package begin and end; nil: nobody asks.
+	// Began and Ended are called when the tests of a package begin and end. They may be nil.
 	Began, Ended func(pkg string)
 
 	out      io.Writer
@@ -42,22 +42,22 @@ type Tally struct {
 	packages map[string]*packageRun
 }
 
-// packageRun is what is known of a package until it ends.
+// packageRun is the state of a package until it ends.
 type packageRun struct {
 	order   []string                    // tests in the order of their first event
-	outputs map[string]*strings.Builder // by test; of a package in quiet success nothing is shown
+	outputs map[string]*strings.Builder // by test; printed for failed tests only
 	actions map[string]string
 }
 
-// slow is how long a test takes that gets a line of its own when it ends.
+// slow is the duration from which on a test gets a line of its own when it ends.
 const slow = 30 * time.Second
 
-// NewTally writes to out.
+// NewTally returns a Tally that prints to out.
 func NewTally(out io.Writer) *Tally {
 	return &Tally{out: out, packages: map[string]*packageRun{}}
 }
 
-// Read takes events until r ends. A line that is no event is passed on.
+// Read reads events until r ends. It prints lines that are not events.
 func (t *Tally) Read(r io.Reader) error {
 	lines := bufio.NewReader(r)
 	for {
@@ -67,7 +67,7 @@ func (t *Tally) Read(r io.Reader) error {
 			if json.Unmarshal(line, &e) != nil || e.Action == "" {
 				fmt.Fprintf(t.out, "%s", line)
 			} else {
-				t.take(e)
+				t.addEvent(e)
 			}
 		}
 		if errors.Is(err, io.EOF) {
@@ -79,7 +79,8 @@ func (t *Tally) Read(r io.Reader) error {
 	}
 }
 
-func (t *Tally) take(e event) {
+// addEvent records one event and prints what it shows.
+func (t *Tally) addEvent(e event) {
 	if e.Action == "build-output" {
 		fmt.Fprint(t.out, e.Output)
 		return
@@ -121,7 +122,7 @@ func (t *Tally) take(e event) {
 	}
 }
 
-// packageOutput passes on what no test owns: "ok", panics, reports of races.
+// packageOutput prints output that belongs to no test: "ok", panics, reports of races.
 func (t *Tally) packageOutput(s string) {
 	if s == "PASS\n" || s == "FAIL\n" || strings.HasPrefix(s, "?   \t") {
 		return
@@ -139,9 +140,9 @@ func (run *packageRun) output(test string) *strings.Builder {
 	return b
 }
 
-// end closes a package: failed tests are shown, leaves are counted. A test
-// that never ended (a panic, a timeout) counts as failed, and a package that
-// failed without a failed test (a build, TestMain) counts as one.
+// end prints a package's failed tests and counts its tests. A test that never ended (a panic, a
+// timeout) counts as failed, and a package that failed without a failed test (a build, TestMain)
+// counts as one failure.
 func (t *Tally) end(e event, run *packageRun) {
 	parent := map[string]bool{}
 	for _, test := range run.order {
@@ -160,7 +161,7 @@ func (t *Tally) end(e event, run *packageRun) {
 			failed = true
 			fmt.Fprint(t.out, text)
 		}
-		// A parent counts only where it failed and none of its own subtests did.
+		// A parent counts only if it failed and none of its subtests did.
 		if parent[test] && (action != "fail" || run.childFailed(test)) {
 			continue
 		}
@@ -183,12 +184,12 @@ func (run *packageRun) childFailed(test string) bool {
 
 var noise = regexp.MustCompile(`(?m)^=== (RUN|PAUSE|CONT|NAME) .*\n`)
 
-// shown is a test's output without the lines that only say that it runs.
+// shown returns a test's output without the lines that only report that it runs.
 func shown(s string) string { return noise.ReplaceAllString(s, "") }
 
 var skipLine = regexp.MustCompile(`^\s*--- SKIP: |^\s*[\w.-]+\.go:\d+: ?`)
 
-// skipReason is what a skipped test said, in one line without file and line.
+// skipReason returns the output of a skipped test in one line, without file and line number.
 func skipReason(text string) string {
 	var words []string
 	for line := range strings.Lines(text) {
@@ -203,7 +204,7 @@ func skipReason(text string) string {
 	return strings.Join(words, " ")
 }
 
-// Fuzzed counts one fuzz target.
+// Fuzzed counts a fuzz target.
 func (t *Tally) Fuzzed(pkg, target string, good bool) {
 	action := "pass"
 	if !good {
@@ -212,9 +213,8 @@ func (t *Tally) Fuzzed(pkg, target string, good bool) {
 	t.results = append(t.results, result{name: pkg + " " + target + " (fuzzing)", action: action})
 }
 
-// Summary writes what failed and what was skipped, why, and the counts, and
-// says whether all is well: nothing failed, and under CI nothing was skipped
-// that allow does not match.
+// Summary prints what failed, what was skipped and why, and the counts. It reports whether nothing
+// failed and, under CI, nothing was skipped that allow does not match.
 func (t *Tally) Summary(ci bool, allow *regexp.Regexp, took time.Duration) bool {
 	var passed, failed, skipped, refused int
 	sort.SliceStable(t.results, func(i, j int) bool { return t.results[i].name < t.results[j].name })
@@ -234,13 +234,13 @@ func (t *Tally) Summary(ci bool, allow *regexp.Regexp, took time.Duration) bool 
 		}
 	}
 	if refused > 0 {
-		fmt.Fprintf(t.out, "under CI=true a skipped test is a failure: %d\n", refused)
+		fmt.Fprintf(t.out, "%d skipped tests count as failures under CI=true: install what they need, or name them with -allow-skip\n", refused)
 	}
 	if passed+failed+skipped == 0 {
-		fmt.Fprintln(t.out, "nothing ran")
+		fmt.Fprintln(t.out, "no test ran")
 	}
 	fmt.Fprintf(t.out, "the tests took %s\n", took.Round(time.Second))
-	// Programs read this line: nothing else is in it, and nothing comes after it.
+	// Programs parse this line: it stays as it is, and last.
 	fmt.Fprintf(t.out, "%d passed, %d failed, %d skipped\n", passed, failed, skipped)
 	return failed == 0 && refused == 0 && passed > 0
 }

@@ -1,10 +1,10 @@
-// Command nightly runs the long tests: what takes too long for every change. Without
-// flags it runs all of them, as each night should; with -sample it runs those that a
-// commit draws, as many as fit into a budget.
+// Command nightly runs the tests that take too long for every change. Without flags it runs all of
+// them, as each night should. With -sample it runs a part of them that fits into a budget, chosen by
+// the commit.
 //
-// What happens to the data: the parts are one table (part.go); each is a run of the
-// ladder, one after the other; a part that fails does not stop the others. The end is a
-// table with the time of each, beside the time that the table of parts has for it.
+// The parts are a table (part.go). Each is a run of the ladder, one after the other, and a part that
+// fails does not stop the others. The output ends with a table of the time that each took and the
+// time that was expected.
 package main
 
 import (
@@ -33,13 +33,13 @@ func main() {
 	}
 }
 
-// nightly does what the arguments ask for.
+// nightly runs or lists the parts that the arguments choose.
 func nightly(ctx context.Context, args []string, out io.Writer) error {
 	f := flag.NewFlagSet("nightly", flag.ContinueOnError)
-	list := f.Bool("list", false, "only list the parts")
-	commit := f.String("sample", "", "run only the parts that this commit draws")
-	budget := f.Duration("budget", 12*time.Minute, "time for the sample")
-	ladder := f.String("ladder", "bin/.ladder", "the ladder")
+	list := f.Bool("list", false, "list the parts and exit")
+	commit := f.String("sample", "", "run only the parts chosen by this `commit`")
+	budget := f.Duration("budget", 12*time.Minute, "time limit for the sample")
+	ladder := f.String("ladder", "bin/.ladder", "`path` of the ladder")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func nightly(ctx context.Context, args []string, out io.Writer) error {
 	return run(ctx, path, chosen, out)
 }
 
-// choose returns the parts that are asked for by name, or drawn, or all.
+// choose returns the named parts, or those chosen by a commit, or all.
 func choose(names []string, commit string, budget time.Duration) ([]part, error) {
 	switch {
 	case len(names) > 0:
@@ -68,7 +68,7 @@ func choose(names []string, commit string, budget time.Duration) ([]part, error)
 		for _, name := range names {
 			i := slices.IndexFunc(parts, func(p part) bool { return p.name == name })
 			if i < 0 {
-				return nil, fmt.Errorf("there is no part %q; -list names them", name)
+				return nil, fmt.Errorf("unknown part %q; -list shows all", name)
 			}
 			chosen = append(chosen, parts[i])
 		}
@@ -102,7 +102,7 @@ func run(ctx context.Context, ladder string, chosen []part, out io.Writer) error
 		}
 	}
 	var bad []string
-	fmt.Fprintf(out, "\n%-20s %8s %8s\n", "part", "took", "table")
+	fmt.Fprintf(out, "\n%-20s %8s %8s\n", "part", "took", "expected")
 	for _, r := range rows {
 		word := ""
 		if r.err != nil {
@@ -114,12 +114,12 @@ func run(ctx context.Context, ladder string, chosen []part, out io.Writer) error
 		return fmt.Errorf("failed: %s", strings.Join(bad, ", "))
 	}
 	if ctx.Err() != nil {
-		return errors.New("stopped")
+		return errors.New("interrupted")
 	}
 	return nil
 }
 
-// minutes writes a time as 3:07.
+// minutes formats a duration as 3:07.
 func minutes(d time.Duration) string {
 	s := int(d.Round(time.Second).Seconds())
 	return fmt.Sprintf("%d:%02d", s/60, s%60)

@@ -111,7 +111,7 @@ func TestRun(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, &out)
 		}
 	}
-	if err := nightly(t.Context(), []string{"nothing"}, &out); err == nil || !strings.Contains(err.Error(), `no part "nothing"`) {
+	if err := nightly(t.Context(), []string{"nothing"}, &out); err == nil || !strings.Contains(err.Error(), `unknown part "nothing"`) {
 		t.Errorf("%v", err)
 	}
 }
