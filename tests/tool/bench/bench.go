@@ -17,7 +17,7 @@ import (
 // longestRun bounds the whole benchmark.
 const longestRun = 40 * time.Minute
 
-// bench is one run: the sink, the systems that run at the moment, and where the next number comes from.
+// bench is one run: the sink, the running systems, and the next message number.
 type bench struct {
 	opts     options
 	progress io.Writer
@@ -28,7 +28,7 @@ type bench struct {
 	running  map[string]*instance
 	messages map[int]*message // by size
 	next     uint64           // number of the next message
-	patience time.Duration    // how long the run may still wait for a quiet machine
+	patience time.Duration    // how long the run may still wait for other programs to pause
 	secure   *tls.Config
 }
 
@@ -41,7 +41,8 @@ func newBench(opts options, progress io.Writer) *bench {
 	}
 }
 
-// runBench measures all chosen jobs and leaves no process, control group or folder behind, also when it fails.
+// runBench measures all chosen jobs. It removes its processes, control groups and folders, also when it
+// fails.
 func runBench(ctx context.Context, opts options, progress io.Writer) (rep *report, err error) {
 	ctx, cancel := context.WithTimeout(ctx, longestRun)
 	defer cancel()
@@ -77,8 +78,8 @@ func runBench(ctx context.Context, opts options, progress io.Writer) (rep *repor
 	return rep, nil
 }
 
-// chooseSystems returns the systems that can be measured here. One that cannot is left out with a word
-// about the reason, unless none remains.
+// chooseSystems returns the systems that can be measured on this machine. It prints why others can't,
+// and fails if none remains.
 func (b *bench) chooseSystems(ctx context.Context) ([]system, error) {
 	var systems []system
 	var failed error
@@ -88,7 +89,7 @@ func (b *bench) chooseSystems(ctx context.Context) ([]system, error) {
 			return nil, err
 		}
 		if err := s.check(ctx); err != nil {
-			b.say("%s is left out: %v", name, err)
+			b.say("%s can't be measured: %v", name, err)
 			failed = errors.Join(failed, err)
 			continue
 		}
@@ -128,7 +129,7 @@ func (b *bench) setUp() error {
 	return nil
 }
 
-// close stops everything that setUp and instance have started.
+// close stops everything that setUp and instance have started and removes the run's folder.
 func (b *bench) close() error {
 	var failed error
 	for name := range b.running {
@@ -171,8 +172,8 @@ func (b *bench) stopInstance(name string) error {
 	return i.stop(b.opts.keep)
 }
 
-// runJob measures one job on its systems in turns. A system that fails keeps the reason as its result and
-// starts afresh for the next job.
+// runJob measures one job on its systems alternately. A system that fails keeps the reason as its
+// result and is restarted for the next job.
 func (b *bench) runJob(ctx context.Context, j job, systems []system) ([]*result, error) {
 	if own := j.systems(); own != nil {
 		systems = own
@@ -208,7 +209,7 @@ func (b *bench) runJob(ctx context.Context, j job, systems []system) ([]*result,
 		}
 	}
 	if j.systems() != nil {
-		for _, s := range systems { // limits are not needed again
+		for _, s := range systems { // no other job uses them
 			if err := b.stopInstance(s.name()); err != nil {
 				return nil, err
 			}
@@ -217,7 +218,7 @@ func (b *bench) runJob(ctx context.Context, j job, systems []system) ([]*result,
 	return results, ctx.Err()
 }
 
-// prepare warms a system up for a job and returns the job's size for it.
+// prepare warms a system up for a job and returns the number of messages in a round.
 func (b *bench) prepare(ctx context.Context, j job, s system) (int, error) {
 	if j.fresh() {
 		return 0, nil
@@ -247,7 +248,7 @@ func (b *bench) measure(ctx context.Context, j job, r *result, systems []system,
 		b.fail(r, err)
 		return
 	}
-	b.settle(ctx)
+	b.awaitQuiet(ctx)
 	got, err := j.measure(ctx, b, i, scale)
 	if err != nil {
 		b.fail(r, err)
@@ -257,7 +258,7 @@ func (b *bench) measure(ctx context.Context, j job, r *result, systems []system,
 	b.say("%s round %d %s: %s", j.name(), round+1, r.System, got)
 }
 
-// fail notes why a system could not do a job, and ends it: what it has in its queue must not reach the next job.
+// fail records why a system failed a job and stops it, so that its queue can't disturb the next job.
 func (b *bench) fail(r *result, err error) {
 	r.Failure = err.Error()
 	b.say("%s %s FAILED: %v", r.Job, r.System, err)
@@ -269,10 +270,10 @@ func (b *bench) fail(r *result, err error) {
 	}
 }
 
-// settle waits, a few seconds at most, until no system works any more and the disk has what was written,
-// so that one system's rest does not burden the other's round. While the run has patience left, it also
-// waits for other programs to pause.
-func (b *bench) settle(ctx context.Context) {
+// awaitQuiet waits, five seconds at most, until the systems are idle and the disk has what was written,
+// so that what one system leaves to do does not disturb another's round. While the run has patience
+// left, it also waits for other programs to pause.
+func (b *bench) awaitQuiet(ctx context.Context) {
 	b.flushDisk()
 	const pause = 200 * time.Millisecond
 	const quiet = 4 * time.Millisecond // CPU time of the systems in a pause
@@ -332,8 +333,8 @@ func (b *bench) message(size int) (*message, error) {
 	return m, err
 }
 
-// take returns the first of n new message numbers.
-func (b *bench) take(n int) uint64 {
+// reserveNumbers returns the first of n new message numbers.
+func (b *bench) reserveNumbers(n int) uint64 {
 	first := b.next
 	b.next += uint64(n)
 	return first

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// TestWholeRun takes the harness through a run with real processes: the generator, the sink and go-smtp.
+// TestWholeRun runs the benchmark with real processes: the generator, the sink and go-smtp.
 func TestWholeRun(t *testing.T) {
 	dir := t.TempDir()
 	doc, figures := filepath.Join(dir, "doc.md"), filepath.Join(dir, "figures.json")
@@ -54,7 +54,7 @@ func TestWholeRun(t *testing.T) {
 	}
 }
 
-// TestPostfixRelays sends through a private Postfix and looks at the sink.
+// TestPostfixRelays sends through a private Postfix to the sink.
 func TestPostfixRelays(t *testing.T) {
 	f := &postfix{}
 	if err := f.check(t.Context()); err != nil {
@@ -64,7 +64,7 @@ func TestPostfixRelays(t *testing.T) {
 		opts: options{dir: t.TempDir(), pipeline: true}, progress: t.Output(), started: time.Now(), next: 1,
 		running: map[string]*instance{}, messages: map[int]*message{}, secure: clientTLS(),
 	}
-	// Postfix's daemons run as another user and have to reach their folder.
+	// Postfix's daemons run as another user and need access to their folder.
 	if err := os.Chmod(filepath.Dir(b.opts.dir), 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -2,8 +2,8 @@ package main
 
 import "bytes"
 
-// endScan finds the end of a message in the byte stream after DATA and counts what the message held
-// before dot-stuffing. It looks for CR LF "." by index search only and keeps no byte.
+// endScan finds the end of a message in the byte stream after DATA and counts its bytes before
+// dot-stuffing. It looks for CR LF "." by index search only and keeps no byte.
 // The zero value is ready for a message.
 type endScan struct {
 	blank   blankScan
@@ -14,9 +14,9 @@ type endScan struct {
 // keepBack is how many bytes scan may leave over: an end that is not yet complete.
 const keepBack = 4
 
-// scan looks at the next bytes of the stream. It returns how many of them are done with; what is
-// left over has to come again with more bytes behind it. ended says that the end dot was among those
-// used, and that the bytes after them are commands again.
+// scan reads the next bytes of the stream. It returns how many of them it has used; the others have to
+// be passed again, followed by more bytes. ended reports that the used bytes include the end dot, so
+// that commands follow.
 func (s *endScan) scan(p []byte) (used int, ended bool) {
 	if !s.inside {
 		// The line end before the first line is the DATA command's own.
@@ -33,25 +33,25 @@ func (s *endScan) scan(p []byte) (used int, ended bool) {
 	for {
 		at := bytes.Index(p[used:], []byte("\r\n."))
 		if at < 0 {
-			return s.take(p, used, max(used, len(p)-keepBack)), false
+			return s.searchBlank(p, used, max(used, len(p)-keepBack)), false
 		}
 		at += used
 		if len(p) < at+5 {
-			return s.take(p, used, at), false
+			return s.searchBlank(p, used, at), false
 		}
 		if p[at+3] == '\r' && p[at+4] == '\n' {
-			s.take(p, used, at+2)
+			s.searchBlank(p, used, at+2)
 			return at + 5, true
 		}
-		used = s.take(p, used, at+3)
+		used = s.searchBlank(p, used, at+3)
 		if s.blank.found {
 			s.stuffed++
 		}
 	}
 }
 
-// take hands p[from:to] to the blank line search.
-func (s *endScan) take(p []byte, from, to int) int {
+// searchBlank passes p[from:to] to the search for the blank line.
+func (s *endScan) searchBlank(p []byte, from, to int) int {
 	s.blank.scan(p[from:to])
 	return to
 }
@@ -64,7 +64,7 @@ func (s *endScan) content() int { return s.blank.after - s.stuffed }
 type blankScan struct {
 	found  bool
 	after  int  // bytes after the blank line
-	length int  // bytes of the line so far, up to 2 are told apart
+	length int  // bytes of the line so far; 2 and more are the same
 	cr     bool // the line so far is one CR
 }
 

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// plainEnd finds the end of a message line by line and returns how long the message is on the wire, with
-// the end dot, and how many bytes its body has.
+// plainEnd finds the end of a message line by line. It returns the length of the message on the wire, with
+// the end dot, and of its body.
 func plainEnd(stream []byte) (length, content int, ok bool) {
 	inBody := false
 	for rest := stream; ; {
@@ -27,8 +27,8 @@ func plainEnd(stream []byte) (length, content int, ok bool) {
 	}
 }
 
-// feed gives a scan the stream in pieces of the given lengths, then the rest byte by byte, with what it left
-// over in front, and returns how many bytes it used up to the end.
+// feed passes the stream to a scan in pieces of the given lengths, then the rest byte by byte, each after
+// the unused bytes before it. It returns how many bytes were used up to the end.
 func feed(stream []byte, pieces []int) (length, content int, ok bool) {
 	var scan endScan
 	from, to := 0, 0
@@ -90,7 +90,7 @@ func FuzzEndScan(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, stream []byte, first, second uint8) {
 		if bytes.Contains(bytes.ReplaceAll(stream, []byte("\r\n"), nil), []byte("\n")) {
-			t.Skip("a bare LF is a line end to one of the two")
+			t.Skip("only one of the two treats a bare LF as a line end")
 		}
 		wantLength, wantContent, wantOK := plainEnd(stream)
 		length, content, ok := feed(stream, []int{int(first), int(second), int(first)})

@@ -42,18 +42,18 @@ type bootReport struct {
 type bootSystem struct {
 	name  string
 	image string // its disk, a raw file
-	bare  bool   // it brings its config along, and is given none
-	sizes sample // in octets
+	bare  bool   // its image contains its config
+	sizes sample // in bytes
 	boots result
 }
 
-// runBoot finds the images, or builds them, and boots each as often as there are
-// rounds, taking turns: once from a disk that was just flashed, once again.
+// runBoot finds or builds the images and boots each in every round: first from a disk that was just
+// flashed, then again from the same disk.
 func runBoot(ctx context.Context, opts options, progress io.Writer) (text string, err error) {
 	if os.Geteuid() != 0 {
-		return "", errors.New("network namespaces want root")
+		return "", errors.New("needs root for network namespaces")
 	}
-	// The clock is read where a line, a banner or a route comes.
+	// The time is read when a line, a banner or a route arrives: nothing may delay that.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU()))
 	dir, err := filepath.Abs(opts.dir)
 	if err != nil {
@@ -85,13 +85,13 @@ func runBoot(ctx context.Context, opts options, progress io.Writer) (text string
 	return r.markdown(), nil
 }
 
-// bootSystems are the appliance, in the image of -image or the newest one, and the
-// machine that it is compared with.
+// bootSystems returns the appliance (the image of -image, or the newest) and the machine that it is
+// compared with.
 func bootSystems(ctx context.Context, opts options, progress io.Writer) ([]*bootSystem, error) {
 	const output = "bin/image"
 	image := cmp.Or(opts.image, newestImage(output))
 	if image == "" {
-		fmt.Fprintln(progress, "boot: no image in bin/image, building one")
+		fmt.Fprintln(progress, "boot: no image in bin/image: building one")
 		if _, err := build(ctx, "image/build"); err != nil {
 			return nil, err
 		}
@@ -99,7 +99,7 @@ func bootSystems(ctx context.Context, opts options, progress io.Writer) ([]*boot
 			return nil, errors.New("image/build has made no image in bin/image")
 		}
 	}
-	fmt.Fprintln(progress, "boot: the plain Debian, unless it is there")
+	fmt.Fprintln(progress, "boot: building the plain Debian, unless it exists")
 	plain, err := build(ctx, "image/plain/build")
 	if err != nil {
 		return nil, err
@@ -114,8 +114,8 @@ func bootSystems(ctx context.Context, opts options, progress io.Writer) ([]*boot
 	return all, nil
 }
 
-// hurryNeighbours has r1 ask for the guest's MAC address every 20 ms instead of
-// once a second, so that what is measured is not ARP's pause.
+// hurryNeighbours makes r1 ask for the guest's MAC address every 20 ms instead of once a second, so
+// that ARP's pause is not part of the figures.
 func hurryNeighbours(l *lab.Lab) error {
 	return errors.Join(l.R1.Namespace.Sysctl("ipv4/neigh/pop-a/retrans_time_ms", "20"),
 		l.R1.Namespace.Sysctl("ipv6/neigh/pop-a/retrans_time_ms", "20"))

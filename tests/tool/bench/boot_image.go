@@ -14,8 +14,8 @@ import (
 	"syscall"
 )
 
-// newestImage is the image of the appliance that was built last in a directory, ""
-// if there is none. Those of the debug profile don't ship.
+// newestImage returns the newest image of the appliance in a directory, "" if there is none. Images of
+// the debug profile don't count, because they don't ship.
 func newestImage(dir string) string {
 	all, err := filepath.Glob(filepath.Join(dir, "anymx_*.raw"))
 	if err != nil {
@@ -34,7 +34,7 @@ func newestImage(dir string) string {
 	return newest
 }
 
-// build runs a script of this tree and returns the last line that it prints.
+// build runs a script and returns the last line that it prints.
 func build(ctx context.Context, script string) (string, error) {
 	cmd := exec.CommandContext(ctx, script)
 	out, err := cmd.Output()
@@ -50,8 +50,8 @@ func build(ctx context.Context, script string) (string, error) {
 	return lines[len(lines)-1], nil
 }
 
-// imageSizes measures an image and what lies beside it, in octets: "raw" what its
-// file takes, "zst" compressed, and where they are "update", "root" and "uki".
+// imageSizes returns the sizes of an image and the files built with it, in bytes: "raw" is what the
+// file occupies, "zst" compressed; "update", "root" and "uki" are there if the files are.
 func imageSizes(ctx context.Context, raw string) (sample, error) {
 	info, err := os.Stat(raw)
 	if err != nil {
@@ -90,7 +90,7 @@ func imageSizes(ctx context.Context, raw string) (sample, error) {
 	return sizes, nil
 }
 
-// bundleSizes are those of what an update carries: "root" and "uki", in octets.
+// bundleSizes returns the sizes of an update's parts, "root" and "uki", in bytes.
 func bundleSizes(r io.Reader) (sample, error) {
 	sizes, all := sample{}, tar.NewReader(r)
 	for {
@@ -108,8 +108,8 @@ func bundleSizes(r io.Reader) (sample, error) {
 	}
 }
 
-// compressedSize is that of the .zst beside an image, or of what zstd makes of it
-// as image/build has it do, if there is none of this image.
+// compressedSize returns the size of the image's .zst, or what zstd makes of the image with the flags
+// of image/build if there is none.
 func compressedSize(ctx context.Context, raw string, info fs.FileInfo) (float64, error) {
 	if zst, err := os.Stat(raw + ".zst"); err == nil && !zst.ModTime().Before(info.ModTime()) {
 		return float64(zst.Size()), nil

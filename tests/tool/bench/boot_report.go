@@ -14,7 +14,7 @@ type bootRow struct {
 	label, metric string
 	unit          float64 // what the metric is divided by
 	reach         string
-	// reached says whether the appliance's median is good enough; nil: nobody asks.
+	// reached reports whether the appliance's median is good enough; nil means that there is no target.
 	reached func(own, plain float64) bool
 }
 
@@ -40,8 +40,7 @@ var sizeRows = []bootRow{
 	{label: "kernel with its initrd (UKI)", metric: "uki", unit: mega},
 }
 
-// timeRows are those of one boot, "first" or "later", in the order in which they
-// are reached.
+// timeRows returns the rows of one boot, "first" or "later", in the order in which they are reached.
 func timeRows(boot string) []bootRow {
 	row := func(label, metric string) bootRow {
 		return bootRow{label: label, metric: boot + "_" + metric, unit: 1}
@@ -72,8 +71,8 @@ func (r *bootReport) markdown() string {
 	fmt.Fprint(&out, "- plain Debian is 13 with its cloud kernel, systemd-boot, a writable ext4 root, systemd-networkd, OpenSSH, unattended-upgrades, Postfix on port 25 and BIRD\n"+
 		"  with the same sessions and prefixes (`image/plain`); it has no tunnel, no spool of its own and nothing that checks its root or its config\n")
 	fmt.Fprint(&out, "- anymx announces once its mail program has taken a message through each listener and the spool, and has answered three checks, 0.4 s apart; Debian's BIRD\n"+
-		"  does not ask its Postfix. A node also waits for `bgp.health.rise_time` (10 s unless the config says otherwise), which is 0 here: it is a pause on purpose\n")
-	fmt.Fprint(&out, "\n| MB (10⁶ octets) "+strings.TrimPrefix(bootColumn, "| "))
+		"  does not check its Postfix. `bgp.health.rise_time` (10 s by default), which delays the announcement on purpose, is 0 here\n")
+	fmt.Fprint(&out, "\n| MB (10⁶ bytes) "+strings.TrimPrefix(bootColumn, "| "))
 	r.table(&out, sizeRows, func(s *bootSystem) result { return result{Rounds: []sample{s.sizes}} })
 	for _, boot := range []struct{ name, title string }{
 		{"first", "First boot after flashing (partitions are made)"}, {"later", "A later boot"},
@@ -81,7 +80,7 @@ func (r *bootReport) markdown() string {
 		fmt.Fprintf(&out, "\n%s, seconds from power-on, median of %d with the lowest and the highest in brackets:\n\n%s", boot.title, r.rounds(), bootColumn)
 		r.table(&out, timeRows(boot.name), boots)
 	}
-	fmt.Fprintf(&out, "\nMemTotal less MemAvailable, MB, %.0f s after the banner of a later boot, by the guest's own word (virtio-balloon):\n\n%s", settleTime.Seconds(), bootColumn)
+	fmt.Fprintf(&out, "\nMemTotal less MemAvailable, MB, %.0f s after the banner of a later boot, reported by the guest (virtio-balloon):\n\n%s", settleTime.Seconds(), bootColumn)
 	r.table(&out, memoryRows, boots)
 	return out.String()
 }
@@ -90,19 +89,19 @@ func boots(s *bootSystem) result { return s.boots }
 
 func (r *bootReport) rounds() int { return len(r.systems[0].boots.Rounds) }
 
-// accelerator says who ran the guests' instructions.
+// accelerator describes what ran the guests' instructions.
 func (r *bootReport) accelerator() string {
 	if r.accel.Accel == vm.KVM {
 		return "KVM"
 	}
 	why := strings.Join(strings.Fields(r.accel.Why), " ")
-	if _, said, ok := strings.Cut(why, "error: "); ok { // QEMU's, out of all that it says at its end
+	if _, said, ok := strings.Cut(why, "error: "); ok { // QEMU's own message among its last lines
 		why, _, _ = strings.Cut(said, ";")
 	}
 	return "TCG, which translates every instruction (KVM: " + why + ")"
 }
 
-// table writes rows; of tells where a machine's figures are.
+// table writes rows; of returns a machine's figures.
 func (r *bootReport) table(out *strings.Builder, rows []bootRow, of func(*bootSystem) result) {
 	for _, row := range rows {
 		fmt.Fprintf(out, "| %s |", row.label)
@@ -126,7 +125,7 @@ func (r *bootReport) table(out *strings.Builder, rows []bootRow, of func(*bootSy
 	}
 }
 
-// scaled is the same rounds with one metric in another unit.
+// scaled returns the rounds with one metric in another unit.
 func (r result) scaled(metric string, unit float64) *result {
 	scaled := result{}
 	for _, s := range r.Rounds {

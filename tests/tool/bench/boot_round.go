@@ -22,13 +22,13 @@ import (
 const (
 	// bootLimit is how long a boot may take on a machine that is slow and busy.
 	bootLimit = 8 * time.Minute
-	// A connection is tried this often until there is a banner.
+	// bannerPoll is the pause between attempts to connect.
 	bannerPoll = 20 * time.Millisecond
 	// settleTime is from the banner to when memory is measured.
 	settleTime = time.Minute
 )
 
-// What is reached of a boot, beyond what vm tells.
+// Steps of a boot, in addition to those that package vm reports.
 const (
 	configPlaced = "config" // found, checked and put in place
 	greeted      = "banner" // the first SMTP banner at the machine's own address
@@ -37,8 +37,8 @@ const (
 
 var bootMarkers = []vm.Marker{{Name: configPlaced, Pattern: regexp.MustCompile(`Finished anymx: config`)}}
 
-// round boots a machine twice, from a disk that was just flashed and again from the
-// same one, and measures its memory after that.
+// round boots a machine twice, from a disk that was just flashed and again from the same one, and then
+// measures its memory.
 func (s *bootSystem) round(ctx context.Context, l *lab.Lab, parent string) (_ sample, err error) {
 	qemu, err := filepath.Abs("image/qemu")
 	if err != nil {
@@ -88,8 +88,8 @@ func (s *bootSystem) round(ctx context.Context, l *lab.Lab, parent string) (_ sa
 	return got, nil
 }
 
-// unhesitating is a node's config in which health counts as soon as it is there. To
-// wait is what a node should do that may come and go, and is no part of a boot.
+// unhesitating returns a node's config with a rise time of 0. The pause protects against flapping and
+// is not part of a boot.
 func unhesitating(files map[string]string) (map[string]string, error) {
 	const file, wait = "anymx.toml", `rise_time = "3s"`
 	changed := maps.Clone(files)
@@ -103,7 +103,7 @@ func unhesitating(files map[string]string) (map[string]string, error) {
 // bootRoutes are the routes of a machine, and their gateways.
 var bootRoutes = []struct{ prefix, gateway string }{{lab.Prefix4, lab.A4}, {lab.Prefix6, lab.A6}}
 
-// unrouted waits until r1 has forgotten the machine.
+// unrouted waits until r1 has no route to the machine.
 func unrouted(ctx context.Context, l *lab.Lab) error {
 	for _, route := range bootRoutes {
 		if _, err := l.R1.Routes.Await(ctx, route.prefix, "", time.Minute); err != nil {
@@ -113,9 +113,8 @@ func unrouted(ctx context.Context, l *lab.Lab) error {
 	return nil
 }
 
-// bootOnce switches a machine on and takes down, in seconds since then, when it
-// reached what; boot is "first" or "later". "..._cpu" is the CPU time that QEMU
-// took until the banner.
+// bootOnce switches a machine on and records when it reached each step, in seconds since then; boot is
+// "first" or "later". "..._cpu" is the CPU time of QEMU until the banner.
 func bootOnce(ctx context.Context, l *lab.Lab, r *rack.Rack, boot string, got sample) error {
 	ctx, cancel := context.WithTimeout(ctx, bootLimit)
 	defer cancel()
@@ -145,8 +144,8 @@ func bootOnce(ctx context.Context, l *lab.Lab, r *rack.Rack, boot string, got sa
 	return nil
 }
 
-// firstBanner connects again and again until somebody greets, and returns when
-// that was. A port that is open before there is anybody behind it is waited at.
+// firstBanner connects repeatedly until there is a banner and returns when it came. If the port opens
+// before the program serves it, firstBanner waits on the open connection.
 func firstBanner(ctx context.Context, from *lab.Namespace, address string) (time.Time, error) {
 	tick := time.NewTicker(bannerPoll)
 	defer tick.Stop()
@@ -164,7 +163,7 @@ func firstBanner(ctx context.Context, from *lab.Namespace, address string) (time
 }
 
 func banner(ctx context.Context, from *lab.Namespace, address string) (time.Time, error) {
-	// A SYN that is lost is sent again after a second: a new one is sooner.
+	// A lost SYN is repeated only after a second; a new connection is faster.
 	dialing, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
 	defer cancel()
 	conn, err := from.Dial(dialing, "tcp", address)
@@ -185,7 +184,7 @@ func banner(ctx context.Context, from *lab.Namespace, address string) (time.Time
 	return at, err
 }
 
-// processCPU is the CPU time that a process itself has taken.
+// processCPU returns the CPU time of a process without its children.
 func processCPU(pid int) (used time.Duration) {
 	eachStat(func(one int, fields []string) {
 		if one != pid {

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// writeCertificate makes a throw-away P-256 certificate for all systems of a run in dir and returns the paths
-// of its two PEM files. The key is readable by its owner only.
+// writeCertificate creates a throw-away P-256 certificate in dir, for all systems of a run, and returns
+// the paths of its two PEM files. Only the owner may read the key.
 func writeCertificate(dir string) (cert, key string, err error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

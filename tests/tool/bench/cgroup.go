@@ -18,16 +18,16 @@ import (
 // groupPrefix starts the names of the control groups that the benchmark makes.
 const groupPrefix = "anymx-bench-"
 
-// cgroup is the control group of one system: everything that the system starts is counted in it. With
-// version 1 it has a folder under cpuacct and one under memory, with version 2 one folder for both. A
-// folder that could not be made is ""; its figures then come from /proc.
+// cgroup is the control group of one system and counts everything that the system starts. With version
+// 1 it has a folder under cpuacct and one under memory, with version 2 one folder for both. A folder
+// that could not be created is "", and its figures come from /proc.
 type cgroup struct {
 	cpu    string
 	memory string
 	v2     bool
 }
 
-// newCgroup makes the group below this process's own groups. It succeeds with what the machine allows.
+// newCgroup creates the group below this process's own groups, as far as the machine allows it.
 func newCgroup(name string) *cgroup {
 	g := &cgroup{}
 	name = fmt.Sprintf("%s%d-%s", groupPrefix, os.Getpid(), name)
@@ -46,7 +46,7 @@ func newCgroup(name string) *cgroup {
 	return g
 }
 
-// makeGroup returns the new folder, or "".
+// makeGroup creates a folder and returns its path, "" if that fails.
 func makeGroup(parent, name string) string {
 	dir := filepath.Join(parent, name)
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -55,8 +55,8 @@ func makeGroup(parent, name string) string {
 	return dir
 }
 
-// removeLeftovers ends what a killed run has left in its groups, and removes them. A group belongs to the
-// run whose process id is in its name; those of living runs stay.
+// removeLeftovers kills the processes of killed runs and removes their groups. The process id of the run
+// is in a group's name; groups of running ones stay.
 func removeLeftovers() {
 	for _, controller := range []string{"cpuacct", "memory", ""} {
 		parent, ok := cgroupParent(controller)
@@ -114,7 +114,7 @@ func cgroupParent(controller string) (string, bool) {
 	}
 	dir := filepath.Join(mount, path)
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		dir = mount // a container that sees only its own part of the tree
+		dir = mount // in a container that sees only its own groups
 	}
 	return dir, true
 }
@@ -152,7 +152,7 @@ func findOwn(groups, controller string) (string, bool) {
 	return "", false
 }
 
-// dirs are the folders that a process has to enter.
+// dirs returns the folders that a process has to enter.
 func (g *cgroup) dirs() []string {
 	var dirs []string
 	for _, dir := range []string{g.cpu, g.memory} {
@@ -173,8 +173,8 @@ func enter(dirs []string) error {
 	return nil
 }
 
-// cpuTime is the CPU time that all processes of the group have used, ended ones too. ok is false where
-// there is no such group.
+// cpuTime returns the CPU time of all processes of the group, including ended ones. ok is false if there
+// is no group.
 func (g *cgroup) cpuTime() (used time.Duration, ok bool) {
 	if g.cpu == "" {
 		return 0, false
@@ -187,8 +187,8 @@ func (g *cgroup) cpuTime() (used time.Duration, ok bool) {
 	return time.Duration(ns), ok
 }
 
-// kernelMemory is the kernel's memory in bytes that is charged to the group: slabs, stacks, page tables and
-// socket buffers. ok is false where the group does not count it.
+// kernelMemory returns the kernel's memory in bytes that is charged to the group: slabs, stacks, page
+// tables and socket buffers. ok is false if the group does not count it.
 func (g *cgroup) kernelMemory() (bytes int64, ok bool) {
 	if g.memory == "" {
 		return 0, false
@@ -203,7 +203,7 @@ func (g *cgroup) kernelMemory() (bytes int64, ok bool) {
 	return kernel + sock, ok
 }
 
-// processes are the ids of the processes inside.
+// processes returns the ids of the group's processes.
 func (g *cgroup) processes() []int {
 	for _, dir := range g.dirs() {
 		text, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
@@ -221,7 +221,7 @@ func (g *cgroup) processes() []int {
 	return nil
 }
 
-// remove removes the group's folders. Ended processes may keep them busy for a moment.
+// remove removes the group's folders. They may stay busy for a moment after the processes have ended.
 func (g *cgroup) remove() error {
 	var failed error
 	for _, dir := range g.dirs() {
@@ -248,8 +248,8 @@ func soleValue(path string) (int64, bool) {
 	return v, err == nil
 }
 
-// keyedValue reads the number behind key from a file with "key number" lines; a colon after the key and
-// a unit after the number are allowed.
+// keyedValue reads the number of a key from a file with "key number" lines; a colon after the key and a
+// unit after the number are allowed.
 func keyedValue(path, key string) (int64, bool) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -17,29 +17,29 @@ const (
 	smallMessage = 64 << 10
 )
 
-// client is the sending side of one SMTP connection, as cheap as it can be made: prepared buffers, one
-// write for a message and the commands after it, and replies that are only looked at for their code.
+// client is the sending side of one SMTP connection. It is as cheap as possible: prepared buffers, one
+// write for a message and the commands after it, and of replies only the code is read.
 type client struct {
 	conn net.Conn
-	raw  net.Conn // what conn stands on, without TLS
+	raw  net.Conn // conn without TLS
 	in   []byte   // reply bytes that have been read
-	r, w int      // what of in is not yet used up
+	r, w int      // in[r:w] is unread
 	out  []byte   // the next write
 }
 
-// replyError is a reply with another code than the one that was needed.
+// replyError is a reply with an unexpected code.
 type replyError struct {
 	want int
 	line string // the last line of the reply
 }
 
-func (e *replyError) Error() string { return fmt.Sprintf("wanted %d, got %q", e.want, e.line) }
+func (e *replyError) Error() string { return fmt.Sprintf("expected %d, got %q", e.want, e.line) }
 
-// dialClient connects. The whole connection has to end before deadline. What the server says is read
-// later, by hello, so that the caller can note first what to close if it gives up.
+// dialClient connects. The whole connection has to end before deadline. hello reads the banner later, so
+// that the caller can register the connection for closing first.
 func dialClient(address string, deadline time.Time) (*client, error) {
-	// No timeout and no context here: either would cost a goroutine for each connect. The kernel
-	// gives a connect up by itself.
+	// A timeout or a context would cost a goroutine for each connect, and the kernel limits a connect
+	// anyway.
 	d := net.Dialer{KeepAlive: -1}
 	conn, err := d.Dial("tcp", address)
 	if err != nil {
@@ -53,11 +53,10 @@ func dialClient(address string, deadline time.Time) (*client, error) {
 	return c, nil
 }
 
-// close ends the connection without more ado. It may be called from another goroutine, to end a
-// session that waits.
+// close closes the connection. Another goroutine may call it to interrupt a session.
 func (c *client) close() { c.raw.Close() }
 
-// hello reads the banner and says EHLO and, with a TLS configuration, STARTTLS and EHLO once more.
+// hello reads the banner and sends EHLO and, with a TLS configuration, STARTTLS and a second EHLO.
 func (c *client) hello(secure *tls.Config) error {
 	if err := c.expect(220); err != nil {
 		return fmt.Errorf("banner: %w", err)
@@ -86,7 +85,7 @@ func (c *client) command(line string, want int) error {
 	return c.expect(want)
 }
 
-// open starts the transaction of message id: in one pipelined group, or command by command.
+// open starts the transaction of message id, in one pipelined group or command by command.
 func (c *client) open(m *message, id uint64, pipeline bool) error {
 	c.out = appendGroup(c.out[:0], id, m.size)
 	if pipeline {
@@ -122,8 +121,8 @@ func (c *client) opened() error {
 	return nil
 }
 
-// send writes message id with its end dot and, behind it in the same write, the tail: the next group or
-// QUIT, which RFC 2920 3.1 allows there.
+// send writes message id with its end dot and, in the same write, the tail: the next group or QUIT,
+// which RFC 2920 section 3.1 allows there.
 func (c *client) send(m *message, id uint64, tail []byte) error {
 	if len(m.body) <= smallMessage {
 		c.out = m.wire(c.out[:0], id)

@@ -210,7 +210,7 @@ func (b *bench) compareRound(ctx context.Context, r *compareResult, s system) (s
 	if _, err := r.job.measure(ctx, b, i, max(1, r.Messages/10)); err != nil {
 		return nil, err
 	}
-	b.settle(ctx)
+	b.awaitQuiet(ctx)
 	got, err := r.job.measure(ctx, b, i, r.Messages)
 	if err == nil && got["cpu"] <= 0 {
 		err = errors.New("the round was too short to measure its CPU time; choose a longer -round")

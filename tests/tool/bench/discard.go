@@ -11,12 +11,12 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// discardCommand is go-smtp with a backend that discards: what the protocol library alone can do on this
-// machine. It serves until a signal ends it.
+// discardCommand serves go-smtp with a backend that discards, which shows what the protocol library
+// alone can do on this machine. It runs until a signal.
 func discardCommand(args []string) error {
 	fs := flag.NewFlagSet("discard", flag.ContinueOnError)
 	address := fs.String("listen", "127.0.0.1:0", "address to listen on")
-	cert := fs.String("cert", "", "PEM `file` of the certificate; empty means no STARTTLS")
+	cert := fs.String("cert", "", "PEM `file` of the certificate; without it there is no STARTTLS")
 	key := fs.String("key", "", "PEM `file` of the key")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -29,7 +29,7 @@ func discardCommand(args []string) error {
 	return s.ListenAndServe()
 }
 
-// newDiscard returns the server, with STARTTLS if cert names a file.
+// newDiscard returns the server, with STARTTLS if cert is given.
 func newDiscard(cert, key string) (*smtp.Server, error) {
 	s := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return discarder{}, nil }))
 	s.Domain = "discard." + recipientDomain
@@ -47,7 +47,7 @@ func newDiscard(cert, key string) (*smtp.Server, error) {
 	return s, nil
 }
 
-// discarder takes every message and keeps none.
+// discarder accepts every message and stores none.
 type discarder struct{}
 
 func (discarder) Reset()                               {}

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// openers is how many idle connections are being opened at the same time.
+// openers is how many idle connections are opened at the same time.
 const openers = 20
 
-// openIdle opens count connections, says EHLO on each and leaves them open. All of it, with what is done on
-// the connections later, has to end within limit. The caller closes what it gets, also beside an error.
+// openIdle opens count connections and sends EHLO on each. The connections can be used until limit. The
+// caller closes the returned ones, also if there is an error.
 func openIdle(ctx context.Context, address string, count int, limit time.Duration) ([]*client, error) {
 	var (
 		wg       sync.WaitGroup
@@ -23,7 +23,7 @@ func openIdle(ctx context.Context, address string, count int, limit time.Duratio
 		deadline = time.Now().Add(limit)
 	)
 	defer context.AfterFunc(ctx, open.close)()
-	take := func() bool {
+	another := func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		next++
@@ -31,7 +31,7 @@ func openIdle(ctx context.Context, address string, count int, limit time.Duratio
 	}
 	for range openers {
 		wg.Go(func() {
-			for take() {
+			for another() {
 				c, err := dialClient(address, deadline)
 				if err == nil {
 					open.add(c)
@@ -59,12 +59,12 @@ func closeIdle(open []*client) {
 	}
 }
 
-// stillOpen asks every hundredth connection for a NOOP reply, so that a system which has silently dropped
-// its clients is not praised for its small memory.
+// stillOpen sends NOOP on every hundredth connection, so that a system that has dropped its clients does
+// not get credit for its small memory.
 func stillOpen(open []*client) error {
 	for i := 0; i < len(open); i += 100 {
 		if err := open[i].command("NOOP\r\n", 250); err != nil {
-			return fmt.Errorf("idle connection %d of %d is gone: %w", i, len(open), err)
+			return fmt.Errorf("idle connection %d of %d was closed: %w", i, len(open), err)
 		}
 	}
 	return nil

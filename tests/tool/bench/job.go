@@ -12,7 +12,7 @@ const (
 	hugeSize  = 35_000_000 // bytes of a message near the usual maximum of 35 MiB
 )
 
-// job is one thing to measure, on every system or on its own ones.
+// job is something to measure, on the systems of the command line or on its own ones.
 type job interface {
 	// name is what -run matches.
 	name() string
@@ -20,14 +20,14 @@ type job interface {
 	systems() []system
 	// mostRounds limits the rounds of the command line; 0 does not.
 	mostRounds() int
-	// fresh asks for a system that has just been started, in every round.
+	// fresh reports whether the system has to be restarted for every round.
 	fresh() bool
 	// calibrate warms the system up and returns how many messages a round should have. It is not
 	// called for fresh jobs.
 	calibrate(ctx context.Context, b *bench, i *instance) (int, error)
 	// measure does one round.
 	measure(ctx context.Context, b *bench, i *instance, messages int) (sample, error)
-	// rows are the lines that the job adds to the document.
+	// rows returns the lines that the job adds to the document.
 	rows() []row
 }
 
@@ -80,7 +80,7 @@ type throughput struct {
 	sessions int
 	each     int  // messages a connection
 	starttls bool // with a full handshake on each connection
-	limit    bool // measure what could be reached at best instead of the systems
+	limit    bool // measure the cheapest servers instead of the systems, as an upper limit
 	rate     target
 	cpu      target
 }
@@ -106,7 +106,7 @@ func (t throughput) systems() []system {
 func (t throughput) mostRounds() int { return 0 }
 func (t throughput) fresh() bool     { return false }
 
-// load is the job's load of n messages.
+// load returns the job's load of n messages.
 func (t throughput) load(b *bench, i *instance, n int) (load, error) {
 	m, err := b.message(smallSize)
 	l := load{
@@ -119,8 +119,8 @@ func (t throughput) load(b *bench, i *instance, n int) (load, error) {
 	return l, err
 }
 
-// calibrate sends more and more until it has lasted long enough to tell the rate, and sizes the round from it.
-// Every session gets at least one whole connection.
+// calibrate increases the number of messages until the rate can be measured and derives the size of a
+// round from it. Every session gets at least one whole connection.
 func (t throughput) calibrate(ctx context.Context, b *bench, i *instance) (int, error) {
 	const enough = 400 * time.Millisecond
 	const most = 300_000
@@ -166,7 +166,7 @@ func (t throughput) rows() []row {
 	}
 }
 
-// latencyJob sends at a fixed rate, far below what a system can do, and looks at each transaction.
+// latencyJob sends at a fixed rate, far below what a system can do, and measures each transaction.
 type latencyJob struct {
 	rate   float64
 	length time.Duration
@@ -177,7 +177,7 @@ func (j latencyJob) systems() []system { return nil }
 func (j latencyJob) mostRounds() int   { return 0 }
 func (j latencyJob) fresh() bool       { return false }
 
-// calibrate runs one second, so that processes that a system starts on demand are there.
+// calibrate runs for one second, so that processes which a system starts on demand are running.
 func (j latencyJob) calibrate(ctx context.Context, b *bench, i *instance) (int, error) {
 	_, err := j.measure(ctx, b, i, int(j.rate))
 	return int(j.rate * j.length.Seconds()), err
@@ -189,10 +189,10 @@ func (j latencyJob) measure(ctx context.Context, b *bench, i *instance, n int) (
 		return nil, err
 	}
 	s := steady{
-		address: i.place.address, message: m, first: b.take(n), messages: n, rate: j.rate,
+		address: i.place.address, message: m, first: b.reserveNumbers(n), messages: n, rate: j.rate,
 		limit: j.length + 30*time.Second,
 	}
-	if err := b.sink.begin(s.first, n); err != nil {
+	if err := b.sink.beginRound(s.first, n); err != nil {
 		return nil, err
 	}
 	cpu, err := b.startMeter(i)

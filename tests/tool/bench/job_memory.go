@@ -68,10 +68,10 @@ func (j singleLargeJob) measure(ctx context.Context, b *bench, i *instance, n in
 	return largeJob{sessions: 1}.measure(ctx, b, i, n)
 }
 
-// idleJob opens connections that say EHLO and then nothing.
+// idleJob opens connections that send EHLO and then nothing.
 type idleJob struct {
 	count int
-	fewer map[string]int // other counts by system: a process for each connection would not fit into memory
+	fewer map[string]int // lower counts for systems whose processes would not fit into memory
 }
 
 func (j idleJob) name() string      { return "idle" }
@@ -81,7 +81,7 @@ func (j idleJob) fresh() bool       { return true }
 
 func (j idleJob) calibrate(context.Context, *bench, *instance) (int, error) { return 0, nil }
 
-// connections is how many a system gets.
+// connections returns how many connections a system gets.
 func (j idleJob) connections(name string) int {
 	if n, ok := j.fewer[name]; ok {
 		return n
@@ -123,7 +123,8 @@ func (j idleJob) rows() []row {
 	}
 }
 
-// memoryJob lets many sessions send a message near the maximum size at the same time, after as many small ones.
+// memoryJob measures the peak of memory while many sessions send small messages, and then messages near
+// the maximum size.
 type memoryJob struct {
 	sessions int
 }
@@ -152,7 +153,7 @@ func (j memoryJob) measure(ctx context.Context, b *bench, i *instance, _ int) (s
 	return got, nil
 }
 
-// peak sends messages of one size over all sessions and returns the highest memory meanwhile in MB.
+// peak sends messages of one size over all sessions and returns the peak of memory in MB.
 func (j memoryJob) peak(ctx context.Context, b *bench, i *instance, size, each int) (float64, sample, error) {
 	m, err := b.message(size)
 	if err != nil {
@@ -174,7 +175,8 @@ func (j memoryJob) rows() []row {
 	}
 }
 
-// wake sends a few messages through a system that has just been started, so that what it makes on first use is there.
+// wake sends some messages through a system that has just been started, so that it has what it creates on
+// first use.
 func (b *bench) wake(ctx context.Context, i *instance) error {
 	m, err := b.message(smallSize)
 	if err != nil {

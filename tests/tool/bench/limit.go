@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// limitBenchmarks are the Go benchmarks that tell what a part can do alone: the spool without a protocol
-// in front of it, for instance. Each result becomes a row; a package that is not there adds none.
+// limitBenchmarks are the Go benchmarks that show what a part can do alone, such as the spool without a
+// protocol. Each result becomes a row.
 var limitBenchmarks = []struct{ pkg, pattern string }{
 	{"./edge/spool", "^(BenchmarkCommit10K|BenchmarkCommitRemove)$"},
 }
@@ -26,7 +26,8 @@ type goLimit struct {
 	Further   string  `json:"further"`    // what else it reported
 }
 
-// goLimits runs the benchmarks with their temporary files below dir. One that fails is reported as progress and left out.
+// goLimits runs the benchmarks with their temporary files below dir. It prints failures as progress and
+// continues.
 func goLimits(ctx context.Context, opts options, dir string, progress io.Writer) []goLimit {
 	var all []goLimit
 	for _, l := range limitBenchmarks {

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// load is a closed loop: sessions send messages over connections as fast as the system answers, until all
-// are accepted. It is bounded by the number of messages and by limit.
+// load is a closed loop: sessions send messages as fast as the system answers, until all are accepted or
+// limit is over.
 type load struct {
 	address       string
 	message       *message
@@ -27,10 +27,10 @@ type load struct {
 	limit         time.Duration // for the whole load
 }
 
-// outcome tells when a load began and ended, on the clock of now.
+// outcome is when a load began and ended, on the clock of now.
 type outcome struct {
 	began    time.Duration // just before the first connect
-	accepted time.Duration // the last end of data was answered with 250
+	accepted time.Duration // when the last message got its 250
 }
 
 // now is the machine's monotonic clock, which all processes on it share.
@@ -42,7 +42,7 @@ func now() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// run sends everything. The first failure stops all sessions and is returned.
+// run sends all messages. The first failure stops all sessions and is returned.
 func (l *load) run(ctx context.Context) (outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.limit)
 	defer cancel()
@@ -84,7 +84,7 @@ func (l *load) run(ctx context.Context) (outcome, error) {
 	return out, failed
 }
 
-// session is one of the load's connections at the same time. It keeps its buffers from one connection to the next.
+// session is one of the load's concurrent sessions. It reuses its buffers for the next connection.
 type session struct {
 	load *load
 	open *openClients
@@ -124,7 +124,7 @@ func (s *session) connection(ctx context.Context, id uint64, count int) error {
 	return nil
 }
 
-// message sends one message, whose transaction is open, and opens the next transaction if more follow.
+// message sends one message, whose transaction is open, and opens the next transaction if there is one.
 func (s *session) message(c *client, id uint64, more bool) error {
 	l := s.load
 	s.tail = s.tail[:0]
@@ -150,8 +150,7 @@ func (s *session) message(c *client, id uint64, more bool) error {
 	return c.open(l.message, id+1, false)
 }
 
-// openClients are the connections that have to be closed when a load is given up, so that no session
-// goes on waiting.
+// openClients are the connections to close when a load is interrupted, so that no session waits on.
 type openClients struct {
 	mu     sync.Mutex
 	all    map[*client]struct{}
@@ -192,11 +191,11 @@ func noteLatest(last *atomic.Int64, t time.Duration) {
 	}
 }
 
-// clientTLS is what the load offers in STARTTLS: a full handshake for each connection, as a first
-// contact has it, and X25519 alone so that every system does the same key exchange.
+// clientTLS returns the load's TLS configuration: a full handshake for each connection, as for a first
+// contact, and only X25519, so that every system does the same key exchange.
 func clientTLS() *tls.Config {
 	return &tls.Config{
-		InsecureSkipVerify:          true, // the certificate is a throw-away; MTAs do not verify opportunistic TLS
+		InsecureSkipVerify:          true, // MTAs don't verify certificates of opportunistic TLS
 		MinVersion:                  tls.VersionTLS12,
 		CurvePreferences:            []tls.CurveID{tls.X25519},
 		DynamicRecordSizingDisabled: true,

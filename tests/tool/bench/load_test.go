@@ -37,7 +37,7 @@ func TestLoadIntoSink(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			tl, address := startTestSink(t)
 			m := testMessage(t, c.size)
-			tl.begin(500, c.messages)
+			tl.beginRound(500, c.messages)
 			out, err := (&load{
 				address: address, message: m, first: 500, messages: c.messages, sessions: c.sessions,
 				perConnection: c.per, pipeline: c.pipeline, limit: 20 * time.Second,
@@ -60,7 +60,7 @@ func TestLoadIntoSink(t *testing.T) {
 	}
 }
 
-// startDiscard runs go-smtp in this process: a server by others, to check the load against.
+// startDiscard runs go-smtp in this process, as an independent server to check the load with.
 func startDiscard(t *testing.T, change func(*smtp.Server)) string {
 	t.Helper()
 	cert, key, err := writeCertificate(t.TempDir())
@@ -112,7 +112,7 @@ func TestLoadReportsARefusal(t *testing.T) {
 	}
 }
 
-// startSilent listens and never says a word.
+// startSilent listens and never sends anything.
 func startSilent(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -148,7 +148,7 @@ func TestLoadStopsWithItsContext(t *testing.T) {
 func TestSteady(t *testing.T) {
 	tl, address := startTestSink(t)
 	const n, rate = 40, 200
-	tl.begin(1, n)
+	tl.beginRound(1, n)
 	s := steady{
 		address: address, message: testMessage(t, smallSize), first: 1, messages: n, rate: rate, limit: 20 * time.Second,
 	}

@@ -12,13 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// describeMachine says on what the figures were taken; dir is on the disk that holds the spools.
+// describeMachine describes machine and disk for the document; dir is on the disk that holds the spools.
 func describeMachine(dir string) []string {
 	lines := []string{fmt.Sprintf("%s, %d cores, %s of memory; %s, Linux %s, %s",
 		processorModel(), machineCores(), totalMemory(), distribution(), kernelRelease(), runtime.Version())}
 	disk := "spools on " + fileSystem(dir)
 	if median, err := syncTime(dir); err == nil {
-		disk += fmt.Sprintf(", write and fdatasync of 8 KiB %s ms (median of %d)", figure(median.Seconds()*1000), syncTries)
+		disk += fmt.Sprintf(", write and fdatasync of 8 KiB %s ms (median of %d)", figure(median.Seconds()*1000), syncSamples)
 	}
 	if load, err := os.ReadFile("/proc/loadavg"); err == nil {
 		disk += "; load average before the run " + strings.Join(strings.Fields(string(load))[:3], " ")
@@ -26,7 +26,7 @@ func describeMachine(dir string) []string {
 	return append(lines, disk)
 }
 
-// machineCores is the number of processors that are online, whatever part of them this process may use.
+// machineCores returns the number of online processors, including those that this process may not use.
 func machineCores() int {
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {
@@ -99,10 +99,10 @@ func fileSystem(dir string) string {
 	return name
 }
 
-// syncTries is how often syncTime writes.
-const syncTries = 50
+// syncSamples is the number of writes that syncTime measures.
+const syncSamples = 50
 
-// syncTime is how long a small durable write takes in dir.
+// syncTime returns the median time of a small durable write in dir.
 func syncTime(dir string) (time.Duration, error) {
 	f, err := os.Create(filepath.Join(dir, "sync"))
 	if err != nil {
@@ -111,7 +111,7 @@ func syncTime(dir string) (time.Duration, error) {
 	defer os.Remove(f.Name())
 	defer f.Close()
 	block := make([]byte, 8<<10)
-	times := make([]time.Duration, syncTries)
+	times := make([]time.Duration, syncSamples)
 	for i := range times {
 		began := time.Now()
 		if _, err := f.Write(block); err != nil {
@@ -123,5 +123,5 @@ func syncTime(dir string) (time.Duration, error) {
 		times[i] = time.Since(began)
 	}
 	slices.Sort(times)
-	return times[syncTries/2], nil
+	return times[syncSamples/2], nil
 }

@@ -1,20 +1,19 @@
-// Bench puts anymx and Postfix side by side in one run on the same job and writes the figures, with
-// their ratios, to docs/benchmarks.md.
-//
-// What happens to the data:
+// Bench measures anymx beside Postfix on the same jobs and writes the figures, with their ratios, to
+// docs/benchmarks.md. With -old it compares two versions of anymx by the CPU time of a message
+// (compare.go).
 //
 //  1. The load generator (load.go, steady.go, idle.go) sends the same messages in the same way to
-//     each system in turn, on loopback.
+//     each system, on loopback.
 //  2. The system under test stores each message durably and relays it to the sink (sink.go), a
-//     process of its own that is far cheaper than either system. It ticks off every message by the
-//     number in its recipient, so a lost, doubled or shortened message fails the job.
-//  3. Every process of a system lives in a control group of its own (cgroup.go) from before its exec,
-//     so the CPU time of all its children counts.
-//  4. A job is repeated in rounds, the systems taking turns, and the median of the rounds goes into
-//     the table (table.go) with the lowest and the highest.
+//     process of its own that is far cheaper than the systems. The sink checks off every message by
+//     the number in its recipient, so a lost, duplicated or shortened message fails the job.
+//  3. Each system runs in a control group of its own (cgroup.go), which it enters before its exec, so
+//     the CPU time of all its children counts.
+//  4. A job is repeated in rounds in which the systems alternate. The table (table.go) has the median
+//     of the rounds with the lowest and the highest.
 //
-// The same binary is also the sink, the discarding server and the small program that enters the
-// control group before it becomes the system; see the subcommands below.
+// The same binary is also the sink, the discarding server and the small program that enters a control
+// group before it becomes the system; see the subcommands in dispatch.
 package main
 
 import (
@@ -47,9 +46,9 @@ func main() {
 
 // dispatch runs the subcommand that the first argument names, or the benchmark.
 func dispatch(args []string) error {
-	// The generator and the sink stand beside what they measure and have to stay cheap: they make
-	// little garbage, collected less often, and keep to few processors, because idle threads of the runtime
-	// that look for work would take them from the system under test.
+	// The generator and the sink share the machine with what they measure, so they have to be cheap:
+	// less garbage collection, and few processors, because idle threads of the runtime that look for
+	// work would take time from the system under test.
 	debug.SetGCPercent(400)
 	runtime.GOMAXPROCS(max(1, runtime.NumCPU()/4))
 	if len(args) > 0 {
@@ -67,7 +66,7 @@ func dispatch(args []string) error {
 	return benchCommand(args, os.Stdout, os.Stderr)
 }
 
-// options are what the command line chose.
+// options come from the command line.
 type options struct {
 	anymx    string         // path of the anymx-edge binary
 	dir      string         // parent of the run's folder; holds both spools
@@ -76,12 +75,12 @@ type options struct {
 	rounds   int            // how often each job is measured
 	round    time.Duration  // how long one round should last
 	short    bool           // fewer jobs, one short round
-	pipeline bool           // group MAIL, RCPT and DATA as RFC 2920 allows
+	pipeline bool           // send MAIL, RCPT and DATA in one group (RFC 2920)
 	out      string         // Markdown file whose marked section is replaced; "" means none
 	json     string         // file for all figures of all rounds; "" means none
 	list     bool           // only list the jobs
 	image    string         // the appliance's image for the job boot; "" means the newest in bin/image
-	keep     bool           // leave the run's folder with logs and configurations behind
+	keep     bool           // don't remove the run's folder with logs and configurations
 	compare  comparison     // of two versions of anymx
 }
 
@@ -95,7 +94,7 @@ func listJobs(opts options, w io.Writer) {
 	}
 }
 
-// benchCommand is the benchmark itself: table to stdout and to the Markdown file, progress to stderr.
+// benchCommand runs the benchmark. The table goes to stdout and to the Markdown file, progress to stderr.
 func benchCommand(args []string, stdout, stderr io.Writer) error {
 	opts, err := parseOptions(args, stderr)
 	if err != nil {
@@ -110,7 +109,7 @@ func benchCommand(args []string, stdout, stderr io.Writer) error {
 		return nil
 	}
 	if err := raiseFileLimit(); err != nil {
-		fmt.Fprintln(stderr, "bench: open files:", err)
+		fmt.Fprintln(stderr, "bench: could not raise the limit of open files, jobs with many connections may fail:", err)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -153,7 +152,7 @@ func benchCommand(args []string, stdout, stderr io.Writer) error {
 	return nil
 }
 
-// write prints a section, and puts it into the document if there is to be one.
+// write prints a section, and puts it into the document unless file is "".
 func write(file, begin, end, text string, stdout io.Writer) error {
 	fmt.Fprint(stdout, text)
 	if file == "" {
@@ -162,31 +161,30 @@ func write(file, begin, end, text string, stdout io.Writer) error {
 	return replaceSection(file, begin, end, text)
 }
 
-// runs says whether a job is to be run.
+// runs reports whether the command line chose a job.
 func (o options) runs(job string) bool { return o.match == nil || o.match.MatchString(job) }
 
-// anyJob says whether there is anything to run beside the jobs with sections of their own.
+// anyJob reports whether a job is chosen that has no section of its own.
 func (o options) anyJob() bool {
 	return o.runs("limit") || slices.ContainsFunc(jobs(o), func(j job) bool { return o.runs(j.name()) })
 }
 
-// parseOptions reads the command line. A run of some jobs only, or a short one, does not touch the
-// document unless -out names it, because it would replace the full figures.
+// parseOptions reads the command line.
 func parseOptions(args []string, stderr io.Writer) (options, error) {
 	opts := options{}
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	fs.StringVar(&opts.anymx, "anymx", "bin/anymx-edge", "the anymx-edge `binary`")
-	fs.StringVar(&opts.dir, "dir", "bin", "`folder` on the disk to measure; spools are made below it")
+	fs.StringVar(&opts.dir, "dir", "bin", "`folder` on the disk to measure, in which spools are created")
 	systems := fs.String("systems", "postfix,anymx", "systems to measure, separated by commas")
-	match := fs.String("run", "", "run only the jobs whose name matches this `regexp`")
-	fs.IntVar(&opts.rounds, "rounds", 0, "rounds of each job (default 3, short 1)")
-	fs.DurationVar(&opts.round, "round", 0, "aim at this length of a round (default 5s, short 1.5s)")
+	match := fs.String("run", "", "run only the jobs whose names match this `regexp`")
+	fs.IntVar(&opts.rounds, "rounds", 0, "`number` of rounds of each job (default 3, with -short 1)")
+	fs.DurationVar(&opts.round, "round", 0, "`length` of a round, about (default 5s, with -short 1.5s)")
 	fs.BoolVar(&opts.short, "short", false, "fewer jobs in shorter rounds")
 	fs.BoolVar(&opts.pipeline, "pipeline", true, "send MAIL, RCPT and DATA in one write")
 	fs.StringVar(&opts.out, "out", "", "Markdown `file` to write (default docs/benchmarks.md for a full run)")
 	fs.StringVar(&opts.json, "json", "", "`file` for the figures of every round; with -old, - prints them instead of the table")
-	fs.StringVar(&opts.image, "image", "", "image of the appliance that is booted (default the newest in bin/image)")
+	fs.StringVar(&opts.image, "image", "", "`file` with the image of the appliance that is booted (default the newest in bin/image)")
 	fs.BoolVar(&opts.keep, "keep", false, "keep the run's folder with its logs")
 	fs.BoolVar(&opts.list, "list", false, "list the names of the jobs and exit")
 	rows := compareFlags(fs, &opts.compare)
@@ -218,7 +216,8 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	return opts, nil
 }
 
-// defaults sets what the command line left open.
+// defaults sets what the command line left open. A run of some jobs, or a short one, does not write the
+// document unless -out names it, because it would replace the full figures.
 func (opts *options) defaults() {
 	if opts.rounds <= 0 {
 		opts.rounds = 3
@@ -237,8 +236,8 @@ func (opts *options) defaults() {
 	}
 }
 
-// raiseFileLimit raises the number of files that this process and its children may open. It goes
-// through package syscall, because that also stops the runtime from handing the old limit to children.
+// raiseFileLimit raises the number of files that this process and its children may open. It uses package
+// syscall, because otherwise the runtime restores the old limit for children.
 func raiseFileLimit() error {
 	const want = 65536
 	var lim syscall.Rlimit

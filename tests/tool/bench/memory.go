@@ -29,8 +29,8 @@ func measureFootprint(p *process) footprint {
 	return f
 }
 
-// machineKernelMemory is the kernel memory of the whole machine, for differences where no group counts it.
-// The client's half of each loopback connection is in it as well.
+// machineKernelMemory returns the kernel memory of the whole machine, for differences if no group counts
+// it. It includes the client's half of each loopback connection.
 func machineKernelMemory() int64 {
 	var sum int64
 	for _, key := range []string{"Slab", "KernelStack", "PageTables"} {
@@ -54,7 +54,7 @@ func settledFootprint(p *process) footprint {
 	return last
 }
 
-// peakSampler follows the highest memory of a system's processes.
+// peakSampler records the peak of memory of a system's processes.
 type peakSampler struct {
 	process *process
 	quit    chan struct{}
@@ -62,8 +62,8 @@ type peakSampler struct {
 	highest int64
 }
 
-// startPeak begins to sample. The kernel's own high-water mark, which misses nothing between
-// samples, is reset first.
+// startPeak starts to sample. It resets the kernel's own high-water mark, which misses nothing between
+// samples.
 func startPeak(p *process) *peakSampler {
 	s := &peakSampler{process: p, quit: make(chan struct{}), done: make(chan struct{})}
 	for _, pid := range p.processes() {
@@ -87,8 +87,8 @@ func (s *peakSampler) follow() {
 	}
 }
 
-// stop ends the sampling and returns the peak in bytes. For a system of one process that is the
-// kernel's high-water mark of its resident set, if that is higher.
+// stop ends the sampling and returns the peak in bytes. For a system of one process it takes the
+// kernel's high-water mark of the resident set if that is higher.
 func (s *peakSampler) stop() int64 {
 	close(s.quit)
 	<-s.done

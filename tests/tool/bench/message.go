@@ -9,16 +9,16 @@ import (
 )
 
 const (
-	senderDomain    = "example.org" // where the load pretends to come from
-	recipientDomain = "example.net" // what the systems accept and relay
+	senderDomain    = "example.org" // of the load's sender addresses
+	recipientDomain = "example.net" // for which the systems accept mail
 	idDigits        = 10            // width of a message's number in Message-ID and recipient
 	lineLength      = 76            // characters of a body line, without CRLF
 	dotLineEvery    = 40            // every so many lines one starts with a dot
 )
 
-// message is one mail as it goes over the wire after DATA: dot-stuffed (RFC 5321 4.5.2), with CRLF line
-// ends and without the end dot. The header holds a number of fixed width that is different in every
-// transaction; the body is shared by all sessions and never written to.
+// message is what is sent after DATA: dot-stuffed (RFC 5321 section 4.5.2), with CRLF line ends and
+// without the end dot. The header has a number of fixed width that differs in every transaction; all
+// sessions share the body, which is read-only.
 type message struct {
 	head    []byte // header and blank line
 	body    []byte // dot-stuffed lines, ending in CRLF
@@ -27,9 +27,9 @@ type message struct {
 	content int    // bytes after the blank line before stuffing: what the sink must count
 }
 
-// newMessage makes a message of exactly size bytes before dot-stuffing. The body looks like an
-// attachment: base64 of random bytes, so that no store can gain by compressing it, with a line
-// that starts with a dot here and there. The same size always gives the same message.
+// newMessage returns a message of exactly size bytes before dot-stuffing. The body is base64 of random
+// bytes, like an attachment, so that no store gains by compressing it, and some lines start with a dot.
+// The same size always gives the same message.
 func newMessage(size int) (*message, error) {
 	head := fmt.Sprintf("Received: from mua.%[1]s (mua.%[1]s [192.0.2.7])\r\n"+
 		"\tby mta.%[1]s with ESMTPS id 4Zk2Wq1yLPz3xq;\r\n"+
@@ -105,7 +105,7 @@ func appendID(dst []byte, id uint64) []byte {
 }
 
 // appendGroup appends the commands that open the transaction of message id. In one write they are a
-// pipelined group, with DATA last as RFC 2920 3.1 wants it.
+// pipelined group, with DATA last as RFC 2920 section 3.1 requires.
 func appendGroup(dst []byte, id uint64, size int) []byte {
 	dst = append(dst, "MAIL FROM:<load@"+senderDomain+"> SIZE="...)
 	dst = strconv.AppendInt(dst, int64(size), 10)

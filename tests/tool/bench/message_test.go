@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// unstuff undoes dot-stuffing line by line, as RFC 5321 4.5.2 describes it.
+// unstuff reverts dot-stuffing line by line (RFC 5321 section 4.5.2).
 func unstuff(wire []byte) []byte {
 	var out []byte
 	for line := range bytes.Lines(wire) {

@@ -17,11 +17,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// process is the first process of a system, with all that it starts. It leads a session of its own, so
-// that its children can be found, and ended, without a control group too.
+// process is the first process of a system and everything that it starts. It leads a session of its own,
+// so that its children can be found without a control group, too.
 type process struct {
 	cmd    *exec.Cmd
-	in     io.Closer // its standard input: the benchmark's own servers end when it is closed
+	in     io.Closer // its standard input; the benchmark's own servers stop when it is closed
 	group  *cgroup
 	log    string // file with its output
 	exited chan struct{}
@@ -30,7 +30,7 @@ type process struct {
 // clockTick is the unit of the times in /proc/PID/stat.
 const clockTick = time.Second / 100
 
-// startProcess starts a program inside the group, with its output appended to the file log.
+// startProcess starts a program in the group and appends its output to the file log.
 func startProcess(group *cgroup, log string, argv ...string) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -58,10 +58,10 @@ func startProcess(group *cgroup, log string, argv ...string) (*process, error) {
 	return p, nil
 }
 
-// enterCommand moves itself into control groups and becomes another program: DIR,DIR PROGRAM ARGUMENTS.
+// enterCommand moves itself into control groups and executes another program: DIR,DIR PROGRAM ARGUMENTS.
 func enterCommand(args []string) error {
 	if len(args) < 2 {
-		return errors.New("enter: folders and a program are needed")
+		return errors.New("enter: usage: enter DIR,DIR PROGRAM [ARGUMENT]...")
 	}
 	if args[0] != "" {
 		if err := enter(strings.Split(args[0], ",")); err != nil {
@@ -72,8 +72,9 @@ func enterCommand(args []string) error {
 	if err != nil {
 		return err
 	}
-	// The system ends with a benchmark that is killed. The setting belongs to the thread that becomes it, and
-	// is lost by a program that changes its user, as Postfix's master does: removeLeftovers finds that one.
+	// If the benchmark is killed, the system gets SIGTERM. The setting belongs to the thread that calls
+	// exec. A program that changes its user loses it, as Postfix's master does; removeLeftovers finds
+	// that one.
 	runtime.LockOSThread()
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGTERM), 0, 0, 0); err != nil {
 		return fmt.Errorf("parent death signal: %w", err)
@@ -81,7 +82,7 @@ func enterCommand(args []string) error {
 	return fmt.Errorf("%s: %w", path, syscall.Exec(path, args[1:], os.Environ()))
 }
 
-// stop asks the process to end, and after patience ends it and what it has started.
+// stop sends SIGTERM and waits. After patience it kills the process and everything that it has started.
 func (p *process) stop(patience time.Duration) {
 	p.cmd.Process.Signal(syscall.SIGTERM)
 	p.in.Close()
@@ -91,7 +92,7 @@ func (p *process) stop(patience time.Duration) {
 	case <-p.exited:
 	case <-timer.C:
 	}
-	p.cmd.Process.Kill() // does nothing if it has ended
+	p.cmd.Process.Kill() // without effect if it has ended
 	<-p.exited
 	for range 100 {
 		rest := p.processes()
@@ -105,7 +106,7 @@ func (p *process) stop(patience time.Duration) {
 	}
 }
 
-// tail returns the last lines of the log for an error message.
+// tail returns the end of the log for an error message.
 func (p *process) tail() string {
 	text, err := os.ReadFile(p.log)
 	if err != nil {
@@ -135,7 +136,7 @@ func (p *process) awaitBanner(ctx context.Context, address string, limit time.Du
 		}
 		select {
 		case <-p.exited:
-			return fmt.Errorf("%s ended at its start: %s", p.cmd.Args[3], p.tail())
+			return fmt.Errorf("%s stopped at its start: %s", p.cmd.Args[3], p.tail())
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(50 * time.Millisecond):
@@ -146,21 +147,21 @@ func (p *process) awaitBanner(ctx context.Context, address string, limit time.Du
 	}
 }
 
-// processes are the ids of the process and of all that it has started.
+// processes returns the ids of the process and of everything that it has started.
 func (p *process) processes() []int {
 	if len(p.group.dirs()) > 0 {
 		return p.group.processes()
 	}
 	var pids []int
 	eachStat(func(pid int, fields []string) {
-		if fields[3] == strconv.Itoa(p.cmd.Process.Pid) && fields[0] != "Z" { // of its session, and not ended
+		if fields[3] == strconv.Itoa(p.cmd.Process.Pid) && fields[0] != "Z" { // of its session and running
 			pids = append(pids, pid)
 		}
 	})
 	return pids
 }
 
-// cpuTime is the CPU time of the process and of all that it has started.
+// cpuTime returns the CPU time of the process and of everything that it has started.
 func (p *process) cpuTime() time.Duration {
 	if used, ok := p.group.cpuTime(); ok {
 		return used

@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// busy uses CPU time in a child that has ended before its parent, and waits.
+// busy uses CPU time in a child that ends before its parent, and then waits.
 const busy = `sh -c 'i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done'; echo ready; sleep 60 & wait`
 
-// testProcess measures a process tree in a group, real or empty.
+// testProcess measures a process and its children in a group, real or empty.
 func testProcess(t *testing.T, group *cgroup) {
 	log := filepath.Join(t.TempDir(), "log")
 	p, err := startProcess(group, log, "sh", "-c", busy)
@@ -30,7 +30,7 @@ func testProcess(t *testing.T, group *cgroup) {
 	}
 	deadline = time.Now().Add(5 * time.Second)
 	for len(p.processes()) != 2 && time.Now().Before(deadline) {
-		time.Sleep(5 * time.Millisecond) // sleep has not been started yet
+		time.Sleep(5 * time.Millisecond) // sleep has not started yet
 	}
 	if pids := p.processes(); len(pids) != 2 {
 		t.Errorf("processes %v, want the shell and its sleep", pids)
@@ -51,7 +51,7 @@ func testProcess(t *testing.T, group *cgroup) {
 func TestProcessInGroup(t *testing.T) {
 	group := newCgroup("test")
 	if len(group.dirs()) == 0 {
-		t.Skip("this machine lets nobody make control groups here")
+		t.Skip("control groups can't be created on this machine")
 	}
 	testProcess(t, group)
 	if err := group.remove(); err != nil {
@@ -100,10 +100,10 @@ func TestLeftoversOfADeadRunAreRemoved(t *testing.T) {
 			t.Skip("no control groups on this machine")
 		}
 	}
-	// The largest process id that Linux allows is 4194304: no run has this one.
+	// Linux allows process ids up to 4194304, so no run has this one.
 	dir := makeGroup(parent, groupPrefix+"9999999-test")
 	if dir == "" {
-		t.Skip("this machine lets nobody make control groups here")
+		t.Skip("control groups can't be created on this machine")
 	}
 	p, err := startProcess(&cgroup{cpu: dir}, filepath.Join(t.TempDir(), "log"), "sleep", "60")
 	if err != nil {

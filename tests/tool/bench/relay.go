@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// stall is how long no message may reach the sink before a round has failed.
+// stall is how long no message may reach the sink before a round fails.
 const stall = 30 * time.Second
 
-// meter reads CPU clocks at the begin and the end of a round.
+// meter reads the CPU clocks before and after a round.
 type meter struct {
 	instance *instance
 	system   time.Duration // of the system under test
@@ -23,7 +23,7 @@ type meter struct {
 	at       time.Duration
 }
 
-// startMeter reads the clocks for the first time.
+// startMeter reads the clocks before a round.
 func (b *bench) startMeter(i *instance) (meter, error) {
 	c, err := b.sink.counts()
 	if err != nil {
@@ -32,8 +32,8 @@ func (b *bench) startMeter(i *instance) (meter, error) {
 	return meter{i, i.process.cpuTime(), ownCPU(), c.CPU, machineCPU(), now()}, nil
 }
 
-// stop adds the CPU figures of a round of n messages to got. They are milliseconds for each message, and
-// for other programs the percentage of the machine that they took.
+// stop adds the CPU figures of a round of n messages to got, in milliseconds for each message. For other
+// programs it is the percentage of the machine that they took.
 func (m meter) stop(b *bench, n int, got sample) error {
 	system, load, machine, at := m.instance.process.cpuTime(), ownCPU(), machineCPU(), now()
 	c, err := b.sink.counts()
@@ -49,7 +49,7 @@ func (m meter) stop(b *bench, n int, got sample) error {
 	return nil
 }
 
-// machineCPU is the CPU time that everything on this machine has used since its boot.
+// machineCPU returns the CPU time that everything on this machine has used since its boot.
 func machineCPU() time.Duration {
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {
@@ -58,7 +58,7 @@ func machineCPU() time.Duration {
 	line, _, _ := strings.Cut(string(text), "\n")
 	var ticks int64
 	for i, word := range strings.Fields(line) {
-		// cpu user nice system idle iowait irq softirq; what comes after is not this machine's or counted before.
+		// cpu user nice system idle iowait irq softirq; the rest is not this machine's or already counted.
 		if i == 4 || i == 5 || i > 7 {
 			continue
 		}
@@ -68,16 +68,17 @@ func machineCPU() time.Duration {
 	return time.Duration(ticks) * clockTick
 }
 
-// relay sends a load through a system and waits until the sink has all of it. The load's first is
-// filled in here. The sample holds rate, in messages/s from the first connect to the last message at
-// the sink, and the CPU figures.
+// relay sends a load through a system and waits until the sink has all of it. It sets the load's first
+// number. The sample has the rate, in messages/s from the first connect to the last message at the sink,
+// and the CPU figures.
 func (b *bench) relay(ctx context.Context, i *instance, l load) (sample, error) {
-	l.first = b.take(l.messages)
-	if err := b.sink.begin(l.first, l.messages); err != nil {
+	l.first = b.reserveNumbers(l.messages)
+	if err := b.sink.beginRound(l.first, l.messages); err != nil {
 		return nil, err
 	}
 	if l.secure != nil {
-		// The client's half of a handshake costs as much as the server's: one processor could be too few.
+		// The client's half of a handshake costs as much as the server's, and may need more than one
+		// processor.
 		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU()))
 	}
 	m, err := b.startMeter(i)
@@ -104,7 +105,7 @@ func (b *bench) relay(ctx context.Context, i *instance, l load) (sample, error) 
 	if !relays(i.system) {
 		return got, nil
 	}
-	b.settle(ctx) // a duplicate would come now
+	b.awaitQuiet(ctx) // a duplicate would arrive now
 	return got, b.verify(l)
 }
 
@@ -115,7 +116,7 @@ func (b *bench) verify(l load) error {
 		return err
 	}
 	if want := int64(l.messages) * int64(l.message.content); c.Content != want {
-		return fmt.Errorf("bodies of %d messages have %d bytes at the sink, wanted %d", c.Messages, c.Content, want)
+		return fmt.Errorf("bodies of %d messages have %d bytes at the sink, expected %d", c.Messages, c.Content, want)
 	}
 	if c.Duplicates > 0 || c.Strays > 0 || c.Broken > 0 {
 		return fmt.Errorf("sink saw %d duplicates, %d strays and %d broken sessions %s",

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// sample is what one round gave, by metric.
+// sample is the figures of one round by metric.
 type sample map[string]float64
 
 // String lists the metrics for the progress lines.
@@ -27,10 +27,10 @@ type result struct {
 	Job     string   `json:"job"`
 	System  string   `json:"system"`
 	Rounds  []sample `json:"rounds"`
-	Failure string   `json:"failure,omitempty"` // why there are no more rounds
+	Failure string   `json:"failure,omitempty"` // why the rounds ended early
 }
 
-// middle is what the rounds of a metric come to.
+// middle sums up the rounds of a metric.
 type middle struct {
 	median, lowest, highest float64
 	rounds                  int
@@ -76,12 +76,12 @@ type systemReport struct {
 	description
 }
 
-// newReport begins a report about the machine and the disk that dir is on.
+// newReport returns a report with a description of the machine and of the disk that dir is on.
 func newReport(dir string, opts options) *report {
 	return &report{Started: time.Now(), Machine: describeMachine(dir), Rounds: opts.rounds}
 }
 
-// add takes the results of a job in.
+// add adds the results of a job.
 func (r *report) add(j job, results []*result) {
 	r.Results = append(r.Results, results...)
 	for _, line := range j.rows() {
@@ -90,7 +90,7 @@ func (r *report) add(j job, results []*result) {
 	}
 }
 
-// result finds what a job gave on a system, nil if it was not measured.
+// result returns the result of a job on a system, nil if it was not measured.
 func (r *report) result(job, system string) *result {
 	for _, res := range r.Results {
 		if res.Job == job && res.System == system {
@@ -112,7 +112,8 @@ func (r *report) writeJSON(file string) error {
 	return nil
 }
 
-// foreign is the percentage of the machine that other programs took in a round: the median and the highest.
+// foreign returns the percentage of the machine that other programs took in a round, the median and the
+// highest.
 func (r *report) foreign() (usual, most float64) {
 	var all result
 	for _, res := range r.Results {
@@ -122,7 +123,7 @@ func (r *report) foreign() (usual, most float64) {
 	return m.median, m.highest
 }
 
-// ownCost is the median CPU time for each small message of the generator and of the sink, in ms.
+// ownCost returns the median CPU time that the generator and the sink need for a small message, in ms.
 func (r *report) ownCost() (load, sink float64) {
 	var all result
 	for _, res := range r.Results {

@@ -30,7 +30,7 @@ const (
 	routesEnd   = "<!-- routes: end -->"
 )
 
-// routesReport is what the job has found.
+// routesReport is the result of the job.
 type routesReport struct {
 	started, ended time.Time
 	machine        []string
@@ -43,15 +43,15 @@ type routesReport struct {
 	account            lab.Account
 }
 
-// runRoutes brings up the lab and measures, with PoP a announcing beside a BIRD
-// that announces prefixes of its own over a link and sessions of the same kind
-// to the same router. Everything is taken away at the end.
+// runRoutes brings up the lab and measures how fast routes leave the router. Beside PoP a, a BIRD
+// announces prefixes of its own over the same kind of link and sessions to the same router. runRoutes
+// removes the lab at the end.
 func runRoutes(ctx context.Context, opts options, progress io.Writer) (text string, err error) {
 	if os.Geteuid() != 0 {
-		return "", errors.New("network namespaces want root")
+		return "", errors.New("needs root for network namespaces")
 	}
-	// The clock is read where the kernel tells of a change: nothing may hold that
-	// up, and the speakers wait for it most of the time.
+	// The time is read when the kernel reports a change: nothing may delay that, and the speakers are
+	// idle most of the time.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU()))
 	dir, err := filepath.Abs(opts.dir)
 	if err != nil {
@@ -103,8 +103,7 @@ var (
 	birdWay = way{lab.Beside4: lab.BesideGateway4, lab.Beside6: lab.BesideGateway6}
 )
 
-// left waits until r1's kernel goes that way for neither prefix, and returns how
-// long after began that was.
+// left waits until r1's kernel uses this way for neither prefix and returns the time since began.
 func (w way) left(ctx context.Context, l *lab.Lab, began time.Time) (took time.Duration, err error) {
 	for prefix, gateway := range w {
 		at, err := l.R1.Routes.AwaitLeft(ctx, prefix, gateway, began, 20*time.Second)
@@ -116,7 +115,7 @@ func (w way) left(ctx context.Context, l *lab.Lab, began time.Time) (took time.D
 	return took, nil
 }
 
-// back waits until it goes that way for both.
+// back waits until r1's kernel uses this way for both prefixes.
 func (w way) back(ctx context.Context, l *lab.Lab) error {
 	for prefix, gateway := range w {
 		if _, err := l.R1.Routes.Await(ctx, prefix, gateway, time.Minute); err != nil {
@@ -126,7 +125,7 @@ func (w way) back(ctx context.Context, l *lab.Lab) error {
 	return nil
 }
 
-// withdraw measures withdrawals, taking turns.
+// withdraw measures withdrawals, alternately of BIRD and anymx.
 func (r *routesReport) withdraw(ctx context.Context, l *lab.Lab, rounds int) error {
 	session, err := l.Beside.Session()
 	if err != nil {
@@ -157,8 +156,8 @@ func (r *routesReport) withdraw(ctx context.Context, l *lab.Lab, rounds int) err
 			{&r.birdc, birdWay, birdc("disable \"static*\""), birdc("enable \"static*\"")},
 			{&r.anymx, ownWay, order(api.Withdrawn), order(api.Announced)},
 		} {
-			// What was said last is acknowledged before the next word: Nagle's
-			// algorithm would have BIRD wait for that.
+			// The last message has to be acknowledged before the next one, or BIRD waits because of
+			// Nagle's algorithm.
 			time.Sleep(60 * time.Millisecond)
 			began := time.Now()
 			if err := turn.withdraw(); err != nil {
@@ -214,8 +213,8 @@ func (o *orders) send(routes api.Routes) error {
 	return err
 }
 
-// killEdge measures one crash of the mail program, at any moment between two
-// checks of its health, and starts it again.
+// killEdge measures one crash of the mail program, at a random moment between two health checks, and
+// restarts it.
 func killEdge(ctx context.Context, l *lab.Lab) (time.Duration, error) {
 	time.Sleep(rand.N(400 * time.Millisecond))
 	began := time.Now()
@@ -230,7 +229,7 @@ func killEdge(ctx context.Context, l *lab.Lab) (time.Duration, error) {
 	return took, ownWay.back(ctx, l)
 }
 
-// drainUnderLoad drains PoP a while a hundred sessions send, with PoP b beside it.
+// drainUnderLoad drains PoP a while a hundred sessions send. PoP b takes over.
 func (r *routesReport) drainUnderLoad(ctx context.Context, l *lab.Lab) error {
 	if err := l.B.Start(ctx); err != nil {
 		return err
@@ -269,28 +268,27 @@ func (r *routesReport) markdown() string {
 	for _, line := range r.machine {
 		fmt.Fprintf(&out, "- %s\n", line)
 	}
-	fmt.Fprintf(&out, "- from the call until the router's kernel has neither the IPv4 nor the IPv6 route: `POST /v1/order` of the speaker's socket, beside\n"+
-		"  `disable` of static routes by `birdc` and straight on the control socket of a BIRD with the same kind of link and sessions; %d rounds\n"+
-		"  each, taking turns\n", len(r.anymx))
+	fmt.Fprintf(&out, "- measured from the request until the router's kernel has neither the IPv4 nor the IPv6 route. The request is a withdrawal on the speaker's socket, and "+
+		"`disable` of static routes by `birdc` and on the control socket of a BIRD with the same kind of link and sessions; %d rounds of each, alternately\n", len(r.anymx))
 	fmt.Fprint(&out, "\n| withdrawal, ms | BIRD, its socket | BIRD, `birdc` | anymx | to BIRD's socket | to `birdc` | to reach | reached |\n|---|---:|---:|---:|---|---|---|---|\n")
 	for _, p := range []float64{0.5, 0.99} {
 		socket, birdc, own := milliseconds(r.bird, p), milliseconds(r.birdc, p), milliseconds(r.anymx, p)
 		fmt.Fprintf(&out, "| p%.0f | %s | %s | %s | %s | %s | not slower than `birdc` | %s |\n", p*100, figure(socket), figure(birdc), figure(own),
 			ratioText(own/socket, false), ratioText(own/birdc, false), pick(own <= birdc, "yes", "no"))
 	}
-	fmt.Fprint(&out, "\n| `kill -9` of anymx-edge until the same, ms | anymx | to reach | reached |\n|---|---:|---|---|\n")
+	fmt.Fprint(&out, "\n| `kill -9` of anymx-edge until the routes are gone, ms | anymx | to reach | reached |\n|---|---:|---|---|\n")
 	for _, p := range []float64{0.5, 0.99} {
 		own := milliseconds(r.killed, p)
 		fmt.Fprintf(&out, "| p%.0f of %d | %s | ≤ 1000 | %s |\n", p*100, len(r.killed), figure(own), pick(own <= 1000, "yes", "no"))
 	}
-	fmt.Fprintf(&out, "\nA drain with 100 sessions that send took %s: %d messages acknowledged in %s, %d lost, %d doubled; clients repeated %d transactions after a lost\n"+
-		"connection and %d after a 421. The longest that one session was without an acknowledgement was %s, the mean of the longest of each %s.\n",
+	fmt.Fprintf(&out, "\nA drain with 100 sending sessions took %s: %d messages acknowledged in %s, %d lost, %d duplicated. Clients repeated %d transactions after a lost "+
+		"connection and %d after a 421. The longest time of a session without an acknowledgement was %s, the mean of each session's longest %s.\n",
 		r.drain.Round(100*time.Millisecond), r.account.Acknowledged, r.ledger.Took.Round(100*time.Millisecond), len(r.account.Lost), len(r.account.Doubled),
 		r.ledger.Repeated, r.ledger.SentAway, r.ledger.Gap.Round(time.Millisecond), r.ledger.MeanGap.Round(time.Millisecond))
 	return out.String()
 }
 
-// milliseconds is a percentile.
+// milliseconds returns a percentile in ms.
 func milliseconds(all []time.Duration, p float64) float64 {
 	sorted := slices.Sorted(slices.Values(all))
 	return percentile(sorted, p).Seconds() * 1000

@@ -37,26 +37,26 @@ type shieldReport struct {
 	sieges         []siege
 }
 
-// packetCost is what one packet takes, by verdict and IP version.
+// packetCost is the cost of one packet by verdict and IP version.
 type packetCost struct {
 	name      string  // "valid ACK, ipv4"
-	ns, floor float64 // floor: how often that is what a program takes that drops without a look
+	ns, floor float64 // floor: ns as a multiple of a program that drops every packet
 }
 
-// synCost is the CPU time of a flooded SYN, in ns, without that of sending it.
+// synCost is the CPU time of a flooded SYN in ns, without sending it.
 type synCost struct{ shield, kernel, ratio float64 }
 
-// siege is one row: a flood, and what was against it.
+// siege is one row: a flood and the protection against it.
 type siege struct {
 	name, against string
 	flood         lab.Flood
 	shield        bool
-	noCookies     bool // the kernel makes none either
-	reach         bool // the targets are meant for it
+	noCookies     bool // the kernel makes no cookies either
+	reach         bool // it has targets
 	rounds        []lab.Besieged
 }
 
-// sieges are the rows: those with the shield up first.
+// sieges are the rows, those with the shield first.
 var sieges = []siege{
 	{name: "none", against: "shield", shield: true, reach: true},
 	{name: "none; the generator floods a link that leads nowhere", against: "shield", shield: true, flood: lab.Flood{Flags: lab.SYN, Void: true}},
@@ -73,13 +73,13 @@ var sieges = []siege{
 	{name: "SYN, unlimited", against: "nothing", noCookies: true, flood: lab.Flood{Flags: lab.SYN}},
 }
 
-// runShield measures packets alone first, then brings up the lab and floods PoP a.
-// Everything is taken away at the end.
+// runShield measures single packets, then brings up the lab and floods PoP a. It removes the lab at the
+// end.
 func runShield(ctx context.Context, opts options, progress io.Writer) (text string, err error) {
 	if os.Geteuid() != 0 {
-		return "", errors.New("network namespaces want root")
+		return "", errors.New("needs root for network namespaces")
 	}
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU())) // the clients must not wait for the generator
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU())) // clients must not wait for the generator
 	dir, err := filepath.Abs(opts.dir)
 	if err != nil {
 		return "", err
@@ -116,7 +116,7 @@ func runShield(ctx context.Context, opts options, progress io.Writer) (text stri
 	return r.markdown(), nil
 }
 
-// measure sets PoP a up for the row, and floods it when it is announced.
+// measure configures PoP a for the row and floods it once it is announced.
 func (s *siege) measure(ctx context.Context, l *lab.Lab) (lab.Besieged, error) {
 	change := l.A.Unshield
 	if s.shield {
@@ -132,7 +132,7 @@ func (s *siege) measure(ctx context.Context, l *lab.Lab) (lab.Besieged, error) {
 	if err != nil || !s.noCookies {
 		return got, err
 	}
-	l.A.Program(lab.Edge).Kill() // and with it what waits in its queues
+	l.A.Program(lab.Edge).Kill() // and its queues of connections
 	return got, errors.Join(l.A.KernelCookies(true), l.A.Start(ctx))
 }
 
@@ -172,7 +172,7 @@ func (r *shieldReport) packets(ctx context.Context, opts options) error {
 	return nil
 }
 
-// mostTimes are the targets: how often the floor a packet may take at most.
+// mostTimes are the targets: the highest multiple of the floor.
 var mostTimes = []struct {
 	prefix string
 	times  float64
@@ -194,7 +194,7 @@ func (r *shieldReport) markdown() string {
 }
 
 func (r *shieldReport) markdownPackets(out *strings.Builder) {
-	fmt.Fprint(out, "- ns for each packet by BPF_PROG_TEST_RUN, in CPU time of the thread; the floor is a program that drops without a look, in the same moment\n"+
+	fmt.Fprint(out, "- ns for each packet by BPF_PROG_TEST_RUN, in CPU time of the thread; the floor is a program that drops every packet, measured in the same moment\n"+
 		"\n| packet | ns | of which above the floor | times the floor | to reach | reached |\n|---|---:|---:|---:|---|---|\n")
 	for _, v := range r.verdicts {
 		reach, reached := "", ""
@@ -210,11 +210,11 @@ func (r *shieldReport) markdownPackets(out *strings.Builder) {
 }
 
 func (r *shieldReport) markdownSieges(out *strings.Builder) {
-	fmt.Fprintf(out, "\nFloods of PoP a in the lab (see drain.md), from forged random sources, IPv4 and IPv6 by turns, while real clients that it does not know call from behind\n"+
-		"the router, %d in each flood. Generator, router, clients and node share the machine's cores; the generator is one thread, and the link loses nothing: a\n"+
-		"full ring holds up the generator. *Kernel* is its own cookies (`tcp_syncookies=1`), *nothing* is `tcp_syncookies=0`. Greeted means PoP a's banner within\n"+
-		"a second of connect; p50 and p99 are connect to banner, and count who got none with a second. To reach: 99.5%% and p99 < 50 ms. Median of %d rounds, with\n"+
-		"the lowest and the highest in brackets.\n", r.sieges[0].rounds[0].Called.Calls, len(r.sieges[0].rounds))
+	fmt.Fprintf(out, "\nFloods of PoP a in the lab (see drain.md) from forged random sources, alternately IPv4 and IPv6, while %d real clients that the shield does not know "+
+		"connect through the router. Generator, router, clients and node share the machine's cores. The generator is one thread, and the link loses nothing: "+
+		"a full ring slows the generator down. *kernel* means its own cookies (`tcp_syncookies=1`), *nothing* means `tcp_syncookies=0`. A client is greeted if it "+
+		"gets PoP a's banner within a second of its connect. p50 and p99 are connect to banner, with a second for clients that got none. To reach: 99.5%% "+
+		"greeted and p99 < 50 ms. Median of %d rounds, with the lowest and the highest in brackets.\n", r.sieges[0].rounds[0].Called.Calls, len(r.sieges[0].rounds))
 	fmt.Fprint(out, "\n| flood | against it | packets/s | greeted, % | p50, ms | p99, ms | resets sent, for each 1000 packets | reached |\n|---|---|---:|---:|---:|---:|---:|---|\n")
 	for _, s := range r.sieges {
 		var all result

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// sink is the SMTP server that both systems relay to. It answers pipelined commands in one write, stores
-// nothing, and ticks off messages in its tally. It is the cheapest server that still checks what it
+// sink is the SMTP server that the systems relay to. It answers pipelined commands in one write, stores
+// nothing, and checks off messages in its tally. It is the cheapest server that still checks what it
 // gets: the count, the numbers and the bytes of each body.
 type sink struct {
 	listener net.Listener
@@ -23,10 +23,10 @@ type sink struct {
 	open map[net.Conn]struct{}
 }
 
-// sinkSilence is how long a client of the sink may be silent.
+// sinkSilence is how long a client of the sink may stay silent.
 const sinkSilence = 10 * time.Minute
 
-// newSink listens on address; serve does the work.
+// newSink listens on address. Call serve to accept connections.
 func newSink(address string, t *tally) (*sink, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
@@ -35,7 +35,7 @@ func newSink(address string, t *tally) (*sink, error) {
 	return &sink{listener: l, tally: t, open: map[net.Conn]struct{}{}}, nil
 }
 
-// serve accepts connections until close; it returns when the last session has ended.
+// serve accepts connections until close. It returns after the last session has ended.
 func (s *sink) serve() {
 	defer s.sessions.Wait()
 	for {
@@ -74,15 +74,15 @@ type sinkSession struct {
 	conn  net.Conn
 	tally *tally
 	in    []byte
-	r, w  int    // what of in is not yet used up
+	r, w  int    // in[r:w] is unread
 	out   []byte // replies not yet written
 	id    uint64 // number of the message, from its first recipient
 	named bool   // id is set
 	chunk blankScan
-	bdat  bool // a BDAT without LAST came before
+	bdat  bool // the last BDAT had no LAST
 }
 
-// errQuit ends a session in the agreed way.
+// errQuit ends a session after QUIT.
 var errQuit = errors.New("QUIT")
 
 // run serves the session. It returns nil after QUIT and when the client closes between messages.
@@ -175,7 +175,7 @@ func (s *sinkSession) data() error {
 	}
 }
 
-// bdatChunk reads one chunk (RFC 3030 2).
+// bdatChunk reads one chunk (RFC 3030 section 2).
 func (s *sinkSession) bdatChunk(line []byte) error {
 	words := bytes.Fields(line)
 	if len(words) < 2 || len(words) > 3 {
@@ -209,14 +209,14 @@ func (s *sinkSession) bdatChunk(line []byte) error {
 	return nil
 }
 
-// done ticks the message off and answers for it.
+// done checks the message off and replies.
 func (s *sinkSession) done(content int) {
 	s.tally.arrived(s.id, s.named, content)
 	s.named = false
 	s.reply("250 2.0.0 ok\r\n")
 }
 
-// reply puts an answer into the next write.
+// reply adds a reply to the next write.
 func (s *sinkSession) reply(text string) { s.out = append(s.out, text...) }
 
 // flush writes the replies.
@@ -246,7 +246,7 @@ func (s *sinkSession) line() ([]byte, error) {
 	}
 }
 
-// fill reads more. Replies go out first: the client may be waiting for them.
+// fill reads more. It writes the replies first, because the client may be waiting for them.
 func (s *sinkSession) fill() error {
 	if err := s.flush(); err != nil {
 		return err

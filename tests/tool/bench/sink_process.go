@@ -14,12 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sinkRequest is one line on the sink's standard input; each is answered by one sinkAnswer.
+// sinkRequest is one line on the sink's standard input. The sink answers each with a sinkAnswer.
 type sinkRequest struct {
 	Op    string        `json:"op"`              // begin, wait or counts
 	First uint64        `json:"first,omitempty"` // begin: number of the first message
 	Count int           `json:"count,omitempty"` // begin: how many messages
-	Stall time.Duration `json:"stall,omitempty"` // wait: give up when nothing came for so long
+	Stall time.Duration `json:"stall,omitempty"` // wait: fail if nothing arrives for so long
 }
 
 // sinkAnswer is one line on the sink's standard output. The first line holds Address alone.
@@ -29,8 +29,8 @@ type sinkAnswer struct {
 	Error   string `json:"error,omitempty"`
 }
 
-// sinkCommand is the sink as a process of its own. It serves until its input ends, so it cannot outlive the
-// benchmark.
+// sinkCommand runs the sink as a process of its own. It serves until its input ends, so it can't outlive
+// the benchmark.
 func sinkCommand(args []string, in io.Reader, out io.Writer) error {
 	fs := flag.NewFlagSet("sink", flag.ContinueOnError)
 	address := fs.String("listen", "127.0.0.1:0", "address to listen on")
@@ -62,7 +62,7 @@ func sinkCommand(args []string, in io.Reader, out io.Writer) error {
 		var answer sinkAnswer
 		switch req.Op {
 		case "begin":
-			t.begin(req.First, req.Count)
+			t.beginRound(req.First, req.Count)
 		case "wait":
 			if err := t.wait(req.Stall); err != nil {
 				answer.Error = err.Error()
@@ -76,7 +76,7 @@ func sinkCommand(args []string, in io.Reader, out io.Writer) error {
 	}
 }
 
-// ownCPU is the CPU time that this process has used.
+// ownCPU returns the CPU time of this process.
 func ownCPU() time.Duration {
 	var use unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &use); err != nil {
@@ -85,7 +85,7 @@ func ownCPU() time.Duration {
 	return time.Duration(use.Utime.Nano() + use.Stime.Nano())
 }
 
-// sinkProcess is the running sink, as the benchmark sees it. It is used by one goroutine at a time.
+// sinkProcess is the benchmark's side of the running sink. Only one goroutine may use it at a time.
 type sinkProcess struct {
 	address string
 	cmd     *exec.Cmd
@@ -123,13 +123,13 @@ func startSink() (*sinkProcess, error) {
 	return p, nil
 }
 
-// begin starts a round of count messages from number first on.
-func (p *sinkProcess) begin(first uint64, count int) error {
+// beginRound starts a round of count messages from number first on.
+func (p *sinkProcess) beginRound(first uint64, count int) error {
 	_, err := p.ask(sinkRequest{Op: "begin", First: first, Count: count})
 	return err
 }
 
-// wait returns when all messages of the round have arrived; it fails when none came for the time stall.
+// wait returns when all messages of the round have arrived. It fails if none arrives for the time stall.
 func (p *sinkProcess) wait(stall time.Duration) (counts, error) {
 	return p.ask(sinkRequest{Op: "wait", Stall: stall})
 }

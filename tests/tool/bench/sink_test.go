@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// startTestSink runs a sink in this process for the length of a test.
+// startTestSink runs a sink in this process until the test ends.
 func startTestSink(t *testing.T) (*tally, string) {
 	t.Helper()
 	tl := newTally()
@@ -26,7 +26,7 @@ func startTestSink(t *testing.T) (*tally, string) {
 	return tl, s.listener.Addr().String()
 }
 
-// converse writes the whole input at once and returns all that comes back until the sink closes.
+// converse writes the whole input at once and returns everything that the sink replies until it closes.
 func converse(t *testing.T, address, input string) []string {
 	t.Helper()
 	conn, err := net.Dial("tcp", address)
@@ -99,7 +99,7 @@ func TestSinkPipelined(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tl, address := startTestSink(t)
-			tl.begin(10, 3)
+			tl.beginRound(10, 3)
 			codes := strings.Join(converse(t, address, c.input), " ")
 			if codes != c.codes {
 				t.Errorf("got %s, want %s", codes, c.codes)
@@ -141,7 +141,7 @@ func TestSinkOffers(t *testing.T) {
 
 func TestSinkNotesABrokenMessage(t *testing.T) {
 	tl, address := startTestSink(t)
-	tl.begin(1, 1)
+	tl.beginRound(1, 1)
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
@@ -162,7 +162,7 @@ func TestSinkNotesABrokenMessage(t *testing.T) {
 
 func TestTallyWaitGivesUp(t *testing.T) {
 	tl := newTally()
-	tl.begin(1, 2)
+	tl.beginRound(1, 2)
 	tl.arrived(1, true, 5)
 	if err := tl.wait(50 * time.Millisecond); err == nil || !strings.Contains(err.Error(), "1 of 2") {
 		t.Errorf("got %v, want a word about 1 of 2 messages", err)
@@ -182,7 +182,7 @@ func TestSinkProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.stop()
-	if err := p.begin(10, 1); err != nil {
+	if err := p.beginRound(10, 1); err != nil {
 		t.Fatal(err)
 	}
 	converse(t, p.address, bdat(10, "A: b\r\n\r\nbody\r\n")+quit)

@@ -9,18 +9,18 @@ import (
 	"time"
 )
 
-// steady is an open loop: a transaction begins at each tick of a fixed rate, each on a connection of its own,
-// whether or not earlier ones have ended.
+// steady is an open loop: transactions start at a fixed rate, each on a connection of its own, whether or
+// not earlier ones have ended.
 type steady struct {
 	address  string
 	message  *message
 	first    uint64
 	messages int
-	rate     float64 // transactions that begin in a second
+	rate     float64 // transactions per second
 	limit    time.Duration
 }
 
-// maxInFlight is how many transactions may be open before a system counts as not keeping up.
+// maxInFlight is the number of open transactions from which on a system counts as too slow.
 const maxInFlight = 500
 
 // latency is how long one transaction took.
@@ -29,7 +29,7 @@ type latency struct {
 	transaction time.Duration // from MAIL to that 250
 }
 
-// run returns one latency for each message, in no order.
+// run returns one latency for each message, unordered.
 func (s *steady) run(ctx context.Context) ([]latency, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.limit)
 	defer cancel()
@@ -57,7 +57,7 @@ func (s *steady) run(ctx context.Context) ([]latency, error) {
 		select {
 		case slots <- struct{}{}:
 		default:
-			fail(fmt.Errorf("%d transactions open at %.0f/s", maxInFlight, s.rate))
+			fail(fmt.Errorf("the system is too slow for %[2].0f/s: %[1]d transactions are open", maxInFlight, s.rate))
 			continue
 		}
 		wg.Go(func() {
@@ -108,7 +108,7 @@ func (s *steady) one(open *openClients, deadline time.Time, id uint64) (latency,
 	return lat, c.expect(221)
 }
 
-// sleepUntil waits for the moment and reports whether ctx was still alive then.
+// sleepUntil waits for a moment. It reports false if ctx ended first.
 func sleepUntil(ctx context.Context, at time.Time) bool {
 	timer := time.NewTimer(time.Until(at))
 	defer timer.Stop()
@@ -120,7 +120,7 @@ func sleepUntil(ctx context.Context, at time.Time) bool {
 	}
 }
 
-// percentile returns the value below which p of the sorted durations lie, by the nearest rank; 0 for none.
+// percentile returns the p quantile of sorted durations by the nearest rank, 0 if there are none.
 func percentile(sorted []time.Duration, p float64) time.Duration {
 	if len(sorted) == 0 {
 		return 0
@@ -129,7 +129,7 @@ func percentile(sorted []time.Duration, p float64) time.Duration {
 	return sorted[min(max(rank, 0), len(sorted)-1)]
 }
 
-// spread sorts one part of the latencies.
+// spread returns one part of the latencies, sorted.
 func spread(all []latency, part func(latency) time.Duration) []time.Duration {
 	out := make([]time.Duration, len(all))
 	for i, lat := range all {

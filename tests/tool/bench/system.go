@@ -9,34 +9,33 @@ import (
 	"time"
 )
 
-// system is a mail server that can be measured. To add one, implement this and list it in newSystem.
+// system is a mail server that can be measured. To add one, implement system and list it in newSystem.
 type system interface {
-	// name is what the command line and the table call it.
+	// name returns the name on the command line and in the table.
 	name() string
-	// check makes ready what the machine needs once, such as a package. An error means that
-	// the system cannot be measured here.
+	// check checks that the system can be measured on this machine.
 	check(ctx context.Context) error
-	// describe says version and settings for the document. It is called after check.
+	// describe returns version and settings for the document. It is called after check.
 	describe() description
-	// start configures a fresh instance below place.dir and starts it. It returns when the instance greets.
+	// start configures a new instance below place.dir and starts it. It returns after its first banner.
 	start(ctx context.Context, place place) (*process, error)
 }
 
-// description is what the document says of a system.
+// description describes a system in the document.
 type description struct {
 	Title    string `json:"title"`    // name and version
-	Settings string `json:"settings"` // what differs from its defaults; "" for nothing
+	Settings string `json:"settings"` // that differ from the defaults; "" if none
 }
 
-// place is what an instance of a system is given.
+// place tells an instance of a system where to run.
 type place struct {
-	dir     string  // its own folder, for configuration, spool and logs
-	address string  // where it has to listen
-	sink    string  // where it has to relay to
-	cert    string  // PEM files for STARTTLS
-	key     string  //
-	sockets string  // a folder with a short path: a unix socket's may have 107 bytes only
-	group   *cgroup // where its processes live
+	dir     string // its own folder, for configuration, spool and logs
+	address string // to listen on
+	sink    string // address to relay to
+	cert    string // PEM files for STARTTLS
+	key     string
+	sockets string  // a folder with a short path, because a unix socket's has 107 bytes at most
+	group   *cgroup // of its processes
 }
 
 // newSystem returns the system of that name.
@@ -51,23 +50,23 @@ func newSystem(name string, opts options) (system, error) {
 	case "sink":
 		return sinkSystem{}, nil
 	}
-	return nil, fmt.Errorf("unknown system %q", name)
+	return nil, fmt.Errorf("-systems: unknown system %q; known are postfix, anymx, discard and sink", name)
 }
 
-// startPatience is how long a system may take to greet.
+// startPatience is how long a system may take until its first banner.
 const startPatience = 20 * time.Second
 
-// stopPatience is how long a system may take to end after SIGTERM.
+// stopPatience is how long a system may take to stop after SIGTERM.
 const stopPatience = 20 * time.Second
 
-// instance is a system that runs.
+// instance is a running system.
 type instance struct {
 	system  system
 	place   place
 	process *process
 }
 
-// startInstance starts a system in a fresh folder below dir, with a free port and a group of its own.
+// startInstance starts a system in a new folder below dir, with a free port and a group of its own.
 func startInstance(ctx context.Context, s system, dir string, shared place) (*instance, error) {
 	address, err := freeAddress()
 	if err != nil {
@@ -104,7 +103,7 @@ func startServer(ctx context.Context, p place, argv ...string) (*process, error)
 	return proc, nil
 }
 
-// stop ends the instance and removes its group and, unless keep is set, its folder.
+// stop stops the instance and removes its group and, unless keep is set, its folder.
 func (i *instance) stop(keep bool) error {
 	i.process.stop(stopPatience)
 	if err := i.place.group.remove(); err != nil {
@@ -116,7 +115,7 @@ func (i *instance) stop(keep bool) error {
 	return os.RemoveAll(i.place.dir)
 }
 
-// freeAddress is a loopback address whose port is free at this moment.
+// freeAddress returns a loopback address whose port is free at the moment.
 func freeAddress() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

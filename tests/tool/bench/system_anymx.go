@@ -13,7 +13,7 @@ import (
 	"text/template"
 )
 
-// anymx is the node of this repository, without tunnel and routes: core is the sink.
+// anymx is anymx-edge without tunnel and routes. Its core is the sink.
 type anymx struct {
 	binary string             // path of anymx-edge
 	label  string             // which of several versions it is; "" if there is one
@@ -28,7 +28,7 @@ func (a *anymx) check(context.Context) error {
 		return err
 	}
 	if _, err := os.Stat(path); err != nil {
-		return fmt.Errorf("anymx-edge: %w (build it with make)", err)
+		return fmt.Errorf("anymx-edge: %w; build it with make", err)
 	}
 	a.binary = path
 	return nil

@@ -5,7 +5,8 @@ import (
 	"os"
 )
 
-// discardSystem is go-smtp with a backend that discards. It relays nothing: the load counts what it has accepted.
+// discardSystem is go-smtp with a backend that discards. It relays nothing, so the load counts accepted
+// messages.
 type discardSystem struct{}
 
 func (discardSystem) name() string                { return "discard" }
@@ -23,8 +24,8 @@ func (discardSystem) start(ctx context.Context, p place) (*process, error) {
 	return startServer(ctx, p, self, "discard", "-listen", p.address, "-cert", p.cert, "-key", p.key)
 }
 
-// sinkSystem is a second sink in the place of a system: what the load generator can do on this
-// machine against the cheapest server.
+// sinkSystem is a second sink instead of a system. It shows what the load generator can do on this
+// machine with the cheapest server.
 type sinkSystem struct{}
 
 func (sinkSystem) name() string                { return "sink" }

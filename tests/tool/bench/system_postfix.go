@@ -13,8 +13,8 @@ import (
 	"strings"
 )
 
-// postfix is a private Postfix: its own configuration, queue and data folders, started by its own
-// master. The packaged instance is neither configured nor started.
+// postfix is a private Postfix with its own configuration, queue, data folder and master. The packaged
+// instance is neither configured nor started.
 type postfix struct {
 	daemons string // daemon_directory
 	version string
@@ -25,10 +25,10 @@ func (f *postfix) name() string { return "postfix" }
 // check finds Postfix.
 func (f *postfix) check(ctx context.Context) error {
 	if os.Geteuid() != 0 {
-		return errors.New("postfix: its master has to be started by root")
+		return errors.New("needs root to start Postfix's master")
 	}
 	if _, err := exec.LookPath("postconf"); err != nil {
-		return fmt.Errorf("postfix: Debian's package postfix has to be installed, neither configured nor started: %w", err)
+		return fmt.Errorf("install Debian's package postfix (it need not be configured or started): %w", err)
 	}
 	out, err := exec.CommandContext(ctx, "postconf", "-d", "-h", "daemon_directory", "mail_version").Output()
 	if err != nil {
@@ -36,7 +36,7 @@ func (f *postfix) check(ctx context.Context) error {
 	}
 	words := strings.Fields(string(out))
 	if len(words) != 2 {
-		return fmt.Errorf("postconf: unexpected answer %q", out)
+		return fmt.Errorf("postconf: unexpected output %q", out)
 	}
 	f.daemons, f.version = words[0], words[1]
 	return nil
@@ -59,7 +59,7 @@ func (f *postfix) start(ctx context.Context, p place) (*process, error) {
 	return startServer(ctx, p, filepath.Join(f.daemons, "master"), "-c", config)
 }
 
-// queueFolders are the folders of a Postfix queue, with those that a set-gid program has to reach.
+// queueFolders are the folders of a Postfix queue, including those that a set-gid program needs.
 var queueFolders = []struct {
 	name string
 	mode os.FileMode

@@ -11,7 +11,8 @@ const (
 	limitSection    = "Limits: messages accepted/s"
 	limitCPUSection = "Limits: CPU for each message, ms"
 
-	// noisy is the percentage of the machine in other hands from which on the figures carry a warning.
+	// noisy is the percentage of the machine taken by other programs from which on the figures get a
+	// warning.
 	noisy = 8
 
 	beginMark = "<!-- bench: begin, written by make bench -->"
@@ -28,16 +29,16 @@ type row struct {
 	target  target
 }
 
-// target is what anymx has to reach; the zero value is no target.
+// target is what anymx has to reach. The zero value means that there is none.
 type target struct {
 	text   string
-	higher bool // the bound is the least, not the most
-	// bound works the bound out from the other system's figures; ok is false if it has none. The
-	// metric "" is that of the row.
+	higher bool // the bound is a minimum, not a maximum
+	// bound computes the bound from the other system's figures; ok is false if there are none. The
+	// metric "" is the row's own.
 	bound func(other func(metric string) (float64, bool)) (bound float64, ok bool)
 }
 
-// ratioAtLeast wants n times the other system's figure.
+// ratioAtLeast returns a target of at least n times the other system's figure.
 func ratioAtLeast(n float64) target {
 	return target{text: fmt.Sprintf("%gx", n), higher: true, bound: func(other func(string) (float64, bool)) (float64, bool) {
 		v, ok := other("")
@@ -45,7 +46,7 @@ func ratioAtLeast(n float64) target {
 	}}
 }
 
-// ratioAtMost wants an n-th of the other system's figure.
+// ratioAtMost returns a target of at most one n-th of the other system's figure.
 func ratioAtMost(n float64) target {
 	return target{text: fmt.Sprintf("1/%g", n), bound: func(other func(string) (float64, bool)) (float64, bool) {
 		v, ok := other("")
@@ -53,14 +54,14 @@ func ratioAtMost(n float64) target {
 	}}
 }
 
-// atMost wants a figure of its own, whatever the other system has.
+// atMost returns a target that does not depend on the other system.
 func atMost(limit float64) target {
 	return target{text: fmt.Sprintf("≤ %g", limit), bound: func(func(string) (float64, bool)) (float64, bool) {
 		return limit, true
 	}}
 }
 
-// belowOther wants less than another metric of the other system.
+// belowOther returns a target below another metric of the other system.
 func belowOther(metric string) target {
 	short := metric[strings.LastIndexByte(metric, '_')+1:]
 	return target{text: "< its " + short, bound: func(other func(string) (float64, bool)) (float64, bool) {
@@ -68,7 +69,7 @@ func belowOther(metric string) target {
 	}}
 }
 
-// markdown is the section of the document.
+// markdown returns the section of the document.
 func (r *report) markdown() string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "Measured %s in %s.\n\n", r.Started.UTC().Format("2006-01-02 15:04 MST"), r.Elapsed.Round(time.Second))
@@ -79,11 +80,11 @@ func (r *report) markdown() string {
 		fmt.Fprintf(&out, "- %s: %s\n", s.Title, s.Settings)
 	}
 	load, sink := r.ownCost()
-	fmt.Fprintf(&out, "- beside the systems, for each small message: load generator %s ms CPU, sink %s ms\n", figure(load), figure(sink))
+	fmt.Fprintf(&out, "- the load generator took %s ms of CPU for each small message, the sink %s ms\n", figure(load), figure(sink))
 	usual, most := r.foreign()
 	fmt.Fprintf(&out, "- other programs and the kernel's own threads took %.0f%% of the machine in the median round, at most %.0f%%", usual, most)
 	if usual > noisy {
-		out.WriteString(". **This was no quiet machine: the figures are good for a rough comparison only**")
+		out.WriteString(". **The machine was busy: the figures allow only a rough comparison**")
 	}
 	out.WriteString("\n- figures are the median of the rounds, with the lowest and the highest in brackets\n")
 	var last string
@@ -101,7 +102,7 @@ func (r *report) markdown() string {
 	return strings.TrimSpace(out.String()) + "\n"
 }
 
-// section writes the table of one section, once.
+// section writes the table of one section, unless it has been written.
 func (r *report) section(out *strings.Builder, name string) {
 	heading := "\n### " + name + "\n\n"
 	if strings.Contains(out.String(), heading) {
@@ -126,13 +127,13 @@ func (r *report) section(out *strings.Builder, name string) {
 	}
 }
 
-// shortTitle is the title without what stands in brackets.
+// shortTitle returns the title without the part in brackets.
 func (s systemReport) shortTitle() string {
 	short, _, _ := strings.Cut(s.Title, " (")
 	return short
 }
 
-// cell is what the rounds of a system came to.
+// cell formats the rounds of a system.
 func (r *report) cell(line row, system string) string {
 	res := r.result(line.job, system)
 	if res != nil && res.Failure != "" {
@@ -141,7 +142,7 @@ func (r *report) cell(line row, system string) string {
 	return res.cell(line.metric)
 }
 
-// cell is a median, with the lowest and the highest round behind it.
+// cell formats the median, followed by the lowest and the highest round.
 func (r *result) cell(metric string) string {
 	m, ok := r.middle(metric)
 	switch {
@@ -176,7 +177,7 @@ func (r *report) compare(line row) (ratio, reached string) {
 	return ratio, reached
 }
 
-// ratioText writes a ratio the way it is read: 12.3x, or 1/12.3 where less is better and less was found.
+// ratioText formats a ratio as 12.3x, or as 1/12.3 if less is better and it is less.
 func ratioText(ratio float64, higher bool) string {
 	if !higher && ratio < 1 {
 		return fmt.Sprintf("1/%.1f", 1/ratio)
@@ -184,7 +185,7 @@ func ratioText(ratio float64, higher bool) string {
 	return fmt.Sprintf("%.1fx", ratio)
 }
 
-// limits writes what could be reached at best on this machine.
+// limits writes the tables of the upper limits on this machine.
 func (r *report) limits(out *strings.Builder) {
 	wrote := false
 	for _, name := range []string{limitSection, limitCPUSection} {
@@ -207,11 +208,11 @@ func (r *report) limits(out *strings.Builder) {
 		}
 	}
 	if wrote {
-		out.WriteString("\nThe limits store and relay nothing.\n")
+		out.WriteString("\nThe generator with the sink and go-smtp store and relay nothing.\n")
 	}
 }
 
-// failures lists what a system could not do, with its reason.
+// failures lists the jobs that a system failed, with the reason.
 func (r *report) failures(out *strings.Builder) {
 	first := true
 	for _, res := range r.Results {
@@ -227,7 +228,7 @@ func (r *report) failures(out *strings.Builder) {
 	}
 }
 
-// figure writes a number with about three digits.
+// figure formats a number with about three digits.
 func figure(v float64) string {
 	switch {
 	case v >= 100 || v == 0:
@@ -240,8 +241,8 @@ func figure(v float64) string {
 	return fmt.Sprintf("%.3f", v)
 }
 
-// replaceSection writes text between the two marks of a Markdown file and leaves everything around
-// them alone. A file without marks gets them at its end; a missing file is made.
+// replaceSection replaces the text between the two marks of a Markdown file. A file without marks gets
+// them at its end; a missing file is created.
 func replaceSection(file, begin, end, text string) error {
 	old, err := os.ReadFile(file)
 	if err != nil && !os.IsNotExist(err) {

@@ -6,33 +6,33 @@ import (
 	"time"
 )
 
-// tally ticks off the messages of one round by their numbers. It may be used by many sessions at once.
+// tally checks off the messages of one round by their numbers. Many sessions may use it at once.
 type tally struct {
 	mu     sync.Mutex
 	first  uint64 // number of the round's first message
 	seen   []bool // by number - first
 	counts counts
-	done   chan struct{} // closed when every message of the round is there
-	moved  time.Time     // when the last message came
+	done   chan struct{} // closed when every message of the round has arrived
+	moved  time.Time     // when the latest message arrived
 }
 
 // counts is what has arrived in a round.
 type counts struct {
 	Messages   int           `json:"messages"`   // different messages of the round
 	Content    int64         `json:"content"`    // bytes of their bodies, without headers and stuffing
-	Duplicates int           `json:"duplicates"` // messages of the round that came again
-	Strays     int           `json:"strays"`     // messages without number or of another round
-	DoneAt     time.Duration `json:"done_at"`    // when the last missing message came, on the clock of now; 0 before
-	Broken     int           `json:"broken"`     // sessions that ended badly
-	Complaint  string        `json:"complaint"`  // how the first of these ended
+	Duplicates int           `json:"duplicates"` // repeated messages of the round
+	Strays     int           `json:"strays"`     // messages without a number or of another round
+	DoneAt     time.Duration `json:"done_at"`    // when the last message arrived, on the clock of now; 0 before
+	Broken     int           `json:"broken"`     // sessions that ended with an error
+	Complaint  string        `json:"complaint"`  // the first of these errors
 	CPU        time.Duration `json:"cpu"`        // CPU time of the sink since its start
 }
 
-// newTally is ready for a round of no messages.
+// newTally returns a tally without a round.
 func newTally() *tally { return &tally{done: make(chan struct{})} }
 
-// begin starts a round of count messages from number first on.
-func (t *tally) begin(first uint64, count int) {
+// beginRound starts a round of count messages from number first on.
+func (t *tally) beginRound(first uint64, count int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.first, t.seen, t.counts = first, make([]bool, count), counts{}
@@ -40,7 +40,7 @@ func (t *tally) begin(first uint64, count int) {
 	t.moved = time.Now()
 }
 
-// arrived ticks off one message whose body had content bytes.
+// arrived checks off one message whose body had content bytes.
 func (t *tally) arrived(id uint64, named bool, content int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -62,7 +62,7 @@ func (t *tally) arrived(id uint64, named bool, content int) {
 	}
 }
 
-// complain notes a session that ended badly.
+// complain records a session that ended with an error.
 func (t *tally) complain(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -79,7 +79,7 @@ func (t *tally) current() counts {
 	return t.counts
 }
 
-// wait returns when the round is complete, or with an error when nothing has come for the time stall.
+// wait returns when the round is complete, or with an error if nothing arrives for the time stall.
 func (t *tally) wait(stall time.Duration) error {
 	t.mu.Lock()
 	done := t.done

@@ -130,6 +130,9 @@ func (l lexicon) phrases(text string, users bool) []hit {
 				continue
 			}
 			for _, at := range b.pattern.FindAllStringIndex(text, -1) {
+				if strings.HasPrefix(text[at[1]:], "-stream") {
+					continue // application/octet-stream
+				}
 				hits = append(hits, hit{at[0], advise(text[at[0]:at[1]], b.instead)})
 			}
 		}

@@ -16,7 +16,7 @@ func (s *Store) take() {}
 
 func (s *Store) takeMessage(proven bool) (byteOrder string) {
 	const metric = "anymx_spool_octets"
-	for _, letters := range []string{"try again later", "the DMARC tree walk ends here", "in network byte order"} {
+	for _, letters := range []string{"try again later", "the DMARC tree walk ends here", "in network byte order", "application/octet-stream"} {
 		_ = letters
 	}
 	message := "the file holds 7 octets, that is no record" + "there is no record; it is no longer there"
