@@ -10,18 +10,18 @@ import (
 	"anymx/edge/mail"
 )
 
-// line is one line in the making, as logfmt or as JSON. Keys and events are
-// ours; every value that is not is written by text, reply or address.
+// line builds one line, as logfmt or as JSON. Keys and events are trusted; text, reply and address
+// write untrusted values.
 type line struct {
 	b     []byte
 	json  bool
-	first bool // the next key is the first of its line
+	first bool // the next key is the first on its line
 }
 
-// maxText bounds a value that came from outside, in octets.
+// maxText bounds an untrusted value, in bytes.
 const maxText = 512
 
-func (ln *line) begin(now time.Time, event string) {
+func (ln *line) startLine(now time.Time, event string) {
 	if ln.json {
 		ln.b = append(ln.b, '{')
 	}
@@ -30,7 +30,7 @@ func (ln *line) begin(now time.Time, event string) {
 	ln.text("event", event)
 }
 
-func (ln *line) end() {
+func (ln *line) endLine() {
 	if ln.json {
 		ln.b = append(ln.b, '}')
 	}
@@ -53,7 +53,7 @@ func (ln *line) key(key string) {
 	ln.b = append(append(ln.b, key...), '=')
 }
 
-// quotes are around what JSON takes for a string and logfmt for a word.
+// quotes writes the quote around a value that is a string in JSON and a plain word in logfmt.
 func (ln *line) quotes() {
 	if ln.json {
 		ln.b = append(ln.b, '"')
@@ -70,7 +70,7 @@ func (ln *line) text(key, value string) {
 	ln.b = append(appendEscaped(append(ln.b, '"'), value), '"')
 }
 
-// cut is value without what goes beyond maxText.
+// cut returns value, shortened to maxText without splitting a rune.
 func cut(value string) string {
 	if len(value) <= maxText {
 		return value
@@ -82,7 +82,7 @@ func cut(value string) string {
 	return value[:n]
 }
 
-// isWord reports whether value can stand in logfmt without quotes, and in JSON without escapes.
+// isWord reports whether value needs no quotes in logfmt and no escapes in JSON.
 func isWord[T string | []byte](value T) bool {
 	for i := 0; i < len(value); i++ {
 		if c := value[i]; c <= ' ' || c == '"' || c == '\\' || c == '=' || c >= 0x7f {
@@ -92,9 +92,9 @@ func isWord[T string | []byte](value T) bool {
 	return true
 }
 
-// appendEscaped writes value as it stands between the quotes of a JSON string,
-// which logfmt takes too. What could end a line somewhere, or turn its
-// direction, is escaped, and what is not UTF-8 is replaced.
+// appendEscaped appends value escaped as in a JSON string, which logfmt readers understand too.
+// Everything that could end a line or change its direction is escaped, and invalid UTF-8 is
+// replaced.
 func appendEscaped(b []byte, value string) []byte {
 	for i := 0; i < len(value); {
 		c := value[i]
@@ -102,7 +102,7 @@ func appendEscaped(b []byte, value string) []byte {
 		case c == '"' || c == '\\':
 			b = append(b, '\\', c)
 			i++
-		case c == '\n': // of a reply
+		case c == '\n': // in a reply
 			b = append(b, '\\', 'n')
 			i++
 		case c >= ' ' && c < 0x7f:
@@ -121,7 +121,7 @@ func appendEscaped(b []byte, value string) []byte {
 	return b
 }
 
-// appendRune writes r as \u and four digits, two of them where it needs that.
+// appendRune appends r as \u and four digits, or as a surrogate pair.
 func appendRune(b []byte, r rune) []byte {
 	const hex = "0123456789abcdef"
 	if r > 0xffff {
@@ -144,7 +144,7 @@ func (ln *line) time(key string, t time.Time) {
 	ln.quotes()
 }
 
-// duration is in seconds, to the microsecond.
+// duration writes d in seconds, with microseconds.
 func (ln *line) duration(key string, d time.Duration) {
 	ln.key(key)
 	ln.b = strconv.AppendFloat(ln.b, d.Seconds(), 'f', 6, 64)
@@ -164,8 +164,8 @@ func (ln *line) addr(key string, addr netip.Addr) {
 	ln.quotes()
 }
 
-// address is empty for the null reverse-path. Most stand as they are, and are
-// written in place.
+// address writes p, which is empty for the null reverse-path. Most addresses need no escapes and
+// are written in place.
 func (ln *line) address(key string, p mail.Path) {
 	whole := len(ln.b)
 	first := ln.first
@@ -181,7 +181,7 @@ func (ln *line) address(key string, p mail.Path) {
 	ln.quotes()
 }
 
-// reply returns what a server said, on one line.
+// reply writes a server's reply on one line.
 func (ln *line) reply(key string, r mail.Reply) {
 	if r.Code == 0 {
 		ln.text(key, "")

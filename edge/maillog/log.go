@@ -1,17 +1,15 @@
-// Package maillog writes one line for each thing that happens to a message and
-// for each session, with the spool id through all of a message's life.
+// Package maillog writes one line for each event of a message and for each session. All lines of a
+// message have its spool id.
 //
-// What happens to the data: a call makes its line in a buffer and returns; a
-// goroutine of the Log writes the buffer out, at once when it has grown, else
-// within a tenth of a second. Mail never waits for a log: when the reader of
-// the log is too slow and the buffer is full, lines are dropped, counted, and
-// the count is logged when there is room again.
+// What happens to the data: a call appends its line to a buffer and returns. A goroutine of the Log
+// writes the buffer out: at once when it is large, else within a tenth of a second. Mail never
+// waits for the log: if the reader is too slow and the buffer is full, lines are dropped and
+// counted, and the count is logged when there is room again.
 //
-// Values that came from outside are bounded and quoted, so that nobody can
-// forge a line, or a field of one.
+// Untrusted values are bounded and quoted, so that a client can't forge a line or a field.
 //
-// The lines are the postmaster's. The daemon's own log is slog's, and figures
-// are metrics; see docs/operations.md.
+// This log is for postmasters. The daemon has a log of its own, and metrics; see
+// docs/operations.md.
 package maillog
 
 import (
@@ -29,7 +27,7 @@ const (
 	flushSize  = 32 << 10
 	flushAfter = 100 * time.Millisecond
 	maxBuffer  = 4 << 20
-	maxSpare   = 512 << 10 // a larger buffer is not kept for the next lines
+	maxSpare   = 512 << 10 // a larger buffer is not reused
 )
 
 // Log writes lines to one writer. A nil Log writes nothing. It is safe for use
@@ -40,47 +38,47 @@ type Log struct {
 	dropped prometheus.Counter
 
 	mu     sync.Mutex
-	lines  line   // not written yet
-	spare  []byte // the buffer that was written last
-	lost   int    // lines dropped since the last that was not
+	lines  line   // not yet written out
+	spare  []byte // the buffer that was last written out
+	lost   int    // lines dropped since the last one that was written
 	closed bool
 
 	some chan struct{} // there are lines
-	many chan struct{} // there are so many that they don't wait for more
+	many chan struct{} // there are so many that they are written at once
 	stop chan struct{}
 	done chan struct{}
 }
 
-// Options of New.
+// Options are the options of New.
 type Options struct {
-	JSON    bool                  // one JSON object a line, else logfmt
+	JSON    bool                  // one JSON object per line, else logfmt
 	Now     func() time.Time      // nil: time.Now
 	Metrics prometheus.Registerer // nil: not registered
 }
 
 // New starts a Log on w. Close ends it.
-func New(w io.Writer, o Options) *Log {
-	if o.Now == nil {
-		o.Now = time.Now
+func New(w io.Writer, options Options) *Log {
+	if options.Now == nil {
+		options.Now = time.Now
 	}
 	l := &Log{
-		w: w, now: o.Now, lines: line{json: o.JSON},
+		w: w, now: options.Now, lines: line{json: options.JSON},
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: "anymx", Subsystem: "maillog", Name: "lines_dropped_total",
-			Help: "Mail log lines dropped because the log's reader was too slow, or gone.",
+			Help: "Mail log lines dropped because the reader of the log was too slow or gone.",
 		}),
 		some: make(chan struct{}, 1), many: make(chan struct{}, 1),
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
-	if o.Metrics != nil {
-		o.Metrics.MustRegister(l.dropped)
+	if options.Metrics != nil {
+		options.Metrics.MustRegister(l.dropped)
 	}
 	go l.run()
 	return l
 }
 
-// Close writes what is left and ends the Log. Lines after it are lost. It waits
-// for the writer, however long that takes.
+// Close writes out all lines and stops the Log. Later lines are lost. It waits for the writer
+// without a limit.
 func (l *Log) Close() {
 	if l == nil {
 		return
@@ -126,7 +124,7 @@ func (l *Log) flush() {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err != nil { // there is nowhere else to complain
+	if err != nil { // there is no other place to report it
 		n := bytes.Count(out, []byte{'\n'})
 		l.lost += n
 		l.dropped.Add(float64(n))
@@ -136,8 +134,8 @@ func (l *Log) flush() {
 	}
 }
 
-// write makes a line by fill. The line is made under the lock, in the buffer
-// itself: it is shorter than a copy of it would take.
+// write appends a line that fill completes. It formats the line under the lock, directly in the
+// buffer: that is faster than copying it.
 func (l *Log) write(event string, fill func(*line)) {
 	if l == nil {
 		return
@@ -155,14 +153,14 @@ func (l *Log) write(event string, fill func(*line)) {
 		poke(l.some)
 	}
 	if l.lost > 0 {
-		ln.begin(now, "dropped")
+		ln.startLine(now, "dropped")
 		ln.number("lines", int64(l.lost))
-		ln.end()
+		ln.endLine()
 		l.lost = 0
 	}
-	ln.begin(now, event)
+	ln.startLine(now, event)
 	fill(ln)
-	ln.end()
+	ln.endLine()
 	if len(ln.b) > flushSize {
 		poke(l.many)
 	}
@@ -175,7 +173,7 @@ func poke(c chan struct{}) {
 	}
 }
 
-// Accepted returns a message that is committed, before its 250.
+// Accepted logs a committed message, before its 250.
 func (l *Log) Accepted(env *mail.Envelope) {
 	l.write("accepted", func(ln *line) {
 		ln.id("id", env.ID)
@@ -189,7 +187,7 @@ func (l *Log) Accepted(env *mail.Envelope) {
 	})
 }
 
-// Refused returns a command of a transaction that was answered 4xx or 5xx. stage is "mail", "rcpt"
+// Refused logs a command of a transaction that was refused with 4xx or 5xx. stage is "mail", "rcpt"
 // or "data".
 func (l *Log) Refused(c *mail.Client, stage string, sender, rcpt mail.Path, r mail.Reply) {
 	l.write("refused", func(ln *line) {
@@ -203,7 +201,7 @@ func (l *Log) Refused(c *mail.Client, stage string, sender, rcpt mail.Path, r ma
 	})
 }
 
-// Delivered returns a recipient that another server took responsibility for.
+// Delivered logs a recipient for which another server took responsibility.
 func (l *Log) Delivered(env *mail.Envelope, rcpt, attempt int, r mail.Result, took time.Duration) {
 	l.write("delivered", func(ln *line) {
 		ln.recipient(env, rcpt, attempt)
@@ -213,7 +211,7 @@ func (l *Log) Delivered(env *mail.Envelope, rcpt, attempt int, r mail.Result, to
 	})
 }
 
-// Deferred returns a recipient that is tried again at next.
+// Deferred logs a recipient with another attempt at next.
 func (l *Log) Deferred(env *mail.Envelope, rcpt, attempt int, f *mail.Failure, next time.Time) {
 	l.write("deferred", func(ln *line) {
 		ln.recipient(env, rcpt, attempt)
@@ -222,13 +220,13 @@ func (l *Log) Deferred(env *mail.Envelope, rcpt, attempt int, f *mail.Failure, n
 	})
 }
 
-// Bounced returns a recipient that failed for good; dsn is the notification. Where it is zero the
-// line says why the sender is not notified.
+// Bounced logs a recipient that failed permanently. dsn is the notification; if it is zero the line
+// says why the sender is not notified.
 func (l *Log) Bounced(env *mail.Envelope, rcpt, attempt int, f *mail.Failure, dsn mail.ID) {
 	l.ended("bounced", env, rcpt, attempt, f, dsn)
 }
 
-// Expired returns a recipient that was tried for as long as the queue keeps mail.
+// Expired logs a recipient that could not be delivered within the lifetime of its message.
 func (l *Log) Expired(env *mail.Envelope, rcpt, attempts int, f *mail.Failure, dsn mail.ID) {
 	l.ended("expired", env, rcpt, attempts, f, dsn)
 }
@@ -249,7 +247,7 @@ func (l *Log) ended(event string, env *mail.Envelope, rcpt, attempt int, f *mail
 	})
 }
 
-// Notified returns a notification that does not end the message: kind is "delay" or "relayed".
+// Notified logs a notification after which delivery continues: kind is "delay" or "relayed".
 func (l *Log) Notified(env *mail.Envelope, kind string, dsn mail.ID) {
 	l.write("notified", func(ln *line) {
 		ln.id("id", env.ID)
@@ -259,8 +257,7 @@ func (l *Log) Notified(env *mail.Envelope, kind string, dsn mail.ID) {
 	})
 }
 
-// Removed returns a message that was taken out of the queue by hand, or that had nobody left to be
-// told of its failure.
+// Removed logs a message that an operator deleted, or that failed with nobody to notify.
 func (l *Log) Removed(env *mail.Envelope, why string) {
 	l.write("removed", func(ln *line) {
 		ln.id("id", env.ID)
@@ -269,17 +266,17 @@ func (l *Log) Removed(env *mail.Envelope, why string) {
 	})
 }
 
-// Session is what a connection did, once it has ended.
+// Session holds the counters of a connection that has ended.
 type Session struct {
 	Client            mail.Client
 	Duration          time.Duration
 	Commands, Errors  int
-	Messages, Refused int // transactions committed; recipients and messages refused
+	Messages, Refused int // committed transactions; refused recipients and messages
 	In, Out           int64
 	Reason            string
 }
 
-// Session returns the line of a connection.
+// Session logs a connection that has ended.
 func (l *Log) Session(s *Session) {
 	l.write("session", func(ln *line) {
 		ln.client(&s.Client)

@@ -2,19 +2,16 @@ package maillog
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/netip"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"anymx/edge/mail"
@@ -27,115 +24,6 @@ var (
 	id   = mail.NewIDs(7).Next(noon)
 	dsn  = mail.NewIDs(8).Next(noon)
 )
-
-// field is one of a line, as it was read back.
-type field struct{ key, value string }
-
-var (
-	keys       = regexp.MustCompile(`^[a-z]+$`)
-	quotedText = regexp.MustCompile(`^"([^"\\]|\\.)*"`)
-)
-
-// parseLogfmt reads a line of logfmt, strictly: key=word or key="quoted", one
-// space between.
-func parseLogfmt(line string) ([]field, error) {
-	var fields []field
-	for {
-		key, rest, ok := strings.Cut(line, "=")
-		if !ok || !keys.MatchString(key) {
-			return nil, fmt.Errorf("bad key in %q", line)
-		}
-		value := ""
-		if strings.HasPrefix(rest, `"`) {
-			quoted := quotedText.FindString(rest)
-			rest = rest[len(quoted):]
-			if err := json.Unmarshal([]byte(quoted), &value); err != nil {
-				return nil, fmt.Errorf("bad value %s: %w", quoted, err)
-			}
-		} else {
-			end := strings.IndexByte(rest, ' ')
-			if end < 0 {
-				end = len(rest)
-			}
-			value, rest = rest[:end], rest[end:]
-			if value == "" || strings.ContainsAny(value, "=\"\\\r\n\t") {
-				return nil, fmt.Errorf("bad word %q", value)
-			}
-		}
-		fields = append(fields, field{key, value})
-		if rest == "" {
-			return fields, nil
-		}
-		if line, ok = strings.CutPrefix(rest, " "); !ok {
-			return nil, fmt.Errorf("no space before %q", rest)
-		}
-	}
-}
-
-// parseJSON reads an object of strings and numbers, keeping its order.
-func parseJSON(line string) ([]field, error) {
-	var whole map[string]any
-	if err := json.Unmarshal([]byte(line), &whole); err != nil {
-		return nil, fmt.Errorf("%q: %w", line, err)
-	}
-	d := json.NewDecoder(strings.NewReader(line))
-	d.UseNumber()
-	var fields []field
-	var key string
-	for n := 0; ; n++ {
-		token, err := d.Token()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-		if _, delim := token.(json.Delim); delim {
-			n = -1
-			continue
-		}
-		if n%2 == 0 {
-			key = token.(string)
-		} else {
-			fields = append(fields, field{key, fmt.Sprint(token)})
-		}
-	}
-	if len(fields) != len(whole) {
-		return nil, fmt.Errorf("%q: a key twice", line)
-	}
-	return fields, nil
-}
-
-// record runs write on a Log and reads its lines back.
-func record(t testing.TB, json bool, write func(*Log)) [][]field {
-	t.Helper()
-	var out bytes.Buffer
-	l := New(&out, Options{JSON: json, Now: func() time.Time { return noon }})
-	write(l)
-	l.Close()
-	return readBack(t, json, out.String())
-}
-
-func readBack(t testing.TB, json bool, out string) [][]field {
-	t.Helper()
-	parse := parseLogfmt
-	if json {
-		parse = parseJSON
-	}
-	var lines [][]field
-	for line := range strings.Lines(out) {
-		text, ok := strings.CutSuffix(line, "\n")
-		if !ok || strings.IndexFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) >= 0 || !utf8.ValidString(text) {
-			t.Errorf("no clean line: %q", line)
-		}
-		fields, err := parse(text)
-		if err != nil {
-			t.Errorf("%v", err)
-		}
-		lines = append(lines, fields)
-	}
-	return lines
-}
 
 func client(helo string) mail.Client {
 	return mail.Client{
@@ -231,15 +119,14 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// hostile is what a client may call itself to be taken for more than a name.
+// hostile holds HELO names that try to forge lines or fields.
 var hostile = []string{
 	"x{", "{", "}", "x\nevent=accepted id=forged", "x\r\nevent=accepted", "x\" event=accepted y=\"", `x\" event=accepted`, `\`, `x\`, `"`, "=", "a=b",
 	"x\x00y", "\x1b[31mred", "\x7f", "\u0085", "\u2028event=accepted", "\u2029", "\u202egnp.exe", "\ufeff", "\u200b", "\xff\xfe", "\xc3", "\xed\xa0\x80", "\U000e0001", "\U0001f600", "ä",
 	"<script>", "a&b", " ", "x ", "\t", strings.Repeat("x", 600), strings.Repeat("ä", 300), "x" + strings.Repeat("ä", 300), strings.Repeat("\xff", 600),
 }
 
-// checkValue writes value wherever a stranger's word can stand, and reads it
-// back.
+// checkValue writes value as every untrusted field, and reads it back.
 func checkValue(t *testing.T, value string) {
 	t.Helper()
 	env := envelope()
@@ -339,7 +226,7 @@ func TestDropping(t *testing.T) {
 		t.Errorf("%d lines were dropped of %d", lost, lines)
 	}
 	close(g.open)
-	// There is room once the writer has taken a buffer.
+	// There is room once the writer has accepted a buffer.
 	for end := time.Now().Add(10 * time.Second); ; {
 		l.mu.Lock()
 		room := len(l.lines.b) < maxBuffer
@@ -377,8 +264,8 @@ func TestFailingWriter(t *testing.T) {
 	}
 }
 
-// TestFlush: a line does not wait for more than a tenth of a second, many
-// lines are one write, and an idle Log does nothing.
+// TestFlush checks that a line waits for at most a tenth of a second, that many lines are one
+// write, and that an idle Log does nothing.
 func TestFlush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{open: make(chan struct{})}
@@ -399,7 +286,7 @@ func TestFlush(t *testing.T) {
 	})
 }
 
-// TestFlushEarly: so many lines don't wait at all.
+// TestFlushEarly checks that many lines are written out at once.
 func TestFlushEarly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{open: make(chan struct{})}
@@ -413,7 +300,7 @@ func TestFlushEarly(t *testing.T) {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		if g.out.Len() < flushSize {
-			t.Errorf("%d octets are written", g.out.Len())
+			t.Errorf("%d bytes are written", g.out.Len())
 		}
 	})
 }
@@ -456,7 +343,7 @@ func TestConcurrently(t *testing.T) {
 	}
 }
 
-// hot are the lines that each message writes.
+// hot holds the lines that are written for each message.
 var hot = map[string]func(*Log, *mail.Envelope){
 	"accepted": func(l *Log, env *mail.Envelope) { l.Accepted(env) },
 	"delivered": func(l *Log, env *mail.Envelope) {

@@ -1,10 +1,8 @@
 // Package secret reads keys and passwords from files.
 //
-// What happens to one: a name is turned into a path; the file is opened, in a
-// way that never waits for somebody to write to it, and looked at through the
-// descriptor, so that what was checked is what is read; one newline at its end
-// is cut off; and what is left goes to the caller alone. No error holds a byte
-// of it.
+// What happens to the data: a name becomes a path. The file is opened without blocking on a FIFO,
+// and checked through its descriptor, so that the file that was checked is the one that is read.
+// One newline at its end is cut off, and the rest is returned. No error contains a byte of it.
 package secret
 
 import (
@@ -18,23 +16,23 @@ import (
 	"syscall"
 )
 
-// Scheme stands before the name of a systemd credential: "credential:wg.key" is
-// the file wg.key in the directory that systemd made for the unit.
+// Scheme is the prefix of the name of a systemd credential: "credential:wg.key" is the file wg.key
+// in the unit's credentials directory.
 const Scheme = "credential:"
 
-// directory is the environment variable that systemd names the directory in.
+// directory is the environment variable with the path of the credentials directory.
 const directory = "CREDENTIALS_DIRECTORY"
 
-// others are the permission bits that nobody but owner and group may have.
+// others are the permission bits of users other than owner and group, which must not be set.
 const others = 0o007
 
-// Read returns what the named file holds, at most `most` octets after the
-// newline at its end, "\n" or "\r\n", is cut off. A name is an absolute path,
-// whose symbolic links are followed, or "credential:NAME".
+// Read returns the content of the named file, of at most `most` bytes, without one newline ("\n" or
+// "\r\n") at its end. A name is an absolute path, in which symbolic links are followed, or
+// "credential:NAME".
 //
-// Refused is a file that others than its owner and group may read, write or
-// execute; what is no regular file; and what is empty or too large. A file that
-// is not there is fs.ErrNotExist.
+// A file is refused if users other than its owner and group may read, write or execute it, if it is
+// not a regular file, or if it is empty or too large. The error for a missing file wraps
+// fs.ErrNotExist.
 func Read(name string, most int) ([]byte, error) {
 	path, err := locate(name, os.Getenv(directory))
 	if err != nil {
@@ -50,18 +48,18 @@ func Read(name string, most int) ([]byte, error) {
 // Path returns the path of the named file.
 func Path(name string) (string, error) { return locate(name, os.Getenv(directory)) }
 
-// locate turns a name into a path; credentials is the directory of those.
+// locate turns a name into a path. credentials is the credentials directory.
 func locate(name, credentials string) (string, error) {
 	file, ok := strings.CutPrefix(name, Scheme)
 	switch {
 	case !ok && filepath.IsAbs(name):
 		return name, nil
 	case !ok:
-		return "", fmt.Errorf("neither an absolute path nor %sNAME", Scheme)
+		return "", fmt.Errorf("must be an absolute path or %sNAME", Scheme)
 	case file == "" || file == "." || file == ".." || strings.ContainsRune(file, '/'):
-		return "", errors.New("the name of a credential is one file name, without a slash")
+		return "", errors.New("the name of a credential must be a single file name without a slash")
 	case credentials == "":
-		return "", fmt.Errorf("%s is not set: the unit has no credentials (LoadCredential= in systemd.exec)", directory)
+		return "", fmt.Errorf("%s is not set: the unit has no credentials, see LoadCredential= in systemd.exec(5)", directory)
 	case !filepath.IsAbs(credentials):
 		return "", fmt.Errorf("%s is not an absolute path", directory)
 	}
@@ -70,7 +68,7 @@ func locate(name, credentials string) (string, error) {
 
 // read opens, checks and reads one file.
 func read(path string, most int) ([]byte, error) {
-	// Without O_NONBLOCK the open of a FIFO waits until somebody writes to it.
+	// Without O_NONBLOCK, opening a FIFO blocks until it has a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
 	if err != nil {
 		return nil, err
@@ -84,7 +82,7 @@ func read(path string, most int) ([]byte, error) {
 		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
 	if mode := info.Mode().Perm(); mode&others != 0 {
-		return nil, fmt.Errorf("%s can be used by others (mode %04o): chmod o= %s", path, mode, path)
+		return nil, fmt.Errorf("%s is accessible to other users (mode %04o), run: chmod o= %s", path, mode, path)
 	}
 
 	const newline = 2 // "\r\n"
@@ -99,7 +97,7 @@ func read(path string, most int) ([]byte, error) {
 	case len(text) == 0:
 		return nil, fmt.Errorf("%s is empty", path)
 	case len(text) > most:
-		return nil, fmt.Errorf("%s holds more than %d octets", path, most)
+		return nil, fmt.Errorf("%s is larger than %d bytes", path, most)
 	}
 	return text, nil
 }

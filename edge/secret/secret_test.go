@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// hush is what the files of the tests hold; no error may show any of it.
+// hush is the content of the test files; no error may show any of it.
 const hush = "correct-horse"
 
 func TestRead(t *testing.T) {
@@ -34,9 +34,9 @@ func TestRead(t *testing.T) {
 		{"group may read", hush, 0o440, 64, hush, ""},
 		{"as large as may be", hush, 0o600, len(hush), hush, ""},
 		{"newline does not count", hush + "\r\n", 0o600, len(hush), hush, ""},
-		{"one too large", hush + "x", 0o600, len(hush), "", "more than 13 octets"},
-		{"one too large with newline", hush + "x\n", 0o600, len(hush), "", "more than 13 octets"},
-		{"much too large", strings.Repeat(hush, 1000), 0o600, len(hush), "", "more than 13 octets"},
+		{"one too large", hush + "x", 0o600, len(hush), "", "larger than 13 bytes"},
+		{"one too large with newline", hush + "x\n", 0o600, len(hush), "", "larger than 13 bytes"},
+		{"much too large", strings.Repeat(hush, 1000), 0o600, len(hush), "", "larger than 13 bytes"},
 		{"empty", "", 0o600, 64, "", "is empty"},
 		{"a newline and no more", "\n", 0o600, 64, "", "is empty"},
 		{"others may read", hush, 0o604, 64, "", "mode 0604"},
@@ -49,7 +49,7 @@ func TestRead(t *testing.T) {
 			got, err := Read(path, test.most)
 			check(t, got, err, test.want, test.says)
 
-			// A link is as good as what it leads to, and no better.
+			// A link is checked like its target.
 			link := filepath.Join(t.TempDir(), "link")
 			if err := os.Symlink(path, link); err != nil {
 				t.Fatal(err)
@@ -60,7 +60,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-func TestReadRefusesWhatIsNoFile(t *testing.T) {
+func TestReadRefusesNonRegularFiles(t *testing.T) {
 	dir := t.TempDir()
 	fifo := filepath.Join(dir, "fifo")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
@@ -79,9 +79,9 @@ func TestReadRefusesWhatIsNoFile(t *testing.T) {
 		socket:                 "no such device or address",
 		"/dev/zero":            "not a regular file",
 		"/dev/null/key":        "not a directory",
-		"wg.key":               "neither an absolute path nor credential:NAME",
-		"":                     "neither an absolute path nor credential:NAME",
-		"Credential:wg.key":    "neither an absolute path nor credential:NAME",
+		"wg.key":               "must be an absolute path or credential:NAME",
+		"":                     "must be an absolute path or credential:NAME",
+		"Credential:wg.key":    "must be an absolute path or credential:NAME",
 		dir + "/absent":        "no such file",
 		dir + "/absent/absent": "no such file",
 	} {
@@ -128,7 +128,7 @@ func TestLocate(t *testing.T) {
 		{"credential:", "/run/credentials/x", "", "without a slash"},
 		{"credential:wg.key", "credentials", "", "not an absolute path"},
 		{"credential:wg.key", "", "", "not set"},
-		{"../wg.key", "/run/credentials/x", "", "neither"},
+		{"../wg.key", "/run/credentials/x", "", "must be an absolute path"},
 	}
 	for _, test := range tests {
 		got, err := locate(test.name, test.credentials)
@@ -157,7 +157,7 @@ func check(t *testing.T, got []byte, err error, want, says string) {
 	}
 }
 
-// write makes a file of exactly this mode, whatever the umask.
+// write makes a file with exactly this mode, whatever the umask.
 func write(t *testing.T, name, text string, mode os.FileMode) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)

@@ -1,10 +1,8 @@
-// Package statefile keeps what a program must know after a crash: small texts,
-// each in a file of its own.
+// Package statefile stores small state that must survive a crash, each in a file of its own.
 //
-// What happens to the data: Write puts it into a new file beside the old one,
-// syncs it, renames it over the old one, and syncs the directory. After a crash
-// at any moment the file is the old one or the new one, whole; when Write has
-// returned nil it is the new one.
+// What happens to the data: Write creates a new file next to the old one, syncs it, renames it over
+// the old one, and syncs the directory. After a crash at any moment, the file is the complete old
+// one or the complete new one; once Write has returned nil it is the new one.
 package statefile
 
 import (
@@ -16,11 +14,11 @@ import (
 	"path/filepath"
 )
 
-// File is the path of a state file. Its directory must be there.
+// File is the path of a state file. Its directory must exist.
 type File string
 
-// Read returns what stands in the file. The error wraps fs.ErrNotExist if there
-// is none; more than most octets are an error too.
+// Read returns the content of the file. The error wraps fs.ErrNotExist if there is none. A file of
+// more than most bytes is an error too.
 func (f File) Read(most int64) ([]byte, error) {
 	file, err := os.Open(string(f))
 	if err != nil {
@@ -29,12 +27,12 @@ func (f File) Read(most int64) ([]byte, error) {
 	defer file.Close()
 	text, err := io.ReadAll(io.LimitReader(file, most+1))
 	if err == nil && int64(len(text)) > most {
-		return nil, fmt.Errorf("%s: it has more than %d octets", f, most)
+		return nil, fmt.Errorf("%s: file is larger than %d bytes", f, most)
 	}
 	return text, err
 }
 
-// Write makes text what stands in the file, readable by its owner alone.
+// Write replaces the content of the file, which only its owner can read.
 func (f File) Write(text []byte) error {
 	next := string(f) + ".new"
 	file, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
@@ -54,8 +52,8 @@ func (f File) Write(text []byte) error {
 	return SyncDir(filepath.Dir(string(f)))
 }
 
-// Remove takes the file away. That there is none is no error: an earlier attempt
-// may have failed behind this point.
+// Remove removes the file. A missing file is not an error: an earlier call may have failed after
+// removing it.
 func (f File) Remove() error {
 	if err := os.Remove(string(f)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -63,7 +61,7 @@ func (f File) Remove() error {
 	return SyncDir(filepath.Dir(string(f)))
 }
 
-// SyncDir brings the names in a directory to stable storage.
+// SyncDir brings the entries of a directory to stable storage.
 func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

@@ -15,7 +15,7 @@ func TestFile(t *testing.T) {
 		t.Errorf("without a file: %v", err)
 	}
 	if err := f.Remove(); err != nil {
-		t.Errorf("to remove nothing: %v", err)
+		t.Errorf("removing a missing file: %v", err)
 	}
 	for _, text := range []string{"first", "", "0123456789"} {
 		if err := f.Write([]byte(text)); err != nil {
@@ -26,12 +26,12 @@ func TestFile(t *testing.T) {
 		}
 	}
 	if _, err := f.Read(9); err == nil {
-		t.Error("more than may be was read")
+		t.Error("a file above the limit was read")
 	}
 	if info, err := os.Stat(string(f)); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info, err)
 	}
-	// What a crash leaves of a write changes nothing, and is written over.
+	// The remains of a write that a crash cut off change nothing, and are overwritten.
 	if err := os.WriteFile(string(f)+".new", []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +49,7 @@ func TestFile(t *testing.T) {
 	}
 }
 
-// A write that fails leaves what was there, and nothing beside it.
+// TestFailedWrite checks that a failed write leaves the old file, and nothing next to it.
 func TestFailedWrite(t *testing.T) {
 	dir := t.TempDir()
 	f := File(filepath.Join(dir, "state.json"))
