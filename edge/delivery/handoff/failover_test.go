@@ -88,15 +88,15 @@ func TestFailover(t *testing.T) {
 			mustDeliver(t, h, next())
 			mustDeliver(t, h, next())
 		}
-		if n.dialled("one:25") != 4 || two.Taken() != 8 {
-			t.Fatalf("asked %d times, second has %d", n.dialled("one:25"), two.Taken())
+		if n.dialled("one:25") != 4 || two.Accepted() != 8 {
+			t.Fatalf("asked %d times, second has %d", n.dialled("one:25"), two.Accepted())
 		}
 		n.set("one:25", one)
 		time.Sleep(time.Until(h.Status()[0].RetryAt))
 		mustDeliver(t, h, next())
 		mustDeliver(t, h, next())
-		if s := h.Status()[0]; one.Taken() != 2 || s.Health != Up || s.LastError != "" {
-			t.Fatalf("first has %d: %+v", one.Taken(), s)
+		if s := h.Status()[0]; one.Accepted() != 2 || s.Health != Up || s.LastError != "" {
+			t.Fatalf("first has %d: %+v", one.Accepted(), s)
 		}
 		h.Close()
 	})
@@ -163,8 +163,8 @@ func TestKeptConnectionsClosed(t *testing.T) {
 		mustDeliver(t, h, st.try(text, 1))
 		server.Kick()
 	}
-	if server.Conns() != 3 || server.Taken() != 3 {
-		t.Errorf("%d connections, %d messages", server.Conns(), server.Taken())
+	if server.Conns() != 3 || server.Accepted() != 3 {
+		t.Errorf("%d connections, %d messages", server.Conns(), server.Accepted())
 	}
 }
 
@@ -224,7 +224,7 @@ func TestReload(t *testing.T) {
 	eventually(t, func() bool { return one.Open() == 0 })
 	mustDeliver(t, h, st.try(text, 1))
 	s := h.Status()
-	if one.Taken() != 1 || two.Taken() != 1 || s[0].Address != two.Addr() || s[1].Delivered != 1 || s[1].Limit != 4 {
-		t.Errorf("%d %d %+v", one.Taken(), two.Taken(), s)
+	if one.Accepted() != 1 || two.Accepted() != 1 || s[0].Address != two.Addr() || s[1].Delivered != 1 || s[1].Limit != 4 {
+		t.Errorf("%d %d %+v", one.Accepted(), two.Accepted(), s)
 	}
 }

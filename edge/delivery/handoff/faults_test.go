@@ -144,8 +144,8 @@ func TestPartOfAMessage(t *testing.T) {
 	if got[0] != "550 5.1.1 no" || !strings.HasPrefix(got[1], "250 2.0.0 <r1") || !strings.HasPrefix(got[2], "250 2.0.0 <r2") {
 		t.Errorf("%v", got)
 	}
-	if server.Taken() != 2 {
-		t.Errorf("%d messages", server.Taken())
+	if server.Accepted() != 2 {
+		t.Errorf("%d messages", server.Accepted())
 	}
 }
 
@@ -196,7 +196,7 @@ func TestUnderFaults(t *testing.T) {
 	if len(arrived) != workers*each {
 		t.Errorf("%d of %d messages arrived", len(arrived), workers*each)
 	}
-	if n := server.Taken() - len(arrived); n > 0 {
+	if n := server.Accepted() - len(arrived); n > 0 {
 		t.Logf("%d arrived twice, for the answer to them was lost", n)
 	}
 }

@@ -105,8 +105,8 @@ func TestUsedUp(t *testing.T) {
 	server := smtptest.Start(t, &smtptest.Server{Extensions: append(smtptest.All(), "LIMITS MAILMAX=1 RCPTMAX=2")})
 	h, st := newHandoff(t, Options{}, server), newStore(t)
 	mustDeliver(t, h, st.try(text, 5))
-	if server.Taken() != 3 || server.Conns() != 3 || h.Status()[0].Connections != 0 {
-		t.Errorf("%d messages, %d connections, %d kept", server.Taken(), server.Conns(), h.Status()[0].Connections)
+	if server.Accepted() != 3 || server.Conns() != 3 || h.Status()[0].Connections != 0 {
+		t.Errorf("%d messages, %d connections, %d kept", server.Accepted(), server.Conns(), h.Status()[0].Connections)
 	}
 }
 

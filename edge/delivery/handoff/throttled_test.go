@@ -52,8 +52,8 @@ func TestCoreHasALimit(t *testing.T) {
 	eventually(t, func() bool { return refused.Load() > 0 })
 	close(release)
 	wait.Wait()
-	if server.Taken() != 24 || h.Status()[0].Health != Up || h.Status()[0].Limit > 6 {
-		t.Errorf("%d messages, %+v", server.Taken(), h.Status())
+	if server.Accepted() != 24 || h.Status()[0].Health != Up || h.Status()[0].Limit > 6 {
+		t.Errorf("%d messages, %+v", server.Accepted(), h.Status())
 	}
 }
 

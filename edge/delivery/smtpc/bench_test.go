@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// sinkEnv makes the test binary a sink: a server far cheaper than any client,
-// in a process of its own so that its work is not counted as ours.
+// sinkEnv turns the test binary into a sink: a cheap server in a process of its own, so that the
+// benchmark doesn't count its CPU time.
 const sinkEnv = "ANYMX_SMTPC_SINK"
 
 // sink serves until its standard input ends.
@@ -44,7 +44,7 @@ func sink() {
 	_, _ = bufio.NewReader(os.Stdin).ReadByte()
 }
 
-// swallow answers one session, and throws everything away.
+// swallow serves one session and discards everything.
 func swallow(conn net.Conn, extensions string) {
 	defer conn.Close()
 	r, w := bufio.NewReaderSize(conn, 64<<10), bufio.NewWriter(conn)

@@ -12,17 +12,17 @@ import (
 	"anymx/edge/mail"
 )
 
-// TestBurst sends groups of lines that every server takes, and then a message:
-// the session is in step.
+// TestBurst sends groups of lines that every server accepts, and then a message, to check that the
+// session is still in step.
 func TestBurst(t *testing.T) {
-	var lines, octets atomic.Int64
+	var lines, received atomic.Int64
 	server := smtptest.Start(t, &smtptest.Server{
 		Extensions: smtptest.All(),
 		TLS:        serverTLS(),
 		Hook: func(s smtptest.Step) smtptest.Action {
 			if s.Verb == "RSET" {
 				lines.Add(1)
-				octets.Add(int64(len(s.Line) + 2))
+				received.Add(int64(len(s.Line) + 2))
 				if len(s.Line) > 510 || strings.TrimRight(s.Line, " ") != "RSET" {
 					t.Errorf("%q is no line for every server", s.Line)
 				}
@@ -33,19 +33,19 @@ func TestBurst(t *testing.T) {
 	for _, mode := range []TLSMode{TLSNever, TLSAuto} {
 		for size, want := range map[int]int{1: 500, 500: 500, 501: 1000, 16 << 10: 16500, 48000: 48000, 48001: 48000, 1 << 20: 48000} {
 			lines.Store(0)
-			octets.Store(0)
+			received.Store(0)
 			c := dialTest(t, server, Options{TLSMode: mode})
 			sent, err := c.Burst(t.Context(), size)
-			if err != nil || sent != want || int64(sent) != octets.Load() {
-				t.Errorf("%d: sent %d (%v), the server has read %d in %d lines", size, sent, err, octets.Load(), lines.Load())
+			if err != nil || sent != want || int64(sent) != received.Load() {
+				t.Errorf("%d: sent %d (%v), the server has read %d in %d lines", size, sent, err, received.Load(), lines.Load())
 			}
 			mustDeliver(t, c, testMessage(1))
 		}
 	}
 }
 
-// TestBurstAlone fills packets by longer lines where they can't be pipelined,
-// and stops where the server does not like that.
+// TestBurstAlone sends longer lines if they can't be pipelined, and stops if the server refuses
+// them.
 func TestBurstAlone(t *testing.T) {
 	for reply, want := range map[string]int{"": 6000, "500 5.5.2 line too long": 2000} {
 		server := smtptest.Start(t, &smtptest.Server{Extensions: []string{"8BITMIME"}, Hook: func(s smtptest.Step) smtptest.Action {
@@ -62,7 +62,8 @@ func TestBurstAlone(t *testing.T) {
 	}
 }
 
-// TestBurstUnanswered ends with its context, and with the session.
+// TestBurstUnanswered checks that Burst ends with its context, and that the connection is dead
+// then.
 func TestBurstUnanswered(t *testing.T) {
 	for name, action := range map[string]smtptest.Action{
 		"silence": {},

@@ -10,8 +10,8 @@ import (
 	"anymx/edge/mail"
 )
 
-// appendMail appends the MAIL command for a message of size octets, with the
-// parameters that the server offered and the message needs. utf8ok says SMTPUTF8.
+// appendMail appends the MAIL command for a message of size bytes, with the parameters that the
+// server offers and the message needs. utf8ok adds SMTPUTF8.
 func appendMail(b []byte, env *mail.Envelope, size int64, ext *extensions, utf8ok bool) []byte {
 	b = appendPath(append(b, "MAIL FROM:"...), env.Sender, utf8ok)
 	if ext.size {
@@ -42,8 +42,7 @@ func appendMail(b []byte, env *mail.Envelope, size int64, ext *extensions, utf8o
 	return append(b, "\r\n"...)
 }
 
-// appendRcpt appends the RCPT command for one recipient; utf8ok says that MAIL
-// had SMTPUTF8.
+// appendRcpt appends the RCPT command for one recipient; utf8ok says that MAIL has SMTPUTF8.
 func appendRcpt(b []byte, r *mail.Recipient, ext *extensions, utf8ok bool) []byte {
 	b = appendPath(append(b, "RCPT TO:"...), r.Path, utf8ok)
 	if ext.dsn {
@@ -53,7 +52,7 @@ func appendRcpt(b []byte, r *mail.Recipient, ext *extensions, utf8ok bool) []byt
 	return append(b, "\r\n"...)
 }
 
-// appendPath appends p in brackets: as it is if utf8ok, else in its ASCII form.
+// appendPath appends p in brackets: unchanged if utf8ok, else in its ASCII form.
 func appendPath(b []byte, p mail.Path, utf8ok bool) []byte {
 	if !utf8ok {
 		if ascii, ok := p.ToASCII(); ok {
@@ -65,13 +64,13 @@ func appendPath(b []byte, p mail.Path, utf8ok bool) []byte {
 	return append(b, '>')
 }
 
-// speakable says whether p can stand in a command: the one place where stored
-// text could become commands of its own.
-func speakable(p mail.Path) bool {
+// isSafe reports whether p can be written in a command. It is the only defense against stored text
+// that injects commands.
+func isSafe(p mail.Path) bool {
 	return !strings.ContainsAny(p.Local, "\r\n\x00") && !strings.ContainsAny(p.Domain, "\r\n\x00 <>")
 }
 
-// appendNotify is RFC 3461 section 4.1.
+// appendNotify appends the NOTIFY parameter (RFC 3461 section 4.1).
 func appendNotify(b []byte, n mail.Notify) []byte {
 	if n == 0 {
 		return b
@@ -91,8 +90,8 @@ func appendNotify(b []byte, n mail.Notify) []byte {
 	return b[:len(b)-1]
 }
 
-// appendORcpt is RFC 3461 section 4.2, and RFC 6533 section 3 for an address
-// that is not ASCII: in UTF-8 where MAIL said SMTPUTF8, else in \x{HEX}.
+// appendORcpt appends the ORCPT parameter (RFC 3461 section 4.2). An address that is not ASCII
+// follows RFC 6533 section 3: in UTF-8 if MAIL has SMTPUTF8, else as \x{HEX}.
 func appendORcpt(b []byte, orcpt string, utf8ok bool) []byte {
 	kind, addr, ok := strings.Cut(orcpt, ";")
 	if !ok || kind == "" || addr == "" || !isKeyword(strings.ToUpper(kind)) || !utf8.ValidString(addr) {
@@ -133,20 +132,18 @@ func appendXtext(b []byte, s string) []byte {
 	return b
 }
 
-// maxAttribute bounds one XFORWARD or XCLIENT value, maxForward one XFORWARD
-// line, in octets. An XCLIENT must say all in one line, for each one starts the
-// session anew.
+// maxAttribute bounds one XFORWARD or XCLIENT value, maxForward one XFORWARD line, in bytes.
+// XCLIENT has to send all attributes in one line, because each XCLIENT restarts the session.
 const (
 	maxAttribute = 255
 	maxForward   = 512
 	unavailable  = "[UNAVAILABLE]"
 )
 
-// appendXForward appends one XFORWARD command that tells the server who gave
-// us the message, and under which id we keep it. It says the attributes offered
-// from number i on, as many as a line of 512 octets holds, and returns the
-// number to go on with, len(attributeNames) at last. There is no line where no
-// attribute is left.
+// appendXForward appends one XFORWARD command with the client of the message and its spool id. It
+// writes the offered attributes from index i on, as many as fit into a line of 512 bytes, and
+// returns the index to continue with; len(attributeNames) means that all are written. It appends
+// nothing if no attribute is left.
 func appendXForward(b []byte, env *mail.Envelope, node string, offered attributes, i int) ([]byte, int) {
 	start := len(b)
 	for ; i < len(attributeNames); i++ {
@@ -170,7 +167,8 @@ func appendXForward(b []byte, env *mail.Envelope, node string, offered attribute
 	return b, i
 }
 
-// forwarded is what XFORWARD says for one attribute, if it has it at all.
+// forwarded returns the value of one XFORWARD attribute. It reports false if attr is not an
+// XFORWARD attribute.
 func forwarded(env *mail.Envelope, node string, attr attributes) (string, bool) {
 	switch attr {
 	case attrName:
@@ -206,8 +204,8 @@ func appendAttribute(b []byte, name, value string) []byte {
 	return appendXtext(append(b, '='), value[:min(len(value), maxAttribute)])
 }
 
-// appendXClient appends the one XCLIENT command, without its line end, that gives the session the
-// client's identity. Servers take only SMTP and ESMTP as its protocol.
+// appendXClient appends the XCLIENT command, without its line end, that gives the session the
+// client's identity. Servers accept only SMTP and ESMTP as its protocol.
 func appendXClient(b []byte, c *mail.Client, offered attributes) []byte {
 	b = append(b, "XCLIENT"...)
 	for i, name := range attributeNames {

@@ -9,7 +9,7 @@ import (
 	"anymx/edge/mail"
 )
 
-// TestXForwardLines cuts the command at 512 octets and loses no attribute.
+// TestXForwardLines checks that commands have at most 512 bytes, and that no attribute is lost.
 func TestXForwardLines(t *testing.T) {
 	env := &mail.Envelope{Client: mail.Client{
 		Name: strings.Repeat("n=", 100), Helo: strings.Repeat("h+", 200), Proto: "SMTP",
@@ -31,7 +31,7 @@ func TestXForwardLines(t *testing.T) {
 			t.Errorf("line %q", line)
 		}
 		if len(line)+2 > maxForward && len(words) > 2 {
-			t.Errorf("line of %d octets", len(line))
+			t.Errorf("line of %d bytes", len(line))
 		}
 		seen += len(words) - 1
 	}
@@ -64,7 +64,7 @@ func TestORcpt(t *testing.T) {
 	}
 }
 
-// FuzzCommands looks for stored text that would become a command of its own.
+// FuzzCommands looks for stored text that could inject a command.
 func FuzzCommands(f *testing.F) {
 	f.Add("a", "example.org", "rfc822;a@b", "envid", "helo")
 	f.Add("a\r\nb", "example.org\r\n", "rfc822;a\r\n", "\r\n", "\r\n")
@@ -73,7 +73,7 @@ func FuzzCommands(f *testing.F) {
 		env := &mail.Envelope{Sender: path, EnvID: envid, Client: mail.Client{Helo: helo, Name: helo, Proto: helo}}
 		ext := &extensions{dsn: true, utf8: true, size: true, eightBit: true}
 		var lines [][]byte
-		if speakable(path) {
+		if isSafe(path) {
 			lines = append(lines, appendMail(nil, env, 1, ext, true),
 				appendRcpt(nil, &mail.Recipient{Path: path, ORcpt: orcpt}, ext, true))
 		}

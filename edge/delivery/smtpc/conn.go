@@ -14,33 +14,33 @@ import (
 // Conn is a session with one server, ready for messages. It belongs to one
 // goroutine at a time.
 type Conn struct {
-	o      *Options
-	remote string // "host[192.0.2.1]:25"
-	raw    net.Conn
-	conn   net.Conn     // raw, or TLS over it
-	tls    *tls.Conn    // nil in plaintext
-	tcp    *net.TCPConn // raw, where the body can be written past us; nil under TLS
-	pulse  *pulse       // nil where the socket can't be looked at
+	options *Options
+	remote  string // "host[192.0.2.1]:25"
+	raw     net.Conn
+	conn    net.Conn     // raw, or TLS over it
+	tls     *tls.Conn    // nil in plaintext
+	tcp     *net.TCPConn // raw, if the kernel can copy the body to it; nil under TLS
+	pulse   *pulse       // nil if the socket can't be inspected
 
 	ext       extensions
-	tlsFailed bool // TLS was tried and failed: this is plaintext instead
+	tlsFailed bool // TLS failed: this connection is the plaintext fallback
 	in        replies
-	out       []byte // commands not yet written
+	out       []byte // commands that are not yet written
 	space     *buffers
-	err       *mail.Failure // why the connection is dead; nil while it lives
+	err       *mail.Failure // why the connection is dead; nil while it is alive
 
-	ctx      context.Context // of the call that runs; nil between calls
-	wait     time.Duration   // what the next reply may take
-	armed    bool            // the read deadline stands for the reply awaited
-	mails    int             // MAIL commands said
+	ctx      context.Context // of the current call; nil between calls
+	wait     time.Duration   // timeout of the next reply
+	armed    bool            // the read deadline is set for the awaited reply
+	mails    int             // number of MAIL commands sent
 	reset    bool            // RSET must come before the next MAIL
 	noXFwd   bool            // XFORWARD was refused
 	noXCli   bool            // XCLIENT was refused
-	identity mail.Client     // what XCLIENT said last
-	tx       transaction     // kept for its slices
+	identity mail.Client     // of the last XCLIENT
+	tx       transaction     // reused for its slices
 }
 
-// buffers are what a connection needs while it works.
+// buffers holds the memory that a connection needs during a call.
 type buffers struct {
 	in   [readBuffer]byte
 	text [maxReplyText]byte
@@ -49,15 +49,14 @@ type buffers struct {
 
 var bufferPool = sync.Pool{New: func() any { return new(buffers) }}
 
-// Has says whether the server offered an extension, by its EHLO keyword in
-// upper case, in its last EHLO.
+// Has reports whether the server offered the extension with this EHLO keyword (in upper case) in
+// its last EHLO.
 func (c *Conn) Has(keyword string) bool {
 	_, ok := c.ext.all[keyword]
 	return ok
 }
 
-// Extensions are those of mail.Extensions that the server offered in its last
-// EHLO.
+// Extensions returns those of mail.Extensions that the server offered in its last EHLO.
 func (c *Conn) Extensions() (e mail.Extensions) {
 	if c.ext.utf8 {
 		e |= mail.SMTPUTF8
@@ -68,13 +67,13 @@ func (c *Conn) Extensions() (e mail.Extensions) {
 	return e
 }
 
-// Params is what stood behind the keyword, such as "10485760" for "SIZE".
+// Params returns the parameters of an EHLO keyword, such as "10485760" for "SIZE".
 func (c *Conn) Params(keyword string) string { return c.ext.all[keyword] }
 
-// Remote names the server, as "host[192.0.2.1]:25".
+// Remote returns the name of the server, as "host[192.0.2.1]:25".
 func (c *Conn) Remote() string { return c.remote }
 
-// TLS is the state of the TLS session, and false in plaintext.
+// TLS returns the state of the TLS session, and false in plaintext.
 func (c *Conn) TLS() (tls.ConnectionState, bool) {
 	if c.tls == nil {
 		return tls.ConnectionState{}, false
@@ -82,21 +81,20 @@ func (c *Conn) TLS() (tls.ConnectionState, bool) {
 	return c.tls.ConnectionState(), true
 }
 
-// Dead says whether the connection can't be used any more.
+// Dead reports whether the connection can't be used any more.
 func (c *Conn) Dead() bool { return c.err != nil }
 
-// Quiet says whether the connection, idle now, is as the last Send left it: not
-// closed by the server, and nothing said on it. Under TLS it may be called not
-// quiet though all is well.
+// Quiet reports whether the idle connection is as the last Send left it: the server has not closed
+// it and has not sent anything. Under TLS it may report false although the connection is fine.
 func (c *Conn) Quiet() bool {
 	waiting, err := c.pulse.check()
 	return c.err == nil && err == nil && !waiting
 }
 
-// UsedUp says whether the server's MAILMAX leaves no transaction here.
+// UsedUp reports whether the server's MAILMAX allows no further transaction.
 func (c *Conn) UsedUp() bool { return c.ext.mailMax > 0 && c.mails >= c.ext.mailMax }
 
-// Err is the *mail.Failure that made the connection dead, or nil.
+// Err returns the *mail.Failure that made the connection dead, or nil.
 func (c *Conn) Err() error {
 	if c.err == nil {
 		return nil
@@ -104,12 +102,12 @@ func (c *Conn) Err() error {
 	return c.err
 }
 
-// Close says QUIT where the stream is in step, waits for the answer for no
-// longer than Timeouts.Quit, and closes. Later calls do nothing.
+// Close sends QUIT if the stream is in step, waits for the reply for at most Timeouts.Quit, and
+// closes the connection. Later calls do nothing.
 func (c *Conn) Close() error {
 	if c.err == nil {
 		c.borrow(context.Background())
-		c.raw.SetDeadline(time.Now().Add(c.o.Timeouts.Quit))
+		c.raw.SetDeadline(time.Now().Add(c.options.Timeouts.Quit))
 		if _, err := c.conn.Write([]byte("QUIT\r\n")); err == nil {
 			c.armed = true // by the deadline above
 			_, _ = c.in.next(nil)
@@ -120,24 +118,24 @@ func (c *Conn) Close() error {
 	return c.raw.Close()
 }
 
-// borrow readies the connection for one call: buffers, and ctx that can end
-// it. The returned stop must be called before giveBack.
+// borrow prepares the connection for one call: it takes buffers from the pool and sets ctx.
+// giveBack must follow.
 func (c *Conn) borrow(ctx context.Context) {
 	c.ctx = ctx
 	c.space = bufferPool.Get().(*buffers)
 	c.in.buf, c.in.text, c.out = c.space.in[:], c.space.text[:0], c.space.out[:0]
 }
 
-// giveBack drops the buffers. What the server said unasked is lost with them,
-// so the caller has looked at it.
+// giveBack returns the buffers to the pool. Unread data is lost, so the caller must have checked
+// for it.
 func (c *Conn) giveBack() {
 	c.in.buf, c.in.text, c.in.r, c.in.w, c.out = nil, nil, 0, 0, nil
 	bufferPool.Put(c.space)
 	c.space, c.ctx = nil, nil
 }
 
-// watch makes the end of ctx the end of every read and write. The returned
-// function undoes that, and waits for what it undoes.
+// watch ends every read and write when ctx ends. The returned function undoes that, and waits until
+// it is undone.
 func (c *Conn) watch(ctx context.Context) (stop func()) {
 	if ctx.Done() == nil {
 		return func() {}
@@ -157,12 +155,11 @@ func (c *Conn) watch(ctx context.Context) (stop func()) {
 
 var longAgo = time.Unix(1, 0)
 
-// await says what the next reply may take; the clock starts when it is first
-// waited for.
+// await sets the timeout of the next reply, which starts when the connection is first read.
 func (c *Conn) await(d time.Duration) { c.wait, c.armed = d, false }
 
-// stream is the Conn as its replies read it: the deadline is set only where
-// the reply is not here yet.
+// stream is the Conn as the source of replies. It sets the deadline only if the reply is not yet
+// buffered.
 type stream Conn
 
 func (s *stream) Read(p []byte) (int, error) {
@@ -179,7 +176,7 @@ func (s *stream) Read(p []byte) (int, error) {
 	return c.conn.Read(p)
 }
 
-// write writes p, which may take the time of one block.
+// write writes p with the timeout of one block.
 func (c *Conn) write(p []byte) error {
 	if err := c.armWrite(); err != nil {
 		return err
@@ -188,27 +185,25 @@ func (c *Conn) write(p []byte) error {
 	return err
 }
 
-// armWrite gives the next write the time of one block.
+// armWrite sets the timeout of one block for the next write.
 func (c *Conn) armWrite() error {
-	if err := c.raw.SetWriteDeadline(time.Now().Add(c.o.Timeouts.Block)); err != nil {
+	if err := c.raw.SetWriteDeadline(time.Now().Add(c.options.Timeouts.Block)); err != nil {
 		return err
 	}
 	return c.ctx.Err() // watch may have come first
 }
 
-// say writes one command alone and reads its reply. A reply of 4xx or 5xx is
-// the caller's to judge.
+// say sends a single command and reads its reply. The caller handles a reply of 4xx or 5xx.
 func (c *Conn) say(command, line string, each func([]byte)) (reply, *mail.Failure) {
-	c.await(c.o.Timeouts.Command)
+	c.await(c.options.Timeouts.Command)
 	if err := c.write([]byte(line + "\r\n")); err != nil {
 		return reply{}, c.die(c.lost(command, err))
 	}
 	return c.read(command, each)
 }
 
-// read reads one reply and makes the connection dead where there is none, or
-// where it is the 421 that a server may say at any point before it closes
-// (RFC 5321 section 3.8).
+// read reads one reply. It makes the connection dead if there is none, or if it is the 421 that a
+// server may send at any time before it closes (RFC 5321 section 3.8).
 func (c *Conn) read(command string, each func([]byte)) (reply, *mail.Failure) {
 	r, err := c.in.next(each)
 	if err != nil {
@@ -220,7 +215,7 @@ func (c *Conn) read(command string, each func([]byte)) (reply, *mail.Failure) {
 	return r, nil
 }
 
-// die makes the connection dead. The first reason stays.
+// die marks the connection as dead and returns the reason. The first reason is kept.
 func (c *Conn) die(f *mail.Failure) *mail.Failure {
 	if c.err == nil {
 		c.err = f
@@ -228,11 +223,11 @@ func (c *Conn) die(f *mail.Failure) *mail.Failure {
 	return c.err
 }
 
-// verified says whether we know whom we talk to and that nobody listens (RFC
-// 8689 section 2): a TLS session that was verified, or would have been had the
-// mode asked for it, or a link that is private in itself.
+// verified reports whether the link is authenticated and private (RFC 8689 section 2): a TLS
+// session that is verified, or could be verified even though the mode doesn't require it, or a
+// private link.
 func (c *Conn) verified() bool {
-	if c.o.PrivateLink {
+	if c.options.PrivateLink {
 		return true
 	}
 	if c.tls == nil {
@@ -242,9 +237,9 @@ func (c *Conn) verified() bool {
 	if len(state.VerifiedChains) > 0 {
 		return true
 	}
-	config := c.o.TLS
-	if c.o.TLSMode == TLSRequire {
-		// The caller verifies in its own way, such as by TLSA records.
+	config := c.options.TLS
+	if c.options.TLSMode == TLSRequire {
+		// The caller verifies in its own way, for example by TLSA records.
 		return config != nil && (config.VerifyConnection != nil || config.VerifyPeerCertificate != nil)
 	}
 	options := x509.VerifyOptions{DNSName: c.serverName(), Intermediates: x509.NewCertPool()}
@@ -259,8 +254,8 @@ func (c *Conn) verified() bool {
 }
 
 func (c *Conn) serverName() string {
-	if c.o.TLS != nil && c.o.TLS.ServerName != "" {
-		return c.o.TLS.ServerName
+	if c.options.TLS != nil && c.options.TLS.ServerName != "" {
+		return c.options.TLS.ServerName
 	}
-	return c.o.Host
+	return c.options.Host
 }

@@ -12,24 +12,23 @@ import (
 
 // Content is a stored message. Its lines end in CRLF.
 type Content interface {
-	// Size is the number of octets that WriteTo writes.
+	// Size returns the number of bytes that WriteTo writes.
 	Size() int64
-	// WriterTo writes the whole message, from its start at each call. Where w
-	// is an io.ReaderFrom, handing it an *os.File makes that a sendfile. An
-	// error breaks the message off, unless its last octet was written before.
+	// WriterTo writes the whole message, from its start at each call. If w is an io.ReaderFrom,
+	// passing it an *os.File uses sendfile. An error aborts the message, unless its last byte was
+	// already written.
 	io.WriterTo
-	// Bytes is the whole message and true where it is in memory already. The
-	// slice is only read, and not after Send returned.
+	// Bytes returns the whole message and true if it is in memory. The slice is only read, and not
+	// used after Send has returned.
 	Bytes() ([]byte, bool)
 }
 
-// Sizes of what is written at once, in octets.
+// Sizes of what is written at once, in bytes.
 const (
-	// eagerMax is the longest body that is sent before the server accepted a
-	// recipient for it.
+	// eagerMax is the longest body that is sent before the server has accepted a recipient.
 	eagerMax = 256 << 10
-	// writeBlock is what Timeouts.Block is given for, sendBlock the same where
-	// the kernel copies.
+	// writeBlock is the size that Timeouts.Block applies to, sendBlock the same if the kernel
+	// copies.
 	writeBlock = 256 << 10
 	sendBlock  = 1 << 20
 	copyBuffer = 64 << 10
@@ -37,18 +36,17 @@ const (
 
 var copyBuffers = sync.Pool{New: func() any { return new([copyBuffer]byte) }}
 
-// body is what a Content writes itself into: it counts, gives each block a
-// deadline of its own, dot-stuffs for DATA, and keeps the connection's errors
-// apart from the content's.
+// body is the writer that a Content is written to. It counts bytes, sets a deadline for each block,
+// dot-stuffs for DATA, and separates the connection's errors from the content's.
 type body struct {
 	c    *Conn
-	left int64 // octets still due
+	left int64 // bytes not yet written
 	err  error // of the connection
-	dots *dots // nil under BDAT
+	dots *dots // nil for BDAT
 }
 
-// writeBody writes all of m's content, and under DATA the line that ends it.
-// Its error is one of the connection, or is ErrContent.
+// writeBody writes all of m's content, and for DATA the line that ends it. Its error is one of the
+// connection, or wraps ErrContent.
 func (c *Conn) writeBody(m Content, stuff bool) error {
 	w := &body{c: c, left: m.Size()}
 	if stuff {
@@ -67,18 +65,18 @@ func (c *Conn) writeBody(m Content, stuff bool) error {
 	case err == nil && w.left > 0:
 		err = errSize
 	case w.left == 0 && !stuff:
-		err = nil // too late: a chunk that is whole can't be taken back
+		err = nil // too late: a complete chunk can't be aborted
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrContent, err)
 	}
 	if stuff {
-		return w.end()
+		return w.finish()
 	}
 	return nil
 }
 
-// Write takes the next octets of the content.
+// Write writes the next bytes of the content.
 func (w *body) Write(p []byte) (int, error) {
 	if int64(len(p)) > w.left {
 		return 0, errSize
@@ -118,16 +116,16 @@ func (w *body) ReadFrom(r io.Reader) (n int64, err error) {
 		sent, err := w.c.tcp.ReadFrom(&io.LimitedReader{R: limited.R, N: want})
 		n, w.left, limited.N = n+sent, w.left-sent, limited.N-sent
 		if err != nil {
-			if !errors.Is(err, syscall.EIO) { // the disk's
+			if !errors.Is(err, syscall.EIO) { // an error of the disk
 				w.err = err
 			}
 			return n, err
 		}
 		if sent < want {
-			return n, nil // the file's end
+			return n, nil // the end of the file
 		}
 	}
-	more, err := w.copy(limited) // none, or Write says that it is too long
+	more, err := w.copy(limited) // nothing, or Write reports that the content is too long
 	return n + more, err
 }
 
@@ -140,15 +138,14 @@ func (w *body) copy(r io.Reader) (int64, error) {
 // writerOnly hides ReadFrom from io.CopyBuffer.
 type writerOnly struct{ io.Writer }
 
-// dots is the state of a message on its way through dot-stuffing (RFC 5321
-// section 4.5.2).
+// dots is the state of dot-stuffing a message (RFC 5321 section 4.5.2).
 type dots struct {
 	stuffer
 	buf *[copyBuffer]byte
-	n   int // buf[:n] waits to be written
+	n   int // buf[:n] is not yet written
 }
 
-// stuff writes p with the dots that begin a line doubled.
+// stuff writes p with each dot at the start of a line doubled.
 func (w *body) stuff(p []byte) error {
 	for len(p) > 0 {
 		n, dot, err := w.dots.cut(p)
@@ -171,8 +168,8 @@ var (
 	lineDot = []byte("\n.")
 )
 
-// end closes the last line where the content did not, and the message.
-func (w *body) end() error {
+// finish ends the last line if necessary, and the message.
+func (w *body) finish() error {
 	if !w.dots.atStart() {
 		if err := w.gather(dotLine[1:]); err != nil {
 			return err
@@ -184,7 +181,7 @@ func (w *body) end() error {
 	return w.send(w.dots.buf[:w.dots.n])
 }
 
-// gather keeps p for a write of a full buffer.
+// gather copies p into the buffer and writes the buffer when it is full.
 func (w *body) gather(p []byte) error {
 	d := w.dots
 	for len(p) > 0 {
@@ -201,19 +198,17 @@ func (w *body) gather(p []byte) error {
 	return nil
 }
 
-// stuffer finds the dots to double. The zero value stands at the start of a
-// message.
+// stuffer finds the dots to double. The zero value is at the start of a message.
 type stuffer struct {
 	begun        bool
-	before, last byte // the two octets that went by last
+	before, last byte // the last two bytes
 }
 
-// atStart says whether the next octet begins a line.
+// atStart reports whether the next byte begins a line.
 func (s *stuffer) atStart() bool { return !s.begun || s.before == '\r' && s.last == '\n' }
 
-// cut returns how many octets of p, which is not empty, go out as they are
-// before something else must: a dot where dot is true, the rest of p where it
-// is not all. A dot behind a bare line feed is refused: servers do not agree
+// cut returns how many bytes of p, which is not empty, can be written unchanged, and whether a dot
+// has to be inserted after them. A dot after a bare line feed is an error: servers disagree about
 // whether it begins a line.
 func (s *stuffer) cut(p []byte) (n int, dot bool, err error) {
 	n = len(p)

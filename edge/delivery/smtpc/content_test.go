@@ -56,8 +56,7 @@ func FuzzStuffer(f *testing.F) {
 	})
 }
 
-// bareDot says whether a dot stands behind a line feed without its carriage
-// return.
+// bareDot reports whether a dot follows a line feed without a carriage return.
 func bareDot(b []byte) bool {
 	for i := 1; i < len(b); i++ {
 		if b[i] == '.' && b[i-1] == '\n' && (i == 1 || b[i-2] != '\r') {
@@ -67,7 +66,7 @@ func bareDot(b []byte) bool {
 	return false
 }
 
-// file is a Content on disk, as the spool has it for long messages.
+// file is a Content on disk, like the spool's long messages.
 type file struct{ *os.File }
 
 func (f file) Size() int64           { info, _ := f.Stat(); return info.Size() }
@@ -79,7 +78,7 @@ func (f file) WriteTo(w io.Writer) (int64, error) {
 	return f.File.WriteTo(w)
 }
 
-// wrong is a Content that is not as long as it says, or can't be read.
+// wrong is a Content with a wrong size, or one that can't be read.
 type wrong struct {
 	memory
 	size int64
@@ -128,15 +127,14 @@ func TestFileGoesWhole(t *testing.T) {
 			}
 			for _, m := range s.Messages() {
 				if !bytes.Equal(m.Body, want) || m.TLS != (s.TLS != nil) || m.Chunked != (len(s.Extensions) > 1) {
-					t.Errorf("%d octets of %d, TLS %v, chunked %v", len(m.Body), len(want), m.TLS, m.Chunked)
+					t.Errorf("%d bytes of %d, TLS %v, chunked %v", len(m.Body), len(want), m.TLS, m.Chunked)
 				}
 			}
 		})
 	}
 }
 
-// TestContentFails: what could not be read here is not the server's fault, and
-// never arrives.
+// TestContentFails: content that can't be read is not the server's fault, and is never delivered.
 func TestContentFails(t *testing.T) {
 	text := memory("Subject: x\r\n\r\nhello\r\n")
 	for name, body := range map[string]Content{
@@ -163,7 +161,7 @@ func TestContentFails(t *testing.T) {
 				}
 				c.Close()
 				s.Close()
-				if s.Taken() != 0 {
+				if s.Accepted() != 0 {
 					t.Error("it was delivered")
 				}
 			})
@@ -171,8 +169,8 @@ func TestContentFails(t *testing.T) {
 	}
 }
 
-// TestRollingDeadline gives each block its time: a server that reads slowly,
-// but reads, gets a message that takes far longer than one block may.
+// TestRollingDeadline checks that each block has its own deadline: a server that reads slowly gets
+// a message that takes much longer than the timeout of one block.
 func TestRollingDeadline(t *testing.T) {
 	body := testBody(4 << 20)
 	s := smtptest.Start(t, &smtptest.Server{Extensions: smtptest.All()})
@@ -189,7 +187,7 @@ func TestRollingDeadline(t *testing.T) {
 	}
 }
 
-// TestStalledServer stops to read in the middle of a body.
+// TestStalledServer stops reading in the middle of a body.
 func TestStalledServer(t *testing.T) {
 	var s *smtptest.Server
 	s = &smtptest.Server{Extensions: smtptest.All(), Hook: func(step smtptest.Step) smtptest.Action {

@@ -11,13 +11,12 @@ import (
 	"anymx/edge/mail"
 )
 
-// Dial opens a session at addr ("host:port"): connection, greeting, EHLO, and
-// STARTTLS with a second EHLO as o.TLSMode demands. In TLSAuto a handshake that
-// fails leads to one more connection, in plaintext. The error is a
-// *mail.Failure, permanent where the server refused us with a 5xx; what that
-// means for mail is the caller's to say.
+// Dial opens a session with addr ("host:port"): connection, greeting, EHLO, and STARTTLS with a
+// second EHLO as TLSMode requires. In TLSAuto, a failed handshake leads to a second connection in
+// plaintext. The error is a *mail.Failure, which is permanent if the server refused with a 5xx; the
+// caller decides what that means for mail.
 func Dial(ctx context.Context, addr string, o Options) (*Conn, error) {
-	o.fill()
+	o.setDefaults()
 	if o.Host == "" {
 		o.Host, _, _ = net.SplitHostPort(addr)
 	}
@@ -35,10 +34,10 @@ func Dial(ctx context.Context, addr string, o Options) (*Conn, error) {
 	return c, nil
 }
 
-// dial is Dial for one connection. On failure the connection is closed, and
-// returned only to tell whether TLS was what failed.
+// dial opens one connection for Dial. On failure the connection is closed, and only returned to
+// show whether TLS failed.
 func dial(ctx context.Context, addr string, o *Options) (*Conn, *mail.Failure) {
-	c := &Conn{o: o, remote: addr, ctx: ctx}
+	c := &Conn{options: o, remote: addr, ctx: ctx}
 	connectCtx, cancel := context.WithTimeout(ctx, o.Timeouts.Connect)
 	raw, err := o.Dial(connectCtx, "tcp", addr)
 	cancel()
@@ -60,7 +59,7 @@ func dial(ctx context.Context, addr string, o *Options) (*Conn, *mail.Failure) {
 	return c, f
 }
 
-// unreachable is the failure of a connection that was never made.
+// unreachable returns the failure to connect.
 func (c *Conn) unreachable(err error) *mail.Failure {
 	f := c.lost(cmdConnect, err)
 	f.Enhanced = mail.Enhanced{4, 4, 1}
@@ -71,19 +70,19 @@ func (c *Conn) unreachable(err error) *mail.Failure {
 	return c.die(f)
 }
 
-// adopt takes a connection that was just made.
+// adopt sets raw as the new connection.
 func (c *Conn) adopt(raw net.Conn, addr string) {
 	c.raw, c.conn, c.pulse = raw, raw, newPulse(raw)
 	c.tcp, _ = raw.(*net.TCPConn)
 	c.in.src = (*stream)(c)
 	if tcp, ok := raw.RemoteAddr().(*net.TCPAddr); ok {
-		c.remote = fmt.Sprintf("%s[%s]:%d", c.o.Host, tcp.IP, tcp.Port)
+		c.remote = fmt.Sprintf("%s[%s]:%d", c.options.Host, tcp.IP, tcp.Port)
 	} else {
 		c.remote = addr
 	}
 }
 
-// open is everything from the greeting to the last EHLO.
+// open runs the session from the greeting to the last EHLO.
 func (c *Conn) open() *mail.Failure {
 	if f := c.greeting(); f != nil {
 		return f
@@ -91,11 +90,11 @@ func (c *Conn) open() *mail.Failure {
 	if f := c.hello(); f != nil {
 		return f
 	}
-	if c.o.TLSMode == TLSNever {
+	if c.options.TLSMode == TLSNever {
 		return nil
 	}
 	if !c.ext.startTLS {
-		if c.o.TLSMode == TLSRequire {
+		if c.options.TLSMode == TLSRequire {
 			return c.die(c.local(cmdSTARTTLS, mail.Enhanced{4, 7, 4}, errors.New("TLS is required, but not offered")))
 		}
 		return nil
@@ -103,9 +102,9 @@ func (c *Conn) open() *mail.Failure {
 	return c.startTLS()
 }
 
-// greeting reads what the server says first (RFC 5321 section 3.1).
+// greeting reads the server's greeting (RFC 5321 section 3.1).
 func (c *Conn) greeting() *mail.Failure {
-	c.await(c.o.Timeouts.Greeting)
+	c.await(c.options.Timeouts.Greeting)
 	r, f := c.read(cmdConnect, nil)
 	switch {
 	case f != nil:
@@ -118,24 +117,24 @@ func (c *Conn) greeting() *mail.Failure {
 	return nil
 }
 
-// hello says EHLO and learns the extensions; HELO where SMTP's EHLO is not
-// known (RFC 5321 section 3.2).
+// hello sends EHLO and records the extensions. It sends HELO if an SMTP server doesn't know EHLO
+// (RFC 5321 section 3.2).
 func (c *Conn) hello() *mail.Failure {
 	c.ext = extensions{}
 	verb := "EHLO "
-	if c.o.LMTP {
+	if c.options.LMTP {
 		verb = "LHLO "
 	}
 	first := true
-	r, f := c.say(cmdEHLO, verb+c.o.Hello, func(line []byte) {
+	r, f := c.say(cmdEHLO, verb+c.options.Hello, func(line []byte) {
 		if !first { // the first line is the server's name
-			c.ext.add(string(line), c.o.Ignore)
+			c.ext.add(string(line), c.options.Ignore)
 		}
 		first = false
 	})
-	if f == nil && r.code >= 500 && !c.o.LMTP {
+	if f == nil && r.code >= 500 && !c.options.LMTP {
 		c.ext = extensions{}
-		r, f = c.say(cmdEHLO, "HELO "+c.o.Hello, nil)
+		r, f = c.say(cmdEHLO, "HELO "+c.options.Hello, nil)
 	}
 	switch {
 	case f != nil:
@@ -148,8 +147,8 @@ func (c *Conn) hello() *mail.Failure {
 	return nil
 }
 
-// startTLS is RFC 3207. A refusal leaves a connection in plaintext, which
-// TLSAuto takes; a handshake that fails leaves none.
+// startTLS sends STARTTLS (RFC 3207) and runs the handshake. After a refusal TLSAuto continues in
+// plaintext; after a failed handshake the connection is dead.
 func (c *Conn) startTLS() *mail.Failure {
 	r, f := c.say(cmdSTARTTLS, "STARTTLS", nil)
 	switch {
@@ -157,7 +156,7 @@ func (c *Conn) startTLS() *mail.Failure {
 		return f
 	case r.negative():
 		c.tlsFailed = true
-		if c.o.TLSMode == TLSRequire {
+		if c.options.TLSMode == TLSRequire {
 			f := c.refused(cmdSTARTTLS, &r)
 			f.Permanent, f.Enhanced = false, mail.Enhanced{4, 7, 4}
 			return c.die(f)
@@ -166,7 +165,7 @@ func (c *Conn) startTLS() *mail.Failure {
 	case r.code != 220:
 		return c.die(c.unfit(cmdSTARTTLS, &r))
 	case c.in.buffered() > 0:
-		// Whoever put it there wants it to be read as if it came under TLS.
+		// It could be an injection, meant to be read as if it came over TLS.
 		return c.die(c.lost(cmdSTARTTLS, errInjected))
 	}
 	c.tls = tls.Client(c.raw, c.tlsConfig())
@@ -177,11 +176,11 @@ func (c *Conn) startTLS() *mail.Failure {
 		f.Enhanced = mail.Enhanced{4, 7, 5}
 		return c.die(f)
 	}
-	return c.hello() // RFC 3207 section 4.2: all that was known is forgotten
+	return c.hello() // RFC 3207 section 4.2: the client must discard everything it knew
 }
 
 func (c *Conn) handshake() error {
-	if err := c.raw.SetDeadline(time.Now().Add(c.o.Timeouts.TLS)); err != nil {
+	if err := c.raw.SetDeadline(time.Now().Add(c.options.Timeouts.TLS)); err != nil {
 		return err
 	}
 	if err := c.ctx.Err(); err != nil { // watch may have come first
@@ -191,12 +190,12 @@ func (c *Conn) handshake() error {
 }
 
 func (c *Conn) tlsConfig() *tls.Config {
-	config := c.o.TLS.Clone()
+	config := c.options.TLS.Clone()
 	if config == nil {
 		config = &tls.Config{}
 	}
 	config.ServerName = c.serverName()
-	if c.o.TLSMode == TLSAuto {
+	if c.options.TLSMode == TLSAuto {
 		config.InsecureSkipVerify = true
 		config.VerifyConnection, config.VerifyPeerCertificate = nil, nil
 	}

@@ -5,9 +5,8 @@ import (
 	"strings"
 )
 
-// extensions is what a server offered in its last EHLO (RFC 5321 section
-// 4.1.1.1), as far as this client uses it. The zero value is a server that
-// offered nothing, as after HELO.
+// extensions holds what a server offered in its last EHLO (RFC 5321 section 4.1.1.1). The zero
+// value is a server that offered nothing, as after HELO.
 type extensions struct {
 	all map[string]string // keyword in upper case -> parameters
 
@@ -18,13 +17,13 @@ type extensions struct {
 	sizeLimit  int64 // 0: none declared (RFC 1870 section 4)
 	xforward   attributes
 	xclient    attributes
-	rcptMax    int // RFC 9422; 0: not said
+	rcptMax    int // RFC 9422; 0: not declared
 	mailMax    int
 	domainsMax int
 }
 
-// add reads one line of an EHLO reply behind the first. Keywords in ignore
-// (upper case) and lines that are no ehlo-line are passed over.
+// add reads one line of an EHLO reply after the first. It skips keywords in ignore, and malformed
+// lines.
 func (e *extensions) add(line string, ignore []string) {
 	keyword, params, _ := strings.Cut(line, " ")
 	keyword = strings.ToUpper(keyword)
@@ -69,8 +68,7 @@ func (e *extensions) add(line string, ignore []string) {
 	}
 }
 
-// limits reads the parameters of RFC 9422 section 3. A value that breaks the
-// grammar counts as not said.
+// limits reads the parameters of RFC 9422 section 3. It ignores malformed values.
 func (e *extensions) limits(params string) {
 	for _, limit := range strings.Fields(params) {
 		name, value, _ := strings.Cut(limit, "=")
@@ -89,7 +87,7 @@ func (e *extensions) limits(params string) {
 	}
 }
 
-// isKeyword is ehlo-keyword of RFC 5321 section 4.1.1.1, in upper case.
+// isKeyword reports whether s is an ehlo-keyword of RFC 5321 section 4.1.1.1, in upper case.
 func isKeyword(s string) bool {
 	for i := 0; i < len(s); i++ {
 		c := s[i]
@@ -100,7 +98,7 @@ func isKeyword(s string) bool {
 	return s != ""
 }
 
-// attributes is the set that a server takes with XFORWARD or XCLIENT.
+// attributes is the set of attributes that a server accepts with XFORWARD or XCLIENT.
 type attributes uint16
 
 // The attributes of both commands. XCLIENT's LOGIN is never sent.

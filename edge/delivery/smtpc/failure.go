@@ -13,29 +13,29 @@ import (
 
 // Errors to test for with errors.Is in what Dial and Send return.
 var (
-	// ErrProtocol is beneath a failure where the server broke the protocol: an
-	// answer that is no reply, or not one to what was said.
+	// ErrProtocol is wrapped by failures of a server that broke the protocol: it sent something
+	// other than a reply, or a reply that doesn't fit the command.
 	ErrProtocol = errors.New("protocol error")
-	// ErrContent is beneath a failure to read the message here. The server is
-	// not to blame.
+	// ErrContent is wrapped by failures to read the message from the spool. The server is not the
+	// cause.
 	ErrContent = errors.New("message could not be read")
-	// ErrUsedUp is beneath the failure of recipients for whom this connection
-	// has no transaction left (MAILMAX of RFC 9422). Another connection has.
+	// ErrUsedUp is wrapped by the failures of recipients for whom this connection allows no further
+	// transaction (MAILMAX of RFC 9422). Another connection does.
 	ErrUsedUp = errors.New("connection has no transaction left")
-	// ErrLacks is beneath the failure of a message or a recipient that needs an
-	// extension which the server does not offer. Another server may.
-	ErrLacks = errors.New("server lacks an extension that is needed")
-	// ErrClosed is beneath the failure of a Send after Close.
-	ErrClosed = errors.New("connection was closed here")
+	// ErrLacks is wrapped by the failure of a message or a recipient that needs an extension which
+	// the server doesn't offer. Another server may offer it.
+	ErrLacks = errors.New("server lacks a required extension")
+	// ErrClosed is wrapped by the failure of a Send after Close.
+	ErrClosed = errors.New("connection was closed by this client")
 
-	errHangup = errors.New("connection closed by the other side")
+	errHangup = errors.New("connection closed by the server")
 	errBareLF = errors.New("line feed without carriage return before a dot")
-	errSize   = errors.New("message is not as long as it was said to be")
+	errSize   = errors.New("message does not have its declared size")
 )
 
 // The commands that Failure.Command names.
 const (
-	cmdConnect  = "CONNECT" // the greeting included
+	cmdConnect  = "CONNECT" // including the greeting
 	cmdEHLO     = "EHLO"    // HELO and LHLO too
 	cmdSTARTTLS = "STARTTLS"
 	cmdXCLIENT  = "XCLIENT"
@@ -47,11 +47,11 @@ const (
 	cmdDataEnd  = "DATA end" // after the message's last byte
 )
 
-// DataEnd is the Failure.Command of a message that was sent whole. Where the
-// server gave no Reply, it may have been delivered.
+// DataEnd is the Failure.Command of a message that was sent completely. If there is no Reply, it
+// may have been delivered.
 const DataEnd = cmdDataEnd
 
-// refused is the failure that a reply of 4xx or 5xx makes.
+// refused returns the failure for a reply of 4xx or 5xx.
 func (c *Conn) refused(command string, r *reply) *mail.Failure {
 	f := &mail.Failure{
 		Reply:     r.mail(),
@@ -61,12 +61,12 @@ func (c *Conn) refused(command string, r *reply) *mail.Failure {
 		Remote:    c.remote,
 	}
 	if f.Enhanced == (mail.Enhanced{}) {
-		f.Enhanced[0] = r.code / 100 // RFC 3463: x.0.0, nothing more is known
+		f.Enhanced[0] = r.code / 100 // RFC 3463: x.0.0, no further detail is known
 	}
 	return f
 }
 
-// lost is the failure that an error of the stream makes.
+// lost returns the failure for an error of the stream.
 func (c *Conn) lost(command string, err error) *mail.Failure {
 	f := &mail.Failure{Enhanced: mail.Enhanced{4, 4, 2}, Command: command, Remote: c.remote, Cause: err}
 	switch {
@@ -80,37 +80,36 @@ func (c *Conn) lost(command string, err error) *mail.Failure {
 	return f
 }
 
-// unfit is the failure of a reply that can't be one to what was said.
+// unfit returns the failure for a reply that doesn't fit its command.
 func (c *Conn) unfit(command string, r *reply) *mail.Failure {
 	return c.lost(command, fmt.Errorf("%w: %s", errReplyUnfit, r.mail()))
 }
 
-// local is a failure found here, before or without the server.
+// local returns a failure that this client found without the server.
 func (c *Conn) local(command string, enhanced mail.Enhanced, cause error) *mail.Failure {
 	return &mail.Failure{
 		Enhanced: enhanced, Permanent: enhanced[0] == 5, Command: command, Remote: c.remote, Cause: cause,
 	}
 }
 
-// protocolError is an error that is ErrProtocol.
+// protocolError is an error that matches ErrProtocol.
 type protocolError string
 
 func (e protocolError) Error() string      { return string(e) }
 func (protocolError) Is(target error) bool { return target == ErrProtocol }
 
-// lacksError is an error that is ErrLacks.
+// lacksError is an error that matches ErrLacks.
 type lacksError string
 
 func (e lacksError) Error() string      { return string(e) }
 func (lacksError) Is(target error) bool { return target == ErrLacks }
 
-// isHangup says whether f is a connection that the server closed or reset.
+// isHangup reports whether the server closed or reset the connection.
 func isHangup(f *mail.Failure) bool {
 	return f.Cause == errHangup || errors.Is(f.Cause, syscall.ECONNRESET) || errors.Is(f.Cause, syscall.EPIPE)
 }
 
-// IsTimeout says whether f is a server that did not answer in time, as opposed
-// to one that refused or hung up.
+// IsTimeout reports whether f is a timeout of the server, as opposed to a refusal or a hangup.
 func IsTimeout(f *mail.Failure) bool {
 	return f != nil && f.Reply.Code == 0 && errors.Is(f.Cause, os.ErrDeadlineExceeded)
 }

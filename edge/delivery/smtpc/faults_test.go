@@ -10,8 +10,7 @@ import (
 	"anymx/edge/delivery/smtpc/smtptest"
 )
 
-// TestFaultyReplies holds each row of smtptest's table: what one Send says of
-// each recipient.
+// TestFaultyReplies runs each row of smtptest's table, and checks the result of each recipient.
 func TestFaultyReplies(t *testing.T) {
 	scripts, err := smtptest.Scripts()
 	if err != nil || len(scripts) < 50 {
@@ -44,7 +43,7 @@ func sendToScript(t *testing.T, script *smtptest.Script) {
 			if outcome = 'a'; f.Permanent {
 				outcome = 'b'
 			}
-			if f == untried || f.Permanent != (f.Reply.Code >= 500) {
+			if f == unattempted || f.Permanent != (f.Reply.Code >= 500) {
 				t.Errorf("recipient %d: %v", i, f)
 			}
 		}

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// canned is a server whose replies are fixed before it is asked.
+// canned is a server with fixed replies.
 type canned struct {
 	net.Conn // nil: nothing else is used
 	replies  io.Reader
@@ -23,9 +23,8 @@ func (c *canned) SetDeadline(time.Time) error      { return nil }
 func (c *canned) SetReadDeadline(time.Time) error  { return nil }
 func (c *canned) SetWriteDeadline(time.Time) error { return nil }
 
-// FuzzReplies gives a message random replies. Each octet of script is one: an
-// index into a table. The oracle counts in another way than the client: it knows
-// the place of each reply alone.
+// FuzzReplies sends a message and gets random replies. Each byte of script is one: an index into a
+// table. The oracle works in another way than the client: it only knows the index of each reply.
 func FuzzReplies(f *testing.F) {
 	table := []string{"250 ok\r\n", "550 no\r\n", "451 later\r\n", "421 closing\r\n", "354 go\r\n", "503 what\r\n", "250-more\r\n250 ok\r\n", "garbage\r\n", "25"}
 	code := []int{250, 550, 451, 421, 354, 503, 250, 0, 0}
@@ -40,7 +39,7 @@ func FuzzReplies(f *testing.F) {
 		var stream strings.Builder
 		stream.WriteString("220 x\r\n250-x\r\n250-PIPELINING\r\n250 ")
 		stream.WriteString(map[bool]string{true: "CHUNKING\r\n", false: "HELP\r\n"}[chunked])
-		var codes []int // up to what is no reply
+		var codes []int // up to a malformed reply
 		whole := true
 		greeting := stream.Len()
 		for i, b := range script {
@@ -78,7 +77,7 @@ func FuzzReplies(f *testing.F) {
 				if class(codes, 1+i) != 2 && class(codes, 2+i) != 2 {
 					t.Errorf("recipient %d of %d delivered, RCPT refused: %v", i, n, codes)
 				}
-			case failure == untried:
+			case failure == unattempted:
 				t.Errorf("recipient %d has no result: %v", i, codes)
 			case failure.Permanent && (failure.Reply.Code < 500 || !has(codes, 5, 0)):
 				t.Errorf("recipient %d of %d bounced by %v: %v", i, n, codes, failure)
@@ -88,7 +87,7 @@ func FuzzReplies(f *testing.F) {
 	})
 }
 
-// has says whether one of codes from a place on is of a class.
+// has reports whether one of codes, from an index on, is of a class.
 func has(codes []int, of, from int) bool {
 	for i := from; i < len(codes); i++ {
 		if codes[i]/100 == of {
@@ -98,7 +97,7 @@ func has(codes []int, of, from int) bool {
 	return false
 }
 
-// class is that of the reply at a place; 0 where there is none.
+// class returns the class of the reply at an index, or 0 if there is none.
 func class(codes []int, at int) int {
 	if at >= len(codes) {
 		return 0

@@ -7,43 +7,43 @@ import (
 	"anymx/edge/mail"
 )
 
-// group is commands that were written together, and how far their replies are
-// read. All of them are read, whatever the first ones say: the server may have
-// taken the message that went with them (RFC 2920 section 3.1).
+// group holds commands that were written together, and which of their replies were read. All
+// replies are read, whatever the first ones say: the server may have accepted the message that was
+// sent with the commands (RFC 2920 section 3.1).
 type group struct {
-	asked   []question // commands whose replies were not matched yet
-	codes   []int      // of the replies that were: to asked, then to the message
-	ending  bool       // the message was written, in part at least: it is answered too
-	written error      // of the last write
-	heard   bool       // the server answered something
+	asked    []question // commands whose replies are not yet matched
+	codes    []int      // of the matched replies: to asked, then to the message
+	ending   bool       // the message was at least partly written: it has replies too
+	written  error      // error of the last write
+	answered bool       // the server sent a reply
 
-	closing *mail.Failure // the first 421: the connection is not used again
-	closed  int           // its place in codes
-	ahead   []mail.Reply  // read after it, and not matched yet
-	ended   error         // why nothing follows ahead
-	unheard *mail.Failure // of those whose reply did not come
+	closing *mail.Failure // the first 421: the connection is not reused
+	closed  int           // its index in codes
+	ahead   []mail.Reply  // read after it and not yet matched
+	ended   error         // why no reply follows those in ahead
+	missing *mail.Failure // of recipients whose reply did not arrive
 }
 
-// readAnswers reads a reply for each question. After a write that failed it
-// takes what the server still said.
-func (t *transaction) readAnswers() {
+// readReplies reads a reply for each question. After a failed write it reads what the server still
+// sends.
+func (t *transaction) readReplies() {
 	for _, q := range t.asked {
 		r, ok := t.nextReply(q.command)
 		if !ok {
 			return
 		}
-		t.answer(q, &r)
+		t.handleReply(q, &r)
 	}
 }
 
-// nextReply returns the reply to command, the next one in order. It reports
-// false where none can come any more; the connection is dead then.
+// nextReply returns the next reply in order, the one to command. It reports false if there can't be
+// any more; the connection is dead then.
 func (t *transaction) nextReply(command string) (reply, bool) {
 	c := t.c
 	var r reply
 	var err error
 	if len(t.ahead) == 0 && t.ended == nil {
-		c.await(t.patience(len(t.codes)))
+		c.await(t.replyTimeout(len(t.codes)))
 		if r, err = c.in.next(nil); err == nil && r.code == 421 && t.closing == nil {
 			t.closing, t.closed = c.refused(command, &r), len(t.codes)
 			if r = heldReply(t.closing.Reply); t.readAhead() {
@@ -57,22 +57,22 @@ func (t *transaction) nextReply(command string) (reply, bool) {
 		t.loseReply(command, err)
 		return reply{}, false
 	}
-	t.heard = true
+	t.answered = true
 	t.codes = append(t.codes, r.code)
 	return r, true
 }
 
-// readAhead reads what comes after a 421, which a server may say at any time
-// before it closes (RFC 5321 section 3.8): in answer to a command, or between two
-// answers. Only their number tells which it was. It reports whether the 421
-// answers nothing, because every command has a reply without it.
+// readAhead reads the replies after a 421, which a server may send at any time before it closes
+// (RFC 5321 section 3.8): as the reply to a command, or between two replies. Only the number of
+// replies tells which it is. readAhead reports whether the 421 is not the reply to a command,
+// because every command has another one.
 func (t *transaction) readAhead() (unasked bool) {
 	c, at := t.c, len(t.codes)
 	for {
 		if len(t.ahead) >= t.due(at) {
 			return true
 		}
-		wait, all := t.patience(at+1+len(t.ahead)), len(t.ahead) >= t.due(at+1)
+		wait, all := t.replyTimeout(at+1+len(t.ahead)), len(t.ahead) >= t.due(at+1)
 		if all {
 			wait = min(wait, lastWords)
 		}
@@ -88,8 +88,7 @@ func (t *transaction) readAhead() (unasked bool) {
 	}
 }
 
-// due is how many replies are due from the command at place at on, if those in
-// ahead are the first of them.
+// due returns how many replies are due from index at on, if those in ahead are the first of them.
 func (t *transaction) due(at int) int {
 	accepted, n := len(t.accepted), 0
 	if at < len(t.asked) {
@@ -103,12 +102,12 @@ func (t *transaction) due(at int) int {
 	if !t.ending {
 		return n
 	}
-	return n + t.ends(accepted) - max(at-len(t.asked), 0)
+	return n + t.endReplies(accepted) - max(at-len(t.asked), 0)
 }
 
-// ends is how many replies a message has, sent to so many recipients.
-func (t *transaction) ends(accepted int) int {
-	if t.c.o.LMTP {
+// endReplies returns how many replies a message to so many recipients has.
+func (t *transaction) endReplies(accepted int) int {
+	if t.c.options.LMTP {
 		return max(accepted, 1)
 	}
 	return 1
@@ -124,16 +123,15 @@ func (t *transaction) nextAhead() (reply, error) {
 	return r, nil
 }
 
-// heldReply is a reply that was read before.
+// heldReply converts a reply that was read ahead.
 func heldReply(r mail.Reply) reply { return reply{r.Code, r.Enhanced, []byte(r.Text)} }
 
-// patience is how long the reply at a place in codes may take. A server may hold
-// its replies back and write them with that to the message (RFC 2920 section 3.2),
-// so where the message went with its commands each has the message's time. A
-// server that closes, or broke off a write, has only its last words left, unless
-// it may be at work on the message.
-func (t *transaction) patience(at int) time.Duration {
-	timeouts := &t.c.o.Timeouts
+// replyTimeout returns how long to wait for the reply at index at in codes. A server may hold its
+// replies back until the one to the message (RFC 2920 section 3.2), so if the message was sent with
+// its commands, each of them has the timeout of the message. A server that closes, or that broke
+// off a write, gets only lastWords, unless it may be processing the message.
+func (t *transaction) replyTimeout(at int) time.Duration {
+	timeouts := &t.c.options.Timeouts
 	d := timeouts.Command
 	switch {
 	case at >= len(t.asked):
@@ -147,34 +145,32 @@ func (t *transaction) patience(at int) time.Duration {
 	return d
 }
 
-// loseReply takes the end of the stream in place of the reply to command, and
-// of all that are still due.
+// loseReply records that the stream ended before the reply to command, and before all later ones.
 func (t *transaction) loseReply(command string, err error) {
 	c := t.c
 	f := c.lost(command, err)
 	hangup := isHangup(f)
 	switch {
 	case t.closing != nil && (!t.sent || hangup && t.closed < len(t.asked) && len(t.codes) == t.closed+1):
-		f = t.closing // it closed as it said, and did not read on
-	case t.sent && (t.heard || !hangup):
-		// The whole message is there. Only a server that hung up without a word
-		// is taken not to have read it.
+		f = t.closing // it closed as announced, and read no further
+	case t.sent && (t.answered || !hangup):
+		// The whole message was sent. Only a server that hung up without any reply is assumed not
+		// to have read it.
 		f.Command = cmdDataEnd
 	}
-	t.unheard = f
+	t.missing = f
 	if t.closing != nil && hangup {
 		f = t.closing
 	}
 	c.die(f)
 }
 
-// checkSurplus looks at what came behind the last reply that was due. A 421 tells
-// that the server is about to close, and what is no reply says nothing of those
-// before. Another reply means that any of them may be shifted against the
-// commands: a result is believed where it would be the same with each shift.
+// checkSurplus handles data after the last due reply. A 421 announces that the server closes, and a
+// malformed line doesn't affect earlier replies. Any other reply means that all replies may be
+// shifted against their commands: a result is kept only if it would be the same with every shift.
 func (t *transaction) checkSurplus() {
 	c := t.c
-	var codes []int // those matched, and the surplus
+	var codes []int // the matched ones and the surplus
 	add := func(code int) {
 		if codes == nil {
 			codes = slices.Clone(t.codes)
@@ -216,7 +212,7 @@ func (t *transaction) checkSurplus() {
 		}
 	}
 	for i, place := range t.accepted {
-		if t.ends(len(t.accepted)) == 1 {
+		if t.endReplies(len(t.accepted)) == 1 {
 			i = 0
 		}
 		if at := len(t.asked) + i; at < len(t.codes) && !sure(at) {

@@ -7,24 +7,24 @@ import (
 	"time"
 )
 
-// TLSMode says when a connection goes over to TLS.
+// TLSMode says when a connection uses TLS.
 type TLSMode uint8
 
-// The modes.
+// Modes.
 const (
-	// TLSAuto takes STARTTLS where it is offered, does not verify whom it talks
-	// to, and goes on in plaintext where TLS fails: RFC 7435.
+	// TLSAuto uses STARTTLS if offered, doesn't verify the server, and falls back to plaintext if
+	// TLS fails (RFC 7435).
 	TLSAuto TLSMode = iota
-	// TLSRequire sends nothing without TLS, verified as Options.TLS says.
+	// TLSRequire sends mail only over TLS, verified as Options.TLS says.
 	TLSRequire
-	// TLSNever stays in plaintext.
+	// TLSNever uses plaintext only.
 	TLSNever
 )
 
-// Options says how to talk to a server. The zero Options is SMTP, opportunistic
-// TLS, the timeouts of RFC 5321, and a Hello that the caller must set.
+// Options says how to talk to a server. The zero Options means SMTP, opportunistic TLS and the
+// timeouts of RFC 5321. Hello must be set.
 type Options struct {
-	LMTP  bool   // speak LMTP: LHLO, a reply for each recipient
+	LMTP  bool   // use LMTP: LHLO, and one reply for each recipient
 	Hello string // our name in EHLO; required
 	// Host names the server in Failure.Remote and for TLS; "" means the host
 	// part of the address that was dialled.
@@ -35,20 +35,18 @@ type Options struct {
 	// is filled in with Host where it is empty. In TLSAuto verification is
 	// switched off.
 	TLS *tls.Config
-	// PrivateLink says that the way to the server is private in itself (a
-	// tunnel, a socket on the same host): it does for mail that requires TLS
-	// what verified TLS does elsewhere.
+	// PrivateLink says that the link to the server is private (a tunnel, a socket on the same
+	// host). Mail that requires TLS may use it without verified TLS.
 	PrivateLink bool
 
-	// XForward and XClient pass the client's identity on to a server that
-	// offers the command. XCLIENT is used only where XFORWARD is not offered.
-	// Both are for servers that are ours.
+	// XForward and XClient pass the client's identity to a server that offers the command. XCLIENT
+	// is used only if XFORWARD is not offered. Set them only for our own servers.
 	XForward, XClient bool
-	// Node is our node's name, which makes our spool ids unique beyond this
-	// node: XFORWARD's IDENT is "<spool id>.<node>". "" leaves it away.
+	// Node is the name of this node, which makes spool ids unique across nodes: XFORWARD's IDENT is
+	// "<spool id>.<node>". "" omits it.
 	Node string
 
-	// Ignore names EHLO keywords to take as not offered, such as "CHUNKING".
+	// Ignore lists EHLO keywords to treat as not offered, such as "CHUNKING".
 	Ignore []string
 
 	Timeouts Timeouts
@@ -60,17 +58,17 @@ type Options struct {
 // Timeouts bounds each stage; 0 means the default, from RFC 5321 section
 // 4.5.3.2 where it has one.
 type Timeouts struct {
-	Connect  time.Duration // to an open connection; 30s
+	Connect  time.Duration // for opening the connection; 30s
 	TLS      time.Duration // the handshake; 1m
 	Greeting time.Duration // to the end of the greeting; 5m
-	Command  time.Duration // from a command to the end of its reply; 5m. At least DataEnd where the message went with it
-	Block    time.Duration // for each 256 KiB of a body that is written (1 MiB by sendfile); 3m
+	Command  time.Duration // from a command to the end of its reply; 5m. At least DataEnd if the message was sent in the same group
+	Block    time.Duration // for writing each 256 KiB of a body (1 MiB by sendfile); 3m
 	DataEnd  time.Duration // from the end of the message to its reply; 10m
 	Quit     time.Duration // for QUIT and its reply; 1s
 }
 
-// fill puts in the defaults.
-func (o *Options) fill() {
+// setDefaults replaces zero values by the defaults.
+func (o *Options) setDefaults() {
 	t := &o.Timeouts
 	for _, d := range []struct {
 		field *time.Duration

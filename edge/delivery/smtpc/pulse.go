@@ -6,10 +6,9 @@ import (
 	"syscall"
 )
 
-// pulse looks at an idle socket without reading from it. A kept connection
-// that the server closed, or on which it said something since, must not be
-// given a message: the first would look like a loss in the middle of it, the
-// second would shift every reply by one.
+// pulse inspects an idle socket without reading from it. A reused connection must not get a message
+// if the server has closed it or has sent something since: the first would look like a loss in the
+// middle of the message, the second would shift every reply by one.
 type pulse struct {
 	raw  syscall.RawConn
 	look func(fd uintptr)
@@ -17,7 +16,7 @@ type pulse struct {
 	err  error
 }
 
-// newPulse returns nil where conn is no socket.
+// newPulse returns nil if conn is not a socket.
 func newPulse(conn net.Conn) *pulse {
 	sc, ok := conn.(syscall.Conn)
 	if !ok {
@@ -35,8 +34,8 @@ func newPulse(conn net.Conn) *pulse {
 	return p
 }
 
-// check says whether octets wait to be read, or the error that the next read
-// would meet: io.EOF where the other side closed.
+// check reports whether there is data to read, or the error that the next read would return:
+// io.ErrUnexpectedEOF if the server has closed.
 func (p *pulse) check() (waiting bool, err error) {
 	if p == nil {
 		return false, nil

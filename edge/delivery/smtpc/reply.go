@@ -9,31 +9,29 @@ import (
 	"anymx/edge/mail"
 )
 
-// Bounds on what a server may answer. RFC 5321 section 4.5.3.1.5 allows 512
-// octets for a line; real servers write more.
+// Limits for a server's replies, in bytes. RFC 5321 section 4.5.3.1.5 allows 512 octets for a line;
+// real servers send more.
 const (
-	maxReplyLine  = 2048     // octets, CRLF included
+	maxReplyLine  = 2048     // of one line, including CRLF
 	maxReplyLines = 256      // lines in one reply
-	maxReplySize  = 32 << 10 // octets in one reply
-	maxReplyText  = 512      // octets of text that are kept
+	maxReplySize  = 32 << 10 // of one reply
+	maxReplyText  = 512      // of the text that is kept
 	readBuffer    = 2 * maxReplyLine
 )
 
-// Errors of a stream that is not SMTP. After each of them nothing more can be
-// understood, so the connection is dead.
+// Errors of a stream that is not SMTP. After any of them the connection is dead.
 const (
-	errReplyLine  = protocolError("reply line longer than 2,048 octets")
-	errReplyLines = protocolError("reply of more than 256 lines or 32 KiB")
-	errReplyForm  = protocolError("line that is no reply")
-	errReplyCode  = protocolError("reply whose lines differ in their code")
-	errReplyEnd   = protocolError("reply line that does not end in CRLF")
-	errReplyUnfit = protocolError("reply that does not fit the command")
-	errUnasked    = protocolError("reply to nothing")
-	errInjected   = protocolError("plaintext behind the reply to STARTTLS")
+	errReplyLine  = protocolError("reply line longer than 2,048 bytes")
+	errReplyLines = protocolError("reply with more than 256 lines or 32 KiB")
+	errReplyForm  = protocolError("malformed reply line")
+	errReplyCode  = protocolError("reply with different codes on its lines")
+	errReplyEnd   = protocolError("reply line does not end in CRLF")
+	errReplyUnfit = protocolError("reply does not fit the command")
+	errUnasked    = protocolError("unexpected reply")
+	errInjected   = protocolError("plaintext after the reply to STARTTLS")
 )
 
-// reply is one reply as it was read. Its text is bounded, clean, and valid
-// until the next one is read.
+// reply is one reply. Its text is bounded, clean, and valid until the next reply is read.
 type reply struct {
 	code     int
 	enhanced mail.Enhanced
@@ -43,24 +41,24 @@ type reply struct {
 func (r *reply) positive() bool { return r.code >= 200 && r.code < 300 }
 func (r *reply) negative() bool { return r.code >= 400 }
 
-// mail is r as a value that may be kept.
+// mail returns a copy of r that stays valid.
 func (r *reply) mail() mail.Reply {
 	return mail.Reply{Code: r.code, Enhanced: r.enhanced, Text: string(r.text)}
 }
 
-// replies cuts a byte stream into replies.
+// replies splits a byte stream into replies.
 type replies struct {
 	src  io.Reader
 	buf  []byte // nil between messages; else readBuffer long
-	r, w int    // buf[r:w] is read and not yet understood
+	r, w int    // buf[r:w] is read but not yet parsed
 	text []byte // scratch of at most maxReplyText octets, inside buf's allocation
 }
 
-// buffered is the number of octets that came and belong to no reply yet.
+// buffered returns the number of bytes that were received but not yet parsed.
 func (rr *replies) buffered() int { return rr.w - rr.r }
 
-// next reads one reply. each, if not nil, sees every line without its code and
-// line end, as it came; the slice is valid during the call only.
+// next reads one reply. each, if not nil, is called with every line as received, without its code
+// and line end. The slice is only valid during the call.
 func (rr *replies) next(each func(line []byte)) (reply, error) {
 	var rep reply
 	size := 0
@@ -124,7 +122,7 @@ func (rr *replies) line() ([]byte, error) {
 	}
 }
 
-// fill reads once more. The end of the stream inside a line is unexpected.
+// fill reads more data. The end of the stream inside a line is io.ErrUnexpectedEOF.
 func (rr *replies) fill() error {
 	if rr.r > 0 {
 		rr.w = copy(rr.buf, rr.buf[rr.r:rr.w])
@@ -133,7 +131,7 @@ func (rr *replies) fill() error {
 	n, err := rr.src.Read(rr.buf[rr.w:])
 	rr.w += n
 	if n > 0 {
-		return nil // an error comes again
+		return nil // the next read returns the error again
 	}
 	if err == nil {
 		err = io.ErrNoProgress
@@ -144,9 +142,9 @@ func (rr *replies) fill() error {
 	return err
 }
 
-// parseReplyLine is Reply-line of RFC 5321 section 4.2, without its CRLF. The
-// second digit may be any: servers in the field say 571 and 579. The text may
-// be missing together with its space, as the RFC asks clients to accept.
+// parseReplyLine parses a Reply-line of RFC 5321 section 4.2, without its CRLF. The second digit
+// may be any: real servers send 571 and 579. The text may be missing together with its space, as
+// the RFC asks clients to accept.
 func parseReplyLine(line []byte) (code int, rest []byte, last bool, err error) {
 	if len(line) < 3 || line[0] < '2' || line[0] > '5' || !isDigit(line[1]) || !isDigit(line[2]) {
 		return 0, nil, false, errReplyForm
@@ -164,8 +162,8 @@ func parseReplyLine(line []byte) (code int, rest []byte, last bool, err error) {
 	return 0, nil, false, errReplyForm
 }
 
-// cutEnhanced takes an enhanced status code (RFC 2034 section 3) off the front
-// of a reply's text. Its class must be that of the code, else it is text.
+// cutEnhanced splits an enhanced status code (RFC 2034 section 3) from the text of a reply. Its
+// class must match the code, else it is part of the text.
 func cutEnhanced(code int, text []byte) (mail.Enhanced, []byte) {
 	if len(text) < 5 || text[0] != byte('0'+code/100) || text[1] != '.' || code/100 == 3 {
 		return mail.Enhanced{}, text
@@ -184,7 +182,7 @@ func cutEnhanced(code int, text []byte) (mail.Enhanced, []byte) {
 	return mail.Enhanced{code / 100, subject, detail}, rest
 }
 
-// cutNumber reads one to three digits; -1 means there are none, or more.
+// cutNumber parses one to three digits. It returns -1 if there are none, or more.
 func cutNumber(b []byte) (int, []byte) {
 	n, i := 0, 0
 	for ; i < len(b) && isDigit(b[i]); i++ {
@@ -199,16 +197,15 @@ func cutNumber(b []byte) (int, []byte) {
 	return n, b[i:]
 }
 
-// turning are the separators and direction marks that make a terminal show
-// other text than was said.
+// turning holds the separators and direction marks that make a terminal display misleading text.
 var turning = &unicode.RangeTable{R16: []unicode.Range16{
 	{Lo: 0x200e, Hi: 0x200f, Stride: 1},
 	{Lo: 0x2028, Hi: 0x202e, Stride: 1},
 	{Lo: 0x2066, Hi: 0x2069, Stride: 1},
 }}
 
-// appendClean appends text to dst up to limit octets in all, control
-// characters and what is not UTF-8 replaced by "?", never half a rune.
+// appendClean appends text to dst, up to limit bytes in total and without splitting a rune. Control
+// characters and invalid UTF-8 become "?".
 func appendClean(dst, text []byte, limit int) []byte {
 	for len(text) > 0 && len(dst) < limit {
 		c := text[0]

@@ -69,8 +69,8 @@ func TestReply(t *testing.T) {
 		{in: "", err: io.ErrUnexpectedEOF},
 	} {
 		for name, src := range map[string]io.Reader{
-			"whole":    strings.NewReader(test.in),
-			"by octet": iotest.OneByteReader(strings.NewReader(test.in)),
+			"whole":   strings.NewReader(test.in),
+			"by byte": iotest.OneByteReader(strings.NewReader(test.in)),
 		} {
 			r, err := newReplies(src).next(nil)
 			if !errors.Is(err, test.err) {
@@ -96,8 +96,8 @@ func TestRepliesInTurn(t *testing.T) {
 	}
 }
 
-// FuzzReply holds what every reply must keep, and that it does not matter in
-// which pieces it comes.
+// FuzzReply checks what must be true of every reply, and that the chunks in which it arrives don't
+// matter.
 func FuzzReply(f *testing.F) {
 	for _, seed := range []string{
 		"250 ok\r\n", "250-a\r\n250 b\r\n", "550 5.1.1 no\r\n", "421\r\n", "250 \xff\x00\u202e\r\n", "250-a\r\n251 b\r\n",

@@ -12,30 +12,29 @@ import (
 // Message is a message to send, to some of its recipients.
 type Message struct {
 	Envelope *mail.Envelope
-	Pending  []int // the recipients to serve, as indexes into Envelope.Recipients
+	Pending  []int // the recipients to deliver to, as indexes into Envelope.Recipients
 	Body     Content
 }
 
-// Recipients in one transaction: what every server must take (RFC 5321 section
-// 4.5.3.1.8), and what is believed of one that says it takes more.
+// Recipients in one transaction: what every server must accept (RFC 5321 section 4.5.3.1.8), and
+// the most for a server that declares a limit.
 const (
 	rcptDefault = 100
 	rcptMost    = 1000
 )
 
-// untried is the result of everybody to whom nothing happened yet, so that a
-// recipient who was forgotten is one who failed.
-var untried = &mail.Failure{Enhanced: mail.Enhanced{4, 3, 0}, Cause: errors.New("not tried")}
+// unattempted is the initial result of each recipient, so that a recipient without an outcome
+// counts as failed.
+var unattempted = &mail.Failure{Enhanced: mail.Enhanced{4, 3, 0}, Cause: errors.New("not attempted")}
 
-// Send sends m and returns one result for each pending recipient, in their
-// order. The error is the *mail.Failure that made the connection dead, if
-// something did; the results are complete all the same. The end of ctx makes
-// the connection dead too.
+// Send sends m and returns one result for each pending recipient, in their order. The error is the
+// *mail.Failure that made the connection dead, if any; the results are complete in any case. The
+// end of ctx makes the connection dead too.
 func (c *Conn) Send(ctx context.Context, m Message) ([]mail.Result, error) {
 	results := make([]mail.Result, len(m.Pending))
 	todo := make([]int, 0, len(m.Pending))
 	for place, rcpt := range m.Pending {
-		results[place] = mail.Result{Recipient: rcpt, Failure: untried, Remote: c.remote}
+		results[place] = mail.Result{Recipient: rcpt, Failure: unattempted, Remote: c.remote}
 		todo = append(todo, place)
 	}
 	switch {
@@ -53,9 +52,9 @@ func (c *Conn) Send(ctx context.Context, m Message) ([]mail.Result, error) {
 	return results, c.Err()
 }
 
-// send is Send between borrow and giveBack.
+// send sends m, between borrow and giveBack.
 func (c *Conn) send(m *Message, results []mail.Result, todo []int) {
-	if c.listen(); c.err == nil && c.wantsIdentity(m.Envelope) {
+	if c.checkIdle(); c.err == nil && c.wantsIdentity(m.Envelope) {
 		c.identify(&m.Envelope.Client)
 	}
 	if c.err == nil {
@@ -82,27 +81,27 @@ func (c *Conn) send(m *Message, results []mail.Result, todo []int) {
 		}
 		batch, rest := c.batch(m, results, todo)
 		t := &c.tx
-		t.begin(c, m, results, batch)
+		t.prepare(c, m, results, batch)
 		t.run()
 		todo = rest
 		for _, place := range t.later {
-			results[place].Failure = untried
+			results[place].Failure = unattempted
 			todo = append(todo, place)
 		}
-		t.forget()
+		t.release()
 	}
 }
 
-// assign gives everybody who was not tried the same failure.
+// assign gives the same failure to every recipient without an outcome.
 func assign(results []mail.Result, places []int, f *mail.Failure) {
 	for _, place := range places {
-		if results[place].Failure == untried {
+		if results[place].Failure == unattempted {
 			results[place].Failure = f
 		}
 	}
 }
 
-// batch is the part of todo for one transaction, and the rest.
+// batch returns the part of todo for one transaction, and the rest.
 func (c *Conn) batch(m *Message, results []mail.Result, todo []int) (now, rest []int) {
 	limit := rcptDefault
 	if c.ext.rcptMax > 0 {
@@ -129,33 +128,33 @@ func (c *Conn) batch(m *Message, results []mail.Result, todo []int) (now, rest [
 	return now, rest
 }
 
-// unfitMessage is why the server can't be given m, known before a byte is
-// sent. A message is never rewritten to fit.
+// unfitMessage returns why m can't be sent to this server, before a byte is sent. Messages are
+// never rewritten.
 func (c *Conn) unfitMessage(m *Message) *mail.Failure {
 	env := m.Envelope
 	switch {
-	case !speakable(env.Sender):
-		return c.local(cmdMAIL, mail.Enhanced{5, 1, 7}, errors.New("sender's address has a line end or NUL in it"))
+	case !isSafe(env.Sender):
+		return c.local(cmdMAIL, mail.Enhanced{5, 1, 7}, errors.New("sender address contains a line end or NUL"))
 	case env.RequireTLS && !c.verified():
-		if c.tlsFailed { // it may work again
+		if c.tlsFailed { // TLS may work again later
 			return c.local(cmdMAIL, mail.Enhanced{4, 7, 5}, errors.New("message requires TLS, which failed"))
 		}
 		return c.local(cmdMAIL, mail.Enhanced{5, 7, 30}, errors.New("message requires verified TLS (REQUIRETLS)"))
 	case c.ext.sizeLimit > 0 && m.Body.Size() > c.ext.sizeLimit:
-		return c.local(cmdMAIL, mail.Enhanced{5, 3, 4}, errors.New("message is longer than the server's SIZE limit"))
+		return c.local(cmdMAIL, mail.Enhanced{5, 3, 4}, errors.New("message is larger than the server's SIZE limit"))
 	}
 	switch lacks := env.Needs() &^ c.Extensions(); {
 	case lacks.Has(mail.SMTPUTF8):
-		return c.local(cmdMAIL, mail.Enhanced{5, 6, 7}, lacksError("message needs SMTPUTF8, server has none"))
+		return c.local(cmdMAIL, mail.Enhanced{5, 6, 7}, lacksError("message needs SMTPUTF8, which the server does not offer"))
 	case lacks.Has(mail.EightBitMIME):
-		return c.local(cmdMAIL, mail.Enhanced{5, 6, 3}, lacksError("message has 8-bit text, server has no 8BITMIME"))
+		return c.local(cmdMAIL, mail.Enhanced{5, 6, 3}, lacksError("message has 8-bit text, and the server does not offer 8BITMIME"))
 	}
 	return nil
 }
 
-// saysUTF8 reports whether MAIL has to say SMTPUTF8 for a transaction: where the message needs it, or
-// an address can be said as it is.
-func (c *Conn) saysUTF8(m *Message, results []mail.Result, places []int) bool {
+// usesUTF8 reports whether the MAIL of a transaction has SMTPUTF8: if the message needs it, or to
+// write an address without converting it.
+func (c *Conn) usesUTF8(m *Message, results []mail.Result, places []int) bool {
 	if !c.ext.utf8 {
 		return false
 	}
@@ -167,20 +166,20 @@ func (c *Conn) saysUTF8(m *Message, results []mail.Result, places []int) bool {
 	})
 }
 
-// unfitRecipient is why the server can't be told r.
+// unfitRecipient returns why r can't be sent to this server.
 func (c *Conn) unfitRecipient(r *mail.Recipient) *mail.Failure {
 	switch {
-	case r.Path.IsNull() || !speakable(r.Path):
-		return c.local(cmdRCPT, mail.Enhanced{5, 1, 3}, errors.New("address can't stand in a command"))
+	case r.Path.IsNull() || !isSafe(r.Path):
+		return c.local(cmdRCPT, mail.Enhanced{5, 1, 3}, errors.New("address can't be written in a command"))
 	case !c.Extensions().Has(r.Path.Needs()):
-		return c.local(cmdRCPT, mail.Enhanced{5, 6, 7}, lacksError("address needs SMTPUTF8, server has none"))
+		return c.local(cmdRCPT, mail.Enhanced{5, 6, 7}, lacksError("address needs SMTPUTF8, which the server does not offer"))
 	}
 	return nil
 }
 
-// listen looks whether the server closed the connection, or said something,
-// since the last message.
-func (c *Conn) listen() {
+// checkIdle checks whether the server has closed the connection, or sent something, since the last
+// message.
+func (c *Conn) checkIdle() {
 	waiting, err := c.pulse.check()
 	switch {
 	case err != nil:
@@ -193,14 +192,13 @@ func (c *Conn) listen() {
 	}
 }
 
-// wantsIdentity says whether XCLIENT has to come before env.
+// wantsIdentity reports whether an XCLIENT is needed before env.
 func (c *Conn) wantsIdentity(env *mail.Envelope) bool {
-	return c.o.XClient && !c.noXCli && c.ext.xclient != 0 && (c.ext.xforward == 0 || !c.o.XForward) &&
+	return c.options.XClient && !c.noXCli && c.ext.xclient != 0 && (c.ext.xforward == 0 || !c.options.XForward) &&
 		env.Client != c.identity
 }
 
-// identify says XCLIENT. The server then starts the session anew, with a
-// greeting for the client that it now takes us for.
+// identify sends XCLIENT. The server then restarts the session, with a greeting for that client.
 func (c *Conn) identify(client *mail.Client) {
 	r, f := c.say(cmdXCLIENT, string(appendXClient(nil, client, c.ext.xclient)), nil)
 	switch {

@@ -83,8 +83,8 @@ func throttled(t testing.TB, pause time.Duration) func(context.Context, string, 
 	}
 }
 
-// TestFaultAtEveryStep lets the server fail in every way at every step, and
-// compares what the client says with what the server has.
+// TestFaultAtEveryStep lets the server fail in every way at every step, and compares the client's
+// results with the messages that the server has.
 func TestFaultAtEveryStep(t *testing.T) {
 	faults := map[string]smtptest.Action{
 		"4xx":     {Reply: "451 4.3.0 not now"},
@@ -119,8 +119,7 @@ func TestFaultAtEveryStep(t *testing.T) {
 	}
 }
 
-// faultAt runs one message with a fault at step n, and says whether the session
-// came that far.
+// faultAt sends one message with a fault at step n, and reports whether the session got that far.
 func faultAt(t *testing.T, lmtp bool, extensions []string, n int, fault string, action smtptest.Action) bool {
 	var at *smtptest.Step
 	var over atomic.Bool
@@ -178,9 +177,8 @@ func faultAt(t *testing.T, lmtp bool, extensions []string, n int, fault string, 
 	return true
 }
 
-// compare holds the two promises: a recipient reported as delivered has the
-// message, and one reported as failed does not, unless the failure says that
-// it can't be known.
+// compare checks the two promises: a recipient reported as delivered has the message, and one
+// reported as failed doesn't, unless the failure says that this is unknown.
 func compare(t *testing.T, at smtptest.Step, fault string, results []mail.Result, messages []smtptest.Message) {
 	t.Helper()
 	has := map[string]bool{}
@@ -202,7 +200,7 @@ func compare(t *testing.T, at smtptest.Step, fault string, results []mail.Result
 	}
 }
 
-// TestCancel ends a Send at once, wherever the server keeps it waiting.
+// TestCancel checks that a Send ends at once, at whatever step it waits for the server.
 func TestCancel(t *testing.T) {
 	for _, verb := range []string{"MAIL", "RCPT", "BODY", "END"} {
 		t.Run(verb, func(t *testing.T) {
@@ -229,7 +227,7 @@ func TestCancel(t *testing.T) {
 			if !errors.Is(err, why) || !errors.Is(results[0].Failure, why) || !c.Dead() {
 				t.Errorf("%v, result %v", err, results[0].Failure)
 			}
-			// An ended context is not the connection's end.
+			// A context that ended before the call leaves the connection alive.
 			s2 := smtptest.Start(t, &smtptest.Server{Extensions: smtptest.All()})
 			c = dialTest(t, s2, Options{TLSMode: TLSNever})
 			if results, err := c.Send(ctx, m); err != nil || results[0].Failure == nil {
@@ -269,7 +267,7 @@ func TestDialCancel(t *testing.T) {
 	}
 }
 
-// TestKeptConnectionClosed finds out before it gives a message away.
+// TestKeptConnectionClosed checks that Send detects a closed connection before it sends a message.
 func TestKeptConnectionClosed(t *testing.T) {
 	s := smtptest.Start(t, &smtptest.Server{Extensions: smtptest.All()})
 	c := dialTest(t, s, Options{TLSMode: TLSNever})
@@ -282,30 +280,30 @@ func TestKeptConnectionClosed(t *testing.T) {
 	}
 }
 
-// TestUnaskedWhileIdle: a reply that nobody waited for would shift the others.
+// TestUnaskedWhileIdle checks that an unexpected reply is detected, which would shift the others.
 func TestUnaskedWhileIdle(t *testing.T) {
-	near, far := socketPair(t)
-	server := make(chan error, 1)
+	client, server := socketPair(t)
+	greeted := make(chan error, 1)
 	go func() {
-		_, err := io.WriteString(far, "220 x\r\n")
+		_, err := io.WriteString(server, "220 x\r\n")
 		if err == nil {
-			_, err = bufio.NewReader(far).ReadString('\n') // EHLO
+			_, err = bufio.NewReader(server).ReadString('\n') // EHLO
 		}
 		if err == nil {
-			_, err = io.WriteString(far, "250 x\r\n")
+			_, err = io.WriteString(server, "250 x\r\n")
 		}
-		server <- err
+		greeted <- err
 	}()
 	c, err := Dial(t.Context(), "core.test:25", Options{Hello: "edge.test",
-		Dial: func(context.Context, string, string) (net.Conn, error) { return near, nil }})
+		Dial: func(context.Context, string, string) (net.Conn, error) { return client, nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if err := <-server; err != nil {
+	if err := <-greeted; err != nil {
 		t.Fatal(err)
 	}
-	if _, err := io.WriteString(far, "250 x\r\n"); err != nil {
+	if _, err := io.WriteString(server, "250 x\r\n"); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, func() bool { waiting, _ := c.pulse.check(); return waiting })
@@ -313,29 +311,29 @@ func TestUnaskedWhileIdle(t *testing.T) {
 		t.Error(err)
 	}
 	c.Close()
-	if rest, _ := io.ReadAll(far); len(rest) > 0 {
-		t.Errorf("client said %q", rest)
+	if rest, _ := io.ReadAll(server); len(rest) > 0 {
+		t.Errorf("client sent %q", rest)
 	}
 }
 
-func socketPair(t testing.TB) (near, far net.Conn) {
+func socketPair(t testing.TB) (client, server net.Conn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if near, err = net.Dial("tcp", l.Addr().String()); err != nil {
+	if client, err = net.Dial("tcp", l.Addr().String()); err != nil {
 		t.Fatal(err)
 	}
-	if far, err = l.Accept(); err != nil {
+	if server, err = l.Accept(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { near.Close(); far.Close() })
-	return near, far
+	t.Cleanup(func() { client.Close(); server.Close() })
+	return client, server
 }
 
-// TestManyRecipients walks through groups and transactions.
+// TestManyRecipients sends to more recipients than fit into a group or a transaction.
 func TestManyRecipients(t *testing.T) {
 	for _, extensions := range [][]string{smtptest.All(), append(smtptest.All(), "LIMITS RCPTMAX=1000"), {"PIPELINING"}, nil} {
 		s := smtptest.Start(t, &smtptest.Server{Extensions: extensions, Hook: func(step smtptest.Step) smtptest.Action {
@@ -363,13 +361,13 @@ func TestManyRecipients(t *testing.T) {
 		if want := 945 - 95; got != want {
 			t.Errorf("%v: %d recipients, want %d", extensions, got, want)
 		}
-		if want := map[bool]int{true: 1, false: 10}[len(extensions) == 9]; s.Taken() != want {
-			t.Errorf("%v: %d transactions", extensions, s.Taken())
+		if want := map[bool]int{true: 1, false: 10}[len(extensions) == 9]; s.Accepted() != want {
+			t.Errorf("%v: %d transactions", extensions, s.Accepted())
 		}
 	}
 }
 
-// TestQuitIsBounded closes though the server does not answer.
+// TestQuitIsBounded checks that Close returns although the server doesn't reply.
 func TestQuitIsBounded(t *testing.T) {
 	var s *smtptest.Server
 	s = &smtptest.Server{Hook: func(step smtptest.Step) smtptest.Action {
@@ -392,7 +390,7 @@ func TestQuitIsBounded(t *testing.T) {
 	}
 }
 
-// TestInMemory runs over a net.Conn that is no socket.
+// TestInMemory uses a net.Conn that is not a socket.
 func TestInMemory(t *testing.T) {
 	s := &smtptest.Server{Extensions: smtptest.All()}
 	defer s.Close()

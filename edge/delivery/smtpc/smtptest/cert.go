@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Certificate makes one for names (host names or addresses), and the pool of
-// roots that it verifies against.
+// Certificate makes a self-signed certificate for names (host names or addresses), and the pool of
+// roots that verifies it.
 func Certificate(names ...string) (tls.Certificate, *x509.CertPool) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Run runs the tests of a package and returns the exit code: 1 also where they
-// left a goroutine or a file descriptor behind.
+// Run runs the tests of a package and returns the exit code, which is also 1 if they leaked a
+// goroutine or a file descriptor.
 func Run(m *testing.M) int {
 	flag.Parse()
 	goroutines, files := runtime.NumGoroutine(), openFiles()
@@ -21,7 +21,7 @@ func Run(m *testing.M) int {
 	}
 	for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > goroutines || openFiles() > files+spare; {
 		if time.Now().After(end) {
-			fmt.Fprintf(os.Stderr, "left behind: goroutines %d, were %d; files %d, were %d\n",
+			fmt.Fprintf(os.Stderr, "leaked: goroutines %d, were %d; files %d, were %d\n",
 				runtime.NumGoroutine(), goroutines, openFiles(), files)
 			_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
 			return 1
@@ -31,7 +31,7 @@ func Run(m *testing.M) int {
 	return code
 }
 
-// spare is what the runtime keeps open for itself once it has used the network.
+// spare is how many files the runtime keeps open once it has used the network.
 const spare = 3
 
 func openFiles() int {

@@ -12,8 +12,8 @@ import (
 //go:embed faults.txt
 var faults string
 
-// Script is what a server answers to the first message, whatever that is, and
-// what must become of its recipients.
+// Script holds a server's replies to its first message, and the outcome that each recipient must
+// have.
 type Script struct {
 	Name    string
 	LMTP    bool
@@ -24,7 +24,7 @@ type Script struct {
 	Then    string   // "open", "close" or "hang"
 }
 
-// Scripts returns those of faults.txt.
+// Scripts returns the scripts of faults.txt.
 func Scripts() ([]Script, error) {
 	var all []Script
 	for i, line := range strings.Split(faults, "\n") {
@@ -51,7 +51,7 @@ func Scripts() ([]Script, error) {
 	return all, nil
 }
 
-// Extensions returns what the server offers.
+// Extensions returns the extensions that the server offers.
 func (s *Script) Extensions() []string {
 	if s.Chunked {
 		return []string{"PIPELINING", "CHUNKING"}
@@ -62,8 +62,8 @@ func (s *Script) Extensions() []string {
 // Bounces returns how many recipients bounce.
 func (s *Script) Bounces() int { return strings.Count(s.Outcome, "b") }
 
-// playScript reads a group that begins with line, answers it as the script says,
-// and reports whether the session goes on.
+// playScript reads a group that begins with line, replies as the script says, and reports whether
+// the session continues.
 func (x *session) playScript(script *Script, line string) bool {
 	var rcpts []string
 	for {

@@ -1,10 +1,9 @@
-// Package smtptest is an SMTP and LMTP server for tests of what speaks to one:
-// small, permissive, and able to fail at any step.
+// Package smtptest is an SMTP and LMTP server for tests of clients: small, permissive, and able to
+// fail at any step.
 //
-// What happens to the data: a session's commands are answered in their order,
-// replies are written when no more command is waiting, and a message that was
-// taken is kept in memory, unless Discard is set. Before each answer the Hook
-// may put another one in its place, block, or end the connection.
+// What happens to the data: a session replies to commands in their order, writes the replies when
+// no more command is waiting, and keeps accepted messages in memory unless Discard is set. Before
+// each reply the Hook may replace it, block, or end the connection.
 package smtptest
 
 import (
@@ -22,19 +21,19 @@ type Step struct {
 	N    int    // number of the step within the connection, from 0
 	Verb string // CONNECT, EHLO (HELO, LHLO too), STARTTLS, XFORWARD, XCLIENT, RSET, MAIL, RCPT, DATA, BODY, END, QUIT, NOOP
 	Line string // the command; "" at CONNECT, BODY and END
-	Rcpt int    // at END in LMTP: which of the recipients taken
+	Rcpt int    // at END in LMTP: index of the accepted recipient
 }
 
-// Action is what happens at a Step. The zero Action is the ordinary answer.
+// Action is what happens at a Step. The zero Action is the ordinary reply.
 type Action struct {
-	Reply string // instead of the ordinary one, without its CRLF; lines parted by CRLF
-	Raw   string // written as it is, behind the reply
-	Close bool   // then close; at BODY, when After octets were read
+	Reply string // instead of the ordinary one, without its final CRLF; CRLF separates lines
+	Raw   string // written unchanged after the reply
+	Close bool   // then close; at BODY, after reading After bytes
 	Reset bool   // like Close, by RST
 	After int64
 }
 
-// Message is one that was taken.
+// Message is a message that was accepted.
 type Message struct {
 	Conn     int
 	From     string // the argument of MAIL, parameters included
@@ -51,7 +50,7 @@ type Server struct {
 	LMTP       bool
 	Extensions []string    // EHLO lines; STARTTLS is left out under TLS
 	TLS        *tls.Config // for STARTTLS
-	Discard    bool        // keep no message, only their number
+	Discard    bool        // count messages, but don't keep them
 	Hook       func(Step) Action
 	Script     *Script // for the first message; nil: none
 
@@ -59,14 +58,14 @@ type Server struct {
 	listener net.Listener
 	conns    map[net.Conn]bool
 	count    int
-	taken    int
+	accepted int
 	scripted bool // Script was played
 	messages []Message
 	done     chan struct{}
 	wait     sync.WaitGroup
 }
 
-// All is the extensions of a full server.
+// All returns the extensions of a full server.
 func All() []string {
 	return []string{"PIPELINING", "SIZE 0", "8BITMIME", "SMTPUTF8", "CHUNKING", "DSN", "ENHANCEDSTATUSCODES",
 		"XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE"}
@@ -109,23 +108,22 @@ func (s *Server) init() {
 	}
 }
 
-// Addr is where Serve listens.
+// Addr returns where Serve listens.
 func (s *Server) Addr() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.listener.Addr().String()
 }
 
-// Dial is for smtpc's Options.Dial: a connection in memory, whatever the
-// address is.
+// Dial opens a connection in memory, whatever the address is. Use it as Dial of smtpc.Options.
 func (s *Server) Dial(context.Context, string, string) (net.Conn, error) {
 	s.init()
-	near, far := net.Pipe()
-	if !s.start(far) {
-		near.Close()
+	client, server := net.Pipe()
+	if !s.start(server) {
+		client.Close()
 		return nil, errors.New("smtptest: server is closed")
 	}
-	return near, nil
+	return client, nil
 }
 
 func (s *Server) start(conn net.Conn) bool {
@@ -150,10 +148,10 @@ func (s *Server) start(conn net.Conn) bool {
 	return true
 }
 
-// Done is closed by Close: what a Hook that blocks has to watch.
+// Done returns a channel that Close closes. A Hook that blocks has to watch it.
 func (s *Server) Done() <-chan struct{} { s.init(); return s.done }
 
-// Close ends all and waits for it. Later calls do nothing.
+// Close ends all sessions and waits for them. Later calls do nothing.
 func (s *Server) Close() {
 	s.init()
 	s.mu.Lock()
@@ -181,28 +179,28 @@ func (s *Server) Kick() {
 	}
 }
 
-// Messages are those taken so far.
+// Messages returns the messages accepted so far.
 func (s *Server) Messages() []Message {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]Message(nil), s.messages...)
 }
 
-// Taken is the number of messages taken so far.
-func (s *Server) Taken() int {
+// Accepted returns the number of messages accepted so far.
+func (s *Server) Accepted() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.taken
+	return s.accepted
 }
 
-// Conns is the number of connections made so far, Open of those that still are.
+// Conns returns the number of connections made so far.
 func (s *Server) Conns() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.count
 }
 
-// Open is the number of connections that are open now.
+// Open returns the number of connections that are open now.
 func (s *Server) Open() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -223,7 +221,7 @@ func (s *Server) takeScript() *Script {
 func (s *Server) store(m Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.taken++; !s.Discard {
+	if s.accepted++; !s.Discard {
 		s.messages = append(s.messages, m)
 	}
 }

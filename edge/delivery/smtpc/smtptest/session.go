@@ -13,7 +13,7 @@ import (
 // session is one connection.
 type session struct {
 	s      *Server
-	conn   net.Conn // TLS once it is
+	conn   net.Conn // the TLS connection after STARTTLS
 	raw    net.Conn
 	r      *bufio.Reader
 	w      *bufio.Writer
@@ -52,8 +52,7 @@ func (x *session) run() {
 	}
 }
 
-// step asks the hook, answers, and says whether the session goes on. ok tells
-// ordinary from refused: state moves on only where a reply is positive.
+// step asks the hook, replies, and reports whether the session continues.
 func (x *session) step(verb, line, ordinary string) bool {
 	return x.act(x.ask(verb, line, 0), ordinary)
 }
@@ -67,7 +66,7 @@ func (x *session) ask(verb, line string, rcpt int) Action {
 	return x.s.Hook(Step{Conn: x.number, N: n, Verb: verb, Line: line, Rcpt: rcpt})
 }
 
-// act answers, and says whether the session goes on.
+// act replies, and reports whether the session continues.
 func (x *session) act(a Action, ordinary string) bool {
 	reply := ordinary
 	if a.Reply != "" {
@@ -91,8 +90,8 @@ func (x *session) act(a Action, ordinary string) bool {
 	return true
 }
 
-// taken says whether an action leaves the ordinary, positive answer.
-func taken(a Action) bool {
+// isPositive reports whether the reply of an action is positive.
+func isPositive(a Action) bool {
 	return a.Reply == "" && !a.Close && !a.Reset || a.Reply != "" && (a.Reply[0] == '2' || a.Reply[0] == '3')
 }
 
@@ -104,13 +103,13 @@ func (x *session) command(verb, line, arg string) bool {
 		return x.startTLS(line)
 	case "XFORWARD":
 		a := x.ask(verb, line, 0)
-		if taken(a) {
+		if isPositive(a) {
 			x.forward = strings.TrimSpace(x.forward + " " + arg)
 		}
 		return x.act(a, "250 2.0.0 Ok")
 	case "XCLIENT":
 		a := x.ask(verb, line, 0)
-		if taken(a) {
+		if isPositive(a) {
 			x.reset()
 			x.client = arg
 		}
@@ -126,7 +125,7 @@ func (x *session) command(verb, line, arg string) bool {
 		if x.mail != "" {
 			return x.act(a, "503 5.5.1 nested MAIL")
 		}
-		if taken(a) {
+		if isPositive(a) {
 			x.mail = strings.TrimPrefix(arg, "FROM:")
 		}
 		return x.act(a, "250 2.1.0 Ok")
@@ -135,7 +134,7 @@ func (x *session) command(verb, line, arg string) bool {
 		if x.mail == "" {
 			return x.act(a, "503 5.5.1 MAIL first")
 		}
-		if taken(a) {
+		if isPositive(a) {
 			x.rcpts = append(x.rcpts, strings.TrimPrefix(arg, "TO:"))
 		}
 		return x.act(a, "250 2.1.5 Ok")
@@ -185,7 +184,7 @@ func (x *session) startTLS(line string) bool {
 	if !x.act(a, "220 2.0.0 go ahead") {
 		return false
 	}
-	if !taken(a) {
+	if !isPositive(a) {
 		return true
 	}
 	if x.w.Flush() != nil {
@@ -238,8 +237,7 @@ func (x *session) data(line string) bool {
 	}
 }
 
-// keep keeps part of a body; with Discard only its last octet, which tells
-// where lines begin.
+// keep keeps part of a body; with Discard only its last byte, which tells where lines begin.
 func (x *session) keep(p []byte) {
 	if x.s.Discard && len(p) > 0 {
 		x.body = append(x.body[:0], p[len(p)-1])
@@ -277,7 +275,7 @@ func (x *session) bdat(line, arg string) bool {
 	return x.end()
 }
 
-// breakOff reads After octets, at most limit, and ends the connection.
+// breakOff reads After bytes, at most limit, and ends the connection.
 func (x *session) breakOff(a Action, limit int64) bool {
 	n := a.After
 	if limit >= 0 {
@@ -287,20 +285,20 @@ func (x *session) breakOff(a Action, limit int64) bool {
 	return x.act(a, "")
 }
 
-// end answers behind the message and keeps it for those who were accepted.
+// end replies to the message and keeps it for each accepted recipient.
 func (x *session) end() bool {
 	defer x.reset()
 	rcpts := x.rcpts
 	if !x.s.LMTP {
 		a := x.ask("END", "", 0)
-		if taken(a) {
+		if isPositive(a) {
 			x.s.store(x.message(rcpts))
 		}
 		return x.act(a, "250 2.0.0 Ok")
 	}
 	for i, rcpt := range rcpts {
 		a := x.ask("END", "", i)
-		if taken(a) {
+		if isPositive(a) {
 			x.s.store(x.message([]string{rcpt}))
 		}
 		if !x.act(a, "250 2.0.0 "+rcpt+" Ok") {
