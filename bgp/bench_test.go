@@ -9,6 +9,8 @@ import (
 	api "github.com/osrg/gobgp/v3/api"
 	"github.com/osrg/gobgp/v3/pkg/apiutil"
 	packet "github.com/osrg/gobgp/v3/pkg/packet/bgp"
+
+	"anymx/tests/kit"
 )
 
 // BenchmarkToTheTable measures from the call to the route being in, or out of,
@@ -33,7 +35,7 @@ func BenchmarkToTheTable(b *testing.B) {
 		s.expect("127.0.0.2", 64501, func(p *api.Peer) {
 			p.Transport = &api.Transport{RemotePort: uint32(r.port), LocalAddress: "127.0.0.1"}
 		})
-		eventually(b, "a session", r.established)
+		kit.Eventually(b, "a session", r.established)
 		path, err := apiutil.NewPath(packet.NewIPAddrPrefix(24, "192.0.2.0"), false, []packet.PathAttributeInterface{
 			packet.NewPathAttributeOrigin(0), packet.NewPathAttributeNextHop("127.0.0.1"),
 			packet.NewPathAttributeCommunities([]uint32{64500<<16 | 100}),
@@ -110,6 +112,6 @@ func BenchmarkFullTable(b *testing.B) {
 		c.send(burst)
 		sent += 1000
 	}
-	eventually(b, "all of it received", func() bool { return peerStatus(b, s, address).Counters.Received.Updates == sent })
+	kit.Eventually(b, "all of it received", func() bool { return peerStatus(b, s, address).Counters.Received.Updates == sent })
 	b.ReportMetric(float64(sent)/b.Elapsed().Seconds(), "updates/s")
 }

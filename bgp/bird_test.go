@@ -1,6 +1,7 @@
 package bgp
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -8,16 +9,16 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
+
+	"anymx/tests/kit"
 )
 
 // bird is a BIRD daemon on loopback addresses. It touches no kernel routes.
 type bird struct {
 	t       *testing.T
 	control string
-	log     strings.Builder
 }
 
 // birdConfig has two neighbors: one outside with TCP MD5, one inside with TTL
@@ -63,34 +64,14 @@ func startBIRD(t *testing.T, config string) *bird {
 	}
 	b := &bird{t: t, control: filepath.Join(dir, "bird.ctl")}
 	cmd := exec.Command(program, "-f", "-c", file, "-s", b.control, "-P", filepath.Join(dir, "bird.pid"))
-	cmd.Stderr = &b.log
-	if err := cmd.Start(); err != nil {
+	p := kit.StartFor(t, cmd, "BIRD")
+	err = p.Await(t.Context(), kit.Patience, func(context.Context) error {
+		_, err := b.ask("show status")
+		return err
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-ended:
-		case <-time.After(10 * time.Second):
-			_ = cmd.Process.Kill()
-			<-ended
-		}
-		if t.Failed() {
-			t.Logf("BIRD says:\n%s", &b.log)
-		}
-	})
-	eventually(t, "BIRD answers", func() bool {
-		select {
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("BIRD ended: %v\n%s", err, &b.log)
-		default:
-		}
-		_, err := b.ask("show status")
-		return err == nil
-	})
 	return b
 }
 
@@ -126,7 +107,7 @@ func (b *bird) want(neighbor string, lines ...string) {
 	b.t.Helper()
 	var got string
 	missing := ""
-	if !within(20*time.Second, func() bool {
+	if !kit.Within(kit.Patience, func() bool {
 		got = b.routes(neighbor)
 		missing = ""
 		for _, line := range lines {
@@ -144,7 +125,7 @@ func (b *bird) want(neighbor string, lines ...string) {
 func (b *bird) wantGone(neighbor, prefix string) {
 	b.t.Helper()
 	var got string
-	if !within(20*time.Second, func() bool { got = b.routes(neighbor); return !strings.Contains(got, prefix) }) {
+	if !kit.Within(kit.Patience, func() bool { got = b.routes(neighbor); return !strings.Contains(got, prefix) }) {
 		b.t.Fatalf("BIRD still shows %s:\n%s", prefix, got)
 	}
 }

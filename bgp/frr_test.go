@@ -1,15 +1,17 @@
 package bgp
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
+
+	"anymx/tests/kit"
 )
 
 // frr is FRR's bgpd alone, on loopback addresses: it has no zebra, and so
@@ -18,7 +20,6 @@ type frr struct {
 	t      *testing.T
 	dir    string
 	config string
-	log    strings.Builder
 }
 
 // frrConfig has three neighbors: one with TCP MD5 some hops away, one with TTL
@@ -74,34 +75,14 @@ func startFRR(t *testing.T, port uint16, addresses ...string) *frr {
 		args = append(args, "-l", a)
 	}
 	cmd := exec.Command(program, args...)
-	cmd.Stdout, cmd.Stderr = &f.log, &f.log
-	if err := cmd.Start(); err != nil {
+	p := kit.StartFor(t, cmd, "FRR")
+	err = p.Await(t.Context(), kit.Patience, func(context.Context) error {
+		_, err := f.ask("show bgp summary json")
+		return err
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-ended:
-		case <-time.After(10 * time.Second):
-			_ = cmd.Process.Kill()
-			<-ended
-		}
-		if t.Failed() {
-			t.Logf("FRR says:\n%s", &f.log)
-		}
-	})
-	eventually(t, "FRR answers", func() bool {
-		select {
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("FRR ended: %v\n%s", err, &f.log)
-		default:
-		}
-		_, err := f.ask("show bgp summary json")
-		return err == nil
-	})
 	return f
 }
 
@@ -169,7 +150,7 @@ var wellKnown = strings.NewReplacer("graceful-shutdown", "65535:0", "gracefulShu
 func (f *frr) want(neighbor, prefix, text string) {
 	f.t.Helper()
 	got := ""
-	if !within(20*time.Second, func() bool {
+	if !kit.Within(kit.Patience, func() bool {
 		p := f.from(neighbor, prefix)
 		got = "none"
 		if p == nil {
@@ -233,8 +214,8 @@ func TestFRR(t *testing.T) {
 	wrong.Password = "battery-staple"
 	setPeers(t, s, wrong)
 	counters := func() Counters { return peerStatus(t, s, distant.Address).Counters }
-	eventually(t, "a dial", func() bool { return counters().Dials > 0 })
-	if within(2*time.Second, func() bool { return counters().Sessions > 0 }) {
+	kit.Eventually(t, "a dial", func() bool { return counters().Dials > 0 })
+	if kit.Within(2*time.Second, func() bool { return counters().Sessions > 0 }) {
 		t.Fatal("a session without the password")
 	}
 

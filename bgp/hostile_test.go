@@ -14,6 +14,8 @@ import (
 	"time"
 
 	packet "github.com/osrg/gobgp/v3/pkg/packet/bgp"
+
+	"anymx/tests/kit"
 )
 
 // beside is a well-behaved router next to a bad peer. Its session must not
@@ -24,14 +26,14 @@ func beside(t *testing.T, s *Speaker, bad ...Peer) func() {
 	r.expect("127.0.0.1", ourASN)
 	setRoutes(t, s, ours()...)
 	setPeers(t, s, append(bad, r.peer())...)
-	eventually(t, "the routes at the good router", func() bool { return len(r.table()) == 3 })
+	kit.Eventually(t, "the routes at the good router", func() bool { return len(r.table()) == 3 })
 	return func() {
 		t.Helper()
 		st := peerStatus(t, s, r.address)
 		if st.State != Established || st.Counters.Sessions != 1 {
 			t.Errorf("the good router was disturbed: %+v", st)
 		}
-		eventually(t, "the routes at the good router", func() bool { return len(r.table()) == 3 })
+		kit.Eventually(t, "the routes at the good router", func() bool { return len(r.table()) == 3 })
 	}
 }
 
@@ -191,7 +193,7 @@ func TestFullTable(t *testing.T) {
 	c.updates(1)
 	flush(t, s)
 	address := r.peer().Address
-	eventually(t, "all of it received", func() bool { return peerStatus(t, s, address).Counters.Received.Updates == uint64(sent) })
+	kit.Eventually(t, "all of it received", func() bool { return peerStatus(t, s, address).Counters.Received.Updates == uint64(sent) })
 	took, grown := time.Since(start), heap()-before
 	t.Logf("%d prefixes in %d UPDATEs, %d octets: %s, heap grown by %d octets", prefixes, sent, everything.Len(), took, grown)
 	if grown > 1<<20 {
@@ -315,7 +317,7 @@ func TestFlappingPeer(t *testing.T) {
 	if st.State != Established || st.Counters.Sessions < 200 || st.LastError == nil {
 		t.Errorf("after 200 flaps: %+v", st)
 	}
-	if !within(5*time.Second, func() bool { return runtime.NumGoroutine() <= before+2 }) {
+	if !kit.Within(5*time.Second, func() bool { return runtime.NumGoroutine() <= before+2 }) {
 		t.Errorf("%d goroutines, %d before", runtime.NumGoroutine(), before)
 	}
 	undisturbed()
@@ -331,14 +333,14 @@ func TestPeerThatReadsNothing(t *testing.T) {
 	r.establish(rawOpen(3, modern...)).talk()
 	address := r.peer().Address
 	stuff(t, s, address)
-	eventually(t, "the end of the session", func() bool {
+	kit.Eventually(t, "the end of the session", func() bool {
 		st := peerStatus(t, s, address)
 		return st.LastError != nil && (strings.Contains(st.LastError.Error(), "taken no data") ||
 			strings.Contains(st.LastError.Error(), "acknowledges nothing"))
 	})
 	setRoutes(t, s, ours()...)
 	undisturbed()
-	eventually(t, "the good router's session is confirmed", func() bool {
+	kit.Eventually(t, "the good router's session is confirmed", func() bool {
 		return peerStatus(t, s, addr("127.0.0.2")).Confirmed
 	})
 }
@@ -432,7 +434,7 @@ func TestCloseInEveryState(t *testing.T) {
 					}
 				}()
 			}
-			eventually(t, "the state", func() bool {
+			kit.Eventually(t, "the state", func() bool {
 				st := peerStatus(t, s, p.Address)
 				if state == Connect && st.LastError != nil && strings.Contains(st.LastError.Error(), "TCP MD5") {
 					t.Skip("the kernel has no TCP MD5:", st.LastError)

@@ -18,6 +18,8 @@ import (
 	golog "github.com/osrg/gobgp/v3/pkg/log"
 	packet "github.com/osrg/gobgp/v3/pkg/packet/bgp"
 	"github.com/osrg/gobgp/v3/pkg/server"
+
+	"anymx/tests/kit"
 )
 
 // router is a real BGP router at the far side: GoBGP's server on a loopback
@@ -69,12 +71,11 @@ func newRouter(t testing.TB, asn uint32, address string) *router {
 // freePort is a port that nothing has on the address. GoBGP takes no port 0.
 func freePort(t testing.TB, address string) uint16 {
 	t.Helper()
-	l, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
+	free, err := kit.FreePort(netip.MustParseAddr(address))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).AddrPort().Port()
+	return free.Port()
 }
 
 // expect makes the router wait for a speaker at the address, with both
@@ -192,7 +193,7 @@ func (r *router) wantTable(want ...Path) {
 		want = []Path{}
 	}
 	var got []Path
-	if !within(20*time.Second, func() bool {
+	if !kit.Within(kit.Patience, func() bool {
 		got = r.table()
 		return reflect.DeepEqual(normalPaths(got), normalPaths(want))
 	}) {
@@ -215,25 +216,6 @@ func normalPaths(list []Path) []Path {
 		}
 	}
 	return list
-}
-
-// within polls until the condition holds, and says whether it did in time.
-func within(limit time.Duration, condition func() bool) bool {
-	for end := time.Now().Add(limit); ; time.Sleep(2 * time.Millisecond) {
-		if condition() {
-			return true
-		}
-		if time.Now().After(end) {
-			return false
-		}
-	}
-}
-
-func eventually(t testing.TB, what string, condition func() bool) {
-	t.Helper()
-	if !within(20*time.Second, condition) {
-		t.Fatalf("not in time: %s", what)
-	}
 }
 
 // newSpeaker is a speaker that is closed when the test is over.
@@ -291,7 +273,7 @@ func peerStatus(t testing.TB, s *Speaker, address netip.Addr) PeerStatus {
 func waitEstablished(t testing.TB, s *Speaker, addresses ...netip.Addr) {
 	t.Helper()
 	for _, a := range addresses {
-		eventually(t, "a session with "+a.String(), func() bool { return peerStatus(t, s, a).State == Established })
+		kit.Eventually(t, "a session with "+a.String(), func() bool { return peerStatus(t, s, a).State == Established })
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 
 	api "github.com/osrg/gobgp/v3/api"
 	packet "github.com/osrg/gobgp/v3/pkg/packet/bgp"
+
+	"anymx/tests/kit"
 )
 
 const ourASN = 4200000100
@@ -157,7 +159,7 @@ func TestNothingIsSentTwice(t *testing.T) {
 // peerStatusSent waits until so many paths were sent to a peer.
 func peerStatusSent(t *testing.T, s *Speaker, address netip.Addr, n int) []Path {
 	t.Helper()
-	eventually(t, "all paths sent", func() bool { return len(peerStatus(t, s, address).Sent) == n })
+	kit.Eventually(t, "all paths sent", func() bool { return len(peerStatus(t, s, address).Sent) == n })
 	return peerStatus(t, s, address).Sent
 }
 
@@ -191,12 +193,12 @@ func TestChangesTouchNoOtherSession(t *testing.T) {
 
 	setPeers(t, s, a, b, c)
 	waitEstablished(t, s, b.Address, c.Address)
-	eventually(t, "routes at the others", func() bool { return len(second.table()) == 3 && len(third.table()) == 3 })
+	kit.Eventually(t, "routes at the others", func() bool { return len(second.table()) == 3 && len(third.table()) == 3 })
 	untouched("adding two peers")
 
 	b.Export.MED = ptr(uint32(5))
 	setPeers(t, s, a, b, c)
-	eventually(t, "the MED", func() bool { p := second.table(); return len(p) == 3 && p[0].MED != nil && *p[0].MED == 5 })
+	kit.Eventually(t, "the MED", func() bool { p := second.table(); return len(p) == 3 && p[0].MED != nil && *p[0].MED == 5 })
 	if st := peerStatus(t, s, b.Address); st.Counters.Sessions != 1 || second.session().State.Messages.Received.Open != 1 {
 		t.Errorf("a change of attributes reset the session: %+v", st)
 	}
@@ -204,7 +206,7 @@ func TestChangesTouchNoOtherSession(t *testing.T) {
 
 	b.HoldTime = 6 * time.Second
 	setPeers(t, s, a, b, c)
-	eventually(t, "the new hold time", func() bool { return peerStatus(t, s, b.Address).HoldTime == 6*time.Second })
+	kit.Eventually(t, "the new hold time", func() bool { return peerStatus(t, s, b.Address).HoldTime == 6*time.Second })
 	if n := second.session().State.Messages.Received.Notification; n != 1 {
 		t.Errorf("%d NOTIFICATIONs before the new session", n)
 	}
@@ -212,7 +214,7 @@ func TestChangesTouchNoOtherSession(t *testing.T) {
 
 	setPeers(t, s, a, b)
 	third.wantTable()
-	eventually(t, "the end of the third session", func() bool { return !third.established() })
+	kit.Eventually(t, "the end of the third session", func() bool { return !third.established() })
 	if n := third.session().State.Messages.Received.Notification; n != 1 {
 		t.Errorf("%d NOTIFICATIONs to a peer that was removed", n)
 	}
@@ -277,7 +279,7 @@ func TestWrongASN(t *testing.T) {
 func wantNotification(t *testing.T, s *Speaker, address netip.Addr, want Notification) {
 	t.Helper()
 	var n *Notification
-	if !within(20*time.Second, func() bool {
+	if !kit.Within(kit.Patience, func() bool {
 		n = peerStatus(t, s, address).LastNotification
 		return n != nil && n.Code == want.Code && n.Subcode == want.Subcode && n.Received == want.Received
 	}) {
@@ -305,16 +307,16 @@ func TestTCPMD5(t *testing.T) {
 		}
 		return st.State == Connect && time.Since(st.Since) > time.Second
 	}
-	eventually(t, "a dial that hangs", hangs)
+	kit.Eventually(t, "a dial that hangs", hangs)
 	p.Password = ""
 	setPeers(t, s, p)
-	eventually(t, "a dial that hangs without a password", hangs)
+	kit.Eventually(t, "a dial that hangs without a password", hangs)
 
 	p.Password = "correct horse"
 	setRoutes(t, s, ours()...)
 	setPeers(t, s, p)
 	waitEstablished(t, s, p.Address)
-	eventually(t, "the routes", func() bool { return len(r.table()) == 3 })
+	kit.Eventually(t, "the routes", func() bool { return len(r.table()) == 3 })
 }
 
 func TestTTLSecurity(t *testing.T) {
@@ -330,7 +332,7 @@ func TestTTLSecurity(t *testing.T) {
 
 	// The other router's packets have a TTL of 64, as if from far away: they are
 	// dropped, and it is never heard of.
-	eventually(t, "an OPEN without an answer", func() bool {
+	kit.Eventually(t, "an OPEN without an answer", func() bool {
 		st := peerStatus(t, s, b.Address)
 		return st.State == OpenSent && time.Since(st.Since) > time.Second && st.Counters.Received.Bytes == 0
 	})
@@ -349,8 +351,8 @@ func TestCloseEndsEverySession(t *testing.T) {
 	setRoutes(t, s, ours()...)
 	nobody := Peer{Address: addr("127.0.0.9"), Port: freePort(t, "127.0.0.9"), ASN: 64509, ConnectRetry: time.Hour}
 	setPeers(t, s, r.peer(), nobody)
-	eventually(t, "the routes", func() bool { return len(r.table()) == 3 })
-	eventually(t, "a refused connection", func() bool { return peerStatus(t, s, nobody.Address).LastError != nil })
+	kit.Eventually(t, "the routes", func() bool { return len(r.table()) == 3 })
+	kit.Eventually(t, "a refused connection", func() bool { return peerStatus(t, s, nobody.Address).LastError != nil })
 
 	start := time.Now()
 	if err := s.Close(t.Context()); err != nil {
@@ -402,7 +404,7 @@ func TestChangedTells(t *testing.T) {
 	wait("the session", func(p PeerStatus) bool { return p.State == Established })
 	setRoutes(t, s, ours()...)
 	wait("the update", func(p PeerStatus) bool { return len(p.Sent) == 3 })
-	eventually(t, "the routes at the router", func() bool { return len(r.table()) == 3 })
+	kit.Eventually(t, "the routes at the router", func() bool { return len(r.table()) == 3 })
 	if err := r.ShutdownPeer(t.Context(), &api.ShutdownPeerRequest{Address: "127.0.0.1", Communication: "back at nine"}); err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,7 @@ import (
 	"anymx/edge/operate/words"
 	"anymx/edge/queue"
 	"anymx/edge/spool"
+	"anymx/tests/kit"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
@@ -198,15 +199,6 @@ func (c *client) finish() {
 	c.say("Subject: x\r\n\r\nhello\r\n.", "250")
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("did not happen: %s", what)
-		}
-	}
-}
-
 func (r *rig) request(d api.DrainRequest) {
 	r.t.Helper()
 	if err := r.drain.request(d); err != nil {
@@ -217,13 +209,13 @@ func (r *rig) request(d api.DrainRequest) {
 // phase waits until the node stands there.
 func (r *rig) phase(want api.Phase) {
 	r.t.Helper()
-	eventually(r.t, "the phase "+string(want), func() bool { phase, _ := r.drain.place(); return phase == want })
+	kit.Eventually(r.t, "the phase "+string(want), func() bool { phase, _ := r.drain.place(); return phase == want })
 }
 
 // step waits until a step is under way.
 func (r *rig) step(want api.DrainStep) {
 	r.t.Helper()
-	eventually(r.t, "the step "+string(want), func() bool {
+	kit.Eventually(r.t, "the step "+string(want), func() bool {
 		s := r.drain.view()
 		return s != nil && len(s.Steps) > 0 && s.Steps[len(s.Steps)-1].Step == want && s.Steps[len(s.Steps)-1].Ended.IsZero()
 	})
@@ -313,8 +305,8 @@ func TestOldResumeIsOvertaken(t *testing.T) {
 	sp.State.Order, sp.State.Ordered = api.Order{Routes: api.Withdrawn, Keep: true}, time.Now()
 	sp.State.Routes = api.Withdrawn
 	r := newRig(t, rigOptions{dir: dir, speaker: sp})
-	eventually(t, "the order is given up", func() bool { o, _ := r.drain.o.speaker.want(); return o == nil })
-	eventually(t, "nothing is left on disk", func() bool { return r.onDisk() == nil })
+	kit.Eventually(t, "the order is given up", func() bool { o, _ := r.drain.o.speaker.want(); return o == nil })
+	kit.Eventually(t, "nothing is left on disk", func() bool { return r.onDisk() == nil })
 	if s := r.drain.o.speaker.view(); s.Status != nil && s.Status.Routes != api.Withdrawn {
 		t.Errorf("%+v", s.Status)
 	}
@@ -357,7 +349,7 @@ func TestDrainAndResume(t *testing.T) {
 		t.Fatalf("on disk when it was answered: %+v", s)
 	}
 	r.step(api.StepGraceful)
-	eventually(t, "the order graceful", func() bool { return orders(sp) == "graceful kept" })
+	kit.Eventually(t, "the order graceful", func() bool { return orders(sp) == "graceful kept" })
 	if err := r.drain.accepting(); err != nil {
 		t.Errorf("while routers look for another way: %v", err)
 	}
@@ -375,11 +367,11 @@ func TestDrainAndResume(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.phase(api.Running)
-	eventually(t, "the order announced", func() bool { return strings.HasSuffix(orders(sp), ", announced kept") })
+	kit.Eventually(t, "the order announced", func() bool { return strings.HasSuffix(orders(sp), ", announced kept") })
 
 	r.request(api.DrainRequest{})
 	r.step(api.StepSessions)
-	eventually(t, "421 for all", func() bool {
+	kit.Eventually(t, "421 for all", func() bool {
 		err := r.drain.accepting()
 		return err != nil && strings.Contains(err.Error(), "draining")
 	})
@@ -444,7 +436,7 @@ func TestResumeFromEachStep(t *testing.T) {
 				busy.finish()
 			}
 			r.begin().finish()
-			eventually(t, "the order announced", func() bool { return strings.HasSuffix(orders(sp), "announced kept") })
+			kit.Eventually(t, "the order announced", func() bool { return strings.HasSuffix(orders(sp), "announced kept") })
 		})
 	}
 }
@@ -508,12 +500,12 @@ func TestSpeakerIsDead(t *testing.T) {
 	if err := os.Symlink(controltest.StartSpeaker(t, sp), socket); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the order withdrawn", func() bool { return orders(sp) == "withdrawn kept" })
+	kit.Eventually(t, "the order withdrawn", func() bool { return orders(sp) == "withdrawn kept" })
 	if err := r.drain.resume(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the order announced", func() bool { return orders(sp) == "withdrawn kept, announced kept" })
-	eventually(t, "the status", func() bool { return r.drain.o.speaker.view().Problem == "" })
+	kit.Eventually(t, "the order announced", func() bool { return orders(sp) == "withdrawn kept, announced kept" })
+	kit.Eventually(t, "the status", func() bool { return r.drain.o.speaker.view().Problem == "" })
 }
 
 // TestSpeakerHearsOfResumeLater, after the node has ended and begun again: the
@@ -548,8 +540,8 @@ func TestSpeakerHearsOfResumeLater(t *testing.T) {
 	if err := os.Symlink(controltest.StartSpeaker(t, sp), socket); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the order announced", func() bool { return orders(sp) == "announced kept" })
-	eventually(t, "nothing is left on disk", func() bool { _, err := os.Stat(file); return errors.Is(err, os.ErrNotExist) })
+	kit.Eventually(t, "the order announced", func() bool { return orders(sp) == "announced kept" })
+	kit.Eventually(t, "nothing is left on disk", func() bool { _, err := os.Stat(file); return errors.Is(err, os.ErrNotExist) })
 }
 
 // TestSpeakerForgets is told again while the node is drained, and not once it is
@@ -567,14 +559,14 @@ func TestSpeakerForgets(t *testing.T) {
 	r.request(api.DrainRequest{Now: true})
 	r.phase(api.Drained)
 	forget.Store(true)
-	eventually(t, "the order is given again", func() bool { return orders(sp) == "withdrawn kept, withdrawn kept" })
+	kit.Eventually(t, "the order is given again", func() bool { return orders(sp) == "withdrawn kept, withdrawn kept" })
 	if err := r.drain.resume(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the order announced", func() bool { return orders(sp) == "withdrawn kept, withdrawn kept, announced kept" })
+	kit.Eventually(t, "the order announced", func() bool { return orders(sp) == "withdrawn kept, withdrawn kept, announced kept" })
 	forget.Store(true)
 	began := time.Now()
-	eventually(t, "two more answers", func() bool { return r.drain.o.speaker.view().Asked.After(began.Add(askEvery)) })
+	kit.Eventually(t, "two more answers", func() bool { return r.drain.o.speaker.view().Asked.After(began.Add(askEvery)) })
 	if n := len(sp.Orders()); n != 3 {
 		t.Errorf("%d orders", n)
 	}
@@ -605,7 +597,7 @@ func TestCoreIsAway(t *testing.T) {
 	r.courier.down.Store(true)
 	r.begin().finish()
 	r.begin().finish()
-	eventually(t, "the queue pauses", func() bool { return r.queue.Stats().Paused != nil })
+	kit.Eventually(t, "the queue pauses", func() bool { return r.queue.Stats().Paused != nil })
 	r.request(api.DrainRequest{})
 	r.phase(api.Drained)
 	r.wantWalked("sessions", "flush: 2 messages are left: core is away")
@@ -617,7 +609,7 @@ func TestCoreIsAway(t *testing.T) {
 		t.Fatalf("%+v, %v", answer, err)
 	}
 	r.courier.down.Store(false)
-	eventually(t, "core has it", func() bool { s := r.drain.view(); return s.Messages == 1 && s.Held == 1 })
+	kit.Eventually(t, "core has it", func() bool { s := r.drain.view(); return s.Messages == 1 && s.Held == 1 })
 	if phase, _ := r.drain.place(); phase != api.Drained {
 		t.Error(phase)
 	}
@@ -672,7 +664,7 @@ func TestStartAfterDrain(t *testing.T) {
 		t.Errorf("%s, %+v", phase, r.drain.view())
 	}
 	r.dial("421")
-	eventually(t, "the order withdrawn", func() bool { return orders(sp) == "withdrawn kept" })
+	kit.Eventually(t, "the order withdrawn", func() bool { return orders(sp) == "withdrawn kept" })
 	r.stop(20*time.Second, nil)
 	r.wantWalked("sessions", "flush")
 	if !r.onDisk().Drained || orders(sp) != "withdrawn kept" {
@@ -772,7 +764,7 @@ func TestEndWithoutCore(t *testing.T) {
 	r := newRig(t, rigOptions{})
 	r.courier.down.Store(true)
 	r.begin().finish()
-	eventually(t, "the queue pauses", func() bool { return r.queue.Stats().Paused != nil })
+	kit.Eventually(t, "the queue pauses", func() bool { return r.queue.Stats().Paused != nil })
 	began := time.Now()
 	r.stop(time.Minute, nil)
 	if took := time.Since(began); took > 20*time.Second {

@@ -9,6 +9,7 @@ import (
 
 	"anymx/edge/config"
 	"anymx/edge/operate/api"
+	"anymx/tests/kit"
 )
 
 // nothingKept fails the test if a restart would find the node out of service.
@@ -85,7 +86,7 @@ func TestDrainUntilRestartThatIsToLast(t *testing.T) {
 			if s := r.drain.view(); s.Until != "" {
 				t.Errorf("status %+v", s)
 			}
-			eventually(t, "the speaker keeps it", func() bool { return strings.HasSuffix(orders(sp), " kept") })
+			kit.Eventually(t, "the speaker keeps it", func() bool { return strings.HasSuffix(orders(sp), " kept") })
 			r.request(api.DrainRequest{Until: api.UntilRestart, Now: true}) // it lasts all the same
 			if r.onDisk() == nil || r.drain.view().Until != "" {
 				t.Errorf("on disk %+v, status %+v", r.onDisk(), r.drain.view())
@@ -115,8 +116,8 @@ func TestResumeFromDrainUntilRestart(t *testing.T) {
 	if err := r.drain.resume(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the order announced", func() bool { return strings.HasSuffix(orders(sp), "announced kept") })
-	eventually(t, "nothing is on disk", func() bool {
+	kit.Eventually(t, "the order announced", func() bool { return strings.HasSuffix(orders(sp), "announced kept") })
+	kit.Eventually(t, "nothing is on disk", func() bool {
 		_, err := os.Stat(filepath.Join(r.dir, "drain.json"))
 		return err != nil
 	})

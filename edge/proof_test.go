@@ -23,6 +23,7 @@ import (
 	"anymx/edge/mail"
 	"anymx/edge/operate/api"
 	"anymx/edge/spool"
+	"anymx/tests/kit"
 )
 
 // running is a whole node in this process, on listeners of the test's.
@@ -115,7 +116,7 @@ func (r *running) run() *running {
 
 func (r *running) awaitProven() {
 	r.t.Helper()
-	eventually(r.t, "the node has proven itself", func() bool { return r.proof.ready() == nil })
+	kit.Eventually(r.t, "the node has proven itself", func() bool { return r.proof.ready() == nil })
 }
 
 func listenAt(t *testing.T, address string) net.Listener {
@@ -286,7 +287,7 @@ func TestProofWhileDrained(t *testing.T) {
 		} else if err := r.Drain(t.Context(), api.DrainRequest{Reason: "test"}); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "it is drained", func() bool { phase, _ := r.drain.place(); return phase == api.Drained })
+		kit.Eventually(t, "it is drained", func() bool { phase, _ := r.drain.place(); return phase == api.Drained })
 		if _, err := r.Prove(t.Context()); err != nil {
 			t.Errorf("started drained %v: %v", start, err)
 		}
@@ -344,11 +345,11 @@ func TestNotProven(t *testing.T) {
 	elsewhere := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 77), Port: port} // no address of this host
 	r := open(t, short(t), "", "", &liar{l, elsewhere}).run()
 	var err error
-	eventually(t, "the reason is known", func() bool {
+	kit.Eventually(t, "the reason is known", func() bool {
 		err = r.Ready(context.Background())
 		return err != nil && strings.Contains(err.Error(), "not proven yet: ")
 	})
-	eventually(t, "it is tried", func() bool {
+	kit.Eventually(t, "it is tried", func() bool {
 		err = r.Ready(context.Background())
 		return strings.Contains(err.Error(), "this host does not have the address 192.0.2.77")
 	})
@@ -379,7 +380,7 @@ func TestProofThroughAStranger(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := open(t, short(t), "", "", &liar{l, net.TCPAddrFromAddrPort(host)}).run()
-	eventually(t, "it is tried", func() bool { return r.proof.problem.Load() != nil })
+	kit.Eventually(t, "it is tried", func() bool { return r.proof.problem.Load() != nil })
 	if err := r.proof.ready(); err == nil || !strings.Contains(err.Error(), "a 250 for a message that was not stored") {
 		t.Error(err)
 	}

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"anymx/tests/kit"
 )
 
 // TestDialogues plays the stories in testdata/dialogues. A line of a story is
@@ -82,7 +84,7 @@ func (s *story) play(text string) {
 	if s.node == nil {
 		s.fatal("nothing happens")
 	}
-	eventually(s.t, func() bool { return s.node.onWay() == 0 })
+	kit.Eventually(s.t, "no message is being stored", func() bool { return s.node.onWay() == 0 })
 	if got, want := fmt.Sprintf("%q", s.node.boxes()), fmt.Sprintf("%q", s.told); s.told != nil && got != want {
 		s.fatal("mailboxes %s, want %s", got, want)
 	}

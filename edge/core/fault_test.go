@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"anymx/tests/kit"
 )
 
 // TestOneMailboxFails: by LMTP the others have the message, by SMTP all wait,
@@ -320,7 +322,7 @@ func TestFaultsUnderLoad(t *testing.T) {
 	if got := len(n.files("example.net/a", "new")); got != int(good.Load()) {
 		t.Errorf("%d messages, want %d", got, good.Load())
 	}
-	eventually(t, func() bool { return n.onWay() == 0 })
+	kit.Eventually(t, "no message is being stored", func() bool { return n.onWay() == 0 })
 }
 
 // TestConnectionCap: more clients than that are told to come again.
@@ -333,7 +335,7 @@ func TestConnectionCap(t *testing.T) {
 	third.closed()
 	second.say("QUIT", "221")
 	second.closed()
-	eventually(t, func() bool {
+	kit.Eventually(t, "a connection is accepted again", func() bool {
 		r, _ := dial(t, n.lmtp).reply()
 		return strings.HasPrefix(r, "220")
 	})
@@ -392,7 +394,7 @@ func TestSecondProgram(t *testing.T) {
 	c := greet(t, n.smtp, "EHLO")
 	c.send("MAIL FROM:<a@b.example>\r\nRCPT TO:<b@example.net>\r\nBDAT 1\r\na")
 	c.expect("250", "250", "250")
-	eventually(t, func() bool { return n.onWay() == 1 })
+	kit.Eventually(t, "one message is being stored", func() bool { return n.onWay() == 1 })
 	if _, err := New(Options{Dir: n.o.Dir}); err == nil {
 		t.Fatal("opened twice")
 	}

@@ -331,16 +331,6 @@ func (l *lines) String() string {
 	return l.b.String()
 }
 
-// eventually polls for what another goroutine is about to do.
-func eventually(t testing.TB, cond func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !cond(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("did not happen within ten seconds")
-		}
-	}
-}
-
 func remove(t testing.TB, file string) {
 	t.Helper()
 	if err := os.Remove(file); err != nil {

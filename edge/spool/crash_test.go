@@ -17,6 +17,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"anymx/edge/mail"
+	"anymx/tests/kit"
 )
 
 // history is what callers were told, to be compared with what a crash leaves.
@@ -253,7 +254,7 @@ func crash(t *testing.T, o Options, mem *vfs.MemFS, h *history, rng *rand.Rand) 
 	var clone *vfs.MemFS
 	for i := range 4 {
 		committed := s.Stats().Messages + s.metrics.syncs.Load() + 20 + rng.Int64N(60)
-		eventually(time.Second, func() bool { return s.Stats().Messages+s.metrics.syncs.Load() >= committed })
+		kit.Within(time.Second, func() bool { return s.Stats().Messages+s.metrics.syncs.Load() >= committed })
 		before := h.copy()
 		clone = mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: []int{0, 10, 50, 90}[rng.IntN(4)], RNG: rng})
 		after := h.copy()
@@ -323,7 +324,7 @@ func TestRemovalIsSynced(t *testing.T) {
 	if err := s.Remove(id); err != nil {
 		t.Fatal(err)
 	}
-	gone := eventually(5*time.Second, func() bool {
+	gone := kit.Within(5*time.Second, func() bool {
 		co := o
 		co.FS = &faultFS{FS: mem.CrashClone(vfs.CrashCloneCfg{})}
 		c, err := Open(co)
@@ -518,7 +519,7 @@ func TestFileOutlivesRemoval(t *testing.T) {
 		t.Errorf("while the removal is being synced: %v", err)
 	}
 	close(release)
-	if !eventually(5*time.Second, func() bool { _, err := s.bodies.size(id); return err != nil }) {
+	if !kit.Within(5*time.Second, func() bool { _, err := s.bodies.size(id); return err != nil }) {
 		t.Error("the file stays")
 	}
 }

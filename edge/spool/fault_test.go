@@ -15,6 +15,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"anymx/edge/mail"
+	"anymx/tests/kit"
 )
 
 var errInjected = errors.New("injected")
@@ -255,7 +256,7 @@ func TestFaultsAmongMany(t *testing.T) {
 		for i := range cap(errs) {
 			go func() { errs <- work(s, h, rand.New(rand.NewPCG(uint64(i), 9)), stop) }()
 		}
-		eventually(2*time.Second, func() bool { return s.engine.err() != nil || s.metrics.syncs.Load() > 100 })
+		kit.Within(2*time.Second, func() bool { return s.engine.err() != nil || s.metrics.syncs.Load() > 100 })
 		close(stop)
 		var err error
 		for range cap(errs) {

@@ -9,40 +9,15 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	dto "github.com/prometheus/client_model/go"
 
 	"anymx/edge/mail"
+	"anymx/tests/kit"
 )
-
-// noLeaks fails the test if goroutines that it started outlive it.
-func noLeaks(t testing.TB) {
-	t.Helper()
-	before := runtime.NumGoroutine()
-	t.Cleanup(func() {
-		if !eventually(5*time.Second, func() bool { return runtime.NumGoroutine() <= before }) {
-			stacks := make([]byte, 1<<20)
-			t.Errorf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, stacks[:runtime.Stack(stacks, true)])
-		}
-	})
-}
-
-// eventually polls until ok or the deadline.
-func eventually(within time.Duration, ok func() bool) bool {
-	for end := time.Now().Add(within); ; time.Sleep(time.Millisecond) {
-		if ok() {
-			return true
-		}
-		if time.Now().After(end) {
-			return false
-		}
-	}
-}
 
 // testOptions is a small spool in memory.
 func testOptions(fs vfs.FS) Options {
@@ -52,7 +27,7 @@ func testOptions(fs vfs.FS) Options {
 // openTest opens a spool that the test closes, if it has not done so.
 func openTest(t testing.TB, o Options) *Spool {
 	t.Helper()
-	noLeaks(t)
+	kit.NoLeaks(t)
 	s, err := Open(o)
 	if err != nil {
 		t.Fatal(err)

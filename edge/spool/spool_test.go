@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"anymx/edge/mail"
+	"anymx/tests/kit"
 )
 
 // bodySizes are around the sizes where a body takes another way.
@@ -134,7 +135,7 @@ func TestRemove(t *testing.T) {
 			t.Errorf("%d states", n)
 		}
 		// The files go once the removals are on stable storage.
-		if !eventually(2*time.Second, func() bool {
+		if !kit.Within(2*time.Second, func() bool {
 			ids, _, err := s.bodies.list()
 			return err == nil && len(ids) == 0
 		}) {
@@ -590,7 +591,7 @@ func TestDiskWatch(t *testing.T) {
 	mu.Lock()
 	free = 5000
 	mu.Unlock()
-	if !eventually(5*time.Second, func() bool { return s.Accepting() == nil }) {
+	if !kit.Within(5*time.Second, func() bool { return s.Accepting() == nil }) {
 		t.Error("does not accept when there is room again")
 	}
 }
@@ -636,7 +637,7 @@ func TestProbe(t *testing.T) {
 		if err := s.Probe(ctx); err != nil && !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
-		if !eventually(time.Second, func() bool { return len(s.probing) == 0 }) {
+		if !kit.Within(time.Second, func() bool { return len(s.probing) == 0 }) {
 			t.Error("the probe goes on")
 		}
 	})
@@ -823,7 +824,7 @@ func TestOpenErrors(t *testing.T) {
 		{"not a directory", "spool", func(t *testing.T, o *Options) { o.Dir = filepath.Join(o.Dir, "f"); write(t, o.Dir, "") }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			noLeaks(t)
+			kit.NoLeaks(t)
 			o := Options{Dir: t.TempDir()}
 			c.set(t, &o)
 			s, err := Open(o)
@@ -924,7 +925,7 @@ func TestReclaim(t *testing.T) {
 	}
 	shrinks := func(to int64) {
 		t.Helper()
-		if !eventually(5*time.Second, func() bool { // once the removals are written
+		if !kit.Within(5*time.Second, func() bool { // once the removals are written
 			s.reclaim(t.Context())
 			return s.engine.usage() < to
 		}) {

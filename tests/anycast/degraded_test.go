@@ -21,6 +21,7 @@ import (
 
 	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
+	"anymx/tests/kit"
 	"anymx/tests/pop"
 )
 
@@ -106,16 +107,7 @@ func (b *bird) has(session string) bool {
 
 func (b *bird) await(what string, ok func() bool) {
 	b.t.Helper()
-	eventually(b.t, what, ok)
-}
-
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(long); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not in time: %s", what)
-		}
-	}
+	kit.EventuallyIn(b.t, long, what, ok)
 }
 
 // without is the config of a node that lacks whatever a table takes away.
@@ -189,7 +181,7 @@ func send(t testing.TB, to, subject string) string {
 func (n *node) arrives(to, subject string) {
 	n.t.Helper()
 	local, domain, _ := strings.Cut(to, "@")
-	eventually(n.t, subject+" in core's mailbox", func() bool {
+	kit.EventuallyIn(n.t, long, subject+" in core's mailbox", func() bool {
 		files, _ := filepath.Glob(filepath.Join(n.dir, "core", "mail", domain, local, "new", "*"))
 		for _, file := range files {
 			if text, err := os.ReadFile(file); err == nil && strings.Contains(string(text), "Subject: "+subject) {
@@ -274,11 +266,9 @@ func pair(t testing.TB) (cert, key string) {
 // core and announces its routes. Each thing is taken up when it comes, without a
 // restart.
 func TestDegraded(t *testing.T) {
-	if noNamespace != "" {
-		t.Skip(noNamespace)
-	}
+	needNamespace(t)
 	b := newBIRD(t)
-	taken, err := net.Listen("tcp", pop.FreeAddress(t))
+	taken, err := net.Listen("tcp", kit.MustFreeAddress(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -323,7 +313,7 @@ func TestDegraded(t *testing.T) {
 		}
 		return strings.TrimSpace(names)
 	}
-	eventually(t, "the status tells of it: "+parts(), func() bool { return parts() == "certificate metrics recipients bgp-password" })
+	kit.EventuallyIn(t, long, "the status tells of it: "+parts(), func() bool { return parts() == "certificate metrics recipients bgp-password" })
 
 	cert, key := pair(t)
 	for _, row := range []struct {
@@ -353,8 +343,8 @@ func TestDegraded(t *testing.T) {
 				t.Fatal("it is in use before it is there")
 			}
 			row.put()
-			eventually(t, row.thing+" in use", row.inUse)
-			eventually(t, "left: "+row.left, func() bool { return parts() == row.left })
+			kit.EventuallyIn(t, long, row.thing+" in use", row.inUse)
+			kit.EventuallyIn(t, long, "left: "+row.left, func() bool { return parts() == row.left })
 		})
 	}
 	n.arrives("c@listed.example", "listed")
@@ -368,9 +358,7 @@ func TestDegraded(t *testing.T) {
 
 // Without the directory of the control socket mail goes on; the routes come with it.
 func TestWithoutControlSocket(t *testing.T) {
-	if noNamespace != "" {
-		t.Skip(noNamespace)
-	}
+	needNamespace(t)
 	b := newBIRD(t)
 	n := newDegraded(t, "", "")
 	run, err := os.Readlink(filepath.Join(n.dir, "run"))
@@ -403,9 +391,7 @@ func TestWithoutControlSocket(t *testing.T) {
 
 // Ingress may be configured for an address that is not there yet.
 func TestListenBeforeAddress(t *testing.T) {
-	if noNamespace != "" {
-		t.Skip(noNamespace)
-	}
+	needNamespace(t)
 	n := newDegraded(t, "", "")
 	text, err := os.ReadFile(n.config)
 	if err != nil {
@@ -421,11 +407,11 @@ func TestListenBeforeAddress(t *testing.T) {
 	n.edge = pop.Run(t, filepath.Join(n.bin, "anymx-edge"), "-config", n.config)
 	edge := control.NewClient(filepath.Join(n.dir, "run", "edge.sock"))
 	t.Cleanup(edge.Close)
-	eventually(t, "the edge answers", func() bool { s, err := edge.Status(t.Context()); return err == nil && !s.Ready.OK })
+	kit.EventuallyIn(t, long, "the edge answers", func() bool { s, err := edge.Status(t.Context()); return err == nil && !s.Ready.OK })
 	for _, a := range []string{service4, service6} {
 		address(t, a, true)
 	}
-	eventually(t, "the edge is ready", func() bool { s, err := edge.Status(t.Context()); return err == nil && s.Ready.OK })
+	kit.EventuallyIn(t, long, "the edge is ready", func() bool { s, err := edge.Status(t.Context()); return err == nil && s.Ready.OK })
 	if reply := send(t, "b@example.net", "early"); !strings.HasPrefix(reply, "250 ") {
 		t.Errorf("a message: %s", reply)
 	}

@@ -52,9 +52,7 @@ type settings struct {
 // yet.
 func newNode(t testing.TB, s settings) *node {
 	t.Helper()
-	if noNamespace != "" {
-		t.Skip(noNamespace)
-	}
+	needNamespace(t)
 	n := &node{t: t, dir: t.TempDir(), bin: pop.Build(t)}
 	n.config = filepath.Join(n.dir, "anymx.toml")
 	run, err := os.MkdirTemp("", "node") // a unix socket's path must be short

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"anymx/tests/kit"
 	"anymx/tests/lab"
 	"anymx/tests/pop"
 	"anymx/tests/vm"
@@ -109,7 +110,7 @@ func (s *site) inService() {
 			s.t.Fatalf("%v\n%s", err, s.Machine.Console.Tail(100))
 		}
 	}
-	must(s.t, lab.Poll(ctx, time.Minute, func(ctx context.Context) error {
+	must(s.t, kit.Poll(ctx, time.Minute, func(ctx context.Context) error {
 		host, err := s.lab.ClientA.Banner(ctx, net.JoinHostPort(lab.Service4, "25"))
 		if err == nil && host != s.lab.Guest.Host {
 			err = fmt.Errorf("greeted by %q", host)
@@ -153,7 +154,7 @@ func (s *site) run(command, pattern string) vm.Line {
 func (s *site) until(command, pattern string, limit time.Duration) {
 	s.t.Helper()
 	want := regexp.MustCompile(pattern)
-	must(s.t, lab.Poll(s.t.Context(), limit, func(ctx context.Context) error {
+	must(s.t, kit.Poll(s.t.Context(), limit, func(ctx context.Context) error {
 		s.Machine.Console.Forget()
 		if err := s.Machine.Console.Enter(command); err != nil {
 			return err

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"anymx/tests/kit"
 	"anymx/tests/lab"
 	"anymx/tests/vm"
 	"anymx/tests/vm/rack"
@@ -38,7 +39,7 @@ func TestBadConfigThenAStick(t *testing.T) {
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			return s.lab.Space("r1").Dial(ctx, network, address)
 		}}}
-	must(t, lab.Poll(t.Context(), 2*time.Minute, func(context.Context) error {
+	must(t, kit.Poll(t.Context(), 2*time.Minute, func(context.Context) error {
 		response, err := client.Get("http://" + net.JoinHostPort(lab.A4, "9925") + "/")
 		if err != nil {
 			return err
@@ -102,14 +103,14 @@ func (s *site) changed(config map[string]string) {
 	must(s.t, load.AwaitMore(s.t.Context(), 5, time.Minute))
 	must(s.t, s.Machine.PlugIn(s.t.Context(), "next", stick))
 	s.until("provision", `config is from the file system ANYMX.*no problem found`, time.Minute)
-	must(s.t, lab.Poll(s.t.Context(), time.Minute, func(context.Context) error {
+	must(s.t, kit.Poll(s.t.Context(), time.Minute, func(context.Context) error {
 		route, err := s.lab.R1.Ask("show route " + lab.Prefix4 + " all")
 		if err == nil && !strings.Contains(route, "BGP.med: 77") {
 			err = fmt.Errorf("r1 has\n%s", route)
 		}
 		return err
 	}))
-	must(s.t, lab.Poll(s.t.Context(), time.Minute, func(ctx context.Context) error {
+	must(s.t, kit.Poll(s.t.Context(), time.Minute, func(ctx context.Context) error {
 		size, err := s.size(ctx)
 		if err == nil && size != strconv.Itoa(7<<20) {
 			err = fmt.Errorf("EHLO says SIZE %s", size)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"anymx/tests/kit"
 	"anymx/tests/pop"
 )
 
@@ -67,7 +68,7 @@ func TestPostfixToPostfixWhileEdgeIsKilled(t *testing.T) {
 		}
 	}
 	lost, read := 0, map[string]bool{}
-	eventually(func() bool { // core has a queue of its own
+	kit.Within(patience, func() bool { // core has a queue of its own
 		for _, name := range filesIn(t, box) {
 			if !read[name] {
 				read[name] = true
@@ -107,7 +108,7 @@ func sendWhileKilled(t *testing.T, p *pop.PoP, n int, box string) []job {
 		before := len(filesIn(t, box))
 		p.StartEdge()
 		s.flush(t)
-		if !eventually(func() bool { return len(filesIn(t, box)) >= before+10 }) {
+		if !kit.Within(patience, func() bool { return len(filesIn(t, box)) >= before+10 }) {
 			t.Fatalf("%d messages are in core, and no more come", before)
 		}
 		end()
@@ -115,7 +116,7 @@ func sendWhileKilled(t *testing.T, p *pop.PoP, n int, box string) []job {
 	p.StartEdge()
 	var jobs []job
 	var flushed time.Time
-	if !eventually(func() bool {
+	if !kit.Within(patience, func() bool {
 		if time.Since(flushed) > time.Second {
 			s.flush(t)
 			flushed = time.Now()

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"anymx/tests/kit"
 	"anymx/tests/pop"
 )
 
@@ -22,7 +23,7 @@ import (
 // files' names.
 func mailbox(t testing.TB, dir string, n int) []stored {
 	t.Helper()
-	ok := eventually(func() bool { return len(filesIn(t, dir)) >= n })
+	ok := kit.Within(patience, func() bool { return len(filesIn(t, dir)) >= n })
 	files := filesIn(t, dir)
 	if !ok || len(files) != n {
 		t.Fatalf("%d messages in %s, want %d", len(files), dir, n)

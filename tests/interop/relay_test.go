@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"anymx/tests/kit"
 	"anymx/tests/pop"
 )
 
@@ -71,7 +72,7 @@ func newWorld(t *testing.T) *postfix {
 func (p *postfix) idle(t testing.TB) {
 	t.Helper()
 	var out []byte
-	if !eventually(func() bool {
+	if !kit.Within(patience, func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		out, _ = exec.CommandContext(ctx, "postqueue", "-c", p.config, "-p").CombinedOutput()
@@ -215,7 +216,7 @@ func TestNoRelayThroughATrustingCore(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	want := slices.Sorted(slices.Values(append(slices.Clone(routedForms), returnedSubject)))
-	eventually(func() bool { return len(world.escaped(t)) >= len(want) })
+	kit.Within(patience, func() bool { return len(world.escaped(t)) >= len(want) })
 	settled()
 	if got := world.escaped(t); !slices.Equal(got, want) {
 		t.Errorf("in the world: %q, want %q", got, want)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"anymx/tests/kit"
 	"anymx/tests/pop"
 )
 
@@ -83,7 +84,7 @@ func (s *sender) returned() string { return s.mailbox("a@example.org") }
 func (s *sender) sent(t testing.TB, address string) (id string) {
 	t.Helper()
 	line := regexp.MustCompile(`to=<` + regexp.QuoteMeta(address) + `>.* status=sent \(250 2\.0\.0 stored as ([0-9a-z]{16})\)`)
-	ok := eventually(func() bool {
+	ok := kit.Within(patience, func() bool {
 		text, _ := os.ReadFile(s.log)
 		m := line.FindSubmatch(text)
 		if m != nil {
@@ -260,7 +261,7 @@ func TestPostfixMeetsDrain(t *testing.T) {
 	s := newSender(t, p.SMTP, "")
 	sent := letter("drain", dots)
 	s.submit(t, sent, "b@example.net")
-	if !eventually(func() bool {
+	if !kit.Within(patience, func() bool {
 		status, err := p.Control().Status(t.Context())
 		return err == nil && status.Sessions.Open == 1
 	}) {

@@ -10,10 +10,8 @@
 package interop
 
 import (
-	"bytes"
+	"context"
 	"flag"
-	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -25,6 +23,8 @@ import (
 	"testing"
 	"time"
 
+	"anymx/edge/delivery/smtpc/smtptest"
+	"anymx/tests/kit"
 	"anymx/tests/pop"
 )
 
@@ -87,7 +87,7 @@ func folder(t testing.TB) string {
 // freePort is a port of loopback that nobody listens on.
 func freePort(t testing.TB) int {
 	t.Helper()
-	return portOf(t, pop.FreeAddress(t))
+	return portOf(t, kit.MustFreeAddress(t))
 }
 
 func portOf(t testing.TB, address string) int {
@@ -110,70 +110,35 @@ type server struct {
 // the whole group is killed.
 func start(t testing.TB, addr, logFile string, program string, args ...string) server {
 	t.Helper()
-	var output bytes.Buffer
 	cmd := exec.Command(program, args...)
-	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
-	cmd.WaitDelay = 5 * time.Second // a child may keep its output open
-	if err := cmd.Start(); err != nil {
+	p, err := kit.Start(cmd, program, filepath.Join(t.TempDir(), "output"))
+	if err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-ended:
-		case <-time.After(patience):
-			t.Errorf("%s does not end", program)
+		_ = p.Signal(syscall.SIGTERM)
+		if err := p.Wait(patience); err != nil {
+			t.Error(err)
 		}
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // whoever of its group is left
+		_ = syscall.Kill(-p.PID(), syscall.SIGKILL) // whoever of its group is left
 		if t.Failed() {
 			text, _ := os.ReadFile(logFile)
-			t.Logf("%s said:\n%s%s", program, output.Bytes(), text)
+			t.Logf("%s said:\n%s%s", program, p.Output(), text)
 		}
 	})
-	s := server{addr: addr, log: logFile}
-	var last error
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		select {
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("%s ended: %v", program, err)
-		default:
-		}
-		if last = greets(addr); last == nil {
-			return s
-		}
+	if err := p.Await(t.Context(), patience, func(ctx context.Context) error { return smtptest.Greets(ctx, addr) }); err != nil {
+		t.Fatal(err)
 	}
-	t.Fatalf("%s does not greet at %s: %v", program, addr, last)
-	return s
-}
-
-func greets(addr string) error {
-	conn, err := net.DialTimeout("tcp", addr, time.Second)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
-	b := make([]byte, 4)
-	if _, err := conn.Read(b); err != nil {
-		return err
-	}
-	if !strings.HasPrefix(string(b), "220") {
-		return fmt.Errorf("it says %q", b)
-	}
-	_, err = conn.Write([]byte("QUIT\r\n"))
-	return err
+	return server{addr: addr, log: logFile}
 }
 
 // logged waits for a line of the log that holds all of parts.
 func (s server) logged(t testing.TB, parts ...string) {
 	t.Helper()
 	var text []byte
-	ok := eventually(func() bool {
+	ok := kit.Within(patience, func() bool {
 		text, _ = os.ReadFile(s.log)
 		for line := range strings.Lines(string(text)) {
 			found := true
@@ -188,17 +153,5 @@ func (s server) logged(t testing.TB, parts ...string) {
 	})
 	if !ok {
 		t.Errorf("no line with %q in the log", parts)
-	}
-}
-
-// eventually waits for ok, as long as patience lasts.
-func eventually(ok func() bool) bool {
-	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		if ok() {
-			return true
-		}
-		if time.Now().After(end) {
-			return false
-		}
 	}
 }

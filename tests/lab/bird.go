@@ -9,6 +9,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"anymx/tests/kit"
 )
 
 // password is the TCP MD5 password between PoP a and r1.
@@ -112,7 +114,7 @@ protocol bgp r1_6 from upstream {
 // BIRD is a router.
 type BIRD struct {
 	Namespace *Namespace
-	Process   *Process
+	Process   *kit.Process
 	Routes    *Watch // of its kernel
 	socket    string
 }
@@ -133,7 +135,7 @@ func (l *Lab) startBIRD(ctx context.Context, role, config string) (*BIRD, error)
 	if b.Routes, err = n.Watch(); err != nil {
 		return b, err
 	}
-	return b, b.Process.await(ctx, 20*time.Second, func(context.Context) error {
+	return b, b.Process.Await(ctx, 20*time.Second, func(context.Context) error {
 		_, err := b.Ask("show status")
 		return err
 	})

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"anymx/tests/kit"
 )
 
 // Core is the mail storage: the far end of both tunnels, which is Debian's
@@ -14,8 +16,8 @@ import (
 // tunnels only.
 type Core struct {
 	Namespace *Namespace
-	Tunnel    *Process
-	Mail      *Process
+	Tunnel    *kit.Process
+	Mail      *kit.Process
 	maildir   string
 }
 
@@ -57,7 +59,7 @@ func (l *Lab) startCore(ctx context.Context) (*Core, error) {
 	if c.Tunnel, err = c.Namespace.start("wireguard-go", l.log("core-wireguard-go"), lookUp("wireguard-go"), "-f", name); err != nil {
 		return nil, err
 	}
-	if err := c.Tunnel.await(ctx, 20*time.Second, func(ctx context.Context) error {
+	if err := c.Tunnel.Await(ctx, 20*time.Second, func(ctx context.Context) error {
 		_, err := c.Namespace.Output(ctx, "wg", "show", name)
 		return err
 	}); err != nil {
@@ -88,7 +90,7 @@ func (l *Lab) startCore(ctx context.Context) (*Core, error) {
 	if c.Mail, err = c.Namespace.start("anymx-core", l.log("anymx-core"), l.file("bin", "anymx-core"), "-config", file); err != nil {
 		return nil, err
 	}
-	return c, c.Mail.await(ctx, 20*time.Second, c.Namespace.greets(address))
+	return c, c.Mail.Await(ctx, 20*time.Second, c.Namespace.greets(address))
 }
 
 // Cut takes the link to core down, at core's end.

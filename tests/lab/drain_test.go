@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"anymx/edge/operate/api"
+	"anymx/tests/kit"
 )
 
 // riseTime is how long health must be proven before routes are announced
@@ -103,7 +104,7 @@ func onlyB(t *testing.T, l *Lab, ledger Ledger, from, to time.Time) {
 // awaitOpened waits for a connection that a node greets, dialled after a moment.
 func awaitOpened(t *testing.T, load *Running, host string, after time.Time) (first Opened) {
 	t.Helper()
-	must(t, Poll(t.Context(), time.Minute, func(context.Context) error {
+	must(t, kit.Poll(t.Context(), time.Minute, func(context.Context) error {
 		load.mu.Lock()
 		defer load.mu.Unlock()
 		for _, o := range load.ledger.Opened {

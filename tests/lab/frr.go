@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"anymx/tests/kit"
 )
 
 // r2Config: PoP b has one session for both families, with TTL security.
@@ -51,7 +53,7 @@ router bgp 64502
 // FRR is a router: zebra, which has the kernel's routes, and bgpd.
 type FRR struct {
 	Namespace   *Namespace
-	Zebra, BGPd *Process
+	Zebra, BGPd *kit.Process
 	Routes      *Watch // of its kernel
 	dir         string
 }
@@ -71,7 +73,7 @@ func (l *Lab) startFRR(ctx context.Context, n *Namespace, config string) (*FRR, 
 	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
 		return nil, err
 	}
-	daemon := func(name string, more ...string) (*Process, error) {
+	daemon := func(name string, more ...string) (*kit.Process, error) {
 		return n.start(name, l.log(name), append([]string{lookUp(name), "-f", file,
 			"--vty_socket", f.dir, "-z", filepath.Join(f.dir, "zserv.api"), "-i", filepath.Join(f.dir, name+".pid"),
 			"-P", "0", "--log", "stdout"}, more...)...)
@@ -79,7 +81,7 @@ func (l *Lab) startFRR(ctx context.Context, n *Namespace, config string) (*FRR, 
 	if f.Zebra, err = daemon("zebra"); err != nil {
 		return nil, err
 	}
-	if err := f.Zebra.await(ctx, 20*time.Second, func(context.Context) error {
+	if err := f.Zebra.Await(ctx, 20*time.Second, func(context.Context) error {
 		_, err := os.Stat(filepath.Join(f.dir, "zserv.api"))
 		return err
 	}); err != nil {
@@ -91,7 +93,7 @@ func (l *Lab) startFRR(ctx context.Context, n *Namespace, config string) (*FRR, 
 	if f.Routes, err = n.Watch(); err != nil {
 		return f, err
 	}
-	return f, f.BGPd.await(ctx, 20*time.Second, func(ctx context.Context) error {
+	return f, f.BGPd.Await(ctx, 20*time.Second, func(ctx context.Context) error {
 		_, err := f.Ask(ctx, "show bgp summary json")
 		return err
 	})

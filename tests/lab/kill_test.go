@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"anymx/tests/kit"
 )
 
 // steady is the load that crashes are held against.
@@ -117,7 +119,7 @@ func TestKilledNet(t *testing.T) {
 	}
 	must(t, l.A.Start(t.Context()))
 	started := time.Now()
-	must(t, Poll(t.Context(), time.Minute, func(context.Context) error {
+	must(t, kit.Poll(t.Context(), time.Minute, func(context.Context) error {
 		s, err := l.A.Client.Status(t.Context())
 		if err == nil && len(s.Core) > 0 && s.Core[0].Delivered <= waiting.Core[0].Delivered {
 			err = fmt.Errorf("nothing was handed over since: %+v", s.Core[0])

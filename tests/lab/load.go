@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"anymx/tests/kit"
 )
 
 // Load is clients that send without a pause.
@@ -95,7 +97,7 @@ func (r *Running) Acknowledged() int64 { return r.acked.Load() }
 // AwaitMore waits until n messages more are acknowledged.
 func (r *Running) AwaitMore(ctx context.Context, n int64, limit time.Duration) error {
 	want := r.acked.Load() + n
-	return Poll(ctx, limit, func(context.Context) error {
+	return kit.Poll(ctx, limit, func(context.Context) error {
 		if have := r.acked.Load(); have < want {
 			return fmt.Errorf("%d messages of %d were acknowledged", have-want+n, n)
 		}
@@ -259,7 +261,7 @@ type Account struct {
 // and says what core has.
 func (l *Lab) Settle(ctx context.Context, ledger Ledger, recipient string, limit time.Duration) (Account, error) {
 	var account Account
-	err := Poll(ctx, limit, func(context.Context) error {
+	err := kit.Poll(ctx, limit, func(context.Context) error {
 		inCore, err := ReadMailbox(l.Core.Mailbox(recipient))
 		if err != nil {
 			return err

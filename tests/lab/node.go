@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"anymx/edge/operate/control"
+	"anymx/tests/kit"
 
 	"golang.org/x/sys/unix"
 )
@@ -161,14 +162,14 @@ type Node struct {
 	upstream *Namespace // its router's
 	text     string     // of the config
 	filter   string     // and its section [shield]
-	runs     map[string]*Process
+	runs     map[string]*kit.Process
 }
 
 // newNode writes all files of a node.
 func (l *Lab) newNode(s site) (*Node, error) {
 	n := &Node{
 		Namespace: l.spaces[s.role], Role: s.role, Host: "mx-" + s.role + ".example.net", Dir: l.file(s.role),
-		Device: device(l.Name, s.role), Bin: l.file("bin"), lab: l, upstream: l.spaces[s.upstream], runs: make(map[string]*Process),
+		Device: device(l.Name, s.role), Bin: l.file("bin"), lab: l, upstream: l.spaces[s.upstream], runs: make(map[string]*kit.Process),
 	}
 	n.Config = filepath.Join(n.Dir, "anymx.toml")
 	secret := filepath.Join(n.Dir, "bgp.password")
@@ -238,7 +239,7 @@ func (n *Node) Start(ctx context.Context, programs ...string) error {
 			return err
 		}
 		n.runs[name] = p
-		if err := p.await(ctx, 30*time.Second, n.answers(name)); err != nil {
+		if err := p.Await(ctx, 30*time.Second, n.answers(name)); err != nil {
 			return fmt.Errorf("PoP %s: %w", n.Role, err)
 		}
 	}
@@ -247,7 +248,7 @@ func (n *Node) Start(ctx context.Context, programs ...string) error {
 
 // startProgram starts a program of a node as its unit does: as a user of its own,
 // without a capability except what it is there for.
-func startProgram(space *Namespace, dir, role, program string) (*Process, error) {
+func startProgram(space *Namespace, dir, role, program string) (*kit.Process, error) {
 	capabilities := "-all"
 	if program == Net {
 		capabilities += ",+net_admin,+bpf,+perfmon"
@@ -293,7 +294,7 @@ func (n *Node) answers(program string) func(context.Context) error {
 }
 
 // Program is one of the node's processes, nil if it was never started.
-func (n *Node) Program(name string) *Process { return n.runs[name] }
+func (n *Node) Program(name string) *kit.Process { return n.runs[name] }
 
 // Stop ends the node's programs in the order in which a machine shuts down.
 func (n *Node) Stop(limit time.Duration) error {

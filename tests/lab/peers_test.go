@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"anymx/edge/operate/api"
+	"anymx/tests/kit"
 )
 
 // hostileASN is that of the routers that do not behave.
@@ -29,7 +30,7 @@ func TestBadPeers(t *testing.T) {
 	before4, before6 := since(t, l.R1, "pop_a4"), since(t, l.R1, "pop_a6")
 	kernel := kernelRoutes(t, l.A)
 	heard := routesFromA(t, l)
-	small, err := speaker.RSS()
+	small, err := RSS(speaker)
 	must(t, err)
 
 	ctx, stop := context.WithCancel(t.Context())
@@ -101,7 +102,7 @@ func TestBadPeers(t *testing.T) {
 	must(t, l.A.Reload(BGP))
 
 	tables := int64(len(fullTable(hostileASN, "198.51.100.1", tablePrefixes)))
-	must(t, Poll(t.Context(), time.Minute, func(ctx context.Context) error {
+	must(t, kit.Poll(t.Context(), time.Minute, func(ctx context.Context) error {
 		flaps, told, bad := peers["flapping"].accepted.Load(), peers["full table"].told.Load(), peers["malformed UPDATEs"].told.Load()
 		if flaps < 5 || told < tables || bad < 100*int64(len(malformed)) || peers["wrong ASN"].accepted.Load() < 2 {
 			return fmt.Errorf("%d flaps, %d UPDATEs of %d, %d malformed, %d with the wrong ASN", flaps, told, tables, bad, peers["wrong ASN"].accepted.Load())
@@ -127,7 +128,7 @@ func TestBadPeers(t *testing.T) {
 	if speaker != l.A.Program(BGP) || !speaker.Running() {
 		t.Fatalf("the speaker has died:\n%s", speaker.Tail(30))
 	}
-	large, err := speaker.RSS()
+	large, err := RSS(speaker)
 	must(t, err)
 	t.Logf("%d prefixes, %d malformed UPDATEs and %d flaps later: %d KiB in use, %d KiB before", tablePrefixes,
 		peers["malformed UPDATEs"].told.Load(), peers["flapping"].accepted.Load(), large>>10, small>>10)
@@ -147,7 +148,7 @@ func TestBadPeers(t *testing.T) {
 
 	must(t, l.A.Append(""))
 	must(t, l.A.Reload(BGP))
-	must(t, Poll(t.Context(), 20*time.Second, func(ctx context.Context) error {
+	must(t, kit.Poll(t.Context(), 20*time.Second, func(ctx context.Context) error {
 		s, err := l.A.Speaker.Status(ctx)
 		if err == nil && len(s.Peers) != 2 {
 			err = fmt.Errorf("%d peers", len(s.Peers))

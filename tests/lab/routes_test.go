@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"anymx/tests/kit"
 )
 
 // Both routers know both ways to each prefix, with all that the PoPs say of them,
@@ -122,7 +124,7 @@ func TestMailLandsInTheNearestPoPAndInCore(t *testing.T) {
 		}
 	}
 	dir := l.Core.Mailbox(recipient)
-	must(t, Poll(t.Context(), 30*time.Second, func(context.Context) error {
+	must(t, kit.Poll(t.Context(), 30*time.Second, func(context.Context) error {
 		got, err := ReadMailbox(dir)
 		for a := range sent {
 			if err == nil && got[a] != 1 {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"anymx/tests/kit"
 	"anymx/tests/pop"
 )
 
@@ -49,7 +50,7 @@ func TestLeftoversOfADeadRun(t *testing.T) {
 		t.Errorf("%s is still there", Dir(name))
 	}
 	for _, pid := range pids {
-		must(t, Poll(t.Context(), 20*time.Second, func(context.Context) error { // until its new parent takes note
+		must(t, kit.Poll(t.Context(), 20*time.Second, func(context.Context) error { // until its new parent takes note
 			if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); !errors.Is(err, os.ErrNotExist) {
 				return fmt.Errorf("process %d still runs (%w)", pid, err)
 			}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"anymx/tests/kit"
 )
 
 // shieldConfig is what both nodes have in common. All clients of a lab live in one
@@ -73,7 +75,7 @@ func (n *Node) shield(ctx context.Context, mode, keys string) error {
 	if err := n.Reload(Net); err != nil {
 		return err
 	}
-	return Poll(ctx, 20*time.Second, func(ctx context.Context) error {
+	return kit.Poll(ctx, 20*time.Second, func(ctx context.Context) error {
 		now, err := n.Network.Status(ctx)
 		if err != nil {
 			return err

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"anymx/tests/kit"
 )
 
 // cut is how long core is away.
@@ -54,7 +56,7 @@ func TestLinkToCoreCut(t *testing.T) {
 // on its way.
 func awaitHandedOver(t *testing.T, l *Lab, back time.Time) {
 	t.Helper()
-	must(t, Poll(t.Context(), 2*time.Minute, func(ctx context.Context) error {
+	must(t, kit.Poll(t.Context(), 2*time.Minute, func(ctx context.Context) error {
 		for _, n := range []*Node{l.A, l.B} {
 			s, err := n.Client.Status(ctx)
 			if err != nil {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"anymx/tests/kit"
 	"anymx/tests/pop"
 )
 
@@ -40,7 +41,7 @@ func TestClock(t *testing.T) {
 				p := pop.Start(t, pop.Options{Core: core.address, Config: "[queue]\nretry = [\"1s\"]\n"})
 				c := dial(t, p.SMTP)
 				id := c.send("a@example.com", "b@example.net", "clock")
-				eventually(t, 30*time.Second, "two attempts", func() bool { return core.put.Load() >= 2 })
+				kit.EventuallyIn(t, 30*time.Second, "two attempts", func() bool { return core.put.Load() >= 2 })
 
 				if restart {
 					p.Edge().Stop(30 * time.Second)
@@ -49,7 +50,7 @@ func TestClock(t *testing.T) {
 				if restart {
 					p.StartEdge()
 				} else {
-					eventually(t, 30*time.Second, "the step in the status", func() bool {
+					kit.EventuallyIn(t, 30*time.Second, "the step in the status", func() bool {
 						s, err := p.Control().Status(t.Context())
 						if err != nil {
 							t.Fatal(err)
@@ -58,7 +59,7 @@ func TestClock(t *testing.T) {
 					})
 				}
 				put := core.put.Load()
-				eventually(t, 30*time.Second, "two more attempts", func() bool { return core.put.Load() >= put+2 })
+				kit.EventuallyIn(t, 30*time.Second, "two more attempts", func() bool { return core.put.Load() >= put+2 })
 				second := dial(t, p.SMTP).send("a@example.com", "b@example.net", "second")
 				if second <= id {
 					t.Errorf("%s was accepted after %s", second, id)

@@ -14,6 +14,7 @@ import (
 
 	"anymx/edge/operate/api"
 	"anymx/edge/operate/control/controltest"
+	"anymx/tests/kit"
 	"anymx/tests/pop"
 )
 
@@ -43,7 +44,7 @@ metrics = ""
 // everywhere is an address that is served on all of the host's, as service
 // addresses want it.
 func everywhere(t *testing.T) string {
-	return strings.Replace(pop.FreeAddress(t), "127.0.0.1", "0.0.0.0", 1)
+	return strings.Replace(kit.MustFreeAddress(t), "127.0.0.1", "0.0.0.0", 1)
 }
 
 // ordered are the orders that a speaker has had.
@@ -103,12 +104,12 @@ func step(s api.Status) api.DrainStep {
 
 func awaitStep(t *testing.T, p *pop.PoP, want api.DrainStep) {
 	t.Helper()
-	eventually(t, 20*time.Second, "the step "+string(want), func() bool { return step(status(t, p)) == want })
+	kit.EventuallyIn(t, 20*time.Second, "the step "+string(want), func() bool { return step(status(t, p)) == want })
 }
 
 func awaitPhase(t *testing.T, p *pop.PoP, want api.Phase) {
 	t.Helper()
-	eventually(t, 30*time.Second, "the phase "+string(want), func() bool { return status(t, p).Phase == want })
+	kit.EventuallyIn(t, 30*time.Second, "the phase "+string(want), func() bool { return status(t, p).Phase == want })
 }
 
 // A drain serves as long as clients may come, lets what is in flight end, hands
@@ -118,7 +119,7 @@ func TestDrain(t *testing.T) {
 	speaker := &controltest.Speaker{State: controltest.SpeakerStatus()}
 	p := pop.Start(t, pop.Options{SMTP: everywhere(t), Config: announced(t, speaker, `graceful = "1s"
 converge = "1s"`)})
-	eventually(t, 10*time.Second, "the neighbours are in the status", func() bool {
+	kit.EventuallyIn(t, 10*time.Second, "the neighbours are in the status", func() bool {
 		s := status(t, p)
 		return s.Speaker.Status != nil && s.Network.Status != nil && s.Network.Status.Tunnel.Up
 	})
@@ -160,7 +161,7 @@ converge = "1s"`)})
 		}
 	}
 	resume(t, p)
-	eventually(t, 10*time.Second, "the order to announce", func() bool { return strings.HasSuffix(ordered(speaker), ", announced kept") })
+	kit.EventuallyIn(t, 10*time.Second, "the order to announce", func() bool { return strings.HasSuffix(ordered(speaker), ", announced kept") })
 	dial(t, p.SMTP).send("a@b.example", "box@example.net", "back again")
 	p.AwaitEmpty(20 * time.Second)
 	if code := p.Edge().Stop(15 * time.Second); code != 0 {
@@ -257,7 +258,7 @@ func TestDrainStateUnreadable(t *testing.T) {
 // restart and a resume, nobody who connects is turned away by the kernel.
 func TestDrainWithPassedSocket(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", pop.FreeAddress(t))
+	l, err := net.Listen("tcp", kit.MustFreeAddress(t))
 	if err != nil {
 		t.Fatal(err)
 	}

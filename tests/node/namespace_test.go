@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"anymx/tests/kit"
 )
 
 // inNamespace runs the calling test once more, alone, in a process with a
@@ -152,7 +154,7 @@ func isFor(frame []byte, to [4]byte) bool {
 // sees waits until it has counted something.
 func (c *capture) sees(t *testing.T, what string) {
 	t.Helper()
-	eventually(t, 10*time.Second, what, func() bool { return c.packets.Load() > 0 })
+	kit.EventuallyIn(t, 10*time.Second, what, func() bool { return c.packets.Load() > 0 })
 }
 
 func networkOrder(n uint16) uint16 { return n<<8 | n>>8 }

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"anymx/edge/operate/api"
+	"anymx/tests/kit"
 	"anymx/tests/pop"
 )
 
@@ -83,16 +84,6 @@ func (c *client) send(from, to, subject string) string {
 	c.say("DATA", "354 .*")
 	reply := c.say("Subject: "+subject+"\r\n\r\nhello\r\n.", "250 2.0.0 stored as .*")
 	return reply[len(reply)-16:]
-}
-
-// eventually polls ok for at most limit.
-func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(limit); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %s: %s", limit, what)
-		}
-	}
 }
 
 // arrived is the text of the messages in a mailbox of the embedded core.
@@ -187,14 +178,14 @@ func TestFilesThatChange(t *testing.T) {
 
 	certificate(t, dir, "second.example")
 	write("alice\nbob\n")
-	eventually(t, 10*time.Second, "the new certificate is shown", func() bool { return shown(t, p.SMTP) == "second.example" })
+	kit.EventuallyIn(t, 10*time.Second, "the new certificate is shown", func() bool { return shown(t, p.SMTP) == "second.example" })
 	fresh := dial(t, p.SMTP)
 	fresh.say("MAIL FROM:<a@b.example>", "250 .*")
 	fresh.say("RCPT TO:<bob@known.example>", "250 .*")
 
 	write("this is no address list <>\n")
 	p.Edge().Signal(syscall.SIGHUP)
-	eventually(t, 10*time.Second, "the bad reload is reported", func() bool { return status(t, p).Config.Problem != "" })
+	kit.EventuallyIn(t, 10*time.Second, "the bad reload is reported", func() bool { return status(t, p).Config.Problem != "" })
 	if problem := status(t, p).Config.Problem; !strings.Contains(problem, list+":1: ") {
 		t.Errorf("problem %q does not name file and line", problem)
 	}
@@ -218,7 +209,7 @@ func TestCoreAway(t *testing.T) {
 	for i := range 5 {
 		ids = append(ids, c.send("a@b.example", "box@example.net", fmt.Sprint("away ", i)))
 	}
-	eventually(t, 20*time.Second, "the queue is paused", func() bool { return status(t, p).Queue.Paused != nil })
+	kit.EventuallyIn(t, 20*time.Second, "the queue is paused", func() bool { return status(t, p).Queue.Paused != nil })
 	if s := status(t, p); s.Spool.Messages != 5 || !s.Ready.OK {
 		t.Fatalf("with core away: %+v, ready %+v", s.Spool, s.Ready)
 	}
@@ -303,7 +294,7 @@ func TestFullDisk(t *testing.T) {
 		}
 	}
 	_ = file.Close()
-	eventually(t, 10*time.Second, "the spool refuses", func() bool { return !status(t, p).Spool.Accepting })
+	kit.EventuallyIn(t, 10*time.Second, "the spool refuses", func() bool { return !status(t, p).Spool.Accepting })
 	if s := status(t, p); s.Ready.OK || !strings.Contains(s.Spool.Reason, "disk reserve") {
 		t.Errorf("with a full disk: ready %+v, spool %+v", s.Ready, s.Spool)
 	}
@@ -311,7 +302,7 @@ func TestFullDisk(t *testing.T) {
 	if err := os.Remove(fill); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 10*time.Second, "the node is ready again", func() bool { return status(t, p).Ready.OK })
+	kit.EventuallyIn(t, 10*time.Second, "the node is ready again", func() bool { return status(t, p).Ready.OK })
 	c.send("a@b.example", "box@example.net", "after")
 	p.AwaitEmpty(20 * time.Second)
 	if got := arrived(t, p, "box"); len(got) != 2 {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"anymx/edge/operate/api"
+	"anymx/tests/kit"
 	"anymx/tests/pop"
 )
 
@@ -76,7 +77,7 @@ func TestDamagedSpool(t *testing.T) {
 			p.LaunchEdge()
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
-			eventually(t, 20*time.Second, "the control socket answers", func() bool {
+			kit.EventuallyIn(t, 20*time.Second, "the control socket answers", func() bool {
 				s, err := p.Control().Status(ctx)
 				return err == nil && !s.Ready.OK && strings.Contains(s.Spool.Problem, "is damaged and was not opened")
 			})
@@ -113,7 +114,7 @@ func TestDamagedSpool(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, 20*time.Second, "the node is ready with a new spool", func() bool {
+			kit.EventuallyIn(t, 20*time.Second, "the node is ready with a new spool", func() bool {
 				s, err := p.Control().Status(ctx)
 				return err == nil && s.Ready.OK && s.Spool.Messages == 0
 			})

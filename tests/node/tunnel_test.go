@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"anymx/tests/kit"
 	"anymx/tests/pop"
 )
 
@@ -90,7 +91,7 @@ func (b *behindTunnel) startCore() {
 func (b *behindTunnel) arrived(n int) {
 	b.t.Helper()
 	began := time.Now()
-	eventually(b.t, 30*time.Second, fmt.Sprintf("core has %d messages", n), func() bool {
+	kit.EventuallyIn(b.t, 30*time.Second, fmt.Sprintf("core has %d messages", n), func() bool {
 		files, err := filepath.Glob(filepath.Join(b.mail, "example.net", "box", "new", "*"))
 		if err != nil {
 			b.t.Fatal(err)
@@ -118,11 +119,11 @@ func TestTunnelIsTheOnlyWay(t *testing.T) {
 	b := startBehindTunnel(t)
 	b.startCore()
 	b.send("before there is a tunnel")
-	eventually(t, 10*time.Second, "the status says why mail waits", func() bool {
+	kit.EventuallyIn(t, 10*time.Second, "the status says why mail waits", func() bool {
 		s := status(t, b.pop)
 		return s.Queue.Paused != nil && strings.Contains(s.Core[0].LastError, "the tunnel wg-core is not there: is anymx-net running?")
 	})
-	eventually(t, 10*time.Second, "so does the probe", func() bool {
+	kit.EventuallyIn(t, 10*time.Second, "so does the probe", func() bool {
 		p := status(t, b.pop).Core[0].Probe
 		return p != nil && strings.Contains(p.Problem, "wg-core is not there")
 	})
@@ -139,11 +140,11 @@ func TestTunnelIsTheOnlyWay(t *testing.T) {
 		}
 		b.remove()
 		if round == 0 {
-			eventually(t, 10*time.Second, "the kept session is known to be gone", func() bool {
+			kit.EventuallyIn(t, 10*time.Second, "the kept session is known to be gone", func() bool {
 				return strings.Contains(b.pop.Edge().Log(), "closed=1")
 			})
 			b.send("while it is away")
-			eventually(t, 10*time.Second, "mail waits", func() bool { return status(t, b.pop).Queue.Paused != nil })
+			kit.EventuallyIn(t, 10*time.Second, "mail waits", func() bool { return status(t, b.pop).Queue.Paused != nil })
 			b.raise()
 		} else {
 			b.raise() // at once, so that nobody sees the device go
@@ -151,7 +152,7 @@ func TestTunnelIsTheOnlyWay(t *testing.T) {
 		}
 		b.arrived(3 + 2*round)
 	}
-	eventually(t, 10*time.Second, "the probe passes", func() bool {
+	kit.EventuallyIn(t, 10*time.Second, "the probe passes", func() bool {
 		p := status(t, b.pop).Core[0].Probe
 		return p != nil && p.Problem == "" && p.Size >= 16<<10
 	})
@@ -184,14 +185,14 @@ func TestTunnelWithLargeMTU(t *testing.T) {
 	b.raise()
 	b.send("small")
 	b.arrived(1)
-	eventually(t, 10*time.Second, "the probe passes", func() bool {
+	kit.EventuallyIn(t, 10*time.Second, "the probe passes", func() bool {
 		p := status(t, b.pop).Core[0].Probe
 		return p != nil && p.Problem == ""
 	})
 	b.far.run("nft add table inet narrow")
 	b.far.run("nft add chain inet narrow input { type filter hook input priority 0 ; }")
 	b.far.run("nft add rule inet narrow input iifname far meta length > 1200 drop")
-	eventually(t, 30*time.Second, "the probe finds it", func() bool {
+	kit.EventuallyIn(t, 30*time.Second, "the probe finds it", func() bool {
 		return strings.Contains(status(t, b.pop).Core[0].Probe.Problem, "tunnel.mtu")
 	})
 	b.send("small again")
@@ -203,5 +204,5 @@ func TestTunnelWithLargeMTU(t *testing.T) {
 		t.Error("the log does not say it")
 	}
 	b.far.run("nft delete table inet narrow")
-	eventually(t, 30*time.Second, "the probe passes again", func() bool { return status(t, b.pop).Core[0].Probe.Problem == "" })
+	kit.EventuallyIn(t, 30*time.Second, "the probe passes again", func() bool { return status(t, b.pop).Core[0].Probe.Problem == "" })
 }

@@ -8,23 +8,16 @@
 package pop
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"math/rand/v2"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"anymx/edge/operate/control"
+	"anymx/tests/kit"
 )
 
 // PoP is an edge and, unless the test brings its own, the embedded core.
@@ -65,7 +58,7 @@ type Options struct {
 func Start(t testing.TB, o Options) *PoP {
 	t.Helper()
 	p := &PoP{t: t, options: o, Dir: t.TempDir(), bin: Build(t), Core: o.Core}
-	p.SMTP, p.mailstore = FreeAddress(t), FreeAddress(t)
+	p.SMTP, p.mailstore = kit.MustFreeAddress(t), kit.MustFreeAddress(t)
 	if o.SMTP != "" {
 		p.SMTP = o.SMTP
 	}
@@ -173,15 +166,13 @@ func (p *PoP) StartEdge() {
 	p.t.Helper()
 	p.LaunchEdge()
 	p.edge.Await(p.SMTP)
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
-		s, err := p.client.Status(p.t.Context())
-		if err == nil && s.Ready.OK {
-			return
+	p.edge.until(func(ctx context.Context) error {
+		s, err := p.client.Status(ctx)
+		if err == nil && !s.Ready.OK {
+			err = fmt.Errorf("it greets, but is not in service: %+v", s.Ready)
 		}
-		if time.Now().After(deadline) {
-			p.t.Fatalf("the edge greets and is not ready: %v, %+v; it said:\n%s", err, s.Ready, p.edge.Tail(30))
-		}
-	}
+		return err
+	})
 }
 
 // LaunchEdge starts the edge, which is not running, and waits until its control
@@ -195,20 +186,10 @@ func (p *PoP) LaunchEdge() {
 		name = "/bin/sh"
 	}
 	p.edge = run(p.t, p.options.Passed, name, args...)
-	for deadline := time.Now().Add(time.Minute); ; {
-		_, err := p.client.Status(p.t.Context())
-		if err == nil {
-			return
-		}
-		select {
-		case <-p.edge.done:
-			p.t.Fatalf("the edge has ended; it said:\n%s", p.edge.Tail(30))
-		case <-time.After(20 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			p.t.Fatalf("the edge does not answer: %v; it said:\n%s", err, p.edge.Tail(30))
-		}
-	}
+	p.edge.until(func(ctx context.Context) error {
+		_, err := p.client.Status(ctx)
+		return err
+	})
 }
 
 // StartCore is StartEdge for core.
@@ -233,290 +214,14 @@ func (p *PoP) Maildirs() string { return filepath.Join(p.Dir, "core", "mail") }
 // AwaitEmpty waits until the edge's queue is empty, at most limit.
 func (p *PoP) AwaitEmpty(limit time.Duration) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	client := p.Control()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		status, err := client.Status(ctx)
-		if err == nil && status.Spool.Messages == 0 {
-			return
+	err := kit.Poll(p.t.Context(), limit, func(ctx context.Context) error {
+		status, err := p.client.Status(ctx)
+		if err == nil && status.Spool.Messages > 0 {
+			err = fmt.Errorf("the queue is not empty: %+v", status.Queue)
 		}
-		select {
-		case <-ctx.Done():
-			p.t.Fatalf("queue is not empty after %s: %+v (%v)\nedge's log ends:\n%s", limit, status.Queue, err, p.edge.Tail(20))
-		case <-tick.C:
-		}
-	}
-}
-
-// Program is one process of ours.
-type Program struct {
-	t    testing.TB
-	cmd  *exec.Cmd
-	log  string
-	done chan struct{}
-}
-
-// Run starts a program whose output goes to a file. It is killed at the end of
-// the test, and if the test's own process dies.
-func Run(t testing.TB, path string, args ...string) *Program {
-	t.Helper()
-	return run(t, nil, path, args...)
-}
-
-// run is Run with a file that the program has as its descriptor 3; nil: none.
-func run(t testing.TB, passed *os.File, path string, args ...string) *Program {
-	t.Helper()
-	file, err := os.CreateTemp(t.TempDir(), filepath.Base(path)+"*.log")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	p := &Program{t: t, log: file.Name(), cmd: exec.Command(path, args...), done: make(chan struct{})}
-	p.cmd.Stdout, p.cmd.Stderr = file, file
-	if passed != nil {
-		p.cmd.ExtraFiles = []*os.File{passed}
-	}
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		_ = p.cmd.Wait() // its state is in ProcessState
-		close(p.done)
-	}()
-	t.Cleanup(func() {
-		p.Kill()
-		if t.Failed() {
-			t.Logf("%s ends:\n%s", filepath.Base(path), p.Tail(30))
-		}
+		return err
 	})
-	return p
-}
-
-// PID is the process's.
-func (p *Program) PID() int { return p.cmd.Process.Pid }
-
-// Kill ends the process by SIGKILL and waits for it. It may have ended before.
-func (p *Program) Kill() {
-	_ = p.cmd.Process.Kill()
-	<-p.done
-}
-
-// Stop ends the process by SIGTERM and returns its exit code; it fails the
-// test when that takes longer than limit.
-func (p *Program) Stop(limit time.Duration) int {
-	p.t.Helper()
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	return p.Wait(limit)
-}
-
-// Wait waits for the process to end, and returns its exit code; it fails the
-// test when that takes longer than limit. A program that was told to end is
-// killed by a second SIGTERM, such as Stop's.
-func (p *Program) Wait(limit time.Duration) int {
-	p.t.Helper()
-	select {
-	case <-p.done:
-	case <-time.After(limit):
-		p.t.Fatalf("%s has not ended within %s; it said:\n%s", p.cmd.Path, limit, p.Tail(30))
-	}
-	return p.cmd.ProcessState.ExitCode()
-}
-
-// Signal sends a signal.
-func (p *Program) Signal(s syscall.Signal) {
-	p.t.Helper()
-	if err := p.cmd.Process.Signal(s); err != nil {
-		p.t.Fatal(err)
-	}
-}
-
-// Log is all that the program has written.
-func (p *Program) Log() string {
-	text, err := os.ReadFile(p.log)
 	if err != nil {
-		return err.Error()
+		p.t.Fatalf("%v\nedge's log ends:\n%s", err, p.edge.Tail(20))
 	}
-	return string(text)
-}
-
-// Tail is the last n lines of Log.
-func (p *Program) Tail(n int) string {
-	lines := strings.Split(strings.TrimRight(p.Log(), "\n"), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
-}
-
-// Await waits for a banner at address, at most a minute.
-func (p *Program) Await(address string) {
-	p.t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	for {
-		err := greeted(address)
-		if err == nil {
-			return
-		}
-		select {
-		case <-p.done:
-			p.t.Fatalf("%s has ended; it said:\n%s", p.cmd.Path, p.Tail(30))
-		case <-time.After(20 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			p.t.Fatalf("no banner at %s: %v; the program said:\n%s", address, err, p.Tail(30))
-		}
-	}
-}
-
-func greeted(address string) error {
-	c, err := net.DialTimeout("tcp", address, time.Second)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
-		return err
-	}
-	banner, err := bufio.NewReader(c).ReadString('\n')
-	if err == nil && !strings.HasPrefix(banner, "220") {
-		err = fmt.Errorf("banner %q", banner)
-	}
-	if err == nil {
-		_, err = c.Write([]byte("QUIT\r\n"))
-	}
-	return err
-}
-
-// FreeAddress is a loopback address that nothing listens on at the moment. Its
-// port lies below those that Linux gives to outgoing connections, so that it is
-// still free when a program comes to listen on it, and comes back after a kill.
-func FreeAddress(t testing.TB) string {
-	t.Helper()
-	const low, high = 10240, 32768
-	for range 100 {
-		port := low + rand.IntN(high-low)
-		if _, given := ports.LoadOrStore(port, true); given {
-			continue
-		}
-		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-			defer l.Close()
-			return l.Addr().String()
-		}
-	}
-	t.Fatal("no free port")
-	return ""
-}
-
-// ports are those that FreeAddress has given: nobody may listen there yet.
-var ports sync.Map
-
-// linked is the directory that Build has made; "" if it was not called. It is
-// read when all tests have ended.
-var linked string
-
-var build = sync.OnceValues(func() (string, error) {
-	top, err := moduleRoot()
-	if err != nil {
-		return "", err
-	}
-	kept := filepath.Join(top, "bin", ".test")
-	if err := os.MkdirAll(kept, 0o755); err != nil {
-		return "", err
-	}
-	lock, err := os.OpenFile(filepath.Join(kept, ".lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return "", err
-	}
-	defer lock.Close()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		return "", fmt.Errorf("lock of %s: %w", kept, err)
-	}
-	// With the flags of the Makefile, also where tests run under the race detector, which
-	// is linked with C: otherwise everything would be compiled a second time.
-	// The tag lets a test set a program's clock (edge/service), and changes nothing else.
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-tags", "anymx_testclock", "-ldflags", "-s -w", "-o", kept, "./cmd/...")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	cmd.Dir = top
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	if linked, err = os.MkdirTemp("", "anymx-bin"); err != nil {
-		return "", err
-	}
-	if err := os.Chmod(linked, 0o755); err != nil { // tests run programs as other users
-		return "", err
-	}
-	programs, err := os.ReadDir(filepath.Join(top, "cmd"))
-	if err != nil {
-		return "", err
-	}
-	for _, p := range programs {
-		if err := link(filepath.Join(kept, p.Name()), filepath.Join(linked, p.Name())); err != nil {
-			return "", err
-		}
-	}
-	return linked, nil
-})
-
-// moduleRoot returns the folder of the go.mod file above the working directory, which
-// for tests is their package's. Binaries built with -trimpath don't know their sources.
-func moduleRoot() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir, nil
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return "", errors.New("no go.mod in the working directory or above it")
-		}
-		dir = parent
-	}
-}
-
-// link makes to the file that from is now, whatever becomes of from.
-func link(from, to string) error {
-	if os.Link(from, to) == nil {
-		return nil
-	}
-	in, err := os.Open(from) // on another file system
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o755)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close())
-}
-
-// Build builds the programs, once for a test binary, and returns the directory
-// that they are in. What was built stays in bin/.test, so that the next test
-// binary has nothing to link: that costs many times what most tests take. The
-// package's TestMain must call Main, which removes the directory.
-func Build(t testing.TB) string {
-	t.Helper()
-	dir, err := Programs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
-// Programs does what Build does, for a TestMain.
-func Programs() (string, error) { return build() }
-
-// Main runs a package's tests and removes what Build has made for them.
-func Main(m *testing.M) int {
-	code := m.Run()
-	if linked != "" {
-		_ = os.RemoveAll(linked)
-	}
-	return code
 }

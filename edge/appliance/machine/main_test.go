@@ -7,15 +7,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"anymx/edge/appliance/slot"
 	"anymx/edge/appliance/slot/slottest"
+	"anymx/tests/kit"
 )
 
 // TestMain runs this binary also as what a machine runs: systemd-sysupdate, which the
@@ -36,29 +35,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	code := m.Run()
-	if code == 0 {
-		code = leftBehind()
-	}
-	os.Exit(code)
-}
-
-func leftBehind() int {
-	var left []string
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		buf := make([]byte, 1<<20)
-		left = nil
-		for _, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			if strings.Contains(g, "anymx/edge/appliance/machine") && !strings.Contains(g, "machine.TestMain") {
-				left = append(left, g)
-			}
-		}
-		if left == nil {
-			return 0
-		}
-	}
-	fmt.Printf("goroutines left behind:\n%s\n", strings.Join(left, "\n\n"))
-	return 1
+	os.Exit(kit.Run(m, kit.Leaks{Of: []string{"anymx/edge/appliance/machine"}}))
 }
 
 // wrap writes a program that runs this binary as something else.

@@ -17,6 +17,7 @@ import (
 	"anymx/edge/mail"
 	"anymx/edge/queue"
 	"anymx/edge/statefile"
+	"anymx/tests/kit"
 )
 
 // plainServer knows RFC 821 and nothing more: EHLO is a command that it does not know. It refuses an
@@ -273,7 +274,7 @@ func TestLearn(t *testing.T) {
 		cancel()
 		<-done
 	}()
-	eventually(t, func() bool {
+	kit.Eventually(t, "the probe reports the extensions", func() bool {
 		return h.Extensions() == mail.CoreUnknown.Add(mail.EightBitMIME).Add(mail.AllExtensions)
 	})
 	addr := first.Addr()
@@ -285,5 +286,5 @@ func TestLearn(t *testing.T) {
 	again := full()
 	again.Serve(l)
 	defer again.Close()
-	eventually(t, func() bool { return h.Extensions() == mail.CoreUnknown.Add(mail.AllExtensions) })
+	kit.Eventually(t, "the probe reports the extensions", func() bool { return h.Extensions() == mail.CoreUnknown.Add(mail.AllExtensions) })
 }

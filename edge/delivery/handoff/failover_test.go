@@ -14,6 +14,7 @@ import (
 	"anymx/edge/delivery/smtpc/smtptest"
 	"anymx/edge/mail"
 	"anymx/edge/queue"
+	"anymx/tests/kit"
 )
 
 // network dials servers in memory by their address, and refuses those that
@@ -221,7 +222,7 @@ func TestReload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() bool { return one.Open() == 0 })
+	kit.Eventually(t, "the first core has no connection", func() bool { return one.Open() == 0 })
 	mustDeliver(t, h, st.try(text, 1))
 	s := h.Status()
 	if one.Accepted() != 1 || two.Accepted() != 1 || s[0].Address != two.Addr() || s[1].Delivered != 1 || s[1].Limit != 4 {

@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"anymx/edge/delivery/smtpc/smtptest"
+	"anymx/tests/kit"
 )
 
-func TestMain(m *testing.M) { os.Exit(smtptest.Run(m)) }
+func TestMain(m *testing.M) { os.Exit(kit.Run(m, kit.Leaks{Files: true})) }

@@ -126,12 +126,3 @@ func failure(t testing.TB, h *Handoff, try *queue.Try) *mail.Failure {
 	}
 	return f
 }
-
-func eventually(t testing.TB, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("did not happen")
-		}
-	}
-}

@@ -7,6 +7,7 @@ import (
 
 	"anymx/edge/delivery/smtpc/smtptest"
 	"anymx/edge/queue"
+	"anymx/tests/kit"
 )
 
 // TestCoreHasALimit: core takes three connections and says 421 to more. All
@@ -49,7 +50,7 @@ func TestCoreHasALimit(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, func() bool { return refused.Load() > 0 })
+	kit.Eventually(t, "core refuses a connection", func() bool { return refused.Load() > 0 })
 	close(release)
 	wait.Wait()
 	if server.Accepted() != 24 || h.Status()[0].Health != Up || h.Status()[0].Limit > 6 {

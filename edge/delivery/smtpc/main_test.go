@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"anymx/edge/delivery/smtpc/smtptest"
+	"anymx/tests/kit"
 )
 
 func TestMain(m *testing.M) {
@@ -12,5 +12,5 @@ func TestMain(m *testing.M) {
 		sink()
 		return
 	}
-	os.Exit(smtptest.Run(m))
+	os.Exit(kit.Run(m, kit.Leaks{Files: true}))
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,6 +15,7 @@ import (
 
 	"anymx/edge/delivery/smtpc/smtptest"
 	"anymx/edge/mail"
+	"anymx/tests/kit"
 )
 
 func serverTLS() *tls.Config { return &tls.Config{Certificates: []tls.Certificate{testCert}} }
@@ -273,7 +273,7 @@ func TestKeptConnectionClosed(t *testing.T) {
 	c := dialTest(t, s, Options{TLSMode: TLSNever})
 	mustDeliver(t, c, testMessage(1))
 	s.Kick()
-	eventually(t, func() bool { _, err := c.pulse.check(); return err != nil })
+	kit.Eventually(t, "the connection is seen to be closed", func() bool { _, err := c.pulse.check(); return err != nil })
 	results, err := c.Send(t.Context(), testMessage(1))
 	if f := results[0].Failure; err == nil || f == nil || f.Command != "" || f.Permanent {
 		t.Errorf("%v", f)
@@ -306,7 +306,7 @@ func TestUnaskedWhileIdle(t *testing.T) {
 	if _, err := io.WriteString(server, "250 x\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() bool { waiting, _ := c.pulse.check(); return waiting })
+	kit.Eventually(t, "data waits on the connection", func() bool { waiting, _ := c.pulse.check(); return waiting })
 	if _, err := c.Send(t.Context(), testMessage(1)); !errors.Is(err, ErrProtocol) || !c.Dead() {
 		t.Error(err)
 	}
@@ -403,14 +403,5 @@ func TestInMemory(t *testing.T) {
 	mustDeliver(t, c, Message{Envelope: testEnvelope(1), Pending: []int{0}, Body: stored{memory(testBody(300000))}})
 	if !c.Has("CHUNKING") || c.Params("SIZE") != "0" || c.Remote() != "core.test:25" {
 		t.Errorf("%q %q", c.Params("SIZE"), c.Remote())
-	}
-}
-
-func eventually(t testing.TB, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); runtime.Gosched() {
-		if time.Now().After(end) {
-			t.Fatal("did not happen")
-		}
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"anymx/tests/kit"
 )
 
 // talker is a client that has a deadline.
@@ -140,7 +142,7 @@ func TestDrainIsGivenUp(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	left := make(chan int)
 	go func() { left <- s.registry.Drain(ctx) }()
-	eventually(t, s.registry.draining.Load)
+	kit.Eventually(t, "the registry drains", s.registry.draining.Load)
 	cancel()
 	if n := <-left; n != 1 {
 		t.Errorf("%d are left, not 1", n)
@@ -164,7 +166,7 @@ func TestDrainIsOver(t *testing.T) {
 	busy := s.talk(opened, 4)
 	left := make(chan int)
 	go func() { left <- s.registry.Drain(t.Context()) }()
-	eventually(t, s.registry.draining.Load)
+	kit.Eventually(t, "the registry drains", s.registry.draining.Load)
 	strays := make([]*talker, 20)
 	for i := range strays {
 		strays[i] = s.talk("", 1) // told, and lingering

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/emersion/go-smtp"
+
+	"anymx/tests/kit"
 )
 
 // faultyListener says for a while that too many files are open.
@@ -46,7 +48,7 @@ func listen(t *testing.T, srv *smtp.Server, set Settings, faults int32) *Listene
 		if err := <-done; !errors.Is(err, net.ErrClosed) {
 			t.Errorf("Serve ended with %v", err)
 		}
-		eventually(t, func() bool { return registry.Open() == 0 })
+		kit.Eventually(t, "all connections are closed", func() bool { return registry.Open() == 0 })
 	})
 	return l
 }

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"anymx/tests/kit"
 )
 
 // scriptConn is a client that sends its pieces, one for each Read of the
@@ -106,11 +108,11 @@ func play(t testing.TB, set Settings, lmtp, lobby bool, pieces [][]byte) ([]deli
 	select {
 	case <-served:
 	case <-ctx.Done():
-		t.Fatalf("session hangs\n%s", leaked())
+		t.Fatalf("session hangs\n%s", kit.Stacks())
 	}
 	registry.Close(ctx)
 	if err := srv.Shutdown(ctx); err != nil {
-		t.Fatalf("go-smtp hangs: %v\n%s", err, leaked())
+		t.Fatalf("go-smtp hangs: %v\n%s", err, kit.Stacks())
 	}
 	if n := registry.Open(); n != 0 {
 		t.Fatalf("%d connections still counted", n)

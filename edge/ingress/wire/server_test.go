@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"math/big"
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"anymx/edge/mail"
+	"anymx/tests/kit"
 
 	"github.com/emersion/go-smtp"
 )
@@ -128,22 +130,12 @@ func (s *server) stop() {
 // settled waits until n connections are open.
 func (s *server) settled(n int) {
 	s.t.Helper()
-	eventually(s.t, func() bool { return s.registry.Open() == n })
+	kit.Eventually(s.t, fmt.Sprintf("%d connections are open", n), func() bool { return s.registry.Open() == n })
 	if n == 0 {
 		s.registry.caps.mu.Lock()
 		defer s.registry.caps.mu.Unlock()
 		if len(s.registry.caps.by) != 0 {
 			s.t.Errorf("prefixes still counted: %v", s.registry.caps.by)
-		}
-	}
-}
-
-// eventually polls for what another goroutine is about to do.
-func eventually(t testing.TB, cond func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !cond(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("did not happen within ten seconds")
 		}
 	}
 }

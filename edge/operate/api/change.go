@@ -1,8 +1,9 @@
 package api
 
 import (
-	"anymx/edge/mail"
 	"fmt"
+
+	"anymx/edge/mail"
 )
 
 // Action is what can be done to messages of the queue. Each is idempotent: a

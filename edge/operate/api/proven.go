@@ -1,8 +1,9 @@
 package api
 
 import (
-	"anymx/edge/mail"
 	"time"
+
+	"anymx/edge/mail"
 )
 
 // Proven is what a node has found out by sending itself a message through each of

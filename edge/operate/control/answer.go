@@ -1,8 +1,6 @@
 package control
 
 import (
-	"anymx/edge/operate/api"
-	"anymx/edge/operate/words"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -13,6 +11,9 @@ import (
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"anymx/edge/operate/api"
+	"anymx/edge/operate/words"
 )
 
 // Handle adds what the control socket answers to pattern, as for

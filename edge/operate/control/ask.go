@@ -1,7 +1,6 @@
 package control
 
 import (
-	"anymx/edge/operate/api"
 	"bufio"
 	"bytes"
 	"context"
@@ -14,6 +13,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"anymx/edge/operate/api"
 )
 
 // clientTimeout bounds one request, so that a node which hangs is an error and

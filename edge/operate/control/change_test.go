@@ -1,11 +1,12 @@
 package control
 
 import (
-	"anymx/edge/operate/api"
-	"anymx/edge/operate/words"
 	"encoding/json"
 	"net/url"
 	"testing"
+
+	"anymx/edge/operate/api"
+	"anymx/edge/operate/words"
 )
 
 func FuzzReadChange(f *testing.F) {

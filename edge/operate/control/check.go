@@ -1,11 +1,12 @@
 package control
 
 import (
-	"anymx/edge/operate/api"
-	"anymx/edge/operate/words"
 	"errors"
 	"fmt"
 	"strings"
+
+	"anymx/edge/operate/api"
+	"anymx/edge/operate/words"
 )
 
 // maxReason bounds what an operator gives as a reason, in bytes.

@@ -1,13 +1,14 @@
 package control
 
 import (
-	"anymx/edge/mail"
-	"anymx/edge/operate/api"
 	"bytes"
 	"context"
 	"fmt"
 	"iter"
 	"net/http"
+
+	"anymx/edge/mail"
+	"anymx/edge/operate/api"
 )
 
 // Client asks a node over its control socket. Errors are *Unreachable if nobody

@@ -1,14 +1,15 @@
 package control
 
 import (
-	"anymx/edge/config"
-	"anymx/edge/operate/api"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
 	"strings"
 	"syscall"
+
+	"anymx/edge/config"
+	"anymx/edge/operate/api"
 )
 
 // httpStatus returns the HTTP status of a code.

@@ -1,7 +1,6 @@
 package control
 
 import (
-	"anymx/edge/operate/api"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -11,6 +10,8 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+
+	"anymx/edge/operate/api"
 )
 
 // MachineSocket is where anymx-machine answers, unless it is told otherwise.

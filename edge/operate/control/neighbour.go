@@ -1,11 +1,12 @@
 package control
 
 import (
-	"anymx/edge/operate/api"
 	"context"
 	"net/http"
 	"net/netip"
 	"strconv"
+
+	"anymx/edge/operate/api"
 )
 
 // SpeakerClient asks anymx-bgp over its control socket, as a Client asks the

@@ -1,11 +1,8 @@
 package control
 
 import (
-	"anymx/edge/operate/api"
-	"anymx/edge/operate/words"
 	"bytes"
 	"crypto/sha256"
-
 	_ "embed"
 	"encoding/base64"
 	"fmt"
@@ -15,6 +12,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"anymx/edge/operate/api"
+	"anymx/edge/operate/words"
 )
 
 //go:embed page.html

@@ -1,9 +1,10 @@
 package control
 
 import (
+	"time"
+
 	"anymx/edge/operate/api"
 	"anymx/edge/operate/words"
-	"time"
 )
 
 // stepView is a step of a drain.

@@ -1,9 +1,10 @@
 package control
 
 import (
-	"anymx/edge/operate/api"
 	"context"
 	"net/http"
+
+	"anymx/edge/operate/api"
 )
 
 // Prove has the node send itself a message through each of its listeners.

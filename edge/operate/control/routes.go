@@ -1,10 +1,11 @@
 package control
 
 import (
-	"anymx/edge/mail"
-	"anymx/edge/operate/api"
 	"context"
 	"net/http"
+
+	"anymx/edge/mail"
+	"anymx/edge/operate/api"
 )
 
 // addRoutes is what the node offers: everything on the unix socket, and a page

@@ -1,8 +1,6 @@
 package control
 
 import (
-	"anymx/edge/mail"
-	"anymx/edge/operate/api"
 	"bufio"
 	"bytes"
 	"context"
@@ -20,6 +18,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"anymx/edge/mail"
+	"anymx/edge/operate/api"
+	"anymx/tests/kit"
 )
 
 // hooked is a node of which a test says one thing.
@@ -101,7 +103,7 @@ func TestConnectionsAreCapped(t *testing.T) {
 	wantMetric(t, registry, "anymx_control_connections_limit", 3)
 
 	open[0].Close() // its place is free again
-	eventually(t, func() bool {
+	kit.Eventually(t, "the server answers", func() bool {
 		client := NewClient(socket)
 		defer client.Close()
 		_, err := client.Version(t.Context())
@@ -127,15 +129,6 @@ func wantMetric(t *testing.T, g prometheus.Gatherer, name string, want float64) 
 		}
 	}
 	t.Errorf("no metric %s", name)
-}
-
-func eventually(t *testing.T, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("it did not happen within 10 s")
-		}
-	}
 }
 
 func TestMetricNames(t *testing.T) {
@@ -229,7 +222,7 @@ func TestStopLetsRequestsEnd(t *testing.T) {
 	<-began
 	stopped := make(chan error, 1)
 	go func() { stopped <- stop() }()
-	eventually(t, func() bool { _, err := net.Dial("unix", socket); return err != nil })
+	kit.Eventually(t, "the socket refuses connections", func() bool { _, err := net.Dial("unix", socket); return err != nil })
 	close(goOn)
 	if a := <-answered; a.err != nil || len(a.page.Items) != 1 {
 		t.Errorf("%+v", a)

@@ -1,14 +1,15 @@
 package control
 
 import (
-	"anymx/edge/mail"
-	"anymx/edge/operate/api"
 	"context"
 	"log/slog"
 	"net"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"anymx/edge/mail"
+	"anymx/edge/operate/api"
 )
 
 // Node is what a Server shows and changes. Its methods are called from many

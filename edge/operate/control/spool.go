@@ -1,10 +1,11 @@
 package control
 
 import (
-	"anymx/edge/operate/api"
 	"context"
 	"encoding/json"
 	"net/http"
+
+	"anymx/edge/operate/api"
 )
 
 // spoolLine is a line of the answer to an export: a message, or at its end what was written.

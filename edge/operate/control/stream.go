@@ -1,7 +1,6 @@
 package control
 
 import (
-	"anymx/edge/operate/api"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -9,6 +8,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"anymx/edge/operate/api"
 )
 
 // jsonLines is one JSON value on each line.

@@ -1,9 +1,10 @@
 package words
 
 import (
-	"anymx/edge/operate/api"
 	"fmt"
 	"time"
+
+	"anymx/edge/operate/api"
 )
 
 // ClockProblem says what may be wrong with the clock; "": nothing is known to be.

@@ -1,10 +1,11 @@
 package words
 
 import (
-	"anymx/edge/operate/api"
 	"strings"
 	"testing"
 	"time"
+
+	"anymx/edge/operate/api"
 )
 
 func TestClockText(t *testing.T) {

@@ -1,11 +1,12 @@
 package words
 
 import (
-	"anymx/edge/operate/api"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
+
+	"anymx/edge/operate/api"
 )
 
 // doing says what happens during a step.

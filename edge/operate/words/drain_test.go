@@ -1,12 +1,13 @@
 package words
 
 import (
-	"anymx/edge/operate/api"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"anymx/edge/operate/api"
 )
 
 var textNow = time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC)

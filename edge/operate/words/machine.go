@@ -1,12 +1,13 @@
 package words
 
 import (
-	"anymx/edge/operate/api"
 	"bytes"
 	"fmt"
 	"io"
 	"strings"
 	"time"
+
+	"anymx/edge/operate/api"
 )
 
 // WriteMachine writes s as people read it, as Status.WriteText does.

@@ -1,11 +1,12 @@
 package words_test
 
 import (
+	"strings"
+	"testing"
+
 	"anymx/edge/operate/api"
 	"anymx/edge/operate/control/controltest"
 	"anymx/edge/operate/words"
-	"strings"
-	"testing"
 )
 
 func TestMachineText(t *testing.T) {

@@ -1,11 +1,12 @@
 package words
 
 import (
-	"anymx/edge/operate/api"
 	"fmt"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"anymx/edge/operate/api"
 )
 
 // maxThings bounds how many addresses, rules and routes that are missing are

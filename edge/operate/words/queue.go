@@ -1,7 +1,6 @@
 package words
 
 import (
-	"anymx/edge/operate/api"
 	"bytes"
 	"fmt"
 	"io"
@@ -10,6 +9,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"anymx/edge/operate/api"
 )
 
 // queueRow is a row of a list. Columns whose text is bounded come first and

@@ -1,9 +1,10 @@
 package words
 
 import (
-	"anymx/edge/operate/api"
 	"strings"
 	"time"
+
+	"anymx/edge/operate/api"
 )
 
 // ResumeReport tells how far a node is on its way back into service, and what

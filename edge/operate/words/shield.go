@@ -1,7 +1,6 @@
 package words
 
 import (
-	"anymx/edge/operate/api"
 	"bytes"
 	"fmt"
 	"io"
@@ -9,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"anymx/edge/operate/api"
 )
 
 // shieldText is the shield in a status: where it stands, how it fares, and what is wrong

@@ -1,7 +1,6 @@
 package words
 
 import (
-	"anymx/edge/operate/api"
 	"bufio"
 	"bytes"
 	"fmt"
@@ -10,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"anymx/edge/operate/api"
 )
 
 // WriteShieldTop writes both lists of prefixes, with times as seen from now.

@@ -1,11 +1,12 @@
 package words
 
 import (
-	"anymx/edge/operate/api"
 	"math"
 	"strings"
 	"testing"
 	"time"
+
+	"anymx/edge/operate/api"
 )
 
 // marked are the lines of a status, those that are wrong with a mark.

@@ -1,13 +1,14 @@
 package words
 
 import (
-	"anymx/edge/operate/api"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"anymx/edge/operate/api"
 )
 
 // silence tells of a program, what, that did not answer.

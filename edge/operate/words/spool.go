@@ -1,9 +1,10 @@
 package words
 
 import (
-	"anymx/edge/operate/api"
 	"fmt"
 	"io"
+
+	"anymx/edge/operate/api"
 )
 
 // WriteSpoolReport writes r as people read it.

@@ -1,14 +1,15 @@
 package words
 
 import (
-	"anymx/edge/mail"
-	"anymx/edge/operate/api"
 	"bytes"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"time"
+
+	"anymx/edge/mail"
+	"anymx/edge/operate/api"
 )
 
 // line is a line of a status. One that is wrong stands out.

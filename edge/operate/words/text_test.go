@@ -1,13 +1,14 @@
 package words
 
 import (
-	"anymx/edge/operate/api"
 	"math"
 	"strings"
 	"testing"
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"anymx/edge/operate/api"
 )
 
 func TestClean(t *testing.T) {

@@ -3,11 +3,9 @@ package anycast
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -15,33 +13,13 @@ import (
 
 	"anymx/edge/config"
 	"anymx/edge/service"
-	"anymx/tests/netns"
+	"anymx/tests/kit"
 )
 
 // TestMain runs the tests in a network namespace of their own: announcers dial their
 // routers and ask service addresses whether they are in service.
-func TestMain(m *testing.M) { os.Exit(netns.Main(func() int { return runTests(m) })) }
-
-// runTests fails the tests if a goroutine of this package outlives them.
-func runTests(m *testing.M) int {
-	code := m.Run()
-	for end := time.Now().Add(5 * time.Second); code == 0; time.Sleep(10 * time.Millisecond) {
-		buf := make([]byte, 1<<20)
-		var left []string
-		for stack := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			if strings.Contains(stack, "anymx/") && !strings.Contains(stack, "runTests") {
-				left = append(left, stack)
-			}
-		}
-		if len(left) == 0 {
-			break
-		}
-		if time.Now().After(end) {
-			fmt.Fprintln(os.Stderr, "goroutines left behind:\n"+strings.Join(left, "\n\n"))
-			code = 1
-		}
-	}
-	return code
+func TestMain(m *testing.M) {
+	os.Exit(kit.InNamespace(func() int { return kit.Run(m, kit.Leaks{Of: []string{"anymx/"}}) }))
 }
 
 const testConfig = `[node]
@@ -113,15 +91,6 @@ func (l *lines) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.String()
-}
-
-func waitFor(t *testing.T, condition func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !condition(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("not in time")
-		}
-	}
 }
 
 // contextWithDeadline ends soon.

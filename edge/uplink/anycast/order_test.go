@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"anymx/edge/operate/api"
+	"anymx/tests/kit"
 )
 
 func TestOrderFile(t *testing.T) {
@@ -236,13 +237,13 @@ func TestOrderOnADiskThatHangs(t *testing.T) {
 		_, err := a.Order(t.Context(), kept(api.Announced))
 		resumed <- err
 	}()
-	waitFor(t, func() bool { a.mu.Lock(); defer a.mu.Unlock(); return a.ordered == 2 })
+	kit.Eventually(t, "the second command has arrived", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return a.ordered == 2 })
 	drained := make(chan error, 1)
 	go func() {
 		_, err := a.Order(t.Context(), kept(api.Graceful))
 		drained <- err
 	}()
-	waitFor(t, func() bool { a.mu.Lock(); defer a.mu.Unlock(); return a.ordered == 3 })
+	kit.Eventually(t, "the third command has arrived", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return a.ordered == 3 })
 	if announces(a) != api.Withdrawn {
 		t.Error("announced before it was on disk")
 	}

@@ -14,14 +14,14 @@ import (
 
 	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
-	"anymx/tests/netns"
+	"anymx/tests/kit"
 )
 
 // start runs an announcer until the test is over, or stop is called, which gives
 // its error.
 func start(t *testing.T, more string) (speaker *control.SpeakerClient, reload chan<- struct{}, dir string, stop func() error) {
 	t.Helper()
-	netns.Need(t)
+	kit.NeedNamespace(t)
 	env := testEnv(t, more)
 	reloads := make(chan struct{}, 1)
 	env.Reload = reloads
@@ -36,7 +36,7 @@ func start(t *testing.T, more string) (speaker *control.SpeakerClient, reload ch
 	}
 	speaker = control.NewSpeakerClient(env.Config.BGP.Control)
 	t.Cleanup(func() { speaker.Close(); _ = stop() })
-	waitFor(t, func() bool {
+	kit.Eventually(t, "the speaker has its peer", func() bool {
 		select {
 		case err := <-ended:
 			t.Fatal("ended:", err)
@@ -72,7 +72,7 @@ func TestRun(t *testing.T) {
 	var s api.SpeakerStatus
 	status := func(good func() bool) {
 		t.Helper()
-		waitFor(t, func() (ok bool) {
+		kit.Eventually(t, "the status that is expected", func() (ok bool) {
 			var err error
 			s, err = speaker.Status(t.Context())
 			return err == nil && good()
@@ -149,7 +149,7 @@ func TestRun(t *testing.T) {
 // A speaker runs without what routes do not need, says so, and takes it up when it
 // comes.
 func TestRunDegraded(t *testing.T) {
-	netns.Need(t)
+	kit.NeedNamespace(t)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -178,7 +178,7 @@ func TestRunDegraded(t *testing.T) {
 	degraded := func(want string) api.SpeakerStatus {
 		t.Helper()
 		var s api.SpeakerStatus
-		waitFor(t, func() bool {
+		kit.Eventually(t, "degraded: "+want, func() bool {
 			var err error
 			s, err = speaker.Status(t.Context())
 			var parts []string

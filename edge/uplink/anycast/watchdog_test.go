@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"anymx/tests/netns"
+	"anymx/tests/kit"
 )
 
 // The watch answers while a check hangs, and not while it is stuck itself; one
@@ -54,7 +54,7 @@ func TestWatchAnswers(t *testing.T) {
 
 // The speaker answers systemd's watchdog until what it stands on is stuck.
 func TestWatchdogOfTheSpeaker(t *testing.T) {
-	netns.Need(t)
+	kit.NeedNamespace(t)
 	env := testEnv(t, "")
 	path := filepath.Join(filepath.Dir(env.File), "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -20,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"anymx/tests/kit"
 )
 
 // child, in the environment, makes this program the process that holds a
@@ -34,40 +35,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	goroutines, files := runtime.NumGoroutine(), openFiles()
-	code := m.Run()
-	if fuzzing := flag.Lookup("test.fuzz"); fuzzing != nil && fuzzing.Value.String() != "" {
-		os.Exit(code) // a fuzzing engine keeps a goroutine for signals
-	}
-	if left := leaked(goroutines); code == 0 && left != "" {
-		fmt.Fprintf(os.Stderr, "goroutines are left:\n%s\n", left)
-		code = 1
-	}
-	// What Go's runtime opens for itself, once, is not many.
-	if left := openFiles() - files; code == 0 && left > 4 {
-		fmt.Fprintf(os.Stderr, "%d files are left open\n", left)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-// openFiles counts the descriptors of this process.
-func openFiles() int {
-	files, _ := os.ReadDir("/proc/self/fd")
-	return len(files)
-}
-
-// leaked waits for the goroutines of all tunnels to end, and returns those that
-// do not.
-func leaked(before int) string {
-	for range 200 {
-		if runtime.NumGoroutine() <= before {
-			return ""
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	stacks := make([]byte, 1<<16)
-	return string(stacks[:runtime.Stack(stacks, true)])
+	os.Exit(kit.Run(m, kit.Leaks{Files: true}))
 }
 
 // orders are the settings as the child reads them. They hold keys in the open.

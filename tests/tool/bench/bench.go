@@ -263,7 +263,7 @@ func (b *bench) fail(r *result, err error) {
 	r.Failure = err.Error()
 	b.say("%s %s FAILED: %v", r.Job, r.System, err)
 	if i := b.running[r.System]; i != nil {
-		fmt.Fprintln(b.progress, i.process.tail())
+		fmt.Fprintln(b.progress, i.process.Tail(20))
 	}
 	if err := b.stopInstance(r.System); err != nil {
 		b.say("%v", err)

@@ -15,16 +15,16 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"anymx/tests/kit"
 )
 
 // process is the first process of a system and everything that it starts. It leads a session of its own,
 // so that its children can be found without a control group, too.
 type process struct {
-	cmd    *exec.Cmd
-	in     io.Closer // its standard input; the benchmark's own servers stop when it is closed
-	group  *cgroup
-	log    string // file with its output
-	exited chan struct{}
+	*kit.Process
+	in    io.Closer // its standard input: the benchmark's own servers end when it is closed
+	group *cgroup
 }
 
 // clockTick is the unit of the times in /proc/PID/stat.
@@ -36,26 +36,18 @@ func startProcess(group *cgroup, log string, argv ...string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	args := append([]string{"enter", strings.Join(group.dirs(), ",")}, argv...)
+	cmd := exec.Command(self, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
 	}
-	defer out.Close()
-	args := append([]string{"enter", strings.Join(group.dirs(), ",")}, argv...)
-	p := &process{cmd: exec.Command(self, args...), group: group, log: log, exited: make(chan struct{})}
-	p.cmd.Stdout, p.cmd.Stderr = out, out
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if p.in, err = p.cmd.StdinPipe(); err != nil {
+	p, err := kit.Start(cmd, argv[0], log)
+	if err != nil {
 		return nil, err
 	}
-	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("%s: %w", argv[0], err)
-	}
-	go func() {
-		defer close(p.exited)
-		p.cmd.Wait()
-	}()
-	return p, nil
+	return &process{Process: p, in: in, group: group}, nil
 }
 
 // enterCommand moves itself into control groups and executes another program: DIR,DIR PROGRAM ARGUMENTS.
@@ -84,16 +76,10 @@ func enterCommand(args []string) error {
 
 // stop sends SIGTERM and waits. After patience it kills the process and everything that it has started.
 func (p *process) stop(patience time.Duration) {
-	p.cmd.Process.Signal(syscall.SIGTERM)
+	_ = p.Signal(syscall.SIGTERM) // it may have ended
 	p.in.Close()
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	select {
-	case <-p.exited:
-	case <-timer.C:
-	}
-	p.cmd.Process.Kill() // without effect if it has ended
-	<-p.exited
+	_ = p.Wait(patience)
+	p.Kill()
 	for range 100 {
 		rest := p.processes()
 		if len(rest) == 0 {
@@ -106,45 +92,20 @@ func (p *process) stop(patience time.Duration) {
 	}
 }
 
-// tail returns the end of the log for an error message.
-func (p *process) tail() string {
-	text, err := os.ReadFile(p.log)
-	if err != nil {
-		return err.Error()
-	}
-	const most = 1500
-	if len(text) > most {
-		text = text[len(text)-most:]
-	}
-	return strings.TrimSpace(string(text))
-}
-
 // awaitBanner waits until the process greets on address.
 func (p *process) awaitBanner(ctx context.Context, address string, limit time.Duration) error {
-	deadline := time.Now().Add(limit)
-	for {
+	return p.Await(ctx, limit, func(context.Context) error {
 		c, err := dialClient(address, time.Now().Add(time.Second))
-		if err == nil {
-			err = c.expect(220)
-			if err == nil {
-				c.command(quit, 221)
-			}
-			c.close()
+		if err != nil {
+			return err
 		}
-		if err == nil {
-			return nil
+		defer c.close()
+		if err := c.expect(220); err != nil {
+			return fmt.Errorf("no banner on %s: %w", address, err)
 		}
-		select {
-		case <-p.exited:
-			return fmt.Errorf("%s stopped at its start: %s", p.cmd.Args[3], p.tail())
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(50 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("no banner on %s within %v: %w; %s", address, limit, err, p.tail())
-		}
-	}
+		c.command(quit, 221)
+		return nil
+	})
 }
 
 // processes returns the ids of the process and of everything that it has started.
@@ -154,7 +115,7 @@ func (p *process) processes() []int {
 	}
 	var pids []int
 	eachStat(func(pid int, fields []string) {
-		if fields[3] == strconv.Itoa(p.cmd.Process.Pid) && fields[0] != "Z" { // of its session and running
+		if fields[3] == strconv.Itoa(p.PID()) && fields[0] != "Z" { // of its session, and not ended
 			pids = append(pids, pid)
 		}
 	})
@@ -168,7 +129,7 @@ func (p *process) cpuTime() time.Duration {
 	}
 	var ticks int64
 	eachStat(func(_ int, fields []string) {
-		if fields[3] != strconv.Itoa(p.cmd.Process.Pid) {
+		if fields[3] != strconv.Itoa(p.PID()) {
 			return
 		}
 		for _, f := range fields[11:15] { // utime, stime and those of children that were waited for

@@ -18,10 +18,10 @@ func testProcess(t *testing.T, group *cgroup) {
 		t.Fatal(err)
 	}
 	deadline := time.Now().Add(10 * time.Second)
-	for p.tail() != "ready" {
+	for p.Tail(20) != "ready" {
 		if time.Now().After(deadline) {
 			p.stop(0)
-			t.Fatalf("process is not ready: %s", p.tail())
+			t.Fatalf("process is not ready: %s", p.Tail(20))
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -119,7 +119,7 @@ func TestLeftoversOfADeadRunAreRemoved(t *testing.T) {
 	defer living.remove()
 	removeLeftovers()
 	select {
-	case <-p.exited:
+	case <-p.Done():
 	case <-time.After(5 * time.Second):
 		t.Error("a process of the dead run still lives")
 	}

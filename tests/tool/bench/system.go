@@ -3,10 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"time"
+
+	"anymx/tests/kit"
 )
 
 // system is a mail server that can be measured. To add one, implement system and list it in newSystem.
@@ -68,12 +69,12 @@ type instance struct {
 
 // startInstance starts a system in a new folder below dir, with a free port and a group of its own.
 func startInstance(ctx context.Context, s system, dir string, shared place) (*instance, error) {
-	address, err := freeAddress()
+	address, err := kit.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
 	p := shared
-	p.address = address
+	p.address = address.String()
 	if p.dir, err = os.MkdirTemp(dir, s.name()+"-"); err != nil {
 		return nil, err
 	}
@@ -113,14 +114,4 @@ func (i *instance) stop(keep bool) error {
 		return nil
 	}
 	return os.RemoveAll(i.place.dir)
-}
-
-// freeAddress returns a loopback address whose port is free at the moment.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
 }

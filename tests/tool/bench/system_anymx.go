@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"text/template"
+
+	"anymx/tests/kit"
 )
 
 // anymx is anymx-edge without tunnel and routes. Its core is the sink.
@@ -92,13 +94,13 @@ type configValues struct {
 }
 
 func (a *anymx) start(ctx context.Context, p place) (*process, error) {
-	metrics, err := freeAddress()
+	metrics, err := kit.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
 	values := configValues{
 		Domain: recipientDomain, State: filepath.Join(p.dir, "state"), Control: filepath.Join(p.sockets, filepath.Base(p.dir)),
-		Metrics: metrics, Listen: p.address, Cert: p.cert, Key: p.key, Core: p.sink,
+		Metrics: metrics.String(), Listen: p.address, Cert: p.cert, Key: p.key, Core: p.sink,
 	}
 	config := a.config
 	if config == nil {

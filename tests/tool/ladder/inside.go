@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"anymx/tests/netns"
+	"anymx/tests/kit"
 )
 
 // insideFlag is the first argument of the ladder when `go test -exec` runs it with a test binary.
@@ -26,7 +26,7 @@ func namespaceWorks() error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // the thread ends with the goroutine
-		done <- netns.Enter()
+		done <- kit.EnterNamespace()
 	}()
 	return <-done
 }
@@ -37,7 +37,7 @@ func namespaceWorks() error {
 func runInside(args []string, out io.Writer) (int, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	if err := netns.Enter(); err != nil {
+	if err := kit.EnterNamespace(); err != nil {
 		return 0, err
 	}
 	cmd := exec.Command(args[0], args[1:]...)

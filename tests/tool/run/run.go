@@ -110,14 +110,14 @@ func (d *demo) start(ctx context.Context) error {
 	if err := d.core.wait(ctx, greets(d.ports.core.address())); err != nil {
 		return err
 	}
-	d.screen.row("anymx-core", "ready on %s, process %d", d.ports.core.address(), d.core.cmd.Process.Pid)
+	d.screen.row("anymx-core", "ready on %s, process %d", d.ports.core.address(), d.core.PID())
 	if d.edge, err = startProgram(d.options, "anymx-edge", d.config); err != nil {
 		return err
 	}
 	if err := d.edge.wait(ctx, answers(d.url("/readyz"))); err != nil {
 		return err
 	}
-	d.screen.row("anymx-edge", "ready on %s, process %d", d.ports.smtp.address(), d.edge.cmd.Process.Pid)
+	d.screen.row("anymx-edge", "ready on %s, process %d", d.ports.smtp.address(), d.edge.PID())
 	return nil
 }
 
@@ -141,7 +141,7 @@ func (d *demo) send(ctx context.Context) error {
 		}
 	}
 	if failed > 0 {
-		return fmt.Errorf("%d of %d messages did not arrive; see the logs %s and %s", failed, len(list), d.edge.log, d.core.log)
+		return fmt.Errorf("%d of %d messages did not make it; the logs are %s and %s", failed, len(list), d.edge.Log, d.core.Log)
 	}
 	d.screen.row("", "%d of %d arrived, byte for byte as sent", len(list), len(list))
 	return nil
@@ -193,8 +193,8 @@ func (d *demo) showNext(ctx context.Context) {
 	s.row("health", "%s %s", d.url("/healthz"), d.url("/readyz"))
 	s.row("command", "%s --control %s queue list", s.path(filepath.Join(d.bin, "anymx")), s.path(d.state.socket))
 	s.row("config", "%s", s.path(d.config))
-	s.row("logs", "%s %s", s.path(d.edge.log), s.path(d.core.log))
-	s.title("Running; Ctrl-C stops everything")
+	s.row("logs", "%s %s", s.path(d.edge.Log), s.path(d.core.Log))
+	s.title("Running; Ctrl-C stops it")
 }
 
 // watch prints mail that arrives until ctx ends. It returns an error if a program ends before.
@@ -205,9 +205,9 @@ func (d *demo) watch(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-d.edge.done:
+		case <-d.edge.Done():
 			return d.edge.ended()
-		case <-d.core.done:
+		case <-d.core.Done():
 			return d.core.ended()
 		case <-tick.C:
 		}

@@ -1,9 +1,4 @@
-// Package netns gives tests a network namespace that has loopback and no way out, so
-// that what they dial never reaches the network of the machine.
-//
-// What happens to the data: Enter moves one thread; Main starts the test binary again,
-// as a child in the namespace, and passes its exit code on.
-package netns
+package kit
 
 import (
 	"errors"
@@ -17,9 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Enter moves the calling thread into a new network namespace in which only loopback is
-// up. The caller has locked its goroutine to the thread.
-func Enter() error {
+// EnterNamespace moves the calling thread into a new network namespace in which only loopback is
+// up, so that what it dials never reaches the network of the machine. The caller has locked its
+// goroutine to the thread.
+func EnterNamespace() error {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("unshare: %w", err)
 	}
@@ -48,13 +44,14 @@ func loopback() error {
 const inside = "ANYMX_TEST_NETNS"
 
 // missing is why there is no namespace.
-var missing = "TestMain does not call netns.Main"
+var missing = "TestMain does not call kit.InNamespace"
 
-// Main runs the tests of a package by run, which is its TestMain's rest, in a network
-// namespace of their own, and returns the exit code. Root makes it outright; others need
-// a user namespace, in which they stay who they are. Where neither can be made the tests
-// run without, and those that call Need are skipped.
-func Main(run func() int) int {
+// InNamespace runs the tests of a package by run, which is the rest of its TestMain, in a network
+// namespace of their own with loopback and no way out, and returns the exit code. It starts the
+// test binary again as a child in the namespace. Root creates it directly; other users need a user
+// namespace, in which they keep their ids. Where neither can be created the tests run without, and
+// those that call NeedNamespace are skipped.
+func InNamespace(run func() int) int {
 	if os.Getenv(inside) != "" {
 		missing = ""
 		if err := loopback(); err != nil {
@@ -92,8 +89,8 @@ func Main(run func() int) int {
 	return 0
 }
 
-// Need skips a test that dials where it would use the network of the machine.
-func Need(t interface {
+// NeedNamespace skips a test that dials where it would use the network of the machine.
+func NeedNamespace(t interface {
 	Helper()
 	Skip(args ...any)
 }) {

@@ -1,4 +1,4 @@
-package netns
+package kit
 
 import (
 	"errors"
@@ -8,11 +8,11 @@ import (
 	"testing"
 )
 
-func TestMain(m *testing.M) { os.Exit(Main(m.Run)) }
+func TestMain(m *testing.M) { os.Exit(InNamespace(m.Run)) }
 
 // In the namespace loopback works, for both families, and nothing else can be reached.
-func TestMainHasNoWayOut(t *testing.T) {
-	Need(t)
+func TestNamespaceHasNoWayOut(t *testing.T) {
+	NeedNamespace(t)
 	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
 		l, err := net.Listen("tcp", address)
 		if err != nil {
