@@ -10,11 +10,11 @@ import (
 	"strings"
 )
 
-// What follows reads the small languages of values: names, paths, addresses. Each returns an error
-// that completes the sentence "KEY: ..." and says what would be right.
+// The functions below read names, paths and addresses. Each returns an error that completes the
+// sentence "KEY: ..." and says what would be right.
 
 // ParsePrefix reads a network, or an address as the network of just that address,
-// as the keys of the file do. Bits behind the length are kept. The error says what
+// as the keys of the file do. Bits after the length stay. The error says what
 // would be right.
 func ParsePrefix(s string) (netip.Prefix, error) {
 	if a, err := parseAddr(s); err == nil && a.IsValid() {
@@ -71,7 +71,7 @@ func parseEndpoint(s string) (addr netip.AddrPort, err error) {
 	}
 	if a, err := netip.ParseAddr(host); err == nil {
 		if a.IsUnspecified() || a.IsMulticast() {
-			return netip.AddrPort{}, fmt.Errorf("%s: nobody can be reached at %s", quote(s), a)
+			return netip.AddrPort{}, fmt.Errorf("%s: %s is not the address of a host", quote(s), a)
 		}
 		return netip.AddrPortFrom(a.Unmap(), port), nil
 	}
@@ -94,7 +94,7 @@ func splitHostPort(s, example string, lowest uint16) (host string, port uint16, 
 	return host, uint16(n), nil
 }
 
-// overlap tells whether two listeners cannot stand side by side: [::] takes the port on every
+// overlap tells whether two listeners can't be open at once: [::] takes the port on every
 // address, 0.0.0.0 on every IPv4 one. Port 0 never meets another.
 func overlap(a, b netip.AddrPort) bool {
 	if a.Port() != b.Port() || a.Port() == 0 {
@@ -113,7 +113,7 @@ func checkHostname(s string) error {
 	case s == "":
 		return errors.New("is empty")
 	case len(s) > 253:
-		return errors.New("is longer than 253 octets")
+		return errors.New("is longer than 253 bytes")
 	case strings.HasSuffix(s, "."):
 		return errors.New("ends in a dot; leave it out")
 	}
@@ -122,7 +122,7 @@ func checkHostname(s string) error {
 		case c >= 0x80:
 			return errors.New("is not ASCII; write it in its A-label form, which starts with xn--")
 		case !isLetterDigit(c) && c != '-' && c != '.':
-			return fmt.Errorf("has %q in it, which no host name has", c)
+			return fmt.Errorf("has %q in it, which is not allowed in a host name", c)
 		}
 	}
 	labels := strings.Split(s, ".")
@@ -131,14 +131,14 @@ func checkHostname(s string) error {
 		case label == "":
 			return errors.New("has two dots in a row, or starts with one")
 		case len(label) > 63:
-			return errors.New("has a part longer than 63 octets")
+			return errors.New("has a part longer than 63 bytes")
 		case label[0] == '-' || label[len(label)-1] == '-':
 			return errors.New("has a part that starts or ends with a hyphen")
 		}
 	}
-	// No top-level domain is a number, and what ends in one is taken for an address by many.
+	// Top-level domains are not numbers, and many programs read a name that ends in one as an address.
 	if _, err := strconv.ParseUint(labels[len(labels)-1], 10, 64); err == nil {
-		return errors.New("is an address or ends like one, where a host name must stand")
+		return errors.New("is an address or ends like one, where a host name is required")
 	}
 	return nil
 }
@@ -159,11 +159,11 @@ func checkDomain(s string) error {
 // checkWord checks the name of a node or a region.
 func checkWord(s string) error {
 	if len(s) > 63 {
-		return errors.New("must be at most 63 octets long")
+		return errors.New("is longer than 63 bytes")
 	}
 	for i, c := range []byte(s) {
 		if !isLetterDigit(c) && (c != '-' || i == 0 || i == len(s)-1) || c >= 'A' && c <= 'Z' {
-			return fmt.Errorf("%s: only lower-case letters, digits and inner hyphens can stand in it", quote(s))
+			return fmt.Errorf("%s: only lower-case letters, digits and inner hyphens are allowed", quote(s))
 		}
 	}
 	return nil
@@ -174,7 +174,7 @@ func checkWord(s string) error {
 func checkPath(s string) error {
 	switch {
 	case strings.ContainsRune(s, 0):
-		return errors.New("has a NUL octet in it")
+		return errors.New("has a NUL byte in it")
 	case !path.IsAbs(s):
 		return errors.New("must be an absolute path, starting with /")
 	case strings.HasSuffix(s, "/"):
@@ -195,7 +195,7 @@ func checkSecret(s string) error {
 	case name == "" || name == "." || name == "..":
 		return errors.New(`must have the name of a credential after "credential:"`)
 	case len(name) > 255:
-		return errors.New("must have at most 255 octets in the name of its credential")
+		return errors.New("must have at most 255 bytes in the name of its credential")
 	}
 	for _, c := range []byte(name) {
 		if !isLetterDigit(c) && !strings.ContainsRune("._-", rune(c)) {
@@ -205,10 +205,10 @@ func checkSecret(s string) error {
 	return nil
 }
 
-// checkSocket checks the path of a unix socket, for which Linux has 108 octets with the final NUL.
+// checkSocket checks the path of a unix socket, for which Linux has 108 bytes with the final NUL.
 func checkSocket(s string) error {
 	if len(s) > 107 {
-		return fmt.Errorf("is %d octets long: a unix socket's path has at most 107", len(s))
+		return fmt.Errorf("is %d bytes long: a unix socket's path has at most 107", len(s))
 	}
 	return checkPath(s)
 }
@@ -217,11 +217,11 @@ func checkSocket(s string) error {
 func checkInterface(s string) error {
 	switch {
 	case s == "" || s == "." || s == "..":
-		return fmt.Errorf("%s is not the name of an interface", quote(s))
+		return fmt.Errorf("%s is not a device name", quote(s))
 	case len(s) > 15:
-		return fmt.Errorf("%s is longer than the 15 octets that an interface's name may have", quote(s))
+		return fmt.Errorf("%s is longer than a device name may be, 15 bytes", quote(s))
 	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == '/' || r == ':' || r >= 0x7f }):
-		return fmt.Errorf("%s has a character in it that no interface's name has", quote(s))
+		return fmt.Errorf("%s contains a character that is not allowed in a device name", quote(s))
 	}
 	return nil
 }

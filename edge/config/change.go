@@ -2,13 +2,12 @@ package config
 
 import "reflect"
 
-// Changed names the keys whose values differ between c and next, in the order of the structs: what a
-// reload applies. Lists change as a whole ("domain"); a section that came or went is one key
-// ("tunnel").
+// Changed returns the keys whose values differ between c and next, in the order of the structs. Lists
+// change as a whole ("domain"); a section that was added or removed is one key ("tunnel").
 func (c *Config) Changed(next *Config) []string { return c.changes(next, false) }
 
-// NeedsRestart names the keys among Changed that a running program cannot take over: they stay as
-// they were until it is started again. Every other change applies on reload.
+// NeedsRestart returns the keys among Changed that a running program can't apply: they keep their
+// value until it is restarted. All others apply at reload.
 func (c *Config) NeedsRestart(next *Config) []string { return c.changes(next, true) }
 
 func (c *Config) changes(next *Config, restartOnly bool) []string {
@@ -33,17 +32,17 @@ func compare(a, b reflect.Value, path string, visit func(key string, restart boo
 		case isSection(x.Type()):
 			compare(x, y, key, visit)
 		case !reflect.DeepEqual(x.Interface(), y.Interface()):
-			visit(key, field.Tag.Get("restart") == "true")
+			visit(key, field.Tag.Get("change") == ChangeRestart)
 		}
 	}
 }
 
-// Take returns what is in force in a running program after a reload: next, with the keys that
-// NeedsRestart names as they are in c. A later reload then still sees those as changed.
-func (c *Config) Take(next *Config) *Config {
-	taken := *next
-	keep(reflect.ValueOf(&taken).Elem(), reflect.ValueOf(c).Elem())
-	return &taken
+// Reloaded returns what is in force in a running program after a reload from c to next: next, with
+// the keys that NeedsRestart returns as they are in c. A later reload still sees those as changed.
+func (c *Config) Reloaded(next *Config) *Config {
+	inForce := *next
+	keep(reflect.ValueOf(&inForce).Elem(), reflect.ValueOf(c).Elem())
+	return &inForce
 }
 
 // keep copies the restart keys of b to a. A section that is a pointer is copied before one of its
@@ -60,7 +59,7 @@ func keep(a, b reflect.Value) {
 		switch {
 		case isSection(x.Type()):
 			keep(x, y)
-		case field.Tag.Get("restart") == "true":
+		case field.Tag.Get("change") == ChangeRestart:
 			x.Set(y)
 		}
 	}

@@ -63,11 +63,11 @@ func TestChange(t *testing.T) {
 }
 
 // What needs a restart stays, the rest is taken, and a second reload says the same again.
-func TestTake(t *testing.T) {
+func TestReloaded(t *testing.T) {
 	now, next := Default(), Default()
 	now.BGP, next.BGP = &BGP{ASN: 1}, &BGP{ASN: 2}
 	next.Node.StateDir, next.Ingress.MaxErrors, next.Shield = "/elsewhere", 3, &Shield{}
-	taken := now.Take(&next)
+	taken := now.Reloaded(&next)
 	if taken.Ingress.MaxErrors != 3 || taken.Node.StateDir != now.Node.StateDir || taken.Shield != nil || taken.BGP.ASN != 1 {
 		t.Errorf("taken: %+v", taken)
 	}
@@ -82,10 +82,10 @@ func TestTake(t *testing.T) {
 
 // A section inside of one that may be absent is taken key by key, and the new config stays its
 // caller's.
-func TestTakeNested(t *testing.T) {
+func TestReloadedNested(t *testing.T) {
 	now, next := Default(), Default()
 	now.BGP, next.BGP = &BGP{Metrics: "a", Health: BGPHealth{Rise: 1}}, &BGP{Metrics: "b", Health: BGPHealth{Rise: 2}}
-	taken := now.Take(&next)
+	taken := now.Reloaded(&next)
 	if taken.BGP.Metrics != "a" || taken.BGP.Health.Rise != 2 {
 		t.Errorf("taken: %+v", taken.BGP)
 	}
@@ -98,7 +98,7 @@ func TestTakeNested(t *testing.T) {
 func TestOptionalNumber(t *testing.T) {
 	type section struct {
 		Live *uint32 `toml:"live"`
-		Kept *uint32 `toml:"kept" restart:"true"`
+		Kept *uint32 `toml:"kept" change:"restart"`
 	}
 	number := func(n uint32) *uint32 { return &n }
 	for _, x := range []struct {

@@ -3,17 +3,21 @@
 // What happens to the data:
 //
 //  1. The text becomes a tree in which each key and value knows its line and column (document.go).
-//  2. The tree is poured into structs that hold the defaults already, so that an absent key keeps
-//     its default and a key that is present, be it 0, replaces it (decode.go).
-//  3. The structs are validated: each key by itself, then keys against each other (validate.go).
-//  4. Every problem found on the way is reported at once, in the order of the file, each with file,
+//  2. Its values are set in structs that already hold the defaults, so that an absent key keeps its
+//     default and a key that is present, even as 0, replaces it (decode.go).
+//  3. The structs are checked: each key by itself, by the tags of its field (check.go, schema.go), then
+//     keys against each other (validate.go).
+//  4. Every problem is reported at once, in the order of the file, each with file,
 //     line, key and reason (errors.go).
 //
-// A Config that Parse or Load returned is complete and valid, and nobody writes to it again: it can
-// be shared without a lock. A reload parses the file anew and compares the two (change.go).
+// A Config that Parse or Load returned is complete and valid, and is never written to again: it can
+// be shared without a lock. A reload parses the file again and compares the two (change.go).
+//
+// A key is written once: its field's name, tags and doc comment are all that the parser, the checks,
+// docs/config.md and its JSON Schema are made of.
 //
 // Only Load does I/O. Nothing here reads a clock, an environment variable or another file: whether
-// a certificate or a key file exists is found out by the part that opens it.
+// a certificate or a key file exists is checked by the part that opens it.
 package config
 
 import (
@@ -24,7 +28,7 @@ import (
 	"strings"
 )
 
-// maxFile bounds what Load reads, in octets, so that a wrong path (a device, a log, a mailbox) is
+// maxFile bounds what Load reads, in bytes, so that a wrong path (a device, a log, a mailbox) is
 // an error and not a full memory. A node with 100,000 domains needs about 5 MB.
 const maxFile = 16 << 20
 
@@ -49,13 +53,13 @@ type Config struct {
 	// Console is the prompt on the machine's own screen and serial line.
 	Console Console `toml:"console"`
 	// Mailstore is the embedded core, anymx-core; nil: this is not its file.
-	Mailstore *Mailstore `toml:"mailstore" restart:"true"`
+	Mailstore *Mailstore `toml:"mailstore" change:"restart"`
 	// Tunnel is the WireGuard tunnel to core; nil: core is reached directly.
-	Tunnel *Tunnel `toml:"tunnel" restart:"true"`
+	Tunnel *Tunnel `toml:"tunnel" change:"restart"`
 	// Anycast holds the service addresses and the prefixes that are announced for them.
 	Anycast Anycast `toml:"anycast"`
 	// BGP is the speaker; nil: nothing is announced.
-	BGP *BGP `toml:"bgp" restart:"true"`
+	BGP *BGP `toml:"bgp" change:"restart"`
 	// Drain says how long each step of a drain takes.
 	Drain Drain `toml:"drain"`
 	// Net is anymx-net.
@@ -63,19 +67,13 @@ type Config struct {
 	// Egress is the way out to the world.
 	Egress Egress `toml:"egress"`
 	// Shield is the packet filter in front of ingress; nil: none is loaded.
-	Shield *Shield `toml:"shield" restart:"true"`
+	Shield *Shield `toml:"shield" change:"restart"`
 }
 
 // Default returns the config of an empty file. It is not valid yet: a node's name, its host name
 // and the addresses of core have no default.
 func Default() Config {
-	var c Config
-	for _, section := range []interface{ setDefaults() }{
-		&c.Node, &c.Ingress, &c.Core, &c.Spool, &c.Queue, &c.Log, &c.Console, &c.Anycast, &c.Drain, &c.Net, &c.Egress,
-	} {
-		section.setDefaults()
-	}
-	return c
+	return defaultOf[Config]()
 }
 
 // Load reads the file at path and parses it as Parse does. An error that is not an *Errors comes
@@ -95,9 +93,9 @@ func Load(path string, need ...string) (*Config, error) {
 	return Parse(path, data, need...)
 }
 
-// Parse reads the text of a config file. name is the file's name and stands in every message. need
-// names sections that the caller cannot do without, such as "bgp" for the speaker: where one is
-// absent, that is a problem like any other.
+// Parse reads the text of a config file. name is the file's name in every message. need
+// lists sections that the caller requires, such as "bgp" for the speaker: an absent one is a problem
+// like any other.
 //
 // The error, if any, is an *Errors with every problem of the file; the Config is nil then.
 func Parse(name string, data []byte, need ...string) (*Config, error) {
@@ -139,6 +137,11 @@ func (c *Config) Validate() error {
 	var problems []Problem
 	faulty := map[string]bool{}
 	v := checker{Config: c, faulty: faulty, report: func(key, format string, args ...any) {
+		for k := key; k != ""; k = parent(k) {
+			if faulty[k] {
+				return
+			}
+		}
 		faulty[key] = true
 		problems = append(problems, Problem{Key: key, Reason: fmt.Sprintf(format, args...)})
 	}}

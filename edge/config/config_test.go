@@ -201,8 +201,7 @@ func TestNetworkForms(t *testing.T) {
 // with a single key keeps the others.
 func TestNestedDefaults(t *testing.T) {
 	text := readFile(t, "testdata/good/design.toml")
-	var want BGPHealth
-	want.setDefaults()
+	want := defaultOf[BGPHealth]()
 	for _, add := range []string{"", "[bgp.health]\n", "[bgp.health]\nrise = 3\n"} {
 		if c, err := Parse("f", []byte(text+add)); err != nil || c.BGP.Health != want {
 			t.Errorf("%q: got %+v (%v)", add, c, err)
@@ -305,9 +304,9 @@ func TestValidateInCode(t *testing.T) {
 	c.Core.MaxConnections = 1
 	c.Anycast = Anycast{prefixes("192.0.2.25/32"), prefixes("192.0.2.0/24")}
 	c.BGP = &BGP{ASN: 64512, RouterID: netip.MustParseAddr("198.51.100.2"), Control: "/b", Peers: make([]BGPPeer, 1)}
-	c.BGP.Health.setDefaults()
+	c.BGP.Health = defaultOf[BGPHealth]()
 	p := &c.BGP.Peers[0]
-	p.setDefaults()
+	*p = defaultOf[BGPPeer]()
 	p.Address, p.ASN, p.Families = netip.MustParseAddr("198.51.100.1"), 64500, []string{"ipv5"}
 	want := `bgp.peer[0].families[0]: "ipv5" is unknown; write one of "ipv4", "ipv6"`
 	if err := c.Validate(); fmt.Sprint(err) != want {

@@ -9,16 +9,16 @@ import (
 	"strings"
 )
 
-// decoder pours a document into structs and collects what does not fit. A key that does not fit
-// leaves its default in place, so that the checks which follow complain of it once only.
+// decoder sets structs to the values of a document and collects the problems. A value of the wrong
+// type leaves the default in place, so that the later checks don't report the key a second time.
 type decoder struct {
 	problems []Problem
 	where    map[string]position // of every section, key and element in the document
 	faulty   map[string]bool     // the keys that have a problem
 }
 
-// newDecoder starts with the problems that reading the document gave. What stands twice counted
-// once, so its key is not faulty: the value that counted is checked.
+// newDecoder starts with the problems of reading the document. Of a key that appears twice the first
+// value counts and is checked, so the key is not faulty.
 func newDecoder(problems []Problem) *decoder {
 	return &decoder{problems: problems, where: map[string]position{}, faulty: map[string]bool{}}
 }
@@ -66,7 +66,7 @@ func (d *decoder) section(n *node, into reflect.Value, path string) {
 
 // value decodes one value by the type of the field that takes it.
 func (d *decoder) value(n *node, into reflect.Value, key string) {
-	if taken := d.text(n, into, key); taken {
+	if d.text(n, into, key) {
 		return
 	}
 	switch into.Kind() {
@@ -189,11 +189,11 @@ func (d *decoder) list(n *node, into reflect.Value, key string) {
 
 // newValue makes a value that can be set, with its defaults where it has some.
 func newValue(t reflect.Type) reflect.Value {
-	p := reflect.New(t)
-	if s, ok := p.Interface().(interface{ setDefaults() }); ok {
-		s.setDefaults()
+	v := reflect.New(t).Elem()
+	if isSection(t) {
+		setDefaults(v)
 	}
-	return p.Elem()
+	return v
 }
 
 // fieldsOf maps the keys of a section to the fields of its struct.
@@ -205,8 +205,8 @@ func fieldsOf(t reflect.Type) map[string]int {
 	return fields
 }
 
-// isSection tells the structs of this package, which have keys of their own, from the structs that
-// are one value, such as netip.Prefix.
+// isSection reports whether t is a struct of this package, which has keys, and not one that is a single
+// value, such as netip.Prefix.
 func isSection(t reflect.Type) bool {
 	return t.Kind() == reflect.Struct && t.PkgPath() == reflect.TypeFor[Config]().PkgPath()
 }

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"net/netip"
 	"reflect"
 	"regexp"
 	"slices"
@@ -35,60 +34,51 @@ func TestDocExamples(t *testing.T) {
 	}
 }
 
-// row is what a table of the documentation says of a key.
-type row struct{ value, change string }
-
-// docRows maps "section key" to its row.
-func docRows(t *testing.T) map[string]row {
-	rows := map[string]row{}
-	heading := regexp.MustCompile(`^## \[+([a-z.]+)\]+$`)
-	line := regexp.MustCompile("^\\| `([a-z0-9_]+)` \\| (.+?) \\| (\\w+) \\| .{10,} \\|$")
-	section := ""
-	for _, text := range strings.Split(readFile(t, docFile), "\n") {
-		if m := heading.FindStringSubmatch(text); m != nil {
-			section = m[1]
-		} else if m := line.FindStringSubmatch(text); m != nil {
-			rows[section+" "+m[1]] = row{strings.Trim(m[2], "`"), m[3]}
-		} else if strings.HasPrefix(text, "| `") {
-			t.Errorf("%s: not a row as the others: %s", docFile, text)
+// Every key says how a change takes effect, and one that is required is missed where it is absent.
+func TestKeys(t *testing.T) {
+	count := 0
+	var walk func(Section)
+	walk = func(s Section) {
+		for _, k := range s.Keys {
+			count++
+			if k.Change != ChangeReload && k.Change != ChangeRestart {
+				t.Errorf("[%s] %s has change:%q", s.Path, k.Name, k.Change)
+			}
+			if k.Required() || k.Unless != "" {
+				checkRequired(t, s.Path, k.Name)
+			}
+		}
+		for _, sub := range s.Inside {
+			walk(sub)
 		}
 	}
-	return rows
+	walk(Describe())
+	if count < 144 {
+		t.Errorf("%d keys", count)
+	}
 }
 
-// Every key has a row with its default and with what a change of it needs, and every row has a key.
-func TestDocTables(t *testing.T) {
-	rows := docRows(t)
-	var walk func(section string, v reflect.Value)
-	walk = func(section string, v reflect.Value) {
-		for i := range v.NumField() {
-			field, value := v.Type().Field(i), v.Field(i)
-			name := field.Tag.Get("toml")
-			if in := inner(field.Type); isSection(in) {
-				if field.Type != in {
-					value = newValue(in)
+// A tag that makes no sense is found when the program starts, which every test does.
+func TestBadTags(t *testing.T) {
+	for name, section := range map[string]any{
+		"default": struct {
+			X Duration `toml:"x" default:"5 minutes"`
+		}{},
+		"limit": struct {
+			X int `toml:"x" min:"1KiB"`
+		}{},
+		"format": struct {
+			X string `toml:"x" format:"colour"`
+		}{},
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: accepted", name)
 				}
-				walk(strings.TrimPrefix(section+"."+name, "."), value)
-				continue
-			}
-			got, ok := rows[section+" "+name]
-			delete(rows, section+" "+name)
-			want := row{literal(value), "reload"}
-			if field.Tag.Get("restart") == "true" {
-				want.change = "restart"
-			}
-			if got.value == "required" {
-				checkRequired(t, section, name)
-				want.value = "required"
-			}
-			if !ok || got != want {
-				t.Errorf("%s: [%s] %s: the row says %+v, the code %+v", docFile, section, name, got, want)
-			}
-		}
-	}
-	walk("", reflect.ValueOf(Default()))
-	for key := range rows {
-		t.Errorf("%s: there is no key [%s", docFile, strings.Replace(key, " ", "] ", 1))
+			}()
+			describe(reflect.TypeOf(section), "")
+		}()
 	}
 }
 
@@ -107,25 +97,4 @@ func checkRequired(t *testing.T, section, name string) {
 	if err == nil || !missed.MatchString(err.Error()) {
 		t.Errorf("[%s] %s is documented as required; without it: %v", section, name, err)
 	}
-}
-
-// literal writes a value as in the file, and what is not there as "none".
-func literal(v reflect.Value) string {
-	if v.Kind() == reflect.Pointer && v.IsNil() || v.Type() == reflect.TypeFor[netip.Addr]() && v.IsZero() {
-		return "none"
-	}
-	if v.Kind() == reflect.Slice {
-		elements := make([]string, v.Len())
-		for i := range elements {
-			elements[i] = literal(v.Index(i))
-		}
-		return "[" + strings.Join(elements, ", ") + "]"
-	}
-	text := fmt.Sprint(v.Interface())
-	_, isSize := v.Interface().(Size)
-	if v.Kind() == reflect.String || v.Type() == reflect.TypeFor[Duration]() ||
-		isSize && strings.Trim(text, "0123456789") != "" {
-		return `"` + text + `"`
-	}
-	return text
 }

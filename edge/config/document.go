@@ -13,7 +13,7 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// kind is what stands at a place of the document.
+// kind is the kind of a value of the document.
 type kind uint8
 
 const (
@@ -33,10 +33,10 @@ func (k kind) String() string {
 	}[k]
 }
 
-// position is a place in the file; both count from 1, columns in octets.
+// position is a place in the file; both count from 1, columns in bytes.
 type position struct{ line, column int }
 
-// node is a section, a list or a value, and where it stands: for a key's value, where the key does.
+// node is a section, a list or a value, with its position: for a key's value, that of the key.
 type node struct {
 	kind   kind
 	pos    position
@@ -47,7 +47,7 @@ type node struct {
 	scalar any              // of a value: string, int64, float64 or bool; nil for a date
 }
 
-// place is a key or header of the document and the line that it stands in.
+// place is a key or header of the document and its line.
 type place struct {
 	line int
 	path string
@@ -158,12 +158,12 @@ func (d *document) open(e *unstable.Node) {
 			next = newSection(pos)
 			at.table[name] = next
 		case next.closed, keys.IsLast() && array != (next.kind == list):
-			d.problem(pos, path, "is %s already, since line %d", next.kind, next.pos.line)
+			d.problem(pos, path, "is already %s, since line %d", next.kind, next.pos.line)
 			next = newSection(pos) // outside the tree: what follows goes nowhere
 		}
 		if keys.IsLast() && !array {
 			if next.header {
-				d.problem(pos, path, "this section stands twice, first in line %d", next.pos.line)
+				d.problem(pos, path, "this section appears twice, first on line %d", next.pos.line)
 			}
 			next.header = true
 		}
@@ -181,7 +181,7 @@ func (d *document) open(e *unstable.Node) {
 	d.keys = append(d.keys, place{d.next - 1, path})
 }
 
-// keyValue adds one key = value to a section. Of a key that stands twice the first one counts.
+// keyValue adds one key = value to a section. Of a key that appears twice the first one counts.
 func (d *document) keyValue(into *node, path string, e *unstable.Node) {
 	keys := e.Key()
 	for keys.Next() {
@@ -190,7 +190,7 @@ func (d *document) keyValue(into *node, path string, e *unstable.Node) {
 		next := into.table[name]
 		switch {
 		case next != nil && (keys.IsLast() || next.closed || next.kind != section):
-			d.problem(pos, path, "stands twice, first in line %d", next.pos.line)
+			d.problem(pos, path, "appears twice, first on line %d", next.pos.line)
 			return
 		case keys.IsLast():
 			d.keys = append(d.keys, place{pos.line, path})
@@ -204,7 +204,7 @@ func (d *document) keyValue(into *node, path string, e *unstable.Node) {
 	}
 }
 
-// value reads a value. pos is where its key stands.
+// value reads a value. pos is the position of its key.
 func (d *document) value(n *unstable.Node, pos position, path string) *node {
 	if n.Raw.Length > 0 {
 		pos = d.position(int(n.Raw.Offset))
@@ -265,7 +265,7 @@ func (d *document) syntaxError(err error) {
 	case unclosed: // the parser ran to the end of the file: say where it began
 		at = position{start, 1}
 	case start < at.line:
-		reason += fmt.Sprintf("; what is not finished here starts in line %d", start)
+		reason += fmt.Sprintf("; the unfinished part starts on line %d", start)
 	}
 	d.problem(at, path, "%s", reason)
 }
@@ -285,16 +285,16 @@ func plainSyntax(message string) (reason string, unclosed bool) {
 		{"expected value, not end of input", `expected a value after "="`},
 		{"at start of value", `expected a value: text in "quotes", a number, true, false or a [list]`},
 		{"expected keyword", `expected a value: text in "quotes", a number, true, false or a [list]`},
-		{"strings must be quoted", `expected quotes: text and values with a unit stand in "quotes"`},
-		{"expected newline but got", `expected the end of the line after the value; text, such as an address, stands in "quotes"`},
+		{"strings must be quoted", `expected quotes: text and values with a unit are written in "quotes"`},
+		{"expected newline but got", `expected the end of the line after the value; text, such as an address, is written in "quotes"`},
 		{"strings cannot have new lines", "expected a closing quote before the end of the line"},
 		{"expected '=' after key", `expected "=" after the key`},
 		{"expected ']' to close", `expected "]" after the name of the section`},
 		{"expected ']]' to close", `expected "]]" after the name of the section`},
 		{"at start of key", "expected a key or a [section]"},
-		{"expected ',' or ']'", `expected "," or "]" after a value of the list; text, such as an address, stands in "quotes"`},
+		{"expected ',' or ']'", `expected "," or "]" after a value of the list; text, such as an address, is written in "quotes"`},
 		{"leading zeroes", "a number must not start with 0"},
-		{"invalid UTF-8", "expected UTF-8: this octet is not part of it"},
+		{"invalid UTF-8", "expected UTF-8: this byte is not part of it"},
 		{"invalid escape", `unknown escape in the text: write \\ for a backslash, or the text in 'single quotes'`},
 	} {
 		if strings.Contains(message, s.part) {

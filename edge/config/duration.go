@@ -10,7 +10,7 @@ import (
 )
 
 // Duration is a span of time. In the file it is text: "30s", "5m", "4h", "5d", "1h30m", "250ms"; a
-// day is 24 hours. 0 may stand without a unit.
+// day is 24 hours. 0 needs no unit.
 type Duration time.Duration
 
 // Day is 24 hours.

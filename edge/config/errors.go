@@ -14,7 +14,7 @@ type Problem struct {
 	// Line counts from 1. A key that is missing has the line of its section, or 1 where the section
 	// is missing too. 0 where the config did not come from a file.
 	Line int `json:"line"`
-	// Column counts octets from 1; 0 like Line.
+	// Column counts bytes from 1; 0 like Line.
 	Column int `json:"column"`
 	// Key is the dotted path, with the index from 0 of elements: "domain[2].name". Empty for a
 	// syntax error outside any key or section.

@@ -1,130 +1,115 @@
 package config
 
-import (
-	"net/netip"
-	"time"
-)
-
-// The tag `restart:"true"` marks a key whose change needs a restart of the program that reads it;
-// every other key applies on reload (see Config.NeedsRestart). The defaults stand in the
-// setDefaults method below each struct. An empty list is nil, however it was written.
+import "net/netip"
 
 // Node says who this node is and where it keeps its state.
 type Node struct {
-	// Name is the node's own name: lower-case letters, digits and hyphens, at most 63. It marks
-	// spool ids, log lines and metrics. No default: two nodes must never share one.
-	Name string `toml:"name" restart:"true"`
-	// Region is the part of the world that the node belongs to, written like Name. Empty, the
-	// default: none, and rules that ask for a region pass this node over.
-	Region string `toml:"region"`
-	// Hostname stands in the banner, in EHLO and in Received. No default: senders check that it
-	// resolves to the address they talk to.
-	Hostname string `toml:"hostname"`
-	// StateDir holds spool and drain state; absolute. Default /var/lib/anymx. It must be on stable
-	// storage: what a 250 promised is in there.
-	StateDir string `toml:"state_dir" restart:"true"`
-	// Control is the unix socket of anymx-edge; absolute, at most 107 octets. Default
-	// /run/anymx/edge.sock.
-	Control string `toml:"control" restart:"true"`
-	// Metrics is the TCP address of metrics, health and the status page. Default 127.0.0.1:9925;
-	// empty: they are served on the control socket alone.
-	Metrics string `toml:"metrics" restart:"true"`
-	// ShutdownGrace is how long a program that was told to end waits for transactions in flight and
-	// for the spool to be handed over. Default 20s; 0: it does not wait, and nothing is lost by that.
-	ShutdownGrace Duration `toml:"shutdown_grace"`
-}
-
-func (n *Node) setDefaults() {
-	*n = Node{
-		StateDir: "/var/lib/anymx",
-		Control:  "/run/anymx/edge.sock",
-		Metrics:  "127.0.0.1:9925",
-
-		ShutdownGrace: Duration(20 * time.Second),
-	}
+	// Name is this node's own name. It marks spool ids, log lines and metrics, so no two nodes may
+	// share one.
+	Name string `toml:"name" missing:"give this node a name of its own, such as \"ams1\"" format:"name" change:"restart"`
+	// Region is the part of the world that the node belongs to, for the status and for rules that ask
+	// for a region. Empty: none.
+	Region string `toml:"region" format:"name" change:"reload"`
+	// Hostname is the name in the banner, in EHLO and in `Received:`. Senders check that it resolves
+	// to the address that they talk to, and back.
+	Hostname string `toml:"hostname" missing:"name the host as senders know it, such as \"mx.example.net\"" format:"hostname" change:"reload"`
+	// StateDir is the directory of the spool and the drain state. It must be on stable storage: it
+	// holds what a 250 promised.
+	StateDir string `toml:"state_dir" default:"/var/lib/anymx" missing:"the spool needs a directory" format:"path" change:"restart"`
+	// Control is the unix socket of `anymx-edge`. Whoever can open it can manage the queue.
+	Control string `toml:"control" default:"/run/anymx/edge.sock" missing:"the control socket needs a path" format:"socket" change:"restart"`
+	// ShutdownGrace is how long a program that has to end waits for transactions in flight and for
+	// the spool to be handed over. 0: it doesn't wait, and nothing is lost by that.
+	ShutdownGrace Duration `toml:"shutdown_grace" default:"20s" max:"1h" change:"reload"`
+	// Metrics is the TCP address of `/metrics`, `/healthz`, `/readyz` and the status page. It asks for
+	// no password: keep it off public addresses. Empty: they are on the control socket alone.
+	Metrics string `toml:"metrics" default:"127.0.0.1:9925" format:"listen" change:"restart"`
 }
 
 // Ingress is the public SMTP side: where it listens, what it accepts, how long it waits.
 type Ingress struct {
-	// Listen holds address:port pairs; an empty address or [::] takes IPv6 and IPv4. Default
-	// [::]:25 and [::]:8025. Port 0 takes any free port, which only tests want.
-	Listen []string `toml:"listen" restart:"true"`
-	// MaxMessageSize is the largest message accepted, in octets as transferred, and what SIZE
-	// announces. Default 35MiB. Larger: 552 5.3.4.
-	MaxMessageSize Size `toml:"max_message_size"`
-	// MaxConnections is how many connections are open at once, in all. Default 20000. Beyond: 421.
-	MaxConnections int `toml:"max_connections"`
-	// MaxConnectionsPerPrefix is how many of them one /24 (IPv4) or /64 (IPv6) has. Default 50.
-	// Beyond: 421.
-	MaxConnectionsPerPrefix int `toml:"max_connections_per_prefix"`
-	// MaxRecipients is how many recipients one message has. Default 500. Beyond: 452 4.5.3, and the
-	// sender delivers to the rest in another transaction. RFC 5321 4.5.3.1.8 asks for at least 100.
-	MaxRecipients int `toml:"max_recipients"`
-	// MaxErrors is how many commands of a session may be refused before 421. Default 10.
-	MaxErrors int `toml:"max_errors"`
+	// Listen lists addresses and ports. `[::]`, or nothing before the colon, takes IPv6 and IPv4, and
+	// no other address can use the same port then. Port 0 is any free port, for tests. Of the sockets
+	// that systemd passes in, those listed here are used and others are closed; the program opens the
+	// rest itself. On the appliance, systemd opens what is listed here.
+	Listen []string `toml:"listen" default:"[::]:25,[::]:8025" missing:"needs at least one address, such as \"[::]:25\"" format:"listen" change:"restart"`
+	// MaxMessageSize is the size of the largest message, as transferred; SIZE announces it. Larger:
+	// 552 5.3.4.
+	MaxMessageSize Size `toml:"max_message_size" default:"35MiB" above:"0" max:"1TiB" change:"reload"`
+	// MaxConnections is how many connections may be open in all. Beyond: 421.
+	MaxConnections int `toml:"max_connections" default:"20000" min:"1" change:"reload"`
+	// MaxConnectionsPerPrefix is how many connections may be open from one /24 or /64. Beyond: 421.
+	// Where a balancer uses the PROXY protocol, the clients' own addresses count.
+	MaxConnectionsPerPrefix int `toml:"max_connections_per_prefix" default:"50" min:"1" change:"reload"`
+	// MaxRecipients is how many recipients a message may have. Beyond: 452 4.5.3, and the sender
+	// delivers to the rest in another transaction. RFC 5321 asks for at least 100.
+	MaxRecipients int `toml:"max_recipients" default:"500" min:"1" change:"reload"`
+	// MaxErrors is how many commands of a session may be refused before 421.
+	MaxErrors int `toml:"max_errors" default:"10" min:"1" change:"reload"`
 	// MaxRefusedRecipients is how many recipients of a session may be refused before 421, which ends
-	// the guessing of addresses. Default 20.
-	MaxRefusedRecipients int `toml:"max_refused_recipients"`
-	// RefusedDelay is how much longer each refused recipient of a session after its third is kept
-	// waiting for the answer, up to five times it. Default 1s; 0: no delay.
-	RefusedDelay Duration `toml:"refused_delay"`
-	// MaxCommands is how many commands a session has before 421. Default 10000.
-	MaxCommands int `toml:"max_commands"`
-	// MaxMessagesPerConnection is how many messages a session delivers before 421. Default 1000.
-	MaxMessagesPerConnection int `toml:"max_messages_per_connection"`
-	// MaxReceived is how many Received fields a message may carry; one with more is in a loop (RFC
-	// 5321 6.3). Default 100. Beyond: 554 5.4.6.
-	MaxReceived int `toml:"max_received"`
-	// MaxLine is the longest command line, in octets with CRLF. Default 2048; RFC 5321 4.5.3.1.4
-	// asks for at least 512. Longer: 500 5.5.2.
-	MaxLine int `toml:"max_line"`
-	// MaxTextLine is the longest line of a message, in octets with CRLF. Default 10000: the 1000 of
-	// RFC 5321 4.5.3.1.6 would refuse real mail. Longer: 554, and the connection ends.
-	MaxTextLine int `toml:"max_text_line"`
+	// the guessing of addresses.
+	MaxRefusedRecipients int `toml:"max_refused_recipients" default:"20" min:"1" change:"reload"`
+	// RefusedDelay is how much longer each refused recipient of a session after its third waits for
+	// the reply, up to five times this. 0: no delay.
+	RefusedDelay Duration `toml:"refused_delay" default:"1s" max:"30s" change:"reload"`
+	// MaxCommands is how many commands a session may send before 421.
+	MaxCommands int `toml:"max_commands" default:"10000" min:"1" change:"reload"`
+	// MaxMessagesPerConnection is how many messages a session may deliver before 421.
+	MaxMessagesPerConnection int `toml:"max_messages_per_connection" default:"1000" min:"1" change:"reload"`
+	// MaxReceived is how many `Received:` fields a message may have. More means a loop: 554 5.4.6.
+	MaxReceived int `toml:"max_received" default:"100" min:"1" change:"reload"`
+	// MaxLine is the length of the longest command line in bytes, with CRLF. Longer: 500 5.5.2. RFC
+	// 5321 section 4.5.3.1.4 asks for at least 512.
+	MaxLine int `toml:"max_line" default:"2048" min:"512" max:"65536" change:"reload"`
+	// MaxTextLine is the length of the longest line of a message in bytes, with CRLF. Longer: 554, and
+	// the connection ends. The 1000 of RFC 5321 section 4.5.3.1.6 would refuse real mail.
+	MaxTextLine int `toml:"max_text_line" default:"10000" min:"1000" max:"1048576" change:"reload"`
 
-	// CommandTimeout is how long a session may be silent between commands. Default 5m (RFC 5321
-	// 4.5.3.2.7). Then 421.
-	CommandTimeout Duration `toml:"command_timeout"`
-	// DataTimeout is the longest silence inside a message. Default 3m (RFC 5321 4.5.3.2.5). Then the
-	// connection ends and nothing of the message is kept.
-	DataTimeout Duration `toml:"data_timeout"`
-	// WriteTimeout is how long a client may take none of its replies. Default 1m. Then the connection
-	// ends.
-	WriteTimeout Duration `toml:"write_timeout"`
-	// HandshakeTimeout is how long a TLS handshake takes at most. Default 30s.
-	HandshakeTimeout Duration `toml:"handshake_timeout"`
-	// ProxyTimeout is how long a connection from ProxyProtocolFrom may wait with its PROXY header.
-	// Default 5s.
-	ProxyTimeout Duration `toml:"proxy_timeout"`
-	// SessionTimeout is the longest that a session lasts in all. Default 1h. Then 421 at the next
-	// command; a message in transfer is cut.
-	SessionTimeout Duration `toml:"session_timeout"`
-	// BannerDelay is how long the banner waits for a client that talks too early. Default 0: no
-	// wait; even then, a client whose octets came before the banner is refused.
-	BannerDelay Duration `toml:"banner_delay"`
-	// MinRate is the slowest transfer of a message, in octets a second, averaged from its start and
-	// demanded after MinRateGrace. Default 512; 0: none. Slower: the connection ends.
-	MinRate Size `toml:"min_rate"`
-	// MinRateGrace is how long after the start of a message MinRate is not yet demanded. Default 30s.
-	MinRateGrace Duration `toml:"min_rate_grace"`
+	// CommandTimeout is the longest silence between commands. Then 421. RFC 5321 asks for at least 5
+	// minutes.
+	CommandTimeout Duration `toml:"command_timeout" default:"5m" above:"0" max:"1d" change:"reload"`
+	// DataTimeout is the longest silence inside a message. Then the connection ends, and nothing of
+	// the message is stored.
+	DataTimeout Duration `toml:"data_timeout" default:"3m" above:"0" max:"1d" change:"reload"`
+	// WriteTimeout is how long a client may read none of its replies. Then the connection ends.
+	WriteTimeout Duration `toml:"write_timeout" default:"1m" above:"0" max:"1d" change:"reload"`
+	// HandshakeTimeout is the longest TLS handshake.
+	HandshakeTimeout Duration `toml:"handshake_timeout" default:"30s" above:"0" max:"1d" change:"reload"`
+	// ProxyTimeout is the longest wait for a PROXY header from the networks of `proxy_protocol_from`.
+	ProxyTimeout Duration `toml:"proxy_timeout" default:"5s" above:"0" max:"1d" change:"reload"`
+	// SessionTimeout is the longest session in all. Then 421 at the next command; a message in transfer
+	// is cut. With the default size, the largest message needs some 10 KB a second.
+	SessionTimeout Duration `toml:"session_timeout" default:"1h" above:"0" max:"30d" change:"reload"`
+	// BannerDelay is how long the banner waits for clients that talk too early. 0: no wait; a client
+	// whose bytes arrive before the banner is refused all the same.
+	BannerDelay Duration `toml:"banner_delay" max:"5m" change:"reload"`
+	// MinRate is the slowest transfer of a message in bytes a second, averaged from its start. Slower:
+	// the connection ends. 0: no such limit, and slow senders can hold all connections.
+	MinRate Size `toml:"min_rate" default:"512" max:"1TiB" change:"reload"`
+	// MinRateGrace is how long after the start of a message `min_rate` is not enforced.
+	MinRateGrace Duration `toml:"min_rate_grace" default:"30s" max:"1d" change:"reload"`
 
-	// ProxyProtocolFrom holds the networks whose connections must start with a PROXY header, version
-	// 1 or 2; its client address is believed. Default: none.
-	ProxyProtocolFrom []netip.Prefix `toml:"proxy_protocol_from"`
-	// TLSCert is the certificate chain in PEM; absolute. Empty, the default, together with TLSKey:
-	// no STARTTLS. The file is read again when it changes.
-	TLSCert string `toml:"tls_cert"`
-	// TLSKey is the key that belongs to TLSCert.
-	TLSKey string `toml:"tls_key"`
-	// TLSMinVersion is the oldest TLS version spoken: "1.2", the default, or "1.3".
-	TLSMinVersion string `toml:"tls_min_version"`
-	// StartTLSRequired refuses MAIL without TLS: 530 5.7.0. Default false; RFC 3207 4 forbids true on
-	// a host that the public delivers to.
-	StartTLSRequired bool `toml:"starttls_required"`
-	// SenderRouting is what happens to addresses by which core may send mail on to another host, such
-	// as "victim%gmail.com@example.net": SenderRoutingRefuse, the default, or SenderRoutingAllow, which
-	// makes an open relay of a core that acts on them and trusts the edge.
-	SenderRouting string `toml:"sender_routing"`
+	// ProxyProtocolFrom lists networks whose connections must start with a PROXY header (v1 or v2).
+	// The client address in it is believed: list your balancers only.
+	ProxyProtocolFrom []netip.Prefix `toml:"proxy_protocol_from" format:"network" change:"reload"`
+	// TLSCert is the file of the certificate chain in PEM. Empty, together with `tls_key`: no STARTTLS.
+	// A changed file is read again. While it is missing or broken, the certificate before it stays in
+	// use, even an expired one; if there was none, STARTTLS is not offered, and where
+	// `starttls_required` asks for it `MAIL` is deferred with 451 4.7.0.
+	TLSCert string `toml:"tls_cert" format:"path" change:"reload"`
+	// TLSKey is the file of the private key of `tls_cert`, in PEM.
+	TLSKey string `toml:"tls_key" format:"path" change:"reload"`
+	// TLSMinVersion is the oldest TLS version. With `"1.3"` many senders fall back to plain text.
+	TLSMinVersion string `toml:"tls_min_version" default:"1.2" oneof:"1.2,1.3" change:"reload"`
+	// StartTLSRequired refuses `MAIL` without TLS: 530 5.7.0. RFC 3207 forbids it on hosts that the
+	// public delivers to: mail from senders without TLS is lost.
+	StartTLSRequired bool `toml:"starttls_required" change:"reload"`
+	// SenderRouting says what happens to addresses by which core may send mail on to another host, or
+	// run a program: see [Sender-specified routing](#sender-specified-routing). `"refuse"`: recipients
+	// get 550 5.1.3, senders 550 5.1.7. `"allow"`: they are accepted and handed over, which makes an
+	// open relay of a core that acts on them and trusts the edge. The log warns of it at each start and
+	// reload.
+	SenderRouting string `toml:"sender_routing" default:"refuse" oneof:"refuse,allow" change:"reload"`
 }
 
 // The words of Ingress.SenderRouting.
@@ -133,240 +118,21 @@ const (
 	SenderRoutingAllow  = "allow"
 )
 
-func (i *Ingress) setDefaults() {
-	*i = Ingress{
-		Listen:                   []string{"[::]:25", "[::]:8025"},
-		MaxMessageSize:           35 * MiB,
-		MaxConnections:           20000,
-		MaxConnectionsPerPrefix:  50,
-		MaxRecipients:            500,
-		MaxErrors:                10,
-		MaxRefusedRecipients:     20,
-		RefusedDelay:             Duration(time.Second),
-		MaxCommands:              10000,
-		MaxMessagesPerConnection: 1000,
-		MaxReceived:              100,
-		MaxLine:                  2048,
-		MaxTextLine:              10000,
-		CommandTimeout:           Duration(5 * time.Minute),
-		DataTimeout:              Duration(3 * time.Minute),
-		WriteTimeout:             Duration(time.Minute),
-		HandshakeTimeout:         Duration(30 * time.Second),
-		ProxyTimeout:             Duration(5 * time.Second),
-		SessionTimeout:           Duration(time.Hour),
-		MinRate:                  512,
-		MinRateGrace:             Duration(30 * time.Second),
-		TLSMinVersion:            "1.2",
-		SenderRouting:            SenderRoutingRefuse,
-	}
-}
-
 // Domain is a domain whose mail is accepted.
 type Domain struct {
-	// Name is the domain in ASCII, lower-case once parsed. "*.example.net" stands for every name
-	// below example.net and not for example.net itself. No default.
-	Name string `toml:"name"`
-	// Recipients is "any", the default: core decides; or "file:" and the absolute path of a list of
-	// recipients: 550 5.1.1 for the rest. The file is read again when it changes.
-	Recipients string `toml:"recipients"`
+	// Name is the domain. `"*.example.net"` is every name below `example.net`, without `example.net`
+	// itself; `*` is allowed nowhere else.
+	Name string `toml:"name" missing:"name the domain, such as \"example.net\" or \"*.example.net\"" format:"domain" change:"reload"`
+	// Recipients says which recipients exist. `"any"`: every recipient is accepted and core decides, so
+	// mail to unknown ones bounces later. `"file:/path"`: those listed in the file; others get 550
+	// 5.1.1 at once. The file may be up to 256 MiB, and is read again when it changes. While it is missing
+	// or broken, the list before it stays in force; if there was none, mail for the domain is deferred
+	// with 451 4.3.0. Other domains are not affected.
+	Recipients string `toml:"recipients" default:"any" missing:"write \"any\" or \"file:/path/of/a/list\"" format:"recipients" change:"reload"`
 }
-
-func (d *Domain) setDefaults() { *d = Domain{Recipients: RecipientsAny} }
 
 // The forms of Domain.Recipients.
 const (
 	RecipientsAny  = "any"
 	RecipientsFile = "file:" // followed by the absolute path
 )
-
-// Core is the mail storage that accepted mail is handed over to.
-type Core struct {
-	// Protocol is "smtp", the default, or "lmtp" (RFC 2033: a result for each recipient).
-	Protocol string `toml:"protocol"`
-	// Addresses holds address:port pairs, tried in order, each with its own health. No default. With
-	// a tunnel each must be an IP address inside the allowed_ips of a peer.
-	Addresses []string `toml:"addresses"`
-	// MaxConnections is how many connections are open at once to each address. Default 16.
-	MaxConnections int `toml:"max_connections" restart:"true"`
-	// MessagesPerConnection is how many messages go over one connection. Default 1000.
-	MessagesPerConnection int `toml:"messages_per_connection"`
-	// ConnectTimeout is how long dialling one address takes at most. Default 10s.
-	ConnectTimeout Duration `toml:"connect_timeout"`
-	// CommandTimeout is how long a reply to a command may take. Default 5m (RFC 5321 4.5.3.2). Then
-	// the message is attempted again. Greeting and TLS handshake may take a minute at most, so that
-	// an address that hangs does not hold up the others.
-	CommandTimeout Duration `toml:"command_timeout"`
-	// DataTimeout is how long the reply to a whole message may take, and the longest time that core
-	// reads none of it. Default 10m (RFC 5321 4.5.3.2.6). Too short a time makes duplicates: core may
-	// have stored it.
-	DataTimeout Duration `toml:"data_timeout"`
-	// IdleTimeout is how long an unused connection is kept. Default 60s; 0: it is closed at once.
-	IdleTimeout Duration `toml:"idle_timeout"`
-	// BackoffMax is the longest pause before an address that failed is tried again. Default 30s.
-	BackoffMax Duration `toml:"backoff_max"`
-	// EHLOInterval is how often each address is asked what it takes (SMTPUTF8, 8BITMIME), where no
-	// connection for mail has said it since. Default 30s.
-	EHLOInterval Duration `toml:"ehlo_interval"`
-	// StartTLS is "auto", the default: TLS where core offers it; "require": mail waits for a core
-	// that does; or "never".
-	StartTLS string `toml:"starttls"`
-	// XClient is "auto", the default: the sender's address is told by XCLIENT or XFORWARD where core
-	// offers it; or "never".
-	XClient string `toml:"xclient"`
-}
-
-func (c *Core) setDefaults() {
-	*c = Core{
-		Protocol:              "smtp",
-		MaxConnections:        16,
-		MessagesPerConnection: 1000,
-		ConnectTimeout:        Duration(10 * time.Second),
-		CommandTimeout:        Duration(5 * time.Minute),
-		DataTimeout:           Duration(10 * time.Minute),
-		IdleTimeout:           Duration(time.Minute),
-		BackoffMax:            Duration(30 * time.Second),
-		EHLOInterval:          Duration(30 * time.Second),
-		StartTLS:              "auto",
-		XClient:               "auto",
-	}
-}
-
-// Spool limits what is stored and not yet delivered. Past a limit, MAIL is answered by 452 4.3.1
-// and the message stays with its sender.
-type Spool struct {
-	// HighWater is how many octets all messages in the spool have together. Default 0: no limit
-	// besides DiskReserve.
-	HighWater Size `toml:"high_water" restart:"true"`
-	// MaxMessages is how many messages the spool holds. Default 1000000.
-	MaxMessages int `toml:"max_messages" restart:"true"`
-	// DiskReserve is how many octets must stay free on the file system of StateDir. Default 1GiB;
-	// at least max_message_size, so that a message in transfer still fits.
-	DiskReserve Size `toml:"disk_reserve" restart:"true"`
-	// Memory is how many octets of stored messages are kept in memory as well, for their first try.
-	// Default 64MiB; 0: every message is read back from the store.
-	Memory Size `toml:"memory" restart:"true"`
-	// InlineMax is the largest message that lives in the storage engine; a larger one has a file of
-	// its own. Default 128KiB; 0: every message has one, which is durable and slow. At most 4MiB.
-	InlineMax Size `toml:"inline_max" restart:"true"`
-	// OrphansKeep is how long body files of messages are kept that a crash cut off before they were
-	// acknowledged. Default 7d.
-	OrphansKeep Duration `toml:"orphans_keep" restart:"true"`
-	// OrphansMax is how many bytes of them are kept, the newest first. Default 1GiB.
-	OrphansMax Size `toml:"orphans_max" restart:"true"`
-}
-
-func (s *Spool) setDefaults() {
-	*s = Spool{
-		MaxMessages: 1000000,
-		DiskReserve: GiB,
-		Memory:      64 * MiB,
-		InlineMax:   128 * KiB,
-		OrphansKeep: Duration(7 * 24 * time.Hour),
-		OrphansMax:  GiB,
-	}
-}
-
-// Queue says when delivery is tried again, and when it is given up.
-type Queue struct {
-	// Retry holds the waits after the first, second, ... failed try; the last one repeats. Default
-	// 30s, 1m, 2m, 5m, 10m, 20m, 30m, 1h.
-	Retry []Duration `toml:"retry" restart:"true"`
-	// Jitter is the part of a wait by which it is made longer or shorter at random, 0 to 0.5, so that
-	// mail which failed together does not come back together. Default 0.2; 0: none.
-	Jitter float64 `toml:"jitter" restart:"true"`
-	// Expire is how long after its arrival a message is given up: its sender gets a failure notice.
-	// Default 5d (RFC 5321 4.5.4.1 asks for 4 to 5 days).
-	Expire Duration `toml:"expire" restart:"true"`
-	// DelayNotice is when a sender who asked for it (NOTIFY=DELAY, RFC 3461) is told that the
-	// message still waits. Default 4h; 0: never.
-	DelayNotice Duration `toml:"delay_notice" restart:"true"`
-	// ReturnFull is the largest message that a failure notice returns whole to a sender who asked for
-	// that (RET=FULL, RFC 3461). Default 64KiB; larger ones, and with 0 all, are returned as headers.
-	ReturnFull Size `toml:"return_full" restart:"true"`
-}
-
-func (q *Queue) setDefaults() {
-	minutes := func(n float64) Duration { return Duration(n * float64(time.Minute)) }
-	*q = Queue{
-		Retry: []Duration{
-			minutes(0.5), minutes(1), minutes(2), minutes(5), minutes(10), minutes(20), minutes(30), minutes(60),
-		},
-		Jitter:      0.2,
-		Expire:      5 * Day,
-		DelayNotice: minutes(4 * 60),
-		ReturnFull:  64 * KiB,
-	}
-}
-
-// Log says what the programs write to their standard error.
-type Log struct {
-	// Level is the least severe level written: "debug", "info", the default, "warn" or "error". Lines
-	// on mail and sessions are "info".
-	Level string `toml:"level"`
-	// Format is "logfmt", the default, or "json".
-	Format string `toml:"format" restart:"true"`
-	// Sessions writes a line for each session besides those for each mail. Default true.
-	Sessions bool `toml:"sessions"`
-}
-
-func (l *Log) setDefaults() {
-	*l = Log{Level: "info", Format: "logfmt", Sessions: true}
-}
-
-// Console is the prompt of `anymx console` on the machine's own screen and serial line.
-type Console struct {
-	// Mode is what the prompt lets whoever sits there do: ConsoleOperate, the default, which is what
-	// `anymx` can do without files; ConsoleView, look and change nothing; or ConsoleOff, see the
-	// banner alone.
-	Mode string `toml:"mode"`
-	// IdleTimeout is how long the prompt waits for a key before it goes back to the banner, 10s to
-	// 1d. Default 15m; 0: for ever.
-	IdleTimeout Duration `toml:"idle_timeout"`
-}
-
-func (c *Console) setDefaults() {
-	*c = Console{Mode: ConsoleOperate, IdleTimeout: Duration(15 * time.Minute)}
-}
-
-// The words of Console.Mode.
-const (
-	ConsoleOperate = "operate"
-	ConsoleView    = "view"
-	ConsoleOff     = "off"
-)
-
-// Mailstore is anymx-core, the embedded core: SMTP and LMTP in, Maildirs on disk. anymx-edge does
-// not look at it.
-type Mailstore struct {
-	// Listen holds the address:port pairs of SMTP. Default 127.0.0.1:2525. Whoever reaches them may
-	// deliver to any mailbox: they belong on the tunnel's address.
-	Listen []string `toml:"listen" restart:"true"`
-	// LMTPListen holds those of LMTP. Default: none.
-	LMTPListen []string `toml:"lmtp_listen" restart:"true"`
-	// Directory holds the Maildirs, below mail/, and the ledger of what was stored. Absolute. Default
-	// /var/lib/anymx-core.
-	Directory string `toml:"directory" restart:"true"`
-	// MaxMessageSize is the largest message stored. Default 100MiB.
-	MaxMessageSize Size `toml:"max_message_size" restart:"true"`
-	// MaxRecipients is how many recipients one message has. Default 1000. Beyond: 452.
-	MaxRecipients int `toml:"max_recipients" restart:"true"`
-	// MaxConnections is how many connections are open at once. Default 500. Beyond: 421.
-	MaxConnections int `toml:"max_connections" restart:"true"`
-	// DiskReserve is how many octets must stay free on the file system of Directory. Default 64MiB.
-	DiskReserve Size `toml:"disk_reserve" restart:"true"`
-	// Remember is how long the ledger knows which message of which node was stored, so that it is not
-	// stored twice. Default 30d; it must be longer than queue.expire of every node.
-	Remember Duration `toml:"remember" restart:"true"`
-}
-
-func (m *Mailstore) setDefaults() {
-	*m = Mailstore{
-		Listen:         []string{"127.0.0.1:2525"},
-		Directory:      "/var/lib/anymx-core",
-		MaxMessageSize: 100 * MiB,
-		MaxRecipients:  1000,
-		MaxConnections: 500,
-		DiskReserve:    64 * MiB,
-		Remember:       30 * Day,
-	}
-}

@@ -42,7 +42,7 @@ func familyOf(a netip.Addr) string {
 	return FamilyIPv6
 }
 
-// OfferedFamilies returns the families that the router is told about: Families, or where that is
+// OfferedFamilies returns the families that the router is offered: Families, or where that is
 // empty, all that have a next hop. It does not look at the prefixes: the first prefix of a family
 // must not cost a session that carries the other one.
 func (p *BGPPeer) OfferedFamilies() []string {
@@ -65,18 +65,18 @@ func (p *BGPPeer) reachable() []string {
 	return families
 }
 
-// Untold returns the prefixes that no router is told about, because none of them is offered their
-// family: a mistake, in most networks, of which the speaker warns. The node works all the same.
-func (c *Config) Untold() []netip.Prefix {
+// Unoffered returns the prefixes that are announced to none of the routers, because none of them is
+// offered their family. In most networks that is a mistake; the speaker warns of it, and works.
+func (c *Config) Unoffered() []netip.Prefix {
 	if c.BGP == nil {
 		return nil
 	}
-	var untold []netip.Prefix
+	var unoffered []netip.Prefix
 	for _, prefix := range c.Anycast.Prefixes {
 		family := familyOf(prefix.Addr())
 		if !slices.ContainsFunc(c.BGP.Peers, func(p BGPPeer) bool { return slices.Contains(p.OfferedFamilies(), family) }) {
-			untold = append(untold, prefix)
+			unoffered = append(unoffered, prefix)
 		}
 	}
-	return untold
+	return unoffered
 }

@@ -66,9 +66,9 @@ func TestOfferedFamilies(t *testing.T) {
 	}
 }
 
-// A prefix that no router is told about is a warning, not an error: the node
-// works for the others.
-func TestUntold(t *testing.T) {
+// A prefix that is offered to none of the routers is a warning, not an error: the node works for the
+// others.
+func TestUnoffered(t *testing.T) {
 	v4, v6 := netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8:25::/48")
 	router := BGPPeer{Address: netip.MustParseAddr("198.51.100.1")}
 	both := router
@@ -86,7 +86,7 @@ func TestUntold(t *testing.T) {
 		"nobody to tell":  {&BGP{}, []netip.Prefix{v4, v6}},
 	} {
 		c := Config{Anycast: Anycast{Prefixes: []netip.Prefix{v4, v6}}, BGP: test.bgp}
-		if got := c.Untold(); !slices.Equal(got, test.want) {
+		if got := c.Unoffered(); !slices.Equal(got, test.want) {
 			t.Errorf("%s: %v, want %v", name, got, test.want)
 		}
 	}

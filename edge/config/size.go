@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Size is a number of octets. In the file it is a plain integer (octets) or text with a unit: B,
+// Size is a number of bytes. In the file it is a plain integer (bytes) or text with a unit: B,
 // KB, MB, GB, TB for powers of 1000 and KiB, MiB, GiB, TiB for powers of 1024, in either case, with
 // or without a space before it.
 type Size int64
@@ -51,7 +51,7 @@ func (s *Size) UnmarshalText(text []byte) error {
 		if strings.HasPrefix(in, "-") {
 			return errors.New("must not be negative")
 		}
-		return fmt.Errorf(`%s is not a size; write "35MiB", "10KB" or a number of octets`, quote(in))
+		return fmt.Errorf(`%s is not a size; write "35MiB", "10KB" or a number of bytes`, quote(in))
 	}
 	unit := Size(1)
 	if name := strings.TrimSpace(in[digits:]); name != "" {

@@ -21,7 +21,7 @@ func (d *decoder) unknown(n *node, t reflect.Type, path, name string) {
 			defer func() { d.faulty[join(path, near)] = true }()
 		}
 	} else if home := sectionWith(name); home != "" {
-		hint = "; it belongs to " + home
+		hint = "; it belongs in " + home
 	}
 	d.report(join(path, name), "unknown %s%s", what, hint)
 }
@@ -48,7 +48,7 @@ func sectionWith(name string) string {
 	return ""
 }
 
-// written shows a field as it stands in the file: [ingress], [[domain]], "listen".
+// written shows a field as in the file: [ingress], [[domain]], "listen".
 func written(field reflect.StructField, path string) string {
 	name := field.Tag.Get("toml")
 	switch {

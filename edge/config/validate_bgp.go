@@ -4,10 +4,9 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 )
 
-// maxCommunities keeps the attributes of a route well below the 4,096 octets of a BGP message; it
+// maxCommunities keeps the attributes of a route well below the 4,096 bytes of a BGP message; it
 // counts for communities and for large ones.
 const maxCommunities = 64
 
@@ -16,27 +15,16 @@ func (v *checker) bgp() {
 	if b == nil {
 		return
 	}
-	v.asn("bgp.asn", b.ASN)
-	switch {
-	case !b.RouterID.IsValid():
-		v.report("bgp.router_id", `missing: write an IPv4 address that no other router has, such as "198.51.100.2"`)
-	case !b.RouterID.Is4() || b.RouterID.IsUnspecified():
-		v.report("bgp.router_id", "%s cannot be a router id; write an IPv4 address", b.RouterID)
-	}
 	v.bgpHealth()
 	v.probed()
 	if len(v.Anycast.Prefixes) == 0 {
 		v.report("anycast.prefixes", "missing: there is a [bgp] section, and nothing to announce")
 	}
-	if len(b.Peers) == 0 {
-		v.report("bgp.peer", "missing: a speaker needs at least one [[bgp.peer]]")
-		return
-	}
 	first := map[netip.Addr]int{}
 	for i := range b.Peers {
 		v.bgpPeer(index("bgp.peer", i), &b.Peers[i])
 		if earlier, twice := first[b.Peers[i].Address]; twice && b.Peers[i].Address.IsValid() {
-			v.report(index("bgp.peer", i)+".address", "%s stands twice, first at %s", b.Peers[i].Address, index("bgp.peer", earlier))
+			v.report(index("bgp.peer", i)+".address", "%s appears twice, first at %s", b.Peers[i].Address, index("bgp.peer", earlier))
 		} else {
 			first[b.Peers[i].Address] = i
 		}
@@ -45,20 +33,15 @@ func (v *checker) bgp() {
 
 func (v *checker) bgpHealth() {
 	h := &v.BGP.Health
-	interval := limit[Duration]{"bgp.health.interval", h.Interval, Duration(50 * time.Millisecond), Duration(time.Minute)}
-	interval.check(v)
+	if !v.sound("bgp.health.interval", "bgp.health.timeout", "ingress.banner_delay") {
+		return
+	}
 	switch delay := v.Ingress.BannerDelay; {
-	case h.Interval > interval.max: // which is reported
 	case h.Timeout < h.Interval:
 		v.report("bgp.health.timeout", "%s is shorter than bgp.health.interval, %s", h.Timeout, h.Interval)
 	case h.Timeout <= delay:
 		v.report("bgp.health.timeout", "%s is not longer than ingress.banner_delay, %s: no banner would come in time", h.Timeout, delay)
 	}
-	limit[Duration]{"bgp.health.timeout", h.Timeout, 1, Duration(10 * time.Minute)}.check(v)
-	limit[int]{"bgp.health.rise", h.Rise, 1, 1000}.check(v)
-	limit[Duration]{"bgp.health.rise_time", h.RiseTime, 0, Duration(time.Hour)}.check(v)
-	limit[int]{"bgp.health.fall", h.Fall, 1, 1000}.check(v)
-	limit[Duration]{"bgp.health.busy", h.Busy, Duration(10 * time.Second), Day}.check(v)
 }
 
 // probed checks that the speaker can have a banner of each service address: that the node listens
@@ -82,22 +65,9 @@ func (v *checker) probed() {
 }
 
 func (v *checker) bgpPeer(at string, p *BGPPeer) {
-	if !p.Address.IsValid() {
-		v.report(at+".address", "missing: write the router's IP address")
-	} else {
+	if p.Address.IsValid() {
 		v.unicast(at+".address", p.Address, "a router's address")
 	}
-	v.asn(at+".asn", p.ASN)
-	const shortest, longest = Duration(3 * time.Second), Duration(65535 * time.Second) // RFC 4271 4.2
-	if p.HoldTime < shortest || p.HoldTime > longest {
-		v.report(at+".hold_time", "must be from %s to %s, not %s", shortest, longest, p.HoldTime)
-	}
-	v.seconds(at+".hold_time", p.HoldTime)
-	v.optional(at+".password_file", p.PasswordFile, checkSecret)
-	limit[int]{at + ".port", int(p.Port), 1, 65535}.check(v)
-	limit[int]{at + ".multihop", p.Multihop, 1, 255}.check(v)
-	limit[int]{at + ".prepend", p.Prepend, 0, 20}.check(v)
-	limit[Duration]{at + ".connect_retry", p.ConnectRetry, soonest, Duration(time.Hour)}.check(v)
 	if p.Prepend > 0 && p.ASN == v.BGP.ASN && p.ASN != 0 {
 		v.report(at+".prepend", "must be 0 on an iBGP session: a router of the own AS takes a path with its own number for a loop")
 	}
@@ -109,9 +79,8 @@ func (v *checker) bgpPeer(at string, p *BGPPeer) {
 
 func (v *checker) communities(key string, texts []string) {
 	count := map[int]int{} // by the colons in it
-	for i, c := range texts {
-		if err := checkCommunity(c); err != nil {
-			v.report(index(key, i), "%s", err)
+	for _, c := range texts {
+		if checkCommunity(c) != nil {
 			continue
 		}
 		if colons := strings.Count(c, ":"); count[colons] < maxCommunities {
@@ -165,11 +134,10 @@ func (v *checker) families(at string, p *BGPPeer) {
 	for i, family := range p.Families {
 		key, hop := index(at+".families", i), nextHopKey[family]
 		if earlier, twice := first[family]; twice {
-			v.report(key, "%s stands twice, first as %s", quote(family), index(at+".families", earlier))
+			v.report(key, "%s appears twice, first as %s", quote(family), index(at+".families", earlier))
 			continue
 		}
 		first[family] = i
-		v.oneOf(key, family, FamilyIPv4, FamilyIPv6)
 		if hop != "" && p.Address.IsValid() && !slices.Contains(p.reachable(), family) && !v.faulty[at+"."+hop] {
 			v.report(key, "there is no next hop: the session is over %s; write %s", protocol(p.Address), hop)
 		}
@@ -184,11 +152,11 @@ func (v *checker) unicast(key string, a netip.Addr, what string) {
 	case a.IsUnspecified() || a.IsMulticast():
 		v.report(key, "%s cannot be %s", a, what)
 	case a.IsLinkLocalUnicast():
-		v.report(key, "%s counts on one link only and cannot be %s", a, what)
+		v.report(key, "%s is valid on one link only and cannot be %s", a, what)
 	}
 }
 
-// isService tells whether an address is among the service addresses.
+// isService reports whether an address is among the service addresses.
 func (v *checker) isService(a netip.Addr) bool {
 	return slices.ContainsFunc(v.Anycast.Addresses, func(p netip.Prefix) bool { return p.IsSingleIP() && p.Addr() == a })
 }
@@ -199,15 +167,4 @@ func protocol(a netip.Addr) string {
 		return "IPv4"
 	}
 	return "IPv6"
-}
-
-// asn reports what cannot be the number of an autonomous system: 0 (RFC 7607), the last of 16 and
-// of 32 bits (RFC 7300) and AS_TRANS (RFC 6793).
-func (v *checker) asn(key string, asn uint32) {
-	switch asn {
-	case 0:
-		v.report(key, "missing or 0: write the number of an autonomous system, 1 to 4294967294")
-	case 23456, 65535, 4294967295:
-		v.report(key, "%d is reserved and cannot be the number of an autonomous system", asn)
-	}
 }

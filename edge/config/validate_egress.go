@@ -9,19 +9,17 @@ func (v *checker) egress() {
 	own := v.ownAddresses()
 	for i := range v.Egress.Sources {
 		s, at := &v.Egress.Sources[i], index("egress.source", i)
-		v.named(at+".name", s.Name, `give the source a name, such as "a1"`, checkWord)
 		if earlier, twice := names[s.Name]; twice && s.Name != "" {
-			v.report(at+".name", "%s stands twice, first at %s", quote(s.Name), index("egress.source", earlier))
+			v.report(at+".name", "%s appears twice, first at %s", quote(s.Name), index("egress.source", earlier))
 		} else {
 			names[s.Name] = i
 		}
 		if other, taken := own[s.Address.Addr()]; taken {
-			v.report(at+".address", "%s is %s as well; a source has an address of its own", s.Address.Addr(), other)
+			v.report(at+".address", "%s is also %s; a source has an address of its own", s.Address.Addr(), other)
 		} else if s.Address.IsValid() {
 			own[s.Address.Addr()] = at + ".address"
 		}
 		v.sourceAddress(at+".address", s.Address)
-		v.named(at+".interface", s.Interface, `name the device that the address is put on, such as "eth0"`, checkInterface)
 		if v.Tunnel != nil && s.Interface == v.Tunnel.Interface && s.Interface != "" {
 			v.report(at+".interface", "%s is the tunnel, which leads to core and not to the world", quote(s.Interface))
 		}
@@ -56,7 +54,6 @@ func (v *checker) sourceAddress(key string, p netip.Prefix) {
 	a := p.Addr()
 	switch {
 	case !p.IsValid():
-		v.report(key, `missing: write an address and the length of its network, such as "198.51.100.10/24"`)
 	case a.IsLoopback():
 		v.report(key, "%s cannot be a source of mail", a)
 	case a.IsUnspecified() || a.IsMulticast() || a.IsLinkLocalUnicast():

@@ -5,9 +5,6 @@ import "net/netip"
 // listeners checks what ingress listens on, against itself and against the metrics addresses of the
 // programs.
 func (v *checker) listeners() {
-	if len(v.Ingress.Listen) == 0 {
-		v.report("ingress.listen", `missing: needs at least one address, such as "[::]:25"`)
-	}
 	type listener struct {
 		key, text string
 		addr      netip.AddrPort
@@ -16,12 +13,11 @@ func (v *checker) listeners() {
 	add := func(key, text string) {
 		addr, err := parseListen(text)
 		if err != nil {
-			v.report(key, "%s", err)
 			return
 		}
 		for _, t := range taken {
 			if overlap(t.addr, addr) {
-				v.report(key, "%s is taken already by %s, %s", quote(text), t.key, quote(t.text))
+				v.report(key, "%s is already used by %s, %s", quote(text), t.key, quote(t.text))
 				return
 			}
 		}
@@ -42,9 +38,8 @@ func (v *checker) sockets() {
 	taken := map[string]string{}
 	for _, p := range v.programs() {
 		key := p.section + ".control"
-		v.named(key, p.control, "the control socket needs a path", checkSocket)
 		if other, twice := taken[p.control]; twice && p.control != "" {
-			v.report(key, "is %s as well; each program needs a socket of its own", other)
+			v.report(key, "is also %s; each program needs a socket of its own", other)
 		} else {
 			taken[p.control] = key
 		}

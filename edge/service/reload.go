@@ -83,7 +83,7 @@ type reloadState struct {
 func NewReloader(o ReloadOptions) *Reloader {
 	if o.Merge == nil {
 		o.Merge = func(now, next *config.Config) (*config.Config, []string) {
-			return now.Take(next), now.NeedsRestart(next)
+			return now.Reloaded(next), now.NeedsRestart(next)
 		}
 	}
 	r := &Reloader{options: o, reloads: prometheus.NewCounterVec(prometheus.CounterOpts{

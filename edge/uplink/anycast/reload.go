@@ -54,7 +54,7 @@ func passwordPaths(c *config.Config) []string {
 // of this program. Keys of anymx-edge wait for that one's: here they only say
 // what is probed, and a probe goes where the file says now.
 func mergeConfig(now, next *config.Config) (*config.Config, []string) {
-	merged := now.Take(next)
+	merged := now.Reloaded(next)
 	merged.Ingress, merged.Node.Control = next.Ingress, next.Node.Control
 	restart := slices.DeleteFunc(now.NeedsRestart(next), func(key string) bool {
 		return !strings.HasPrefix(key, "bgp.") && key != "node.state_dir" && key != "net.control"
@@ -75,8 +75,8 @@ func (a *Announcer) applyConfig(ctx context.Context, c *config.Config, want want
 	a.settle()
 	a.mu.Unlock()
 	a.watch.assign(todo)
-	if untold := c.Untold(); len(untold) > 0 {
-		a.log.Warn("no router is offered the family of these prefixes: a next hop or a router is missing", "prefixes", untold)
+	if unoffered := c.Unoffered(); len(unoffered) > 0 {
+		a.log.Warn("no router is offered the family of these prefixes: a next hop or a router is missing", "prefixes", unoffered)
 	}
 	a.setPeers(ctx, c, want)
 }
