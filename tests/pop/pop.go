@@ -104,6 +104,24 @@ func (p *PoP) Rewrite(ingress string) {
 	p.write()
 }
 
+// Config returns the text of the config file.
+func (p *PoP) Config() string {
+	p.t.Helper()
+	text, err := os.ReadFile(p.config)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return string(text)
+}
+
+// WriteConfig replaces the whole config file.
+func (p *PoP) WriteConfig(text string) {
+	p.t.Helper()
+	if err := os.WriteFile(p.config, []byte(text), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
 // Reload has the edge read its config again.
 func (p *PoP) Reload() {
 	p.t.Helper()
