@@ -146,7 +146,7 @@ func (v *checker) families(at string, p *BGPPeer) {
 
 var nextHopKey = map[string]string{FamilyIPv4: "next_hop4", FamilyIPv6: "next_hop6"}
 
-// unicast reports an address that is not that of one host, or that counts on one link only.
+// unicast reports an address that is not that of one host, or that is valid on one link only.
 func (v *checker) unicast(key string, a netip.Addr, what string) {
 	switch {
 	case a.IsUnspecified() || a.IsMulticast():

@@ -154,7 +154,7 @@ func (r *reloaded) names() string {
 	mark := r.core.mark()
 	replies := r.talk("EHLO a.example", "MAIL FROM:<s@elsewhere.example>", "RCPT TO:<a@example.net>", "DATA", "Subject: x\r\n\r\nx\r\n.")
 	r.core.await(mark, "one > .", 20*time.Second)
-	heard := r.core.since(mark)
+	heard := strings.ReplaceAll(r.core.since(mark), "\t", " ")
 	field := func(text, before string) string {
 		_, rest, _ := strings.Cut(text, before)
 		name, _, _ := strings.Cut(rest, ".example.net")

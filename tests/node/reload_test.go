@@ -24,7 +24,6 @@ type reloaded struct {
 	window  time.Duration
 	changed bool
 	serial  int
-	hangs   string // an address that no dial reaches
 }
 
 // reloadCase changes one key and looks at the effect.
@@ -78,7 +77,7 @@ func TestReloadCasesComplete(t *testing.T) {
 
 // Each key is changed on a running edge, and its effect is seen by a client, by core or in the log.
 func TestReloadTakesEffect(t *testing.T) {
-	r := &reloaded{t: t, core: watchCore(t), hangs: hanging(t)}
+	r := &reloaded{t: t, core: watchCore(t)}
 	cert, key := certificate(t, t.TempDir(), "first.example")
 	r.pop = pop.Start(t, pop.Options{
 		Core: r.core.address,
@@ -139,7 +138,7 @@ func (r *reloaded) fill(value string) string {
 	case "OTHER CORE":
 		return fmt.Sprintf("[%q]", r.core.other)
 	case "HANGING AND OTHER":
-		return fmt.Sprintf("[%q, %q]", r.hangs, r.core.other)
+		return fmt.Sprintf("[%q, %q]", hanging(r.t), r.core.other)
 	case "LIST":
 		return fmt.Sprintf("%q", "file:"+writeFile(r.t, "alice\n"))
 	}
