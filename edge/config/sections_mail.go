@@ -85,7 +85,8 @@ type Queue struct {
 
 // Log says what the programs write to their standard error.
 type Log struct {
-	// Level is the level of the least severe lines written. Lines on mail and sessions are `info`.
+	// Level is the level of the least severe lines that the programs write on themselves. Lines on mail
+	// are always written, and those on sessions as `sessions` says.
 	Level string `toml:"level" default:"info" oneof:"debug,info,warn,error" change:"reload"`
 	// Format is how lines are written: one for each event, to standard error.
 	Format string `toml:"format" default:"logfmt" oneof:"logfmt,json" change:"restart"`

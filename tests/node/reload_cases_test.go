@@ -56,14 +56,14 @@ var reloadCases = []reloadCase{
 	{key: "core.messages_per_connection", value: "1", observe: (*reloaded).connections, before: "[01]", after: "2"},
 	{key: "core.connect_timeout", value: `"1s"`, with: map[string]string{"core.addresses": "HANGING AND OTHER"},
 		observe: (*reloaded).around, before: "waits", after: "delivered"},
-	{key: "core.backoff_max", value: `"100ms"`, observe: (*reloaded).attempts, before: "seldom", after: "often"},
+	{key: "core.backoff_max", value: `"1h"`, observe: (*reloaded).attempts, before: "often", after: "seldom"},
 	{key: "core.command_timeout", value: `"1s"`, observe: stalled("MAIL"), before: "waits", after: "gone"},
 	{key: "core.data_timeout", value: `"1s"`, observe: stalled("."), before: "waits", after: "gone"},
 	{key: "core.idle_timeout", value: `"0s"`, observe: (*reloaded).idle, before: "stays", after: "quits"},
 	{key: "core.ehlo_interval", value: `"1s"`, observe: (*reloaded).asked, before: "not asked", after: "asked"},
 	{key: "core.starttls", value: `"require"`, observe: (*reloaded).delivered, before: "delivered", after: "waits"},
 	{key: "core.xclient", value: `"never"`, observe: (*reloaded).delivery, before: ".*one XFORWARD .*", after: "[^X]*"},
-	{key: "log.level", value: `"error"`, observe: (*reloaded).logged, before: "logged", after: "silent"},
+	{key: "log.level", value: `"error"`, observe: (*reloaded).loggedReload, before: "logged", after: "silent"},
 	{key: "log.sessions", value: "false", observe: (*reloaded).logged, before: "logged", after: "silent"},
 }
 
@@ -316,7 +316,11 @@ func (r *reloaded) attempts() string {
 	r.core.behave("open")
 	mark := r.core.mark()
 	r.send()
-	for deadline := time.Now().Add(r.window); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	limit := 20 * time.Second
+	if r.changed {
+		limit = 3 * time.Second
+	}
+	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if strings.Count(r.core.since(mark), "one open") >= 10 {
 			return "often"
 		}
@@ -399,6 +403,19 @@ func (r *reloaded) asked() string {
 		}
 	}
 	return "not asked"
+}
+
+// loggedReload observes whether one more reload has its line, which is of level info.
+func (r *reloaded) loggedReload() string {
+	lines := func() int { return strings.Count(r.pop.Edge().Log(), "reloaded") }
+	before := lines()
+	r.pop.Reload()
+	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if lines() > before {
+			return "logged"
+		}
+	}
+	return "silent"
 }
 
 // logged observes whether a session has its line.

@@ -36,23 +36,28 @@ type reloadCase struct {
 	before, after string
 }
 
-// testedElsewhere are the keys whose effect needs routers, namespaces or a drain, and who looks at
-// it. A key is here only if another program than the edge applies it, or a whole run of steps does.
-var testedElsewhere = map[string]string{
-	"node.shutdown_grace": "TestReloadedGrace",
-	"console":             "each start of anymx console reads the file: edge/appliance/console",
-	"drain":               "a drain reads its limits when a step begins: edge/drain_test.go",
-	"anycast":             "anymx-net and anymx-bgp: edge/uplink and tests/anycast",
-	"bgp":                 "anymx-bgp: edge/uplink/anycast, tests/anycast",
-	"net":                 "anymx-net: edge/uplink/network",
-	"egress":              "anymx-net: edge/uplink/network, edge/uplink/plumb",
-	"tunnel":              "anymx-net: edge/uplink/tunnel, edge/uplink/network; the probe: TestTunnel*",
-	"shield":              "anymx-net: xdp, edge/uplink/network",
+// testedElsewhere are the keys whose effect needs routers, namespaces, a drain or the console, by
+// section, and what looks at them.
+var testedElsewhere = []struct{ section, keys, by string }{
+	{"node", "shutdown_grace", "TestReloadedGrace"},
+	{"console", "mode idle_timeout", "edge/appliance/console: each start of the prompt reads the file"},
+	{"drain", "graceful confirm converge sessions silence flush", "edge: a drain reads its limits when a step begins"},
+	{"anycast", "addresses prefixes", "edge/uplink/anycast, edge/uplink/network, tests/anycast"},
+	{"bgp.health", "interval timeout rise rise_time fall busy", "edge/uplink/anycast"},
+	{"bgp.peer", "address asn hold_time password_file ttl_security communities port local_address families " +
+		"next_hop4 next_hop6 med prepend multihop connect_retry", "edge/uplink/anycast, tests/anycast"},
+	{"net", "repair", "edge/uplink/network"},
+	{"egress.source", "name address interface gateway", "edge/uplink/network, edge/uplink/plumb"},
+	{"tunnel", "address listen_port private_key_file mtu probe_size probe_interval", "edge/uplink/tunnel, edge/uplink/network"},
+	{"tunnel.peer", "public_key preshared_key_file endpoint allowed_ips keepalive", "edge/uplink/tunnel"},
+	{"shield", "interfaces mode key_file epoch cookies syn_rate stray_rate hold connection_rate connection_burst " +
+		"fragments unparsable unserved block_file allow_file mtu", "edge/uplink/network, xdp"},
 }
 
 func covered(key string) bool {
-	for prefix := range testedElsewhere {
-		if key == prefix || strings.HasPrefix(key, prefix+".") {
+	for _, e := range testedElsewhere {
+		name, ok := strings.CutPrefix(key, e.section+".")
+		if ok && slices.Contains(strings.Fields(e.keys), name) {
 			return true
 		}
 	}
@@ -83,7 +88,7 @@ func TestReloadTakesEffect(t *testing.T) {
 		Core: r.core.address,
 		Ingress: fmt.Sprintf("tls_cert = %q\ntls_key = %q\nrefused_delay = \"0s\"\nmax_commands = 100000000\n", cert, key) +
 			"min_rate = 0\nmin_rate_grace = \"1d\"\n",
-		CoreConfig: "ehlo_interval = \"1d\"\nconnect_timeout = \"1h\"\n",
+		CoreConfig: "ehlo_interval = \"1d\"\nconnect_timeout = \"1h\"\nbackoff_max = \"100ms\"\n",
 	})
 	r.base = r.pop.Config()
 	for _, c := range reloadCases {
