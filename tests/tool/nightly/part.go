@@ -50,7 +50,7 @@ var parts = []part{
 	{name: "fuzz-storage", what: "the fuzz targets of spool, queue, disks and slots",
 		took: 7 * time.Minute, args: fuzz("./edge/spool", "./edge/queue", "./edge/appliance/diskimage", "./edge/appliance/slot", "./edge/appliance/bundle", "./edge/appliance/provision", "./tests/vm/lossy"), env: fuzzTime, random: true},
 	{name: "fuzz-control", what: "the fuzz targets of configuration and control",
-		took: 8 * time.Minute, args: fuzz("./edge/config", "./edge/appliance/console", "./edge/operate/control", "./edge/uplink/anycast", "./edge/uplink/network", "./edge/judge/policy", "./edge/uplink/tunnel", "./cmd/anymx", "./tests/tool/bench"), env: fuzzTime, random: true},
+		took: 8 * time.Minute, args: fuzz("./edge/config", "./edge/appliance/console", "./edge/operate/api", "./edge/operate/control", "./edge/operate/words", "./edge/uplink/anycast", "./edge/uplink/network", "./edge/judge/policy", "./edge/uplink/tunnel", "./cmd/anymx", "./tests/tool/bench"), env: fuzzTime, random: true},
 }
 
 // fuzzTime sets the time for each target.
