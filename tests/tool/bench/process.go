@@ -53,7 +53,7 @@ func startProcess(group *cgroup, log string, argv ...string) (*process, error) {
 // enterCommand moves itself into control groups and executes another program: DIR,DIR PROGRAM ARGUMENTS.
 func enterCommand(args []string) error {
 	if len(args) < 2 {
-		return errors.New("enter: usage: enter DIR,DIR PROGRAM [ARGUMENT]...")
+		return errors.New("usage: bench enter DIR,DIR PROGRAM [ARGUMENTS]")
 	}
 	if args[0] != "" {
 		if err := enter(strings.Split(args[0], ",")); err != nil {

@@ -57,7 +57,7 @@ func (s *steady) run(ctx context.Context) ([]latency, error) {
 		select {
 		case slots <- struct{}{}:
 		default:
-			fail(fmt.Errorf("the system is too slow for %[2].0f/s: %[1]d transactions are open", maxInFlight, s.rate))
+			fail(fmt.Errorf("the system is too slow for %.0f/s: %d transactions are open", s.rate, maxInFlight))
 			continue
 		}
 		wg.Go(func() {
