@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// BenchmarkDeliver stores messages of 10 KB, acknowledged one by one on each
-// connection, as an edge hands them over.
+// BenchmarkDeliver stores messages of 10 KB, one after the other on each connection, as an edge
+// sends them.
 func BenchmarkDeliver(b *testing.B) {
 	for _, bb := range []struct{ connections, recipients, boxes int }{
 		{1, 1, 100}, {16, 1, 1}, {16, 1, 100}, {16, 10, 100},
@@ -18,7 +18,7 @@ func BenchmarkDeliver(b *testing.B) {
 			text := body("bench", 10_000)
 			var next atomic.Int64
 			give := func(c *client, i int) {
-				l := letter{ident: newIdent(), body: text}
+				l := transaction{ident: newIdent(), body: text}
 				for j := range bb.recipients {
 					l.to = append(l.to, fmt.Sprintf("b%d@example.net", (i*bb.recipients+j)%bb.boxes))
 				}

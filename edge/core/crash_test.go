@@ -19,7 +19,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 )
 
-// deep is a directory of which no level is there at first.
+// deep is a directory none of whose levels exists at first.
 const deep = "/var/lib/anymx/core"
 
 func mustOpen(t testing.TB, fs vfs.FS) *store {
@@ -67,7 +67,7 @@ func put(s *store, who identity, text string, to ...string) []error {
 		}
 		return errs
 	}
-	in, err := s.begin()
+	in, err := s.newIncoming()
 	if err != nil {
 		return fail(err)
 	}
@@ -78,7 +78,7 @@ func put(s *store, who identity, text string, to ...string) []error {
 	return in.keep(who, paths, false)
 }
 
-// kept is what is in new/ of a mailbox, by file name.
+// kept returns the messages in new/ of a mailbox, by file name.
 func kept(t testing.TB, fs vfs.FS, box string) map[string]string {
 	t.Helper()
 	dir := deep + "/mail/" + box + "/new"
@@ -101,8 +101,7 @@ func kept(t testing.TB, fs vfs.FS, box string) map[string]string {
 	return all
 }
 
-// parcel is a message of these tests: its content says who it is and where it
-// goes.
+// parcel is a message of these tests, whose content has its identity and recipients.
 type parcel struct {
 	who  identity
 	to   []string
@@ -120,17 +119,17 @@ func newParcel(ids *mail.IDs, n int) parcel {
 
 func (p parcel) put(s *store) []error { return put(s, p.who, p.text, p.to...) }
 
-// checkKept fails unless recipient i of p has the message, whole and once.
+// checkKept fails unless recipient i of p has the complete message exactly once.
 func (p parcel) check(t testing.TB, fs vfs.FS, i int) {
 	t.Helper()
 	path, _ := mail.ParsePath(p.to[i])
 	if got := kept(t, fs, mailboxOf(path))[fileName(p.who, time.Time{})]; got != p.text {
-		t.Fatalf("%v of %v has %d octets of %d", p.who, path, len(got), len(p.text))
+		t.Fatalf("%v of %v has %d bytes of %d", p.who, path, len(got), len(p.text))
 	}
 }
 
-// TestCrashAfterReply: what was promised is on stable storage by then, with each
-// directory up to the root: nothing more than what was synced is left.
+// TestCrashAfterReply: an acknowledged message is on stable storage, with each directory up to the
+// root. Only synced data is left after the crash.
 func TestCrashAfterReply(t *testing.T) {
 	fs, ids := vfs.NewCrashableMem(), mail.NewIDs(1)
 	s := mustOpen(t, fs)
@@ -178,9 +177,9 @@ func closeStore(t testing.TB, s *store) {
 	}
 }
 
-// TestCrashAnywhere takes the power away at random moments under load. What was
-// acknowledged before is there, whole; nothing in new/ is torn, acknowledged or
-// not; and when all is handed over again, each mailbox has each message once.
+// TestCrashAnywhere cuts the power at random moments under load. All acknowledged messages are
+// there and complete; nothing in new/ is torn, acknowledged or not; and after all messages are sent
+// again, each mailbox has each message once.
 func TestCrashAnywhere(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for round := range 40 {
@@ -243,7 +242,7 @@ func checkCrashed(t *testing.T, fs *vfs.MemFS, promised, all []parcel) {
 		for box := range boxes {
 			for name, text := range kept(t, fs, box) {
 				if texts[name] != text {
-					t.Fatalf("%s in %s is torn: %d octets of %d", name, box, len(text), len(texts[name]))
+					t.Fatalf("%s in %s is torn: %d bytes of %d", name, box, len(text), len(texts[name]))
 				}
 			}
 		}
@@ -266,10 +265,9 @@ func checkCrashed(t *testing.T, fs *vfs.MemFS, promised, all []parcel) {
 
 var errInjected = errors.New("injected")
 
-// TestFaultAnywhere fails each write, sync, link and creation of a delivery in
-// turn. No fault is answered with success for what is not there; and when the
-// message is handed over again, to a store that was opened again after the power
-// went, each mailbox has it once.
+// TestFaultAnywhere fails each write, sync, link and creation of a delivery in turn. No failed
+// delivery is acknowledged; and when the message is sent again, to a store that was reopened after
+// a power cut, each mailbox has it once.
 func TestFaultAnywhere(t *testing.T) {
 	seen := make(map[string]bool)
 	for at := 0; ; at++ {
@@ -303,10 +301,10 @@ func TestFaultAnywhere(t *testing.T) {
 		}
 		what := fmt.Sprintf("fault %d, %v of %s", at, op.Kind, op.Path)
 		seen[fmt.Sprint(op.Kind)] = true
-		// Once without and once with the power going.
+		// Once without and once with a power cut.
 		if s.ledger.err() == nil {
 			for i, err := range errs {
-				// A name whose sync failed must not look as if it were stored.
+				// A name whose sync failed must not count as stored.
 				if path, _ := mail.ParsePath(p.to[i]); err != nil && kept(t, mem, mailboxOf(path))[fileName(p.who, time.Time{})] != "" {
 					t.Errorf("%s: %s has what was refused with %v", what, path, err)
 				}
@@ -357,8 +355,8 @@ func checkFault(t *testing.T, what string, fs vfs.FS, s *store, p parcel, errs [
 	}
 }
 
-// TestLedgerFails: when the engine can't go on, all is refused for now, Run says
-// so, and Close does not hang.
+// TestLedgerFails: when the engine fails, all mail is refused temporarily, Run returns an error,
+// and Close does not hang.
 func TestLedgerFails(t *testing.T) {
 	var on atomic.Bool
 	mem := vfs.NewMem()
@@ -374,9 +372,9 @@ func TestLedgerFails(t *testing.T) {
 	go func() { ended <- n.server.Run(t.Context()) }()
 	smtp, lmtp := greet(t, n.smtp, "EHLO"), greet(t, n.lmtp, "LHLO")
 	to := []string{"b@example.net", "c@example.net"}
-	smtp.mustGive(letter{ident: newIdent(), to: to, body: "x"}, false)
+	smtp.mustGive(transaction{ident: newIdent(), to: to, body: "x"}, false)
 	on.Store(true)
-	for _, r := range lmtp.give(letter{ident: newIdent(), to: to, body: "x"}, true) {
+	for _, r := range lmtp.give(transaction{ident: newIdent(), to: to, body: "x"}, true) {
 		if !strings.HasPrefix(r, "451 4.3.0 ") {
 			t.Errorf("got %q", r)
 		}

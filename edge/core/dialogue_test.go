@@ -15,22 +15,22 @@ import (
 // TestDialogues plays the stories in testdata/dialogues. A line of a story is
 //
 //	# a comment
-//	server KEY=VALUE ...   before the first connection: max (octets), recipients
+//	server KEY=VALUE ...   before the first connection: max (bytes), recipients
 //	smtp NAME, lmtp NAME   connects, or switches to that connection
-//	C: BYTES               sent as they stand, with \r \n \t \0 \xHH \\ and {x*N} for
+//	C: BYTES               sent unchanged, with \r \n \t \0 \xHH \\ and {x*N} for
 //	                       N times x; C lines in a row go out in one write
-//	S: LINE                the server's next line, where * stands for anything
+//	S: LINE                the server's next line, in which * matches anything
 //	reply CODE             a whole reply, of any number of lines
 //	expect-close           the server closes, and says nothing more
 //	close                  by the client
 //	restart                of the server; connections end
 //	name BOX PATTERN       the only message in new/ of a mailbox has this name
 //	trace BOX PATTERN      its Return-Path and Received, unfolded
-//	M: BOX BYTES           it is this, behind its trace
-//	count BOX N            so many messages are in new/ of a mailbox
+//	M: BOX BYTES           its content, after the trace
+//	count BOX N            the number of messages in new/ of a mailbox
 //	move BOX               to cur/, as a mail reader does
 //	delete BOX             what is in new/ and cur/
-//	box BOX                a mailbox that exists; all must be told
+//	box BOX                a mailbox that exists; all must be listed
 //	log PATTERN            a line of the server's log
 //
 // At its end no file may be left in .incoming.
@@ -84,7 +84,7 @@ func (s *story) play(text string) {
 	if s.node == nil {
 		s.fatal("nothing happens")
 	}
-	kit.Eventually(s.t, "no message is being stored", func() bool { return s.node.onWay() == 0 })
+	kit.Eventually(s.t, "no message is being stored", func() bool { return s.node.incomingFiles() == 0 })
 	if got, want := fmt.Sprintf("%q", s.node.boxes()), fmt.Sprintf("%q", s.told); s.told != nil && got != want {
 		s.fatal("mailboxes %s, want %s", got, want)
 	}
@@ -141,7 +141,7 @@ func (s *story) step(line string) {
 	}
 }
 
-// mailbox are the steps that look into one.
+// mailbox runs the steps that check a mailbox.
 func (s *story) mailbox(word, box, rest string) {
 	files := s.node.files(box, "new")
 	if (word == "name" || word == "trace" || word == "M:") && len(files) != 1 {
@@ -221,7 +221,7 @@ func (s *story) expect(got, want string) {
 	}
 }
 
-// pattern is text where * stands for anything.
+// pattern compiles text in which * matches anything.
 func pattern(text string) *regexp.Regexp {
 	return regexp.MustCompile("^(?s:" + strings.ReplaceAll(regexp.QuoteMeta(text), `\*`, ".*") + ")$")
 }

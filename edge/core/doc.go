@@ -1,26 +1,25 @@
-// Package core is the embedded core: mail storage for `make run`, for tests and
-// for small sites. It speaks SMTP and LMTP and keeps a Maildir for each mailbox.
+// Package core is the embedded core: mail storage for `make run`, for tests and for small sites. It
+// is an SMTP and LMTP server with a Maildir for each mailbox.
 //
 // What happens to the data:
 //
-//  1. wire and go-smtp take the session, as on the edge. XFORWARD tells which
-//     message of which node it is: its identity.
-//  2. The message streams into a file of its own below mail/.incoming.
-//  3. The ledger is asked for each mailbox whether this message of this node was
-//     stored there before. Then it is not stored again, and answered with 250,
-//     for the edge repeats what it could not learn the end of.
-//  4. The file is synced and linked into new/ of each other mailbox, under a name
-//     made from the identity. new/ is synced, and for a new mailbox every
-//     directory above it.
-//  5. The ledger remembers, synced, and the reply goes out: one for the message
-//     by SMTP, one for each recipient by LMTP (RFC 2033 section 4.2).
+//  1. wire and go-smtp serve the session, as on the edge. XFORWARD gives the identity of the
+//     message: its node and its spool id there.
+//  2. The message is written to a file of its own below mail/.incoming.
+//  3. For each mailbox, the ledger is asked whether this message was already stored there. If so it
+//     is not stored again, and the reply is 250: the edge repeats a message when it didn't get the
+//     reply.
+//  4. The file is synced and linked into new/ of each other mailbox, under a name made from the
+//     identity. new/ is synced, and for a new mailbox also every directory above it.
+//  5. The ledger records the message, synced, and the reply is sent: one for the message in SMTP,
+//     one for each recipient in LMTP (RFC 2033 section 4.2).
 //
-// A crash between 4 and 5 is seen in the next round by the name in new/. Only a
-// message that a mail reader moved in between is stored twice.
+// After a crash between 4 and 5, the name in new/ shows that the message is already stored. Only a
+// message that a mail reader has moved in between is stored twice.
 //
-// A message without an identity, or with one that is not a node's, is stored
-// each time it comes: other servers' queue names come back for other messages.
+// A message without an identity, or with one that is not from a node, is stored each time: other
+// servers reuse their queue ids.
 //
-// A fault of the store is never permanent for the message: 451, or 452 where
-// there is no room.
+// A storage failure is never permanent for the message: the reply is 451, or 452 if the disk is
+// full.
 package core

@@ -1,8 +1,6 @@
 package core
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,15 +9,14 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"anymx/tests/kit"
 )
 
-// TestOneMailboxFails: by LMTP the others have the message, by SMTP all wait,
-// and nobody gets it twice when it comes again.
+// TestOneMailboxFails: in LMTP the others get the message, in SMTP all wait, and nobody gets it
+// twice when it is sent again.
 func TestOneMailboxFails(t *testing.T) {
 	n := start(t, Options{})
 	smtp, lmtp := greet(t, n.smtp, "EHLO"), greet(t, n.lmtp, "LHLO")
@@ -33,7 +30,7 @@ func TestOneMailboxFails(t *testing.T) {
 	to := []string{"a@example.net", "bad@example.net", "c@example.net"}
 	replies := func(c *client, ident string, lmtp bool, want ...string) {
 		t.Helper()
-		for i, r := range c.give(letter{ident: ident, to: to, body: body(ident, 30_000)}, lmtp) {
+		for i, r := range c.give(transaction{ident: ident, to: to, body: body(ident, 30_000)}, lmtp) {
 			if !strings.HasPrefix(r, want[i]) {
 				t.Fatalf("recipient %d: got %q, want %q", i, r, want[i])
 			}
@@ -59,7 +56,7 @@ func TestOneMailboxFails(t *testing.T) {
 	replies(smtp, two, false, "451 4.3.0")
 	replies(smtp, two, false, "451 4.3.0")
 	count(2, 0, 2)
-	// Without an identity the sender will repeat it for all: so for none.
+	// Without an identity the sender will repeat it for all, so it is stored for none.
 	for range 3 {
 		replies(smtp, "", false, "451 4.3.0")
 	}
@@ -73,23 +70,23 @@ func TestOneMailboxFails(t *testing.T) {
 	replies(smtp, three, false, "250 2.0.0")
 	replies(smtp, "", false, "250 2.0.0")
 	count(5, 4, 5)
-	if n.onWay() != 0 {
+	if n.incomingFiles() != 0 {
 		t.Error("something is left on its way")
 	}
 }
 
-// TestMailboxRemoved: an operator may remove a mailbox, or a whole domain, under
-// a server that knows that it had made it.
+// TestMailboxRemoved: an operator may remove a mailbox, or a whole domain, that the running server
+// has created.
 func TestMailboxRemoved(t *testing.T) {
 	n := start(t, Options{})
 	c := greet(t, n.smtp, "EHLO")
 	for i, gone := range []string{"example.net/b", "example.net", "example.net/b/new"} {
 		to := []string{"b@example.net", "c@example.net"}
-		c.mustGive(letter{ident: newIdent(), to: to, body: "x"}, false)
+		c.mustGive(transaction{ident: newIdent(), to: to, body: "x"}, false)
 		if err := os.RemoveAll(filepath.Join(n.server.Dir(), gone)); err != nil {
 			t.Fatal(err)
 		}
-		c.mustGive(letter{ident: newIdent(), to: to, body: "y"}, false)
+		c.mustGive(transaction{ident: newIdent(), to: to, body: "y"}, false)
 		if got := n.inbox("example.net/b"); len(got) != 1 || got[0] != "y" {
 			t.Errorf("step %d: %q", i, got)
 		}
@@ -99,7 +96,7 @@ func TestMailboxRemoved(t *testing.T) {
 	}
 }
 
-// TestMadeIsBounded: the memory of what was made is dropped when it is full.
+// TestMadeIsBounded: the set of known mailboxes is cleared when it is full.
 func TestMadeIsBounded(t *testing.T) {
 	m := &maildirs{made: make(map[string]struct{})}
 	for i := range maxMade + 10 {
@@ -110,7 +107,7 @@ func TestMadeIsBounded(t *testing.T) {
 	}
 }
 
-// mount puts a small file system at a new directory.
+// mount mounts a small file system at a new directory.
 func mount(t *testing.T, options string) string {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -129,15 +126,15 @@ func mount(t *testing.T, options string) string {
 	return dir
 }
 
-// TestReadOnly: a store that can't be written refuses for now, reads every
-// message to its end, and works when it can.
+// TestReadOnly: a read-only store refuses temporarily, reads every message to its end, and works
+// again once it is writable.
 func TestReadOnly(t *testing.T) {
 	dir := mount(t, "size=64m")
-	// Only what is below mail/ turns read-only, as if it were a disk of its own.
+	// Only mail/ becomes read-only, as if it were a disk of its own.
 	n := start(t, Options{Dir: filepath.Join(dir, "store")})
 	smtp, lmtp := greet(t, n.smtp, "EHLO"), greet(t, n.lmtp, "LHLO")
 	to := []string{"a@example.net", "b@example.net"}
-	smtp.mustGive(letter{ident: newIdent(), to: to, body: "x"}, false)
+	smtp.mustGive(transaction{ident: newIdent(), to: to, body: "x"}, false)
 	mail := n.server.Dir()
 	if err := unix.Mount(mail, mail, "", unix.MS_BIND, ""); err != nil {
 		t.Fatal(err)
@@ -151,15 +148,15 @@ func TestReadOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, size := range []int{1, 300_000} {
-		if r := smtp.give(letter{ident: newIdent(), to: to, body: body("x", size)}, false); !strings.HasPrefix(r[0], "451 4.3.0") {
+		if r := smtp.give(transaction{ident: newIdent(), to: to, body: body("x", size)}, false); !strings.HasPrefix(r[0], "451 4.3.0") {
 			t.Errorf("got %q", r)
 		}
-		for _, r := range lmtp.give(letter{ident: newIdent(), to: to, body: body("x", size)}, true) {
+		for _, r := range lmtp.give(transaction{ident: newIdent(), to: to, body: body("x", size)}, true) {
 			if !strings.HasPrefix(r, "451 4.3.0") {
 				t.Errorf("got %q", r)
 			}
 		}
-		// DATA is answered behind its end, not before.
+		// The refusal comes after the end of DATA, not before.
 		lmtp.say("MAIL FROM:<a@b.example>", "250")
 		lmtp.say("RCPT TO:<a@example.net>", "250")
 		lmtp.say("DATA", "354")
@@ -170,11 +167,11 @@ func TestReadOnly(t *testing.T) {
 	if err := unix.Mount("", mail, "", unix.MS_REMOUNT|unix.MS_BIND, ""); err != nil {
 		t.Fatal(err)
 	}
-	smtp.mustGive(letter{ident: newIdent(), to: to, body: "x"}, false)
+	smtp.mustGive(transaction{ident: newIdent(), to: to, body: "x"}, false)
 }
 
-// TestDiskFull: a full disk is said at MAIL, and a message that fills it is
-// refused when it does. The reserve keeps the ledger alive.
+// TestDiskFull: a full disk is reported at MAIL, and a message that fills it is refused. The
+// reserve keeps the ledger working.
 func TestDiskFull(t *testing.T) {
 	dir := mount(t, "size=48m")
 	n := start(t, Options{Dir: filepath.Join(dir, "store"), DiskReserve: 16 << 20})
@@ -182,7 +179,7 @@ func TestDiskFull(t *testing.T) {
 	to := []string{"a@example.net", "b@example.net"}
 	give := func(c *client, size int, isLMTP bool, want string) {
 		t.Helper()
-		for _, r := range c.give(letter{ident: newIdent(), to: to, body: body("x", size)}, isLMTP) {
+		for _, r := range c.give(transaction{ident: newIdent(), to: to, body: body("x", size)}, isLMTP) {
 			if !strings.HasPrefix(r, want) {
 				t.Fatalf("got %q, want %q", r, want)
 			}
@@ -201,8 +198,8 @@ func TestDiskFull(t *testing.T) {
 	}
 	smtp.say("MAIL FROM:<a@b.example>", "452 4.3.1 ")
 	lmtp.say("MAIL FROM:<a@b.example>", "452 4.3.1 ")
-	// All in one write: what stands behind the refusal is read away.
-	smtp.send(letter{to: to, body: body("x", 10_000)}.text() + "NOOP\r\n")
+	// All in one write: the server discards what follows the refusal.
+	smtp.send(transaction{to: to, body: body("x", 10_000)}.text() + "NOOP\r\n")
 	smtp.expect("452", "503", "503", "503", "250")
 	remove(t, filler)
 	give(smtp, 1000, false, "250 2.0.0")
@@ -211,9 +208,9 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-// TestDiskQuiteFull: without any reserve the disk is full for everything, the
-// ledger too. Nothing is answered but that it goes well, or not now; and after a
-// restart with room all is as it was promised.
+// TestDiskQuiteFull: without a reserve the disk is also full for the ledger. All replies are
+// success or a temporary failure; and after a restart with free space all acknowledged messages are
+// there.
 func TestDiskQuiteFull(t *testing.T) {
 	dir := mount(t, "size=24m")
 	n := start(t, Options{Dir: filepath.Join(dir, "store"), DiskReserve: 1})
@@ -222,7 +219,7 @@ func TestDiskQuiteFull(t *testing.T) {
 	for i := 0; i < 200 && !ended; i++ {
 		c := greet(t, n.smtp, "EHLO")
 		ident := newIdent()
-		c.send(letter{ident: ident, to: []string{fmt.Sprintf("b%d@example.net", i)}, body: body(ident, 400_000)}.text())
+		c.send(transaction{ident: ident, to: []string{fmt.Sprintf("b%d@example.net", i)}, body: body(ident, 400_000)}.text())
 		c.expect("250")
 		from, err := c.reply()
 		if err != nil {
@@ -261,9 +258,9 @@ func TestDiskQuiteFull(t *testing.T) {
 	}
 }
 
-// TestFaultsUnderLoad mixes all that can happen on many connections at once, for
-// the race detector and for the counts: good mail, mail that is cut, too big,
-// malformed or refused by one mailbox, by SMTP and LMTP.
+// TestFaultsUnderLoad mixes everything on many connections at once, for the race detector and for
+// the counts: good mail, and mail that is cut off, too big, malformed or refused by one mailbox,
+// over SMTP and LMTP.
 func TestFaultsUnderLoad(t *testing.T) {
 	n := start(t, Options{MaxMessage: 100_000})
 	if err := os.MkdirAll(filepath.Join(n.server.Dir(), "example.net"), 0o700); err != nil {
@@ -283,7 +280,7 @@ func TestFaultsUnderLoad(t *testing.T) {
 			c := greet(t, addr, hello)
 			to := []string{"a@example.net", fmt.Sprintf("k%d@example.net", k)}
 			for i := range 24 {
-				l := letter{ident: newIdent(), to: to, body: body("x", 20_000)}
+				l := transaction{ident: newIdent(), to: to, body: body("x", 20_000)}
 				switch i % 6 {
 				case 0, 1:
 					good.Add(1)
@@ -322,122 +319,14 @@ func TestFaultsUnderLoad(t *testing.T) {
 	if got := len(n.files("example.net/a", "new")); got != int(good.Load()) {
 		t.Errorf("%d messages, want %d", got, good.Load())
 	}
-	kit.Eventually(t, "no message is being stored", func() bool { return n.onWay() == 0 })
+	kit.Eventually(t, "no message is being stored", func() bool { return n.incomingFiles() == 0 })
 }
 
-// TestConnectionCap: more clients than that are told to come again.
-func TestConnectionCap(t *testing.T) {
-	n := start(t, Options{MaxConnections: 2})
-	greet(t, n.smtp, "EHLO")
-	second := greet(t, n.lmtp, "LHLO")
-	third := dial(t, n.smtp)
-	third.expect("421 ")
-	third.closed()
-	second.say("QUIT", "221")
-	second.closed()
-	kit.Eventually(t, "a connection is accepted again", func() bool {
-		r, _ := dial(t, n.lmtp).reply()
-		return strings.HasPrefix(r, "220")
-	})
-}
-
-// TestClose lets a transaction end, tells the idle, and leaves nothing open.
-func TestClose(t *testing.T) {
-	n := start(t, Options{})
-	idle, busy := greet(t, n.smtp, "EHLO"), greet(t, n.lmtp, "LHLO")
-	busy.send("MAIL FROM:<a@b.example>\r\nRCPT TO:<b@example.net>\r\nBDAT 3\r\nab\r")
-	busy.expect("250", "250", "250")
-	closed := make(chan error, 1)
-	go func() { closed <- n.server.Close(context.Background()) }()
-	idle.expect("421")
-	idle.closed()
-	busy.send("BDAT 1 LAST\r\n\n")
-	busy.expect("250 2.0.0 stored")
-	busy.send("NOOP\r\n")
-	busy.expect("421")
-	busy.closed()
-	if err := <-closed; err != nil {
-		t.Error(err)
-	}
-	n.running.Wait()
-	n.stopOnce.Do(func() {})
-	if got := n.inbox("example.net/b"); len(got) != 1 || got[0] != "ab\r\n" {
-		t.Errorf("%q", got)
-	}
-}
-
-// TestCloseCuts a client that does not come to an end.
-func TestCloseCuts(t *testing.T) {
-	n := start(t, Options{})
-	c := greet(t, n.smtp, "EHLO")
-	c.send("MAIL FROM:<a@b.example>\r\nRCPT TO:<b@example.net>\r\nBDAT 3\r\nabcBDAT 10\r\nx")
-	c.expect("250", "250", "250")
-	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
-	defer cancel()
-	if err := n.server.Close(ctx); err != nil {
-		t.Error(err)
-	}
-	n.running.Wait()
-	n.stopOnce.Do(func() {})
-	if got := n.inbox("example.net/b"); len(got) != 0 || n.onWay() != 0 {
-		t.Errorf("%q, %d on its way", got, n.onWay())
-	}
-	if l := n.log.String(); !strings.Contains(l, "sessions cut") {
-		t.Error(l)
-	}
-}
-
-// TestSecondProgram: two servers never share a store, and the second leaves the
-// first one's messages alone.
-func TestSecondProgram(t *testing.T) {
-	n := start(t, Options{})
-	c := greet(t, n.smtp, "EHLO")
-	c.send("MAIL FROM:<a@b.example>\r\nRCPT TO:<b@example.net>\r\nBDAT 1\r\na")
-	c.expect("250", "250", "250")
-	kit.Eventually(t, "one message is being stored", func() bool { return n.onWay() == 1 })
-	if _, err := New(Options{Dir: n.o.Dir}); err == nil {
-		t.Fatal("opened twice")
-	}
-	c.send("BDAT 1 LAST\r\nb")
-	c.expect("250 2.0.0 stored")
-	if got := n.inbox("example.net/b"); len(got) != 1 || got[0] != "ab" {
-		t.Errorf("%q", got)
-	}
-}
-
-// TestLeftovers of a program that was killed are removed.
-func TestLeftovers(t *testing.T) {
-	n := start(t, Options{})
-	n.stop()
-	for _, name := range []string{"1", "999"} {
-		if err := os.WriteFile(filepath.Join(n.server.Dir(), incomingDir, name), []byte("half"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if n = n.restart(); n.onWay() != 0 {
-		t.Errorf("%d are left", n.onWay())
-	}
-}
-
-// TestBadDirectory: what is in the way is an error of New, with its path.
-func TestBadDirectory(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, dir := range []string{file, filepath.Join(file, "below")} {
-		if _, err := New(Options{Dir: dir}); err == nil || !strings.Contains(err.Error(), file) || !errors.Is(err, unix.ENOTDIR) {
-			t.Errorf("%v", err)
-		}
-	}
-}
-
-// TestBigMessage streams: what a message takes of memory does not grow with its
-// size.
+// TestBigMessage checks that the memory for a message doesn't grow with its size.
 func TestBigMessage(t *testing.T) {
 	n := start(t, Options{})
 	c := greet(t, n.smtp, "EHLO")
-	big := letter{ident: newIdent(), to: []string{"b@example.net"}, body: body("big", 40<<20)}
+	big := transaction{ident: newIdent(), to: []string{"b@example.net"}, body: body("big", 40<<20)}
 	text := []byte(big.text()) // before the count
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -447,21 +336,9 @@ func TestBigMessage(t *testing.T) {
 	c.expect("250", "250", "250", "250 2.0.0 stored")
 	runtime.ReadMemStats(&after)
 	if grown := after.TotalAlloc - before.TotalAlloc; grown > 4<<20 {
-		t.Errorf("%d octets were allocated for a message of %d", grown, len(big.body))
+		t.Errorf("%d bytes were allocated for a message of %d", grown, len(big.body))
 	}
 	if got := n.inbox("example.net/b"); len(got) != 1 || got[0] != big.body {
 		t.Error("it is not what was sent")
-	}
-}
-
-// TestPrivate: nobody else may read mail.
-func TestPrivate(t *testing.T) {
-	n := start(t, Options{})
-	greet(t, n.smtp, "EHLO").mustGive(letter{to: []string{"b@example.net"}, body: "x"}, false)
-	for _, dir := range []string{"", ".incoming", "example.net", "example.net/b", "example.net/b/new", "example.net/b/cur", "example.net/b/tmp"} {
-		info, err := os.Stat(filepath.Join(n.server.Dir(), dir))
-		if err != nil || info.Mode().Perm()&0o077 != 0 {
-			t.Errorf("%s: %v, %v", dir, info.Mode(), err)
-		}
 	}
 }

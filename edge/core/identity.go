@@ -6,18 +6,18 @@ import (
 	"anymx/edge/mail"
 )
 
-// identity tells a message from all others of all nodes: the spool id that its
-// node gave it, a dot, and the node's name. The zero identity is none.
+// identity identifies a message across all nodes: its spool id, a dot, and the name of its node.
+// The zero identity means none.
 type identity struct {
 	id   mail.ID
 	node string
 }
 
-// maxNode is how long a node's name may be, in octets.
+// maxNode is the longest name of a node, in bytes.
 const maxNode = 63
 
-// parseIdentity reads what an edge says as XFORWARD IDENT. What another server
-// says there, such as a queue id that it will use again, is no identity.
+// parseIdentity parses the XFORWARD IDENT of an edge. It reports false for that of another server,
+// such as a queue id that will be reused.
 func parseIdentity(s string) (identity, bool) {
 	text, node, ok := strings.Cut(s, ".")
 	if !ok || node == "" || len(node) > maxNode {
@@ -37,10 +37,10 @@ func parseIdentity(s string) (identity, bool) {
 
 func (i identity) isNone() bool { return i.node == "" }
 
-// day is that on which the message came to its node, counted since 1970.
+// day returns the day on which the message arrived at its node, counted since 1970.
 func (i identity) day() uint32 { return uint32(i.id.Time().Unix() / secondsPerDay) }
 
 const secondsPerDay = 24 * 60 * 60
 
-// String is the identity as it is said.
+// String returns the identity as in XFORWARD.
 func (i identity) String() string { return i.id.String() + "." + i.node }

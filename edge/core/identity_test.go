@@ -55,7 +55,7 @@ func make63() []byte {
 	return b
 }
 
-// TestIdentityDay also holds for a node whose clock stands at the beginning.
+// TestIdentityDay includes a node whose clock is at 1970.
 func TestIdentityDay(t *testing.T) {
 	for _, day := range []int64{0, 1, 20_000, 30_000} {
 		at := time.Unix(day*secondsPerDay, 0)
@@ -68,8 +68,8 @@ func TestIdentityDay(t *testing.T) {
 	}
 }
 
-// TestTwiceAtOnce hands each message over on many connections at the same time,
-// by SMTP and LMTP, to the same mailboxes in different order.
+// TestTwiceAtOnce sends each message on many connections at the same time, over SMTP and LMTP, to
+// the same mailboxes in different order.
 func TestTwiceAtOnce(t *testing.T) {
 	n := start(t, Options{})
 	const clients, messages = 8, 30
@@ -90,7 +90,7 @@ func TestTwiceAtOnce(t *testing.T) {
 				if k%3 == 1 {
 					to[0], to[2] = to[2], to[0]
 				}
-				c.mustGive(letter{ident: ident, to: to[:1+(k+i)%3], body: body(ident, 2000)}, lmtp)
+				c.mustGive(transaction{ident: ident, to: to[:1+(k+i)%3], body: body(ident, 2000)}, lmtp)
 			}
 		})
 	}
@@ -115,8 +115,8 @@ func TestTwiceAtOnce(t *testing.T) {
 	}
 }
 
-// TestReaderRaces has a mail reader take each message away as soon as it is
-// seen, while the same message is handed over again and again.
+// TestReaderRaces lets a mail reader move each message as soon as it appears, while the same
+// message is sent again and again.
 func TestReaderRaces(t *testing.T) {
 	n := start(t, Options{})
 	done := make(chan struct{})
@@ -149,7 +149,7 @@ func TestReaderRaces(t *testing.T) {
 		clients.Go(func() {
 			c := greet(t, n.smtp, "EHLO")
 			for ident := range idents {
-				c.mustGive(letter{ident: ident, to: []string{"b@example.net"}, body: "x"}, false)
+				c.mustGive(transaction{ident: ident, to: []string{"b@example.net"}, body: "x"}, false)
 			}
 		})
 	}
@@ -161,8 +161,8 @@ func TestReaderRaces(t *testing.T) {
 	}
 }
 
-// TestForget counts the days in which the ledger has to know a message from when it was stored, whatever
-// the identity, which has its time from a node's clock, and the clock of this machine say.
+// TestForget checks that the ledger counts the days of a message from when it was stored, whatever
+// the clocks of the node (in the identity) and of this machine say.
 func TestForget(t *testing.T) {
 	now := time.Unix(20_000*secondsPerDay, 0)
 	for name, clock := range map[string]func(day int) time.Time{
@@ -188,7 +188,7 @@ func TestForget(t *testing.T) {
 					t.Helper()
 					c := greet(t, n.smtp, "EHLO")
 					for _, ident := range idents {
-						c.mustGive(letter{ident: ident, to: []string{"b@example.net"}, body: "x"}, false)
+						c.mustGive(transaction{ident: ident, to: []string{"b@example.net"}, body: "x"}, false)
 					}
 					files := n.files("example.net/b", "new")
 					if len(files) != want {
@@ -224,7 +224,7 @@ func TestForget(t *testing.T) {
 	}
 }
 
-// TestForgetOlder still knows what a program before this one has written, for as long as it remembers.
+// TestForgetOlder checks that entries of an older program stay for the same number of days.
 func TestForgetOlder(t *testing.T) {
 	n := start(t, Options{})
 	l := n.server.store.ledger

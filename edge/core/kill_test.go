@@ -19,7 +19,7 @@ import (
 // serverEnv names the store of a server that is to be killed.
 const serverEnv = "ANYMX_CORE_TEST_SERVER"
 
-// serveUntilKilled tells its addresses, SMTP and LMTP, on standard output.
+// serveUntilKilled writes its addresses, SMTP and LMTP, to standard output.
 func serveUntilKilled(dir string) {
 	fail := func(err error) {
 		fmt.Fprintln(os.Stderr, err)
@@ -76,22 +76,22 @@ func spawn(t *testing.T, dir string) *process {
 	return p
 }
 
-// kill is kill -9.
+// kill sends SIGKILL.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
 	_ = p.cmd.Wait()
 	_ = p.stdin.Close()
 }
 
-// delivery is one message of the kill test and what became of it.
+// delivery is one message of the kill test and its outcome.
 type delivery struct {
-	letter
+	transaction
 	promised map[string]bool // recipients that were answered with 250
 }
 
-// TestKill kills the server with -9 at random moments under load, starts it
-// again and hands over again what was not acknowledged. Each recipient that was
-// ever acknowledged has the message, whole, and none has it twice.
+// TestKill kills the server with SIGKILL at random moments under load, restarts it and resends what
+// was not acknowledged. Each recipient that was ever acknowledged has the complete message, and
+// none has it twice.
 func TestKill(t *testing.T) {
 	rounds := 10
 	if testing.Short() {
@@ -102,7 +102,7 @@ func TestKill(t *testing.T) {
 	for round := range rounds {
 		const fresh = 80
 		for i := range fresh {
-			d := &delivery{letter: letter{ident: newIdent()}, promised: map[string]bool{}}
+			d := &delivery{transaction: transaction{ident: newIdent()}, promised: map[string]bool{}}
 			for j := range 1 + i%3 {
 				d.to = append(d.to, fmt.Sprintf("b%d@d%d.example", (i+j)%9, i%4))
 			}
@@ -128,8 +128,8 @@ func TestKill(t *testing.T) {
 	checkDeliveries(t, dir, all)
 }
 
-// deliverUntil hands messages over by SMTP and LMTP until there are none or the
-// server is gone. It returns those that were not acknowledged for all.
+// deliverUntil sends messages by SMTP and LMTP until there are none or the server is gone. It
+// returns those that were not acknowledged for all.
 func deliverUntil(p *process, messages []*delivery, acknowledged func(n int)) (left []*delivery) {
 	work := make(chan *delivery, len(messages))
 	for _, d := range messages {
@@ -156,7 +156,7 @@ func deliverUntil(p *process, messages []*delivery, acknowledged func(n int)) (l
 	return left
 }
 
-// deliverAll hands messages over until there are none or the server is gone.
+// deliverAll sends messages until there are none or the server is gone.
 func deliverAll(addr string, lmtp bool, work <-chan *delivery, acknowledged func()) {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {

@@ -15,35 +15,33 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// ledger remembers which message of which node was stored in which mailbox, for
-// longer than a node keeps trying. What it forgets is decided by days that the
-// ledger counts itself, as they pass: neither a node's clock, which an identity
-// has its time from, nor this machine's, which may be set, makes it forget early
-// or remember for good. It is bounded by what comes in these days: some 120
-// bytes for each message and mailbox.
+// ledger records which message of which node was stored in which mailbox, for longer than a node
+// attempts delivery. It forgets entries after a number of days that it counts itself: neither the
+// node's clock, from which an identity has its time, nor the clock of this machine, which may be
+// set, makes it forget too early or never. It needs some 120 bytes for each message and mailbox of
+// these days.
 //
-// Its keys are, by their first byte:
+// Its keys are, by their first byte: i identity, mailbox: was stored
 //
-//	i  identity, mailbox: was stored
 //	g  day of the ledger, key of the above: what to forget after that day
 //	m  day of the ledger, and the wall clock's time when it began
 //	0  day of the identity, identity, mailbox: was stored, by an older program
 //
-// When the engine below can't promise durability any more, the ledger has
-// failed: every call returns an error until the program is started again.
+// When the engine can't guarantee durability any more, the ledger has failed: every call returns an
+// error until the program is restarted.
 type ledger struct {
 	db  *pebble.DB
 	log *slog.Logger
 
-	failed  chan struct{} // closed at the first failure that can't be survived
+	failed  chan struct{} // closed at the first unrecoverable failure
 	once    sync.Once
 	failure error // set before failed is closed
 
-	troubled atomic.Bool // the last flush or compaction failed, which was logged
+	troubled atomic.Bool // the last flush or compaction failed, and that was logged
 
 	day    atomic.Uint32 // of the ledger, counted from 1
 	older  atomic.Bool   // there may be keys of an older program
-	began  time.Time     // when the day began, by the wall clock; zero: not known. forget's, like what follows
+	began  time.Time     // when the day began, by the wall clock; zero: unknown. Only forget uses this and the next fields
 	at     time.Duration // when it began in this run
 	looked bool          // forget was called in this run
 }
@@ -58,7 +56,7 @@ const (
 
 const oneDay = 24 * time.Hour
 
-// errLedger is wrapped by the errors of a ledger that has failed.
+// errLedger is wrapped by the errors of a failed ledger.
 var errLedger = errors.New("ledger has failed")
 
 func openLedger(fs vfs.FS, dir string, log *slog.Logger) (*ledger, error) {
@@ -85,7 +83,7 @@ func openLedger(fs vfs.FS, dir string, log *slog.Logger) (*ledger, error) {
 	return l, nil
 }
 
-// readDay reads which day it is, and whether an older program has left keys.
+// readDay reads the current day, and whether there are keys of an older program.
 func (l *ledger) readDay() error {
 	l.day.Store(1)
 	v, closer, err := l.db.Get([]byte{keyDay})
@@ -94,7 +92,7 @@ func (l *ledger) readDay() error {
 	case err != nil:
 		return err
 	case len(v) != 12:
-		return errors.Join(fmt.Errorf("the count of days has %d bytes", len(v)), closer.Close())
+		return errors.Join(fmt.Errorf("the record of the day has %d bytes, not 12", len(v)), closer.Close())
 	default:
 		l.day.Store(binary.BigEndian.Uint32(v))
 		l.began = time.Unix(int64(binary.BigEndian.Uint64(v[4:])), 0)
@@ -110,8 +108,8 @@ func (l *ledger) readDay() error {
 	return it.Close()
 }
 
-// close ends the engine. After a failure that can't be done, and what it holds
-// ends with the program.
+// close closes the engine. After a failure that is impossible, and its resources are freed when the
+// program ends.
 func (l *ledger) close() error {
 	if err := l.err(); err != nil {
 		return err
@@ -119,22 +117,22 @@ func (l *ledger) close() error {
 	return wrap("ledger", l.db.Close())
 }
 
-// storedKey is the key of a message in a mailbox.
+// storedKey returns the key of a message in a mailbox.
 func storedKey(who identity, box string) []byte {
 	key := make([]byte, 0, 1+len(who.id)+len(who.node)+1+len(box))
 	key = append(append(append(append(key, keyStored), who.id[:]...), who.node...), 0)
 	return append(key, box...)
 }
 
-// olderKey is the key that an older program gave to a message in a mailbox.
+// olderKey returns the key of a message in a mailbox as an older program wrote it.
 func olderKey(who identity, box string) []byte {
 	return append(binary.BigEndian.AppendUint32(nil, who.day()), storedKey(who, box)[1:]...)
 }
 
-// forgetKey begins the keys of what was stored on a day.
+// forgetKey returns the prefix of the keys for messages stored on a day.
 func forgetKey(day uint32) []byte { return binary.BigEndian.AppendUint32([]byte{keyForget}, day) }
 
-// knows says whether the message was stored in box.
+// knows reports whether the message was stored in box.
 func (l *ledger) knows(who identity, box string) (bool, error) {
 	if err := l.err(); err != nil {
 		return false, err
@@ -157,7 +155,7 @@ func (l *ledger) has(key []byte) (bool, error) {
 	return true, closer.Close()
 }
 
-// remember writes down, synced, that the message is stored in all of boxes.
+// remember records, synced, that the message is stored in all of boxes.
 func (l *ledger) remember(who identity, boxes []string) error {
 	today := forgetKey(l.day.Load())
 	return wrap("ledger", l.guard(func() error {
@@ -178,12 +176,11 @@ func (l *ledger) remember(who identity, boxes []string) error {
 	}))
 }
 
-// forget counts the days, and drops what was stored more than days of them ago. now is the wall clock's
-// time, up the time since the program began by a clock that nobody can set. It is called again and again,
-// by one goroutine.
+// forget counts the days, and drops entries older than days. now is the wall clock, up the
+// monotonic time since the program started. It is called periodically by one goroutine.
 //
-// A day passes when the program has run for so long. Of the time between two runs the wall clock alone
-// knows, and it may have been set: all of it counts as one day at most.
+// A day passes when the program has run for 24 hours. The time between two runs is only known from
+// the wall clock, which may have been set, so it counts as one day at most.
 func (l *ledger) forget(now time.Time, up time.Duration, days int) error {
 	passed := up-l.at >= oneDay || !l.looked && !l.began.IsZero() && now.Sub(l.began) >= oneDay
 	l.looked = true
@@ -209,16 +206,16 @@ func (l *ledger) forget(now time.Time, up time.Duration, days int) error {
 	return wrap("ledger", l.guard(func() error { return l.drop(day - uint32(days)) }))
 }
 
-// dayValue is what keyDay holds.
+// dayValue returns the value of keyDay.
 func dayValue(day uint32, began time.Time) []byte {
 	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(nil, day), uint64(began.Unix()))
 }
 
-// dropAtOnce is how many keys one batch of drop forgets.
+// dropAtOnce is how many keys one batch of drop deletes.
 const dropAtOnce = 1000
 
-// drop drops what was stored before a day, and, because it has counted all days that they had to be known
-// for, the keys of an older program.
+// drop deletes the entries stored before a day. It also deletes the keys of an older program,
+// because the ledger has now counted all days for which they had to be kept.
 func (l *ledger) drop(before uint32) error {
 	it, err := l.db.NewIter(&pebble.IterOptions{LowerBound: forgetKey(0), UpperBound: forgetKey(before)})
 	if err != nil {
@@ -246,8 +243,8 @@ func (l *ledger) drop(before uint32) error {
 	return l.db.DeleteRange([]byte{keyOlder}, []byte{keyOlder + 1}, pebble.NoSync)
 }
 
-// guard calls f, which calls the engine, where the engine may end the goroutine
-// by Fatalf or panic, or never come back because another was ended so.
+// guard calls f, which calls the engine. The engine may end the goroutine by Fatalf or panic, or
+// may never return because it ended another goroutine this way.
 func (l *ledger) guard(f func() error) error {
 	if err := l.err(); err != nil {
 		return err
@@ -264,7 +261,7 @@ func (l *ledger) guard(f func() error) error {
 	select {
 	case err := <-done:
 		if failure := l.err(); failure != nil {
-			return failure // of another goroutine: nothing is promised any more
+			return failure // of another goroutine: durability is no longer guaranteed
 		}
 		return err
 	case <-l.failed:
@@ -275,12 +272,12 @@ func (l *ledger) guard(f func() error) error {
 func (l *ledger) fail(err error) {
 	l.once.Do(func() {
 		l.failure = err
-		l.log.Error("ledger failed; nothing more is stored until the program is started again", "err", err)
+		l.log.Error("ledger failed, no mail is stored until the program is restarted", "err", err)
 		close(l.failed)
 	})
 }
 
-// err is the failure, wrapped in errLedger, or nil.
+// err returns the failure, wrapped in errLedger, or nil.
 func (l *ledger) err() error {
 	select {
 	case <-l.failed:
@@ -290,8 +287,7 @@ func (l *ledger) err() error {
 	}
 }
 
-// listener logs the first of the failures of background work, which the engine
-// tries again at once.
+// listener logs the first failure of background work, which the engine retries at once.
 func (l *ledger) listener() *pebble.EventListener {
 	ended := func(err error) {
 		if err == nil {
@@ -312,19 +308,19 @@ func (l *ledger) listener() *pebble.EventListener {
 // ledgerLog is the engine's own log.
 type ledgerLog struct{ l *ledger }
 
-// Infof is the engine's chatter.
+// Infof logs the engine's messages at debug level.
 func (g ledgerLog) Infof(format string, args ...any) {
 	if g.l.log.Enabled(context.Background(), slog.LevelDebug) {
 		g.l.log.Debug("ledger: " + fmt.Sprintf(format, args...))
 	}
 }
 
-// Errorf is for what the engine survives.
+// Errorf logs an error that the engine survives.
 func (g ledgerLog) Errorf(format string, args ...any) {
 	g.l.log.Error("ledger: " + fmt.Sprintf(format, args...))
 }
 
-// Fatalf is for what it does not survive. It must not return.
+// Fatalf records an error that the engine doesn't survive. It must not return.
 func (g ledgerLog) Fatalf(format string, args ...any) {
 	g.l.fail(fmt.Errorf(format, args...))
 	runtime.Goexit()

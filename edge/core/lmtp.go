@@ -7,10 +7,10 @@ import (
 	"anymx/edge/mail"
 )
 
-// lmtpListener gives go-smtp connections whose replies can differ by recipient.
+// lmtpListener returns connections on which replies can differ by recipient.
 type lmtpListener struct{ net.Listener }
 
-// Accept is wire's.
+// Accept wraps a connection of wire.
 func (l lmtpListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
@@ -22,19 +22,18 @@ func (l lmtpListener) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// lmtpConn puts the reply of each recipient (RFC 2033 section 4.2) in the place
-// of those that go-smtp writes behind a message, which are all the same.
+// lmtpConn replaces the replies that go-smtp writes after a message, which are all the same, by the
+// reply for each recipient (RFC 2033 section 4.2).
 //
-// go-smtp has a way of its own to collect them, but then it reads the end of the
-// message in one goroutine while it replies in another, and wire.Conn is for
-// one.
+// go-smtp can collect replies itself, but then it reads the end of the message in one goroutine
+// while it replies in another, and a wire.Conn may only be used by one.
 type lmtpConn struct {
 	*wire.Conn
-	replies []mail.Reply // still to be said
+	replies []mail.Reply // not yet sent
 }
 
-// Write takes one reply of go-smtp's. Those to a message come each by itself, in
-// the recipients' order.
+// Write replaces one reply of go-smtp. It writes those to a message one by one, in the recipients'
+// order.
 func (c *lmtpConn) Write(p []byte) (int, error) {
 	if len(c.replies) == 0 {
 		return c.Conn.Write(p)

@@ -40,13 +40,13 @@ func TestComponent(t *testing.T) {
 			t.Errorf("%q gives %q, want %q", tt.in, got, tt.want)
 		}
 	}
-	// Parts that are the same for as long as a name can be stay apart.
+	// Parts that only differ beyond the longest name stay distinct.
 	if a, b := component(long+"a"), component(long+"b"); a == b || len(a) != maxComponent || len(b) != maxComponent {
 		t.Errorf("%q and %q", a, b)
 	}
 	for i := range 4 { // wherever the cut falls in a rune
 		if name := component(strings.Repeat("x", i) + strings.Repeat("€", maxComponent)); !utf8.ValidString(name) || len(name) > maxComponent {
-			t.Errorf("%q, %d octets", name, len(name))
+			t.Errorf("%q, %d bytes", name, len(name))
 		}
 	}
 }
@@ -72,8 +72,8 @@ func TestMailboxOf(t *testing.T) {
 	}
 }
 
-// FuzzComponent: a component is one directory below another, and tells apart
-// what differs in more than case.
+// FuzzComponent: a component is a single directory name, and differs for parts that differ in more
+// than case.
 func FuzzComponent(f *testing.F) {
 	long := strings.Repeat("a", 300)
 	for _, seed := range [][2]string{

@@ -11,26 +11,26 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// maildirs is a tree of Maildirs, DIR/<domain>/<local part>/{tmp,new,cur}, and
-// DIR/.incoming for what is on its way. Mailboxes are named by mailboxOf.
+// maildirs holds the Maildirs, DIR/<domain>/<local part>/{tmp,new,cur}, and DIR/.incoming for
+// messages being received. mailboxOf names the mailboxes.
 type maildirs struct {
 	fs    vfs.FS
 	dir   string
-	files atomic.Uint64 // made in .incoming since the start
+	files atomic.Uint64 // created in .incoming since the start
 
 	mu   sync.Mutex
-	made map[string]struct{} // mailboxes known to be on disk, with all directories above; bounded
+	made map[string]struct{} // mailboxes known to be durable, with all directories above; bounded
 }
 
 const (
 	incomingDir = ".incoming"
 	maxMade     = 100_000
-	// maxSyncs is how many directories one message syncs at once.
+	// maxSyncs is how many directories one message syncs concurrently.
 	maxSyncs = 16
 )
 
-// openMaildirs makes the tree and drops what was on its way when the program
-// ended: nobody was told that it is stored. No other program may have it open.
+// openMaildirs creates the directories and drops messages that were being received when the program
+// ended: none of them was acknowledged. No other program may have them open.
 func openMaildirs(fs vfs.FS, dir string) (*maildirs, error) {
 	m := &maildirs{fs: fs, dir: dir, made: make(map[string]struct{})}
 	way := fs.PathJoin(dir, incomingDir)
@@ -49,16 +49,15 @@ func openMaildirs(fs vfs.FS, dir string) (*maildirs, error) {
 	return m, nil
 }
 
-// create opens a file for a message that comes in.
+// create creates a file for a message.
 func (m *maildirs) create() (file vfs.File, name string, err error) {
 	name = m.fs.PathJoin(m.dir, incomingDir, strconv.FormatUint(m.files.Add(1), 10))
 	file, err = m.fs.Create(name, vfs.WriteCategoryUnspecified)
 	return file, name, err
 }
 
-// deliver links file, which is synced, into new/ of all boxes as name, durably.
-// A name that is there already is the same message. The errors stand beside the
-// boxes, of which none may be named twice.
+// deliver links file, which is synced, durably into new/ of all boxes as name. An existing name is
+// the same message. It returns an error or nil for each box. boxes must not have duplicates.
 func (m *maildirs) deliver(file, name string, boxes []string) []error {
 	errs := make([]error, len(boxes))
 	m.ensure(boxes, errs)
@@ -67,20 +66,20 @@ func (m *maildirs) deliver(file, name string, boxes []string) []error {
 			errs[i] = m.link(file, name, box)
 		}
 	}
-	// Links before syncs: a file system that keeps a journal writes it once.
+	// Links before syncs: a file system with a journal then writes it once.
 	each(len(boxes), func(i int) {
 		if errs[i] != nil {
 			return
 		}
 		if err := syncDir(m.fs, m.newDir(boxes[i])); err != nil {
-			// A later sync need not see again what this one could not write.
+			// A later sync may succeed without having written this.
 			errs[i] = errors.Join(wrap("mailbox", err), m.undo(name, boxes[i]))
 		}
 	})
 	return errs
 }
 
-// undo takes name out of box again, for nobody was told that it is there.
+// undo removes name from box, which was not acknowledged yet.
 func (m *maildirs) undo(name, box string) error {
 	return wrap("mailbox", m.fs.Remove(m.fs.PathJoin(m.newDir(box), name)))
 }
@@ -91,7 +90,7 @@ func (m *maildirs) link(file, name, box string) error {
 	to := m.fs.PathJoin(m.newDir(box), name)
 	err := m.fs.Link(file, to)
 	if errors.Is(err, iofs.ErrNotExist) {
-		// Somebody removed a mailbox that we had made.
+		// The mailbox was removed after we created it.
 		m.forget(box)
 		var again [1]error
 		if m.ensure([]string{box}, again[:]); again[0] != nil {
@@ -105,7 +104,7 @@ func (m *maildirs) link(file, name, box string) error {
 	return wrap("mailbox", err)
 }
 
-// ensure makes the directories of boxes and syncs each into its parent.
+// ensure creates the directories of boxes and syncs their parents.
 func (m *maildirs) ensure(boxes []string, errs []error) {
 	fresh := m.unknown(boxes)
 	if len(fresh) == 0 {
@@ -135,15 +134,14 @@ func (m *maildirs) ensure(boxes []string, errs []error) {
 	}
 }
 
-// above are the directories whose entries a new mailbox needs: its own, its
-// domain's and the tree's. Those above are synced by openMaildirs.
+// above returns the directories whose entries a new mailbox needs: its own, that of its domain and
+// that of all Maildirs. openMaildirs syncs those above.
 func (m *maildirs) above(box string) [3]string {
 	dir := m.fs.PathJoin(m.dir, box)
 	return [3]string{dir, m.fs.PathDir(dir), m.dir}
 }
 
-// syncAll syncs the directories that are the keys of dirs, and sets their
-// errors.
+// syncAll syncs the directories that are the keys of dirs, and sets their errors as values.
 func (m *maildirs) syncAll(dirs map[string]error) {
 	names := make([]string, 0, len(dirs))
 	for dir := range dirs {
@@ -156,7 +154,7 @@ func (m *maildirs) syncAll(dirs map[string]error) {
 	}
 }
 
-// unknown are the indexes of the boxes that are not known to be made.
+// unknown returns the indexes of the boxes that are not known to exist durably.
 func (m *maildirs) unknown(boxes []string) []int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -184,8 +182,7 @@ func (m *maildirs) forget(box string) {
 	delete(m.made, box)
 }
 
-// makeDir makes dir with its parents, and syncs the parents up to the first that
-// was there.
+// makeDir creates dir with its parents, and syncs the parents up to the first that existed.
 func makeDir(fs vfs.FS, dir string) error {
 	_, err := fs.Stat(dir)
 	existed := err == nil
@@ -203,7 +200,7 @@ func makeDir(fs vfs.FS, dir string) error {
 	for _, parent := range parents {
 		err := syncDir(fs, parent)
 		if existed && errors.Is(err, iofs.ErrPermission) {
-			continue // made by somebody else, in a place that only he may read
+			continue // another user created it in a directory that we can't read
 		}
 		if err != nil {
 			return err
@@ -220,7 +217,7 @@ func syncDir(fs vfs.FS, dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// each calls f with 0 to n-1, some at once, and returns when all have.
+// each calls f with 0 to n-1, some concurrently, and returns when all calls have.
 func each(n int, f func(int)) {
 	if n == 1 {
 		f(0)
@@ -238,7 +235,7 @@ func each(n int, f func(int)) {
 	running.Wait()
 }
 
-// wrap puts the noun that failed in front of err; nil stays nil.
+// wrap prefixes err with the noun that failed; nil stays nil.
 func wrap(noun string, err error) error {
 	if err == nil {
 		return nil

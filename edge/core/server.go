@@ -18,15 +18,15 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// Options of New.
+// Options are the options of New.
 type Options struct {
 	Hostname       string
-	Dir            string        // mail/ in it holds the Maildirs, ledger/ what was stored
+	Dir            string        // has the Maildirs in mail/ and the ledger in ledger/
 	FS             vfs.FS        // nil: the system's
-	MaxMessage     int64         // octets; 0: no limit
+	MaxMessage     int64         // bytes; 0: no limit
 	MaxRecipients  int           // of one message; 0: 1000
 	MaxConnections int           // open at once, of all listeners; 0: 500
-	DiskReserve    int64         // octets of the disk that stay free; 0: 64 MiB
+	DiskReserve    int64         // bytes of the disk that stay free; 0: 64 MiB
 	Remember       time.Duration // how long the ledger knows a message; 0: 30 days
 	Log            *slog.Logger  // nil: nothing is logged
 	Now            func() time.Time
@@ -56,12 +56,12 @@ func (o *Options) setDefaults() {
 	}
 }
 
-// Server takes mail from edges.
+// Server accepts mail from edges.
 type Server struct {
-	o        Options
+	options  Options
 	store    *store
 	registry *wire.Registry
-	ids      *mail.IDs // of messages that come without one
+	ids      *mail.IDs // for messages without an identity
 
 	mu      sync.Mutex
 	serving []*smtp.Server
@@ -69,14 +69,14 @@ type Server struct {
 	closed  bool
 }
 
-// New opens the store. Close ends it.
+// New opens the store. Close closes it.
 func New(o Options) (*Server, error) {
 	o.setDefaults()
 	store, err := openStore(o.FS, o.Dir, o.DiskReserve, o.Log, o.Now)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{o: o, store: store, ids: mail.NewIDs(uint16(rand.Uint32()))}
+	s := &Server{options: o, store: store, ids: mail.NewIDs(uint16(rand.Uint32()))}
 	s.registry = wire.NewRegistry(wire.Options{Log: o.Log, Settings: wire.Settings{
 		Hostname:   o.Hostname,
 		Limits:     wire.Limits{MaxConnections: o.MaxConnections, MaxMessage: o.MaxMessage, MaxLine: 4096},
@@ -86,22 +86,22 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
-// Dir is where the Maildirs are, <domain>/<local part> each.
+// Dir returns the directory of the Maildirs, which are <domain>/<local part> in it.
 func (s *Server) Dir() string { return s.store.boxes.dir }
 
-// Serve takes sessions from l until Close, as LMTP (RFC 2033) or SMTP. It
-// returns nil then, and closes l in any case.
+// Serve serves sessions on l until Close, as LMTP (RFC 2033) or SMTP. After Close it returns nil.
+// It closes l in any case.
 func (s *Server) Serve(l net.Listener, lmtp bool) error {
 	defer l.Close()
 	server := smtp.NewServer(smtp.BackendFunc(s.newSession))
-	server.Domain = s.o.Hostname
+	server.Domain = s.options.Hostname
 	server.LMTP = lmtp
 	server.MaxLineLength = 0 // wire's
-	server.MaxRecipients = s.o.MaxRecipients
+	server.MaxRecipients = s.options.MaxRecipients
 	server.EnableSMTPUTF8 = true
 	// DSN is not offered: core writes no notifications, so the edge has to.
 	server.EnableREQUIRETLS = true
-	server.ErrorLog = errorLog{s.o.Log}
+	server.ErrorLog = errorLog{s.options.Log}
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -120,16 +120,15 @@ func (s *Server) Serve(l net.Listener, lmtp bool) error {
 	return nil
 }
 
-// Run forgets, once an hour, what the ledger need not remember, until ctx ends.
-// It returns an error if the store fails so that only a new start can mend it;
-// all mail is refused for now from then on.
+// Run removes old entries from the ledger, once an hour, until ctx ends. It returns an error if the
+// store fails and has to be restarted; from then on all mail is refused temporarily.
 func (s *Server) Run(ctx context.Context) error {
-	began, days := time.Now(), int((s.o.Remember+oneDay-1)/oneDay)
+	began, days := time.Now(), int((s.options.Remember+oneDay-1)/oneDay)
 	tick := time.NewTicker(time.Hour)
 	defer tick.Stop()
 	for {
-		if err := s.store.ledger.forget(s.o.Now(), time.Since(began), days); err != nil {
-			s.o.Log.Error("ledger forgets nothing", "err", err)
+		if err := s.store.ledger.forget(s.options.Now(), time.Since(began), days); err != nil {
+			s.options.Log.Error("ledger: old entries could not be removed", "err", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -141,12 +140,10 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 }
 
-// endGrace is how long Close waits for sessions that were cut: they may be
-// within a sync.
+// endGrace is how long Close waits for sessions that were cut: they may be in a sync.
 const endGrace = 5 * time.Second
 
-// Close takes no more sessions, lets transactions end until ctx does, and closes
-// the store.
+// Close accepts no more sessions, lets transactions finish until ctx ends, and closes the store.
 func (s *Server) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.closed = true
@@ -155,20 +152,20 @@ func (s *Server) Close(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	if cut := s.registry.Close(ctx); cut > 0 {
-		s.o.Log.Warn("sessions cut", "count", cut)
+		s.options.Log.Warn("sessions cut", "count", cut)
 	}
 	grace, cancel := context.WithTimeout(context.Background(), endGrace)
 	defer cancel()
 	for _, server := range s.serving {
 		if err := server.Shutdown(grace); errors.Is(err, context.DeadlineExceeded) {
-			return fmt.Errorf("core: sessions still open: %w", err) // and so is the store
+			return fmt.Errorf("core: sessions are still open: %w", err) // and so is the store
 		}
 	}
 	return s.store.close()
 }
 
-// command takes what go-smtp does not know: XFORWARD, and a postmaster without a
-// domain (RFC 5321 section 4.5.1).
+// command handles what go-smtp doesn't know: XFORWARD, and a postmaster without a domain (RFC 5321
+// section 4.5.1).
 func (s *Server) command(c *wire.Conn, cmd wire.Command) wire.Answer {
 	switch cmd.Verb {
 	case "XFORWARD":
@@ -178,7 +175,7 @@ func (s *Server) command(c *wire.Conn, cmd wire.Command) wire.Answer {
 			break
 		}
 		if p, rest, err := cutPath(cmd.Arg, "TO:"); err == nil && p.IsPostmaster() {
-			return wire.Answer{Line: "RCPT TO:<" + p.Local + "@" + s.o.Hostname + ">" + rest}
+			return wire.Answer{Line: "RCPT TO:<" + p.Local + "@" + s.options.Hostname + ">" + rest}
 		}
 	}
 	return wire.Answer{}
@@ -188,20 +185,20 @@ func xforwardAnswer(c *wire.Conn, arg string) wire.Answer {
 	sess, ok := c.Attached().(*session)
 	switch {
 	case !ok:
-		return wire.Answer{Reply: reply(503, 5, 5, 1, "EHLO first")}
+		return wire.Answer{Reply: reply(503, 5, 5, 1, "send EHLO first")}
 	case sess.open:
-		return wire.Answer{Reply: reply(503, 5, 5, 1, "not within a transaction")}
+		return wire.Answer{Reply: reply(503, 5, 5, 1, "XFORWARD is not allowed in a transaction")}
 	case sess.forward.set(arg) != nil:
 		return wire.Answer{Reply: reply(501, 5, 5, 4, "bad XFORWARD attributes")}
 	}
-	return wire.Answer{Reply: reply(250, 2, 0, 0, "noted")}
+	return wire.Answer{Reply: reply(250, 2, 0, 0, "Ok")}
 }
 
 func reply(code, class, subject, detail int, text string) mail.Reply {
 	return mail.Reply{Code: code, Enhanced: mail.Enhanced{class, subject, detail}, Text: text}
 }
 
-// errorLog turns go-smtp's logger round.
+// errorLog writes go-smtp's log lines to slog.
 type errorLog struct{ log *slog.Logger }
 
 func (l errorLog) Printf(format string, v ...any) {

@@ -32,8 +32,7 @@ type node struct {
 	stopOnce   sync.Once
 }
 
-// start runs a server that ends with the test. Its Dir is a new one if o has
-// none.
+// start runs a server that ends with the test. It gets a new Dir if o has none.
 func start(t testing.TB, o Options) *node {
 	t.Helper()
 	n := &node{t: t, log: &lines{}}
@@ -83,13 +82,13 @@ func (n *node) stop() {
 	})
 }
 
-// restart is a second server on the same store.
+// restart returns a second server on the same store.
 func (n *node) restart() *node {
 	n.stop()
 	return start(n.t, n.o)
 }
 
-// files are the paths in one directory of a mailbox, sorted.
+// files returns the paths in one directory of a mailbox, sorted.
 func (n *node) files(box, sub string) []string {
 	n.t.Helper()
 	entries, err := os.ReadDir(filepath.Join(n.server.Dir(), box, sub))
@@ -103,10 +102,10 @@ func (n *node) files(box, sub string) []string {
 	return paths
 }
 
-// trace is what a stored message begins with.
+// trace matches the trace fields at the start of a stored message.
 var trace = regexp.MustCompile(`^Return-Path: <[^>\r\n]*>\r\nReceived: from [^\n]*(?:\r\n\t[^\n]*)*; ?(?:\r\n\t)?[A-Z][a-z]{2}, [^\n]* \+0000\r\n`)
 
-// content is a stored message without its trace.
+// content returns a stored message without its trace.
 func content(t testing.TB, file string) string {
 	t.Helper()
 	data, err := os.ReadFile(file)
@@ -120,7 +119,7 @@ func content(t testing.TB, file string) string {
 	return string(data[len(head):])
 }
 
-// inbox is what a mailbox has in new/, without trace, sorted by file name.
+// inbox returns what a mailbox has in new/, without trace, sorted by file name.
 func (n *node) inbox(box string) []string {
 	n.t.Helper()
 	var all []string
@@ -130,7 +129,7 @@ func (n *node) inbox(box string) []string {
 	return all
 }
 
-// boxes are all mailboxes that were made, and fails if anything else is there.
+// boxes returns all mailboxes, and fails if there is anything else.
 func (n *node) boxes() []string {
 	n.t.Helper()
 	var all []string
@@ -152,8 +151,8 @@ func (n *node) boxes() []string {
 	return all
 }
 
-// onWay is how many files are in .incoming.
-func (n *node) onWay() int {
+// incomingFiles returns how many files are in .incoming.
+func (n *node) incomingFiles() int {
 	n.t.Helper()
 	entries, err := os.ReadDir(filepath.Join(n.server.Dir(), incomingDir))
 	if err != nil {
@@ -180,7 +179,7 @@ func dial(t testing.TB, addr string) *client {
 	return &client{t: t, conn: conn, r: bufio.NewReaderSize(conn, 64<<10)}
 }
 
-// greet is dial, banner and EHLO or LHLO.
+// greet connects, reads the greeting and sends EHLO or LHLO.
 func greet(t testing.TB, addr, hello string) *client {
 	t.Helper()
 	c := dial(t, addr)
@@ -229,16 +228,16 @@ func (c *client) say(line, want string) {
 	c.expect(want)
 }
 
-// letter is one transaction as an edge sends it.
-type letter struct {
+// transaction is one transaction as an edge sends it.
+type transaction struct {
 	ident string
 	from  string
 	to    []string
 	body  string
 }
 
-// text is the whole transaction in one write: XFORWARD, MAIL, RCPTs, BDAT.
-func (l letter) text() string {
+// text returns the whole transaction in one write: XFORWARD, MAIL, RCPTs, BDAT.
+func (l transaction) text() string {
 	var b strings.Builder
 	if l.ident != "" {
 		fmt.Fprintf(&b, "XFORWARD ADDR=192.0.2.1 IDENT=%s\r\n", l.ident)
@@ -255,9 +254,8 @@ func (l letter) text() string {
 	return b.String()
 }
 
-// give hands l over and returns the replies behind its message: one by SMTP, one
-// for each recipient by LMTP.
-func (c *client) give(l letter, lmtp bool) []string {
+// give sends l and returns the replies to its message: one in SMTP, one for each recipient in LMTP.
+func (c *client) give(l transaction, lmtp bool) []string {
 	c.t.Helper()
 	c.send(l.text())
 	before := 1 + len(l.to)
@@ -283,7 +281,7 @@ func (c *client) give(l letter, lmtp bool) []string {
 }
 
 // mustGive fails unless all replies are 250.
-func (c *client) mustGive(l letter, lmtp bool) {
+func (c *client) mustGive(l transaction, lmtp bool) {
 	c.t.Helper()
 	for _, r := range c.give(l, lmtp) {
 		if !strings.HasPrefix(r, "250 2.0.0 ") {
@@ -302,10 +300,10 @@ func (c *client) closed() {
 
 var testIDs = mail.NewIDs(0xfeed)
 
-// newIdent is the identity of a message that came to node ams1 just now.
+// newIdent returns the identity of a message that came to node ams1 just now.
 func newIdent() string { return testIDs.Next(time.Now()).String() + ".ams1" }
 
-// body is a message of n octets in lines, told from others by tag.
+// body returns a message of n bytes in lines, made unique by tag.
 func body(tag string, n int) string {
 	head := "Subject: " + tag + "\r\n\r\n"
 	line := strings.Repeat("x", 76) + "\r\n"

@@ -17,7 +17,7 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// session is one edge's. go-smtp makes it at the first EHLO or LHLO and calls it
+// session is the session of one edge. go-smtp creates it at the first EHLO or LHLO and calls it
 // from one goroutine, in the order of the commands.
 type session struct {
 	server  *Server
@@ -40,7 +40,7 @@ func (s *Server) newSession(c *smtp.Conn) (smtp.Session, error) {
 	case *lmtpConn:
 		sess.wire, sess.lmtp = conn.Conn, conn
 	default:
-		return nil, errors.New("connection did not come through wire")
+		return nil, errors.New("connection is not from wire")
 	}
 	sess.wire.Attach(sess)
 	return sess, nil
@@ -49,52 +49,52 @@ func (s *Server) newSession(c *smtp.Conn) (smtp.Session, error) {
 // Mail opens a transaction.
 func (s *session) Mail(_ string, opts *smtp.MailOptions) error {
 	if s.open {
-		return s.say(reply(503, 5, 5, 1, "a transaction is open"))
+		return s.say(reply(503, 5, 5, 1, "nested MAIL command"))
 	}
 	sender, _, err := cutPath(s.wire.Command().Arg, "FROM:")
 	if err != nil {
 		return s.say(reply(501, 5, 1, 7, err.Error()))
 	}
-	if max := s.server.o.MaxMessage; max > 0 && opts.Size > max {
+	if max := s.server.options.MaxMessage; max > 0 && opts.Size > max {
 		return s.say(s.tooBig())
 	}
 	if err := s.server.store.accepting(opts.Size); err != nil {
-		s.server.o.Log.Warn("mail refused for now", "err", err)
+		s.server.options.Log.Warn("mail refused temporarily", "err", err)
 		return s.say(storeReply(err))
 	}
 	s.open, s.utf8, s.sender = true, opts.UTF8, sender
-	return s.say(reply(250, 2, 1, 0, "sender taken"))
+	return s.say(reply(250, 2, 1, 0, "sender ok"))
 }
 
-// Rcpt adds a recipient. Its mailbox is made when the message comes.
+// Rcpt adds a recipient. Its mailbox is created when the message is stored.
 func (s *session) Rcpt(string, *smtp.RcptOptions) error {
 	to, _, err := cutPath(s.wire.Command().Arg, "TO:")
 	if err != nil || to.IsNull() {
 		return s.say(reply(501, 5, 1, 3, "malformed address"))
 	}
 	if to.Domain == "" {
-		to.Domain = s.server.o.Hostname // of a bare postmaster
+		to.Domain = s.server.options.Hostname // of a bare postmaster
 	}
 	s.to = append(s.to, to)
-	return s.say(reply(250, 2, 1, 5, "recipient taken"))
+	return s.say(reply(250, 2, 1, 5, "recipient ok"))
 }
 
-// Data takes the message. Its reader is not used: wire has the bytes.
+// Data receives the message. Its reader is not used: wire has the bytes.
 func (s *session) Data(io.Reader) error {
-	replies := s.take()
+	replies := s.storeMessage()
 	if s.lmtp != nil {
 		s.lmtp.replies = replies
 		return nil
 	}
 	for _, r := range replies {
 		if !r.Positive() {
-			return s.say(r) // for all, and all is tried again
+			return s.say(r) // for all recipients, who are all attempted again
 		}
 	}
 	return s.say(replies[0])
 }
 
-// Reset ends the transaction, and what XFORWARD said of it.
+// Reset ends the transaction and clears its XFORWARD attributes.
 func (s *session) Reset() {
 	s.open, s.utf8, s.sender, s.to, s.forward = false, false, mail.Path{}, nil, xforward{}
 }
@@ -102,8 +102,8 @@ func (s *session) Reset() {
 // Logout has nothing to free.
 func (s *session) Logout() error { return nil }
 
-// say gives r in place of go-smtp's reply to the command in hand, and makes
-// go-smtp know whether the command failed.
+// say replaces go-smtp's reply to the current command by r, and tells go-smtp whether the command
+// failed.
 func (s *session) say(r mail.Reply) error {
 	s.wire.Answer(r)
 	if r.Positive() {
@@ -112,9 +112,9 @@ func (s *session) say(r mail.Reply) error {
 	return &smtp.SMTPError{Code: r.Code, EnhancedCode: smtp.EnhancedCode(r.Enhanced), Message: r.Text}
 }
 
-// take reads and stores the message, and returns the reply for each recipient.
-func (s *session) take() []mail.Reply {
-	began := s.server.o.Now()
+// storeMessage reads and stores the message, and returns the reply for each recipient.
+func (s *session) storeMessage() []mail.Reply {
+	began := s.server.options.Now()
 	who, _ := parseIdentity(s.forward.ident)
 	in, err := s.receive(who, began)
 	if err != nil {
@@ -137,15 +137,15 @@ func (s *session) take() []mail.Reply {
 	return replies
 }
 
-// receive reads the message to its end, with its trace in front. The incoming is
-// nil if there is an error.
+// receive reads the message to its end, with its trace fields in front. The incoming is nil on an
+// error.
 func (s *session) receive(who identity, now time.Time) (*incoming, error) {
-	in, err := s.server.store.begin()
+	in, err := s.server.store.newIncoming()
 	if err != nil {
 		return nil, err
 	}
 	if _, err = in.Write(s.trace(who, now)); err == nil {
-		_, err = s.wire.Body().WriteTo(&limited{w: in, max: s.server.o.MaxMessage})
+		_, err = s.wire.Body().WriteTo(&limited{w: in, max: s.server.options.MaxMessage})
 	}
 	if err != nil {
 		in.discard()
@@ -154,8 +154,8 @@ func (s *session) receive(who identity, now time.Time) (*incoming, error) {
 	return in, nil
 }
 
-// trace is what final delivery puts in front (RFC 5321 section 4.4). Its id is
-// the node's, if the message has one.
+// trace returns the header fields that final delivery adds (RFC 5321 section 4.4). The id is that
+// of the node, if the message has one.
 func (s *session) trace(who identity, now time.Time) []byte {
 	env := &mail.Envelope{ID: who.id, Arrived: now, Client: mail.Client{
 		Addr: s.wire.Client(), Helo: s.smtp.Hostname(), Proto: s.protocol(),
@@ -167,10 +167,10 @@ func (s *session) trace(who identity, now time.Time) []byte {
 		env.Recipients = []mail.Recipient{{Path: s.to[0]}}
 	}
 	b := mail.AppendReturnPath(make([]byte, 0, 512), s.sender)
-	return mail.AppendReceived(b, env, s.server.o.Hostname, "core")
+	return mail.AppendReceived(b, env, s.server.options.Hostname, "core")
 }
 
-// protocol is the word of RFC 3848 and RFC 6531 section 4.3 for the transaction.
+// protocol returns the transaction's protocol as named by RFC 3848 and RFC 6531 section 4.3.
 func (s *session) protocol() string {
 	switch {
 	case s.lmtp != nil && s.utf8:
@@ -185,7 +185,7 @@ func (s *session) protocol() string {
 	return "ESMTP"
 }
 
-// log writes the message's line. in is nil if it did not come to its end.
+// log writes the log line of the message. in is nil if it was not received completely.
 func (s *session) log(began time.Time, in *incoming, failed int, err error) {
 	line := []slog.Attr{
 		slog.String("ident", s.forward.ident),
@@ -198,27 +198,27 @@ func (s *session) log(began time.Time, in *incoming, failed int, err error) {
 		line = append(line, slog.Int64("size", in.size), slog.Int("duplicates", in.duplicates))
 	}
 	line = append(line,
-		slog.Float64("seconds", s.server.o.Now().Sub(began).Seconds()),
+		slog.Float64("seconds", s.server.options.Now().Sub(began).Seconds()),
 		slog.String("edge", s.wire.Client().String()),
 		slog.String("client", s.forward.addr))
 	if err != nil {
-		s.server.o.Log.LogAttrs(context.Background(), slog.LevelWarn, "message not stored", append(line, slog.Any("err", err))...)
+		s.server.options.Log.LogAttrs(context.Background(), slog.LevelWarn, "message not stored", append(line, slog.Any("err", err))...)
 		return
 	}
-	s.server.o.Log.LogAttrs(context.Background(), slog.LevelInfo, "message stored", line...)
+	s.server.options.Log.LogAttrs(context.Background(), slog.LevelInfo, "message stored", line...)
 }
 
-// storeReply is the reply to a fault of the store: never permanent, for the
-// message is as good as it was.
+// storeReply returns the reply to a storage failure. It is never permanent, because the message is
+// not at fault.
 func storeReply(err error) mail.Reply {
 	if errors.Is(err, errFull) {
-		return reply(452, 4, 3, 1, "no room for mail, try later")
+		return reply(452, 4, 3, 1, "insufficient system storage, try again later")
 	}
-	return reply(451, 4, 3, 0, "could not store the message, try later")
+	return reply(451, 4, 3, 0, "could not store the message, try again later")
 }
 
-// transferReply is the reply to what went wrong while the message came. wire
-// closes the connection behind most of it.
+// transferReply returns the reply to an error while the message was received. wire closes the
+// connection after most of them.
 func (s *session) transferReply(err error) mail.Reply {
 	switch {
 	case errors.Is(err, errTooBig):
@@ -226,21 +226,21 @@ func (s *session) transferReply(err error) mail.Reply {
 	case errors.Is(err, wire.ErrBareCR), errors.Is(err, wire.ErrBareLF), errors.Is(err, wire.ErrNUL):
 		return reply(554, 5, 6, 0, err.Error()+", closing")
 	case errors.Is(err, wire.ErrSlow), errors.Is(err, wire.ErrAborted), errors.Is(err, wire.ErrGone):
-		return reply(451, 4, 4, 2, "message was not sent to its end")
+		return reply(451, 4, 4, 2, "message was not received completely")
 	}
 	return storeReply(err)
 }
 
 func (s *session) tooBig() mail.Reply {
-	return reply(552, 5, 3, 4, fmt.Sprintf("larger than the %d octets that are taken", s.server.o.MaxMessage))
+	return reply(552, 5, 3, 4, fmt.Sprintf("message size exceeds the limit of %d bytes", s.server.options.MaxMessage))
 }
 
 var errTooBig = errors.New("message too big")
 
-// limited stops a message that is larger than it may be.
+// limited stops a message that exceeds the size limit.
 type limited struct {
 	w      io.Writer
-	n, max int64 // octets that came and that may; max 0: no limit
+	n, max int64 // bytes received and allowed; max 0: no limit
 }
 
 func (l *limited) Write(p []byte) (int, error) {
@@ -250,7 +250,7 @@ func (l *limited) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
-// cutPath reads the path behind "FROM:" or "TO:".
+// cutPath parses the path after "FROM:" or "TO:".
 func cutPath(arg []byte, keyword string) (mail.Path, string, error) {
 	if len(arg) < len(keyword) || !bytes.EqualFold(arg[:len(keyword)], []byte(keyword)) {
 		return mail.Path{}, "", mail.ErrPath

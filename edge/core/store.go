@@ -17,24 +17,23 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// errFull is a disk that has no room for mail.
-var errFull = errors.New("no room on the disk")
+// errFull says that the disk has no space for mail.
+var errFull = errors.New("disk is full")
 
-// store keeps messages for mailboxes. It is safe for use by many goroutines.
+// store stores messages in mailboxes. It is safe for use by many goroutines.
 type store struct {
 	fs      vfs.FS
 	dir     string
-	reserve uint64 // octets of the disk that stay free
+	reserve uint64 // bytes of the disk that stay free
 	now     func() time.Time
 	boxes   *maildirs
 	ledger  *ledger
 
 	mu    sync.Mutex
-	doing map[identity]chan struct{} // being stored; closed when that has ended
+	doing map[identity]chan struct{} // messages being stored; closed when that has finished
 }
 
-// openStore opens or makes the store: dir/mail holds the Maildirs, dir/ledger
-// what was stored.
+// openStore opens or creates the store: dir/mail has the Maildirs, dir/ledger the ledger.
 func openStore(fs vfs.FS, dir string, reserve int64, log *slog.Logger, now func() time.Time) (*store, error) {
 	for _, d := range []string{dir, fs.PathJoin(dir, "mail")} {
 		if err := makeDir(fs, d); err != nil {
@@ -56,11 +55,10 @@ func openStore(fs vfs.FS, dir string, reserve int64, log *slog.Logger, now func(
 	}, nil
 }
 
-// close ends the store. No message may be on its way.
+// close closes the store. No message may be being received.
 func (s *store) close() error { return s.ledger.close() }
 
-// accepting says whether a message of size octets, 0 if that is not known, can
-// be stored: nil, or why not.
+// accepting returns nil if a message of size bytes (0 if unknown) can be stored, or why it can't.
 func (s *store) accepting(size int64) error {
 	if err := s.ledger.err(); err != nil {
 		return err
@@ -75,27 +73,26 @@ func (s *store) accepting(size int64) error {
 	return nil
 }
 
-// incoming is a message on its way into the store.
+// incoming is a message being received.
 type incoming struct {
 	store     *store
 	file      vfs.File
 	name      string
 	buf       *bufio.Writer
 	size      int64
-	unchecked int // octets since the disk was looked at
+	unchecked int // bytes since the disk was last checked
 
-	// duplicates is how many of the mailboxes had the message before, after
-	// store.
+	// duplicates is how many of the mailboxes already had the message; set by keep.
 	duplicates int
 }
 
-// checkEvery is how many octets a message writes between two looks at the disk.
+// checkEvery is how many bytes of a message are written between two checks of the disk.
 const checkEvery = 1 << 20
 
 var buffers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 32<<10) }}
 
-// begin opens a file for a message. discard must follow.
-func (s *store) begin() (*incoming, error) {
+// newIncoming creates a file for a message. discard must follow.
+func (s *store) newIncoming() (*incoming, error) {
 	file, name, err := s.boxes.create()
 	if err != nil {
 		return nil, full(fmt.Errorf("store: %w", err))
@@ -105,7 +102,7 @@ func (s *store) begin() (*incoming, error) {
 	return in, nil
 }
 
-// Write takes a piece of the message.
+// Write writes a piece of the message.
 func (in *incoming) Write(p []byte) (int, error) {
 	if in.unchecked += len(p); in.unchecked >= checkEvery {
 		in.unchecked = 0
@@ -118,19 +115,18 @@ func (in *incoming) Write(p []byte) (int, error) {
 	return n, full(wrap("store", err))
 }
 
-// discard drops what keep has not stored.
+// discard removes the message's file. Mailboxes that keep has linked it into are not affected.
 func (in *incoming) discard() {
 	in.buf.Reset(nil)
 	buffers.Put(in.buf)
-	_ = in.file.Close() // synced by keep, or of no use
+	_ = in.file.Close() // synced by keep, or no longer needed
 	_ = in.store.fs.Remove(in.name)
 }
 
-// keep puts the message into the mailboxes of to, once for each identity, and
-// returns when that is on stable storage. The errors stand beside the
-// recipients; nil is stored. A message without identity that can't be stored for
-// all is stored for none if together is set, because it will come again as a
-// whole.
+// keep stores the message in the mailboxes of to, once for each identity, and returns when that is
+// on stable storage. It returns an error for each recipient; nil means stored. If together is set,
+// a message without identity that can't be stored for all is stored for none, because it will be
+// sent again for all.
 func (in *incoming) keep(who identity, to []mail.Path, together bool) []error {
 	boxes, index := mailboxesOf(to)
 	name := fileName(who, in.store.now())
@@ -149,7 +145,8 @@ func (in *incoming) keep(who identity, to []mail.Path, together bool) []error {
 	return errs
 }
 
-// errPartly is for those who don't get a message because others can't.
+// errPartly is the error for recipients whose message is not stored because it can't be stored for
+// others.
 var errPartly = errors.New("not stored for other recipients")
 
 // deliver stores the message in boxes, with an error or nil for each.
@@ -157,7 +154,7 @@ func (in *incoming) deliver(who identity, name string, boxes []string) []error {
 	s := in.store
 	defer s.alone(who)()
 	errs := make([]error, len(boxes))
-	var fresh []string // the boxes that don't have it
+	var fresh []string // the boxes that don't have the message
 	var at []int       // their indexes
 	for i, box := range boxes {
 		known := false
@@ -201,8 +198,8 @@ func (in *incoming) deliver(who identity, name string, boxes []string) []error {
 	return errs
 }
 
-// mailboxesOf are the mailboxes of to, each once, and for each recipient the
-// index of its own.
+// mailboxesOf returns the mailboxes of to without duplicates, and for each recipient the index of
+// its mailbox.
 func mailboxesOf(to []mail.Path) (boxes []string, index []int) {
 	index = make([]int, len(to))
 	seen := make(map[string]int, len(to))
@@ -219,9 +216,8 @@ func mailboxesOf(to []mail.Path) (boxes []string, index []int) {
 	return boxes, index
 }
 
-// fileName is the message's name in a Maildir: a time for readers that sort by
-// name, that of its arrival if it has an identity, and what tells it from
-// others.
+// fileName returns the name of the message in a Maildir: a time for readers that sort by name (that
+// of arrival if it has an identity), and a part that makes it unique.
 func fileName(who identity, now time.Time) string {
 	if who.isNone() {
 		return strconv.FormatInt(now.Unix(), 10) + ".R" + rand.Text() + ".core"
@@ -229,8 +225,8 @@ func fileName(who identity, now time.Time) string {
 	return strconv.FormatInt(who.id.Time().Unix(), 10) + ".I" + who.String()
 }
 
-// alone waits until no other session stores the same message, and keeps others
-// waiting until its result is called.
+// alone waits until no other session stores the same message, and makes others wait until done is
+// called.
 func (s *store) alone(who identity) (done func()) {
 	if who.isNone() {
 		return func() {}
@@ -254,7 +250,7 @@ func (s *store) alone(who identity) (done func()) {
 	}
 }
 
-// full makes errFull of what the system says where there is no room.
+// full wraps err in errFull if it says that the disk or a quota is full.
 func full(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return fmt.Errorf("%w: %w", errFull, err)

@@ -5,23 +5,22 @@ import (
 	"strings"
 )
 
-// xforward is what an edge tells about a message before its MAIL, by the
-// XFORWARD command that Postfix made known. Only IDENT has a meaning here; the
-// others are for the log and may say anything.
+// xforward holds what an edge says about a message before its MAIL, by Postfix's XFORWARD command.
+// Only IDENT has a meaning here; the others are for the log and are not trusted.
 type xforward struct {
 	ident, name, addr, helo string
 }
 
-// xforwardKeyword is the EHLO line.
+// xforwardKeyword is the line in the EHLO reply.
 const xforwardKeyword = "XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE"
 
-// maxAttribute is how long a value may be, in octets.
+// maxAttribute is the longest value, in bytes.
 const maxAttribute = 255
 
 var errXforward = errors.New("bad XFORWARD")
 
-// set takes the arguments of one XFORWARD command, all or none; a transaction
-// may have several commands.
+// set sets the attributes of one XFORWARD command, all or none. A transaction may have several
+// commands.
 func (x *xforward) set(arg string) error {
 	next := *x
 	attributes := strings.Fields(arg)
@@ -58,8 +57,8 @@ func (x *xforward) set(arg string) error {
 	return nil
 }
 
-// decodeXtext reads the xtext of RFC 3461 section 4. Control characters are
-// refused, written out or not.
+// decodeXtext decodes the xtext of RFC 3461 section 4. It refuses control characters, encoded or
+// not.
 func decodeXtext(s string) (string, error) {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
@@ -86,7 +85,7 @@ func decodeXtext(s string) (string, error) {
 	return b.String(), nil
 }
 
-// unhex is the value of a hexadecimal digit, or -1.
+// unhex returns the value of a hexadecimal digit, or -1.
 func unhex(c byte) int {
 	switch {
 	case c >= '0' && c <= '9':

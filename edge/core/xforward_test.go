@@ -42,7 +42,7 @@ func TestXforward(t *testing.T) {
 	}
 }
 
-// TestXforwardAllOrNone: what is refused has changed nothing.
+// TestXforwardAllOrNone: a refused command changes nothing.
 func TestXforwardAllOrNone(t *testing.T) {
 	x := xforward{ident: "old", helo: "old"}
 	before := x
