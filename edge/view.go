@@ -189,7 +189,7 @@ func (n *Node) Show(_ context.Context, id mail.ID) (api.QueueDetail, error) {
 	}
 	env := i.Envelope
 	d := api.QueueDetail{
-		QueueItem: queueItem(&i), LastTry: i.State.LastTry, Expires: i.Expires,
+		QueueItem: queueItem(&i), LastTry: i.State.LastAttempt, Expires: i.Expires,
 		Origin: origins[env.Origin], Body: bodies[env.Body], Return: returns[env.Return], EnvID: env.EnvID,
 		SMTPUTF8: env.SMTPUTF8, RequireTLS: env.RequireTLS, NoDSN: env.NoDSN,
 		Client: api.ClientDetail{Name: env.Client.Name, Helo: env.Client.Helo, Proto: env.Client.Proto, TLS: env.Client.TLS},

@@ -186,7 +186,7 @@ func TestDueYearsAhead(t *testing.T) {
 		n := newNode(t, fs, nil)
 		ahead := time.Now().Add(9 * year)
 		m := n.commit(func(e *mail.Envelope) { e.Arrived = ahead })
-		if err := n.spool.Update(m.Envelope.ID, spool.State{Attempts: 3, LastTry: ahead, Due: ahead.Add(time.Minute)}); err != nil {
+		if err := n.spool.Update(m.Envelope.ID, spool.State{Attempts: 3, LastAttempt: ahead, Due: ahead.Add(time.Minute)}); err != nil {
 			t.Fatal(err)
 		}
 		n.close()

@@ -79,7 +79,7 @@ func TestTryIsRecordedFirst(t *testing.T) {
 
 		after := newNode(t, crashed, nil)
 		defer after.close()
-		if st := after.state(id); st.Attempts != 2 || st.LastTry.IsZero() {
+		if st := after.state(id); st.Attempts != 2 || st.LastAttempt.IsZero() {
 			t.Errorf("after a crash in the second try: %+v", st)
 		}
 		after.run()

@@ -231,7 +231,7 @@ func newEntry(id mail.ID, size, at int64) *entry {
 // arrival returns the clock's reading at which a message arrived, as far as its age is known: arrived
 // and the times in st are the wall clock's, which may have been set since.
 func (q *Queue) arrival(arrived time.Time, st *spool.State) int64 {
-	seen := st.LastTry
+	seen := st.LastAttempt
 	if seen.IsZero() {
 		seen = arrived
 	}

@@ -154,7 +154,7 @@ func (q *Queue) do(ctx context.Context, w *worker, j job) {
 		w.try.Pending = pending(m.Envelope, &st)
 	}
 	if !first {
-		st.Attempts, st.LastTry, st.Waited, st.Due = w.try.Attempt, started, age, time.Time{}
+		st.Attempts, st.LastAttempt, st.Waited, st.Due = w.try.Attempt, started, age, time.Time{}
 		if err := q.o.Spool.Update(e.id, st); err != nil {
 			q.postpone(e, "record a try", err)
 			return
@@ -185,7 +185,7 @@ func (q *Queue) do(ctx context.Context, w *worker, j job) {
 		results = same(w.try.Pending, err)
 	}
 	if first {
-		st.Attempts, st.LastTry, st.Waited = 1, started, age
+		st.Attempts, st.LastAttempt, st.Waited = 1, started, age
 	}
 	q.settle(e, m, judge(&facts{
 		env: m.Envelope, arrived: now.Add(-q.age(e)), before: st, attempt: w.try.Attempt, pending: w.try.Pending,

@@ -226,8 +226,8 @@ func (f *facts) lastTry() time.Time {
 	switch {
 	case !f.started.IsZero():
 		return f.started
-	case !f.before.LastTry.IsZero():
-		return f.before.LastTry
+	case !f.before.LastAttempt.IsZero():
+		return f.before.LastAttempt
 	}
 	return f.env.Arrived // the first try counts as begun then
 }

@@ -9,15 +9,15 @@ import (
 )
 
 // This file is pure: it reads the engine's log and manifest chunk by chunk, as Pebble's package
-// record describes them, and tells a torn end from damage. Pebble takes a chunk that it can't read
-// for the end of the file unless a later block promises otherwise, so damage in the last 32 KiB of
-// a log, and anywhere in a manifest, would drop what follows without a word.
+// record describes them, and distinguishes a torn end from damage. Pebble treats an unreadable
+// chunk as the end of the file unless a later block proves otherwise, so damage in the last 32 KiB
+// of a log, and anywhere in a manifest, would silently drop what follows.
 //
 // Three facts prove damage. A record that begins after the unreadable chunk: the committer syncs
-// each record before it writes the next, so what comes before was on stable storage. A chunk that
-// carries a sync offset beyond the unreadable one: Pebble's own promise. And a chunk that is right
-// once a single bit of it is turned back: torn writes do not look like that. What remains possible
-// is a last record that was damaged in more than one bit, which nothing tells from a torn write.
+// each record before it writes the next, so everything before it was on stable storage. A chunk
+// with a sync offset beyond the unreadable one: Pebble's own record of a sync. And a chunk that is
+// valid once a single bit is flipped: torn writes don't look like that. A last record that is
+// damaged in more than one bit can't be distinguished from a torn write.
 
 // Sizes of chunks.
 const (
@@ -44,10 +44,10 @@ type chunk struct {
 	part    chunkPart
 	payload []byte
 	end     int
-	synced  uint64 // what the chunk says was on stable storage when it was written; 0: it does not
+	synced  uint64 // offset that the chunk says was on stable storage when it was written; 0: none
 }
 
-// chunkState is what stands at an offset.
+// chunkState is what was found at an offset.
 type chunkState uint8
 
 const (
@@ -58,24 +58,24 @@ const (
 	chunkBad
 )
 
-// damage is a place where a file is not as it was written.
+// damage is a damaged place in a file.
 type damage struct {
 	offset   int
-	repaired bool // one bit was wrong, and which one is known
+	repaired bool // one known bit was wrong
 	why      string
 }
 
-// audit is what was found in one log or manifest.
+// audit is the result of reading one log or manifest.
 type audit struct {
 	records int
 	damages []damage
-	torn    bool // the last record is not whole, as after a crash
+	torn    bool // the last record is incomplete, as after a crash
 	closed  bool // the end is marked
-	end     int  // of what could be read
+	end     int  // of the readable part
 }
 
-// auditLog reads a log with the low 32 bits of its number, and gives each record that it can read
-// to yield, also those after damage. It turns back single bits in data.
+// auditLog reads a log, given the low 32 bits of its number, and calls yield with each readable
+// record, also those after damage. It repairs single bits in data.
 func auditLog(data []byte, number uint32, yield func(record []byte)) audit {
 	return (&auditor{data: data, number: number, log: true}).run(yield)
 }
@@ -93,7 +93,7 @@ type auditor struct {
 
 // run reads the whole file.
 func (a *auditor) run(yield func(record []byte)) (found audit) {
-	var record []byte // the one being gathered; nil: none
+	var record []byte // the current one; nil: none
 	at := 0
 	for {
 		c, state := a.at(at)
@@ -110,7 +110,7 @@ func (a *auditor) run(yield func(record []byte)) (found audit) {
 			if begins {
 				record = []byte{}
 			} else if record == nil {
-				state = chunkBad // a part of no record
+				state = chunkBad // a part without a first part
 				break
 			}
 			record = append(record, c.payload...)
@@ -138,7 +138,8 @@ func (a *auditor) run(yield func(record []byte)) (found audit) {
 	}
 }
 
-// header splits a chunk's type into part and size of the header; noPart if there is no such type.
+// header returns the part and the size of the header for a chunk type; noPart if the type is
+// unknown.
 func (a *auditor) header(kind byte) (part chunkPart, size int) {
 	switch {
 	case !a.log && kind >= 1 && kind <= 4:
@@ -151,7 +152,7 @@ func (a *auditor) header(kind byte) (part chunkPart, size int) {
 	return noPart, 0
 }
 
-// blockEnd is where the block of an offset ends.
+// blockEnd returns the end of the block of an offset.
 func (a *auditor) blockEnd(at int) int { return min((at/auditBlock+1)*auditBlock, len(a.data)) }
 
 // at reads the chunk at an offset.
@@ -193,7 +194,7 @@ func (a *auditor) at(at int) (c chunk, state chunkState) {
 // which is quickly found or not.
 const maxSearch = 1 << 20
 
-// after is where the next record begins that proves that what stands at an offset was on stable
+// after returns the start of the next record which proves that the data at an offset was on stable
 // storage, or 0. Mail can't forge one: a log's number has a zero byte, which no message has.
 func (a *auditor) after(at int) (next int, why string) {
 	var number [4]byte
@@ -222,7 +223,7 @@ func (a *auditor) after(at int) (next int, why string) {
 	return 0, ""
 }
 
-// repair turns one bit back if that makes the chunk at an offset right.
+// repair flips one bit if that makes the chunk at an offset valid.
 func (a *auditor) repair(at int) (what string, ok bool) {
 	b := a.data[at:a.blockEnd(at)]
 	// Bits of checksum, length and type: try each.
@@ -233,7 +234,7 @@ func (a *auditor) repair(at int) (what string, ok bool) {
 		}
 		b[bit/8] ^= 1 << (bit % 8)
 	}
-	// The other bits are under the checksum, which is linear: each bit changes it in a way of its own.
+	// The checksum covers the other bits and is linear: each bit changes it in a unique way.
 	if len(b) < legacyHeader {
 		return "", false
 	}
@@ -261,8 +262,8 @@ func bitText(at, bit int) string {
 	return fmt.Sprintf("one bit is wrong, bit %d of the byte at offset %d", bit%8, at+bit/8)
 }
 
-// flippedBit finds the one bit of size bytes that changes their CRC-32C by syndrome. It walks from
-// the last byte to the first: each byte that follows one changes what its bits do to the sum.
+// flippedBit finds the one bit of size bytes that changes their CRC-32C by syndrome. It goes from
+// the last byte to the first: each following byte changes the effect of a byte's bits on the sum.
 func flippedBit(syndrome uint32, size int) (bit int, ok bool) {
 	if syndrome == 0 {
 		return 0, false
@@ -282,7 +283,7 @@ func flippedBit(syndrome uint32, size int) (bit int, ok bool) {
 	return 0, false
 }
 
-// maskSum is a checksum as chunks have it.
+// maskSum returns a checksum in the form that chunks store.
 func maskSum(sum uint32) uint32 { return bits.RotateLeft32(sum, 17) + 0xa282ead8 }
 
 func unmaskSum(sum uint32) uint32 { return bits.RotateLeft32(sum-0xa282ead8, -17) }

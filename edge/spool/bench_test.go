@@ -16,14 +16,14 @@ import (
 	"anymx/edge/mail"
 )
 
-// processor is the processor time that this process has taken.
+// processor returns the processor time that this process has taken.
 func processor() time.Duration {
 	var ru syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &ru)
 	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
 }
 
-// message is an envelope such as the ingress makes.
+// message returns an envelope such as the ingress makes.
 func message() *mail.Envelope {
 	return &mail.Envelope{
 		Arrived:    time.Now(),
@@ -116,8 +116,8 @@ func BenchmarkCommit10K(b *testing.B) {
 	}
 }
 
-// BenchmarkCommitRemove is a message's life in steady state: in, read from
-// memory for the first try, out.
+// BenchmarkCommitRemove returns a message's life in steady state: in, read from memory for the
+// first try, out.
 func BenchmarkCommitRemove(b *testing.B) {
 	for _, n := range sessions {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
@@ -266,10 +266,10 @@ func BenchmarkLoad(b *testing.B) {
 	})
 }
 
-// BenchmarkBacklog takes b.N messages of 10 KB while nothing goes out, then
-// walks through them as recovery does, reads and removes them all, and has the
-// space given back. Run it with -benchtime 300000x. It reports how many octets
-// were written for each octet of mail, and what is left on the disk.
+// BenchmarkBacklog takes b.N messages of 10 KB while nothing goes out, then walks through them as
+// recovery does, reads and removes them all, and has the space given back. Run it with -benchtime
+// 300000x. It reports how many bytes were written for each octet of mail, and what is left on the
+// disk.
 func BenchmarkBacklog(b *testing.B) {
 	s, body := benchSpool(b, Options{}), randomBody(10<<10)
 	b.StopTimer()

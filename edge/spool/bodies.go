@@ -13,9 +13,9 @@ import (
 	"anymx/edge/mail"
 )
 
-// bodies is the directory of bodies that are too long for the engine, one file for each, named by
-// the message's ID. A file is complete and synced before its envelope is committed, and is removed
-// only after the removal of the envelope is on stable storage, so an envelope always has its file.
+// bodies is the directory of bodies that are too long for the engine, one file per message, named
+// by its ID. A file is complete and synced before its envelope is committed, and is removed only
+// after the removal of the envelope is on stable storage, so an envelope always has its file.
 //
 // Until its envelope is committed the file has draftSuffix. A file with that suffix and without an
 // envelope is a draft that a crash cut off: nothing was promised. One without the suffix was
@@ -27,18 +27,18 @@ type bodies struct {
 	dir string
 	at  vfs.File // the directory, open for syncing
 
-	// forget is called when files that were removed can't come back with a crash.
+	// forget is called when the removal of files is on stable storage.
 	forget func(ids []mail.ID)
 
-	mu       sync.Mutex
-	doomed   []mail.ID // files to remove
-	unlinked []mail.ID // removed, but not on stable storage yet
-	closed   bool
-	poke     chan struct{} // one slot
-	over     chan struct{} // closed when sweep has ended
+	mu        sync.Mutex
+	scheduled []mail.ID // files to remove
+	unlinked  []mail.ID // removed, but not on stable storage yet
+	closed    bool
+	poke      chan struct{} // one slot
+	over      chan struct{} // closed when sweep has ended
 }
 
-// openBodies opens the directory, and makes it if it is not there.
+// openBodies opens the directory, and creates it if necessary.
 func openBodies(fsys vfs.FS, dir string) (*bodies, error) {
 	if err := fsys.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("directory of bodies: %w", err)
@@ -59,8 +59,9 @@ func (b *bodies) path(id mail.ID) string { return b.fs.PathJoin(b.dir, id.String
 
 func (b *bodies) draftPath(id mail.ID) string { return b.path(id) + draftSuffix }
 
-// promote takes the suffix from a draft's file whose envelope was committed. It syncs nothing: after
-// a crash the file may have the suffix again, and its envelope tells what it is.
+// promote removes the suffix from the file of a draft whose envelope was committed. It doesn't
+// sync: after a crash the file may have the suffix again, but its envelope shows that it is
+// committed.
 func (b *bodies) promote(id mail.ID) error {
 	if err := b.fs.Rename(b.draftPath(id), b.path(id)); err != nil {
 		return fmt.Errorf("body file %s: %w", id, err)
@@ -68,7 +69,7 @@ func (b *bodies) promote(id mail.ID) error {
 	return nil
 }
 
-// open opens the file of a message. It has the suffix still if promote has failed.
+// open opens the file of a message. The file still has the suffix if promote has failed.
 func (b *bodies) open(id mail.ID) (vfs.File, error) {
 	f, err := b.fs.Open(b.path(id), vfs.SequentialReadsOption)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -91,11 +92,11 @@ func (b *bodies) remove(id mail.ID) error {
 	return nil
 }
 
-// doom has the files of messages that are gone removed, by and by: to unlink a
-// big file takes the file system a while.
-func (b *bodies) doom(id mail.ID) {
+// scheduleRemoval schedules the file of a removed message for removal: unlinking a big file takes a
+// while.
+func (b *bodies) scheduleRemoval(id mail.ID) {
 	b.mu.Lock()
-	b.doomed = append(b.doomed, id)
+	b.scheduled = append(b.scheduled, id)
 	b.mu.Unlock()
 	select {
 	case b.poke <- struct{}{}:
@@ -103,14 +104,14 @@ func (b *bodies) doom(id mail.ID) {
 	}
 }
 
-// sweep removes doomed files until close. What it could not remove the next start removes: the
-// engine has it on record.
+// sweep removes scheduled files until close. If a removal fails, the next start repeats it, because
+// the engine has a record of it.
 func (b *bodies) sweep(failed func(error)) {
 	defer close(b.over)
 	for {
 		b.mu.Lock()
-		ids, closed := b.doomed, b.closed
-		b.doomed = nil
+		ids, closed := b.scheduled, b.closed
+		b.scheduled = nil
 		b.mu.Unlock()
 		for _, id := range ids {
 			if err := b.remove(id); err != nil {
@@ -131,7 +132,7 @@ func (b *bodies) sweep(failed func(error)) {
 	}
 }
 
-// close waits until what is doomed is gone.
+// close waits until all scheduled files are removed.
 func (b *bodies) close() error {
 	b.mu.Lock()
 	b.closed = true
@@ -144,12 +145,11 @@ func (b *bodies) close() error {
 	return b.at.Close()
 }
 
-// castagnoli is the checksum of body files, which the processor computes.
+// castagnoli is the checksum of body files, which CPUs compute in hardware.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// writeback is how many octets are written before the kernel is asked to
-// start on them, so that the sync at the end has little left to do and dirty
-// pages stay few.
+// writeback is how many bytes are written before the kernel is asked to start writing them to disk,
+// so that the final sync has little left to do and there are few dirty pages.
 const writeback = 1 << 20
 
 // bodyFile is a body being written.
@@ -159,11 +159,11 @@ type bodyFile struct {
 	f       vfs.File // nil when closed
 	fd      uintptr
 	written int64
-	started int64 // written back, or on the way
+	started int64 // passed to writeback so far
 	sum     uint32
 }
 
-// create makes the file of a draft.
+// create creates the file of a draft.
 func (b *bodies) create(id mail.ID) (*bodyFile, error) {
 	f, err := b.fs.Create(b.draftPath(id), "body")
 	if err != nil {
@@ -203,7 +203,7 @@ func (f *bodyFile) seal() error {
 	return nil
 }
 
-// sync brings all names to stable storage, and what was removed before.
+// sync syncs the directory, and with it earlier removals.
 func (b *bodies) sync() error {
 	b.mu.Lock()
 	ids := b.unlinked

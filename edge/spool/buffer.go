@@ -2,9 +2,8 @@ package spool
 
 import "sync"
 
-// Bodies are gathered in buffers of a few sizes, each with a pool, so that a
-// steady stream of messages allocates nothing and a small message does not
-// hold a big buffer.
+// bufferSizes are the sizes of the buffers for bodies. Each size has a pool, so that a steady
+// stream of messages doesn't allocate and a small message doesn't hold a big buffer.
 var bufferSizes = [...]int{1 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, MaxInline}
 
 var bufferPools [len(bufferSizes)]sync.Pool
@@ -15,7 +14,7 @@ type buffer struct {
 	class int
 }
 
-// newBuffer gives an empty buffer with room for size octets, at most MaxInline.
+// newBuffer returns an empty buffer with room for size bytes, at most MaxInline.
 func newBuffer(size int) *buffer {
 	class := 0
 	for class < len(bufferSizes)-1 && bufferSizes[class] < size {
@@ -28,16 +27,16 @@ func newBuffer(size int) *buffer {
 	return &buffer{b: make([]byte, 0, bufferSizes[class]), class: class}
 }
 
-// free gives the memory back. Nobody may hold a slice of it any more. A buffer
-// that has outgrown its size by append is left to the garbage collector.
+// free returns the memory to its pool. There must be no slice of it left. A buffer that has
+// outgrown its size by append is left to the garbage collector.
 func (b *buffer) free() {
 	if cap(b.b) == bufferSizes[b.class] {
 		bufferPools[b.class].Put(b)
 	}
 }
 
-// grown is b with room for size octets more: b itself, or a greater buffer
-// with the same content, b being freed.
+// grown returns a buffer with the content of b and room for size more bytes: b itself, or a larger
+// one. In the latter case b is freed.
 func (b *buffer) grown(size int) *buffer {
 	if len(b.b)+size <= cap(b.b) {
 		return b

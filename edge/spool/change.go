@@ -7,15 +7,15 @@ import (
 	"anymx/edge/mail"
 )
 
-// endings are the messages whose removal is decided and not yet written. They
-// are gone for everybody from the moment of the decision.
+// endings holds the messages whose removal is decided but not yet written. They no longer exist for
+// any caller.
 type endings struct {
 	mu  sync.Mutex
 	ids map[mail.ID]struct{}
 }
 
-// begin puts id among the endings; it is false if it is there already.
-func (e *endings) begin(id mail.ID) bool {
+// add adds id. It returns false if id was already there.
+func (e *endings) add(id mail.ID) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if _, ok := e.ids[id]; ok {
@@ -35,7 +35,7 @@ func (e *endings) has(id mail.ID) bool {
 	return ok
 }
 
-func (e *endings) end(id mail.ID) {
+func (e *endings) remove(id mail.ID) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.ids, id)
@@ -71,7 +71,7 @@ func (s *Spool) load(id mail.ID) (*Message, State, error) {
 	return m, st, err
 }
 
-// state reads the state of a message, and whether it has a record of it.
+// state reads the state of a message, and reports whether it has a state record.
 func (s *Spool) state(id mail.ID) (st State, found bool, err error) {
 	if s.states.Load() == 0 {
 		return State{}, false, nil
@@ -88,8 +88,8 @@ func (s *Spool) stateRecord(id mail.ID) (st State, found bool, err error) {
 	return st, found, err
 }
 
-// header reads the header of a message, and whether it has a state record.
-// It returns ErrNotFound.
+// header reads the header of a message, and reports whether it has a state record. It returns
+// ErrNotFound.
 func (s *Spool) header(id mail.ID) (h header, state bool, err error) {
 	if err := s.reading(); err != nil {
 		return header{}, false, err
@@ -109,9 +109,8 @@ func (s *Spool) header(id mail.ID) (h header, state bool, err error) {
 // Update stores the state of a message, and returns when it is on stable
 // storage: call it before acting on it. It returns ErrNotFound.
 //
-// Updates of one message must not overlap each other or its Remove; nothing is
-// said of their order. An update that was not acknowledged before a crash is
-// there whole or not at all.
+// Updates of one message must not overlap each other or its Remove, because their order would be
+// undefined. After a crash, an update that was not acknowledged is there completely or not at all.
 func (s *Spool) Update(id mail.ID, st State) error {
 	c := &change{stateOf: id, state: appendState(nil, &st)}
 	_, had, err := s.header(id)
@@ -130,29 +129,27 @@ func (s *Spool) Update(id mail.ID, st State) error {
 	return nil
 }
 
-// Remove ends a message: all its recipients have ended. It is gone for
-// everybody at once, and gone from stable storage within 100 ms. A crash in
-// between brings the message back, to be handed over once more under the same
-// ID. It returns ErrNotFound; of two calls for one message one succeeds.
+// Remove removes a message after delivery to all its recipients has ended. It no longer exists for
+// any caller at once, and is removed from stable storage within 100 ms. A crash in between restores
+// the message, which is then delivered again under the same ID. Remove returns ErrNotFound; of two
+// calls for one message, one succeeds.
 func (s *Spool) Remove(id mail.ID) error {
-	r, h, err := s.ending(id)
+	r, h, err := s.startRemoval(id)
 	if err == nil {
 		if err = s.committer.remove(r); err != nil {
-			s.endings.end(id)
+			s.endings.remove(id)
 		}
 	}
 	if err != nil {
 		return fmt.Errorf("removal of %s: %w", id, err)
 	}
-	s.forget(h, r)
+	s.countRemoved(h, r)
 	return nil
 }
 
-// Replace commits the draft d, a notification about the message id, and in the
-// same piece removes that message (st is nil) or stores its state: the
-// notification is stored before the original goes, and not without it. It
-// returns when all is on stable storage. It returns ErrNotFound, and else what
-// Commit returns; the draft has ended in any case.
+// Replace commits the draft d, a notification about the message id, and atomically removes that
+// message (st is nil) or stores its state. It returns when all is on stable storage. Its errors are
+// ErrNotFound and those of Commit; the draft has ended in any case.
 func (s *Spool) Replace(id mail.ID, st *State, d *Draft, env *mail.Envelope) (*Message, error) {
 	if st == nil {
 		return s.replace(id, d, env)
@@ -176,9 +173,9 @@ func (s *Spool) Replace(id mail.ID, st *State, d *Draft, env *mail.Envelope) (*M
 	return m, nil
 }
 
-// replace is Replace that removes the message.
+// replace is Replace with removal of the message.
 func (s *Spool) replace(id mail.ID, d *Draft, env *mail.Envelope) (*Message, error) {
-	r, h, err := s.ending(id)
+	r, h, err := s.startRemoval(id)
 	if err != nil {
 		d.Discard()
 		return nil, fmt.Errorf("notification about %s: %w", id, err)
@@ -186,28 +183,28 @@ func (s *Spool) replace(id mail.ID, d *Draft, env *mail.Envelope) (*Message, err
 	d.change.gone = &r
 	m, err := d.commit(env)
 	if err != nil {
-		s.endings.end(id)
+		s.endings.remove(id)
 		return nil, fmt.Errorf("notification about %s: %w", id, err)
 	}
-	s.forget(h, r)
+	s.countRemoved(h, r)
 	return m, nil
 }
 
-// ending decides that a message ends, unless somebody else has.
-func (s *Spool) ending(id mail.ID) (removal, header, error) {
-	if !s.endings.begin(id) {
+// startRemoval marks a message as being removed. It returns ErrNotFound if it already is.
+func (s *Spool) startRemoval(id mail.ID) (removal, header, error) {
+	if !s.endings.add(id) {
 		return removal{}, header{}, ErrNotFound
 	}
 	h, state, err := s.header(id)
 	if err != nil {
-		s.endings.end(id)
+		s.endings.remove(id)
 		return removal{}, header{}, err
 	}
 	return removal{id: id, inFile: h.inFile, state: state}, h, nil
 }
 
-// remember puts a message on the books.
-func (s *Spool) remember(h header) {
+// countAdded adds a message to the counters.
+func (s *Spool) countAdded(h header) {
 	s.ledger.messages.Add(1)
 	s.ledger.bytes.Add(h.size)
 	if h.inFile {
@@ -215,9 +212,9 @@ func (s *Spool) remember(h header) {
 	}
 }
 
-// forget takes a message off the books.
-func (s *Spool) forget(h header, r removal) {
-	if h.proof {
+// countRemoved subtracts a message from the counters.
+func (s *Spool) countRemoved(h header, r removal) {
+	if h.selfTest {
 		return
 	}
 	s.ledger.messages.Add(-1)
@@ -231,12 +228,12 @@ func (s *Spool) forget(h header, r removal) {
 	s.metrics.removed()
 }
 
-// removed hears from the committer that removals are on stable storage.
+// removed is called by the committer when removals are on stable storage.
 func (s *Spool) removed(gone []removal) {
 	for i := range gone {
 		if gone[i].inFile {
-			s.bodies.doom(gone[i].id)
+			s.bodies.scheduleRemoval(gone[i].id)
 		}
-		s.endings.end(gone[i].id)
+		s.endings.remove(gone[i].id)
 	}
 }

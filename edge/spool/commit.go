@@ -13,68 +13,66 @@ import (
 
 // Limits of a group.
 const (
-	groupBytes = 4 << 20 // a change that has more makes a group of its own
-	groupGone  = 1024    // removals that are not kept waiting
-	// groupPause is the least time between the starts of two groups while
-	// drafts are still open that are likely to join the next one. A sync
-	// costs as much as several small messages: under load, a thousand a
-	// second are enough. A lone session is never kept waiting.
+	groupBytes = 4 << 20 // a larger change makes a group of its own
+	groupGone  = 1024    // so many removals are written at once
+	// groupPause is the minimum time between the starts of two groups while there are open drafts
+	// that are likely to join the next one. A sync costs as much as several small messages: under
+	// load, a thousand per second are enough. A single session never waits.
 	groupPause = time.Millisecond
-	// lazily is how long a removal may wait for a group to join.
-	lazily = 80 * time.Millisecond
+	// removalDelay is how long a removal may wait for a group to join.
+	removalDelay = 80 * time.Millisecond
 )
 
-// change is what one caller wants written, in one piece with a synced commit.
+// change is what one caller writes atomically, with a synced commit.
 type change struct {
 	id       mail.ID
 	envelope []byte // nil: no message is added
 	body     []byte
-	inline   bool // body is to be written
+	inline   bool // write body
 
 	stateOf mail.ID
 	state   []byte // nil: no state is written
 
 	gone *removal // nil: no message is removed
 
-	probe probeStep // with id, and the record in envelope; nothing else is written
+	probe probeStep // uses id, and the record in envelope; nothing else is written
 
 	done chan struct{} // gets one value when all is on stable storage
 }
 
-// size is about how much a change has to write.
+// size returns about how many bytes a change writes.
 func (c *change) size() int { return len(c.envelope) + len(c.body) + len(c.state) }
 
-// removal is a message that ends.
+// removal is a message to remove.
 type removal struct {
 	id     mail.ID
 	inFile bool
 	state  bool // has a state record
 }
 
-// committer gathers what sessions and couriers want written into groups, and
-// writes each group as one batch with one sync. It is the only writer to the
-// engine, so when the engine fails or hangs, nobody but the committer's own
-// goroutine can get stuck in it.
+// committer gathers the changes of sessions and couriers into groups, and writes each group as one
+// batch with one sync. It is the only writer to the engine, so if the engine fails or hangs, only
+// the committer's own goroutine can get stuck in it.
 type committer struct {
 	engine *engine
-	drafts *atomic.Int64   // open ones
+	drafts *atomic.Int64   // number of open drafts
 	ended  func([]removal) // called when removals are on stable storage
 	groups func(changes int)
 	pause  time.Duration
 
 	mu        sync.Mutex
-	changes   []*change // somebody waits for each
+	changes   []*change // a caller waits for each
 	bytes     int       // their size
-	gone      []removal // nobody waits
-	unlinked  []mail.ID // files that are gone for good; written with the next group, whenever that is
+	gone      []removal // nobody waits for these
+	unlinked  []mail.ID // files whose removal is on stable storage; recorded with the next group, whenever that is
 	goneSince time.Time
 	closed    bool
-	asked     chan struct{} // closed with the next turn of run; nil: nobody asks
+	asked     chan struct{} // closed at the next iteration of run; nil: nobody asked
 
 	poke chan struct{} // one slot
 	over chan struct{} // closed when run has ended
 
-	began atomic.Int64 // when the group under way began, in nanoseconds since 1970; 0: none is
+	began atomic.Int64 // when the current group began, in nanoseconds since 1970; 0: there is none
 }
 
 func newCommitter(e *engine, drafts *atomic.Int64, pause time.Duration, groups func(int), ended func([]removal)) *committer {
@@ -85,12 +83,11 @@ func newCommitter(e *engine, drafts *atomic.Int64, pause time.Duration, groups f
 	}
 }
 
-// dones are the channels that callers wait on.
+// dones is a pool of the channels that callers wait on.
 var dones = sync.Pool{New: func() any { return make(chan struct{}, 1) }}
 
-// commit returns when c is on stable storage, or the engine has failed. After
-// a failure nobody knows whether c was written, and the committer may still
-// read c's memory.
+// commit returns when c is on stable storage, or the engine has failed. After a failure it is
+// unknown whether c was written, and the committer may still read c's memory.
 func (k *committer) commit(c *change) error {
 	done := dones.Get().(chan struct{})
 	c.done = done
@@ -120,7 +117,7 @@ func (k *committer) commit(c *change) error {
 	}
 }
 
-// remove has r written with the next group, within 100 ms.
+// remove schedules r for the next group, within 100 ms.
 func (k *committer) remove(r removal) error {
 	k.mu.Lock()
 	if k.closed {
@@ -139,9 +136,10 @@ func (k *committer) remove(r removal) error {
 	return nil
 }
 
-// forget has it written with some later group that the files of messages are gone for good. It
-// makes no group, and what a crash loses of it the next start finds out again.
-func (k *committer) forget(ids []mail.ID) {
+// forgetFiles schedules the deletion of the keyGone records of files whose removal is on stable
+// storage, for any later group. It doesn't start a group; if a crash loses the deletion, the next
+// start repeats it.
+func (k *committer) forgetFiles(ids []mail.ID) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.unlinked = append(k.unlinked, ids...)
@@ -154,14 +152,13 @@ func (k *committer) wake() {
 	}
 }
 
-// full says that waiting would bring nobody in: all who write a message are
-// here, or the group has its size.
+// full reports whether waiting can't add to the group: all open drafts are in it, or it has reached
+// its size.
 func (k *committer) full() bool {
 	return int64(len(k.changes)) >= k.drafts.Load() || k.bytes >= groupBytes
 }
 
-// close has what is pending written, and waits for the end, unless the engine
-// has failed.
+// close writes pending changes and waits until run has ended, unless the engine has failed.
 func (k *committer) close() {
 	k.mu.Lock()
 	k.closed = true
@@ -185,7 +182,7 @@ func (k *committer) run() {
 	var g group
 	for {
 		now := time.Now()
-		wait, more := k.take(&g, now, last)
+		wait, more := k.nextGroup(&g, now, last)
 		if !more {
 			return
 		}
@@ -212,9 +209,9 @@ type group struct {
 
 func (g *group) empty() bool { return len(g.changes) == 0 && len(g.gone) == 0 }
 
-// take moves what is to be written now into g, or says how long to wait for a
-// poke. It is false when there is nothing left and nothing will come.
-func (k *committer) take(g *group, now, last time.Time) (wait time.Duration, more bool) {
+// nextGroup moves the changes to write now into g, or returns how long to wait for a poke. It
+// reports false if nothing is left and nothing will come.
+func (k *committer) nextGroup(g *group, now, last time.Time) (wait time.Duration, more bool) {
 	clear(g.changes)
 	g.changes, g.gone, g.unlinked = g.changes[:0], g.gone[:0], g.unlinked[:0]
 	k.mu.Lock()
@@ -233,7 +230,7 @@ func (k *committer) take(g *group, now, last time.Time) (wait time.Duration, mor
 			return wait, true
 		}
 	case len(k.gone) > 0:
-		if wait = lazily - now.Sub(k.goneSince); wait > 0 && len(k.gone) < groupGone {
+		if wait = removalDelay - now.Sub(k.goneSince); wait > 0 && len(k.gone) < groupGone {
 			return wait, true
 		}
 	default:
@@ -258,8 +255,7 @@ func (k *committer) take(g *group, now, last time.Time) (wait time.Duration, mor
 	return 0, true
 }
 
-// write commits g and tells who waits for it. If the engine fails it does not
-// return.
+// write commits g and wakes its callers. If the engine fails it doesn't return.
 func (k *committer) write(batch *pebble.Batch, g *group) {
 	for _, c := range g.changes {
 		if c.probe != noProbe {
@@ -296,9 +292,8 @@ func (k *committer) write(batch *pebble.Batch, g *group) {
 	}
 }
 
-// erase adds the removal of a message to b. Envelope and body are written
-// once and removed once, which lets the engine cancel both out as soon as they
-// meet.
+// erase adds the removal of a message to b. Envelope and body are written once and removed once, so
+// the engine can drop both as soon as they meet.
 func erase(b *pebble.Batch, r *removal) {
 	single(b, keyEnvelope, r.id)
 	if r.inFile {
@@ -323,8 +318,8 @@ func single(b *pebble.Batch, kind byte, id mail.ID) {
 	_ = d.Finish()
 }
 
-// answers returns when the committer's goroutine has taken its next turn, at
-// once if it is with the disk or has ended.
+// answers returns at the next iteration of the committer's goroutine, or at once if it is writing
+// or has ended.
 func (k *committer) answers() {
 	k.mu.Lock()
 	if k.began.Load() != 0 {
@@ -344,7 +339,7 @@ func (k *committer) answers() {
 	}
 }
 
-// busy is how long the group under way has taken so far.
+// busy returns for how long the current group is being written.
 func (k *committer) busy(now time.Time) time.Duration {
 	began := k.began.Load()
 	if began == 0 {

@@ -51,7 +51,7 @@ func (h *history) with(id mail.ID, f func(*record)) {
 	f(h.messages[id])
 }
 
-// copy is the history as it stands.
+// copy returns the history as it stands.
 func (h *history) copy() map[mail.ID]record {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -137,9 +137,8 @@ func compareFiles(s *Spool, found map[mail.ID]bool) error {
 	return nil
 }
 
-// work is a session, a courier and an operator in one: it stores, updates,
-// replaces and removes its own messages at random until stopped. It returns
-// the first error.
+// work returns a session, a courier and an operator in one: it stores, updates, replaces and
+// removes its own messages at random until stopped. It returns the first error.
 func work(s *Spool, h *history, rng *rand.Rand, stop <-chan struct{}) error {
 	var own []mail.ID // messages that it may still do something with
 	commit := func(about mail.ID) (mail.ID, error) {

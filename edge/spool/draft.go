@@ -8,9 +8,9 @@ import (
 	"anymx/edge/mail"
 )
 
-// Draft is a message on its way in. Up to Options.InlineMax octets are
-// gathered in memory; a longer body goes on to a file of its own, so a draft
-// takes no more memory than that however long the message gets.
+// Draft is a message being received. Up to Options.InlineMax bytes are gathered in memory; a longer
+// body is written to a file of its own, so a draft needs no more memory than that, however long the
+// message is.
 //
 // A Draft is used by one goroutine at a time. It ends by Commit, Replace or
 // Discard.
@@ -20,18 +20,18 @@ type Draft struct {
 	size     int64
 	buf      *buffer   // nil when the draft has ended
 	file     *bodyFile // nil: all is in buf; else buf holds what is not written yet
-	inFlight int64     // octets that the ledger has of it
-	err      error     // the first that Write met; sticky
+	inFlight int64     // bytes of it that the ledger counts
+	err      error     // the first error of Write; sticky
 	ended    bool
-	proof    bool   // see BeginProof
+	selfTest bool   // see BeginSelfTest
 	change   change // what Commit writes
 }
 
-// errEnded is what an ended draft answers.
+// errEnded is returned by a draft that has ended.
 var errEnded = errors.New("spool: draft has ended")
 
-// Begin starts a message and draws its ID. It returns *Full when the spool
-// takes none, and ErrClosed.
+// Begin starts a message and draws its ID. It returns *Full if the spool accepts no message, and
+// ErrClosed.
 func (s *Spool) Begin() (*Draft, error) {
 	if err := s.Accepting(); err != nil {
 		return nil, err
@@ -40,21 +40,21 @@ func (s *Spool) Begin() (*Draft, error) {
 	return &Draft{s: s, id: s.nextID(), buf: newBuffer(firstBuffer)}, nil
 }
 
-// ID is the message's ID, for the trace header and the reply.
+// ID returns the message's ID, for the trace header and the reply.
 func (d *Draft) ID() mail.ID { return d.id }
 
-// Size is the number of octets written so far.
+// Size returns the number of bytes written so far.
 func (d *Draft) Size() int64 { return d.size }
 
-// Write adds to the body. It returns *Full when the disk runs out, and keeps
-// returning the first error that it met. It keeps nothing of p.
+// Write appends p to the body. It returns *Full if the disk is full. After an error it always
+// returns that error. It doesn't retain p.
 func (d *Draft) Write(p []byte) (int, error) {
 	switch {
 	case d.ended:
 		return 0, errEnded
 	case d.err != nil:
 		return 0, d.err
-	case d.file == nil && d.size+int64(len(p)) <= d.s.o.InlineMax:
+	case d.file == nil && d.size+int64(len(p)) <= d.s.options.InlineMax:
 		d.buf = d.buf.grown(len(p))
 		d.buf.b = append(d.buf.b, p...)
 	default:
@@ -69,11 +69,11 @@ func (d *Draft) Write(p []byte) (int, error) {
 // firstBuffer is the memory that a draft starts with.
 const firstBuffer = 16 << 10
 
-// spillPiece is the least that is worth a write to a file.
+// spillPiece is the minimum size of a write to a file.
 const spillPiece = 64 << 10
 
-// spill adds p to the body's file, which it makes if there is none. Small
-// pieces are gathered first.
+// spill appends p to the body's file, which it creates if necessary. Small pieces are gathered
+// first.
 func (d *Draft) spill(p []byte) error {
 	if d.file == nil {
 		f, err := d.s.bodies.create(d.id)
@@ -85,7 +85,7 @@ func (d *Draft) spill(p []byte) error {
 		if err := d.flush(); err != nil {
 			return err
 		}
-		// From here on the buffer only joins small pieces.
+		// From here on, the buffer only gathers small pieces.
 		d.buf.free()
 		d.buf = newBuffer(spillPiece)
 	}
@@ -105,41 +105,40 @@ func (d *Draft) spill(p []byte) error {
 	return d.s.bodyFailed(d.file.write(p))
 }
 
-// room is *Full if the disk has none left for the draft.
+// room returns *Full if the disk has no space left for the draft.
 func (d *Draft) room() error {
-	if f := d.s.ledger.exhausted(); f != nil && !d.proof {
+	if f := d.s.ledger.exhausted(); f != nil && !d.selfTest {
 		return f
 	}
 	return nil
 }
 
-// count puts n octets of the file on the books.
+// count adds n bytes of the file to the ledger.
 func (d *Draft) count(n int64) {
 	d.inFlight += n
 	d.s.ledger.inFlight.Add(n)
 	d.s.ledger.since.Add(n)
 }
 
-// flush writes what was gathered to the file.
+// flush writes the buffer to the file.
 func (d *Draft) flush() error {
 	err := d.file.write(d.buf.b)
 	d.buf.b = d.buf.b[:0]
 	return d.s.bodyFailed(err)
 }
 
-// Commit stores the message with its envelope, whose ID and Size it sets, and
-// returns when both are on stable storage: only then may the sender be told
-// 250. The envelope belongs to the spool from then on and must not change.
+// Commit stores the message with its envelope, whose ID and Size it sets, and returns when both are
+// on stable storage: only then may the reply be 250. The envelope belongs to the spool from then on
+// and must not change.
 //
-// On an error the draft has ended and nothing is promised. Where the error is
-// *Full or concerns the body, nothing is left of the message. Where it wraps
-// ErrEngine, the message may turn up again after a restart, whole, just as if
-// the reply had been lost on its way.
+// On an error the draft has ended, and the message is not acknowledged. If the error is *Full or
+// concerns the body, nothing is left of the message. If it wraps ErrEngine, the complete message
+// may reappear after a restart, as if the reply had been lost.
 func (d *Draft) Commit(env *mail.Envelope) (*Message, error) {
 	return d.commit(env)
 }
 
-// commit is Commit with what else stands in d.change.
+// commit is Commit together with the other changes in d.change.
 func (d *Draft) commit(env *mail.Envelope) (*Message, error) {
 	if d.ended {
 		return nil, errEnded
@@ -155,7 +154,7 @@ func (d *Draft) commit(env *mail.Envelope) (*Message, error) {
 	}
 	s := d.s
 	env.ID, env.Size = d.id, d.size
-	h := header{inFile: d.file != nil, proof: d.proof, size: d.size}
+	h := header{inFile: d.file != nil, selfTest: d.selfTest, size: d.size}
 	if h.inFile {
 		h.sum = d.file.sum
 	}
@@ -167,9 +166,8 @@ func (d *Draft) commit(env *mail.Envelope) (*Message, error) {
 		s.ledger.since.Add(d.size)
 	}
 	if err := s.committer.commit(c); err != nil {
-		// Unless it was refused at the door, nobody knows what became of it:
-		// the file has to stay for the envelope that may be there, and the
-		// memory may still be read.
+		// Unless the committer refused it, the outcome is unknown: the file has to stay for the
+		// envelope that may exist, and the memory may still be read.
 		if errors.Is(err, ErrClosed) {
 			d.Discard()
 		} else {
@@ -183,7 +181,7 @@ func (d *Draft) commit(env *mail.Envelope) (*Message, error) {
 		_ = s.bodyFailed(s.bodies.promote(d.id)) // the body is found under either name
 	}
 	m := &Message{Envelope: env, s: s, header: h}
-	if !h.inFile && !h.proof && s.ledger.hold(int64(cap(d.buf.b)), s.o.Memory) {
+	if !h.inFile && !h.selfTest && s.ledger.hold(int64(cap(d.buf.b)), s.options.Memory) {
 		m.body = &held{buf: d.buf, ledger: &s.ledger}
 		m.body.refs.Store(1)
 	} else {
@@ -191,15 +189,14 @@ func (d *Draft) commit(env *mail.Envelope) (*Message, error) {
 	}
 	d.buf = nil
 	d.end()
-	if !h.proof {
-		s.remember(h)
+	if !h.selfTest {
+		s.countAdded(h)
 		s.metrics.committed(h.size, time.Since(start))
 	}
 	return m, nil
 }
 
-// seal brings a body that has a file to stable storage. A body without a file
-// only needs room on the disk.
+// seal syncs the file of the body. A body without a file only needs space on the disk.
 func (d *Draft) seal() error {
 	if d.file == nil {
 		return d.room()
@@ -210,17 +207,17 @@ func (d *Draft) seal() error {
 	return d.s.bodyFailed(d.file.seal())
 }
 
-// end takes the draft off the books.
+// end subtracts the draft from the ledger.
 func (d *Draft) end() {
 	d.ended = true
-	if !d.proof {
+	if !d.selfTest {
 		d.s.ledger.drafts.Add(-1)
 	}
 	d.s.ledger.inFlight.Add(-d.inFlight)
 }
 
-// Discard ends the draft and forgets what was written. After Commit, or a
-// second time, it does nothing.
+// Discard ends the draft and drops what was written. After Commit or an earlier Discard it does
+// nothing.
 func (d *Draft) Discard() {
 	if d.ended {
 		return

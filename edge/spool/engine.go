@@ -21,44 +21,43 @@ import (
 	"anymx/edge/mail"
 )
 
-// engineFormat is the format of the engine's files. It is pinned, so that a
-// newer library does not make stores that this one can't read back.
+// engineFormat is the format of the engine's files. It is pinned, so that a newer library doesn't
+// write stores that this version can't read.
 const engineFormat = pebble.FormatValueSeparation
 
-// Sizes of the engine, in octets.
+// Sizes of the engine, in bytes.
 const (
-	// A message is removed some ten milliseconds after it was committed. With
-	// memtables this big nearly all of them are gone before theirs is written
-	// out, so that a body is written once, to the log.
+	// A message is removed some ten milliseconds after it was committed. With memtables this big,
+	// nearly all messages are removed before their memtable is flushed, so that a body is written
+	// only once, to the log.
 	memtableSize = 32 << 20
-	// stopWrites is how many memtables may wait to be written out before
-	// commits have to wait.
+	// stopWrites is how many memtables may wait to be flushed before commits have to wait.
 	stopWrites = 4
 	// The cache's budget covers the memtables too; blocks get what is left.
 	cacheSize = 2*memtableSize + 32<<20
 )
 
-// engine is Pebble, with what we have to know about its failures.
+// engine wraps Pebble and its failures.
 //
-// The first write that fails, anywhere in the engine's directory, is the end of
-// the engine: see guard. From then on nothing is acknowledged and nothing is
-// read. The store is as after a crash, and the process has to be started again
-// to recover it; what of the engine was running stays where it is until then.
+// The first failed write, anywhere in the engine's directory, makes the engine fail: see guard.
+// From then on nothing is acknowledged and nothing is read. The store is as after a crash, and the
+// process has to be restarted to recover it; the engine's goroutines are left as they are until
+// then.
 type engine struct {
 	db      *pebble.DB
 	log     *slog.Logger
 	metrics *metrics
-	monitor io.Closer // of slow disk operations; nil on a file system that we were given
+	monitor io.Closer // of slow disk operations; nil with Options.FS
 
-	failed  chan struct{} // closed at the first failure that can't be survived
+	failed  chan struct{} // closed at the first unrecoverable failure
 	once    sync.Once
 	failure error // set before failed is closed
 
-	background atomic.Pointer[error] // last flush or compaction that failed; nil after one that did not
-	corrupt    atomic.Pointer[error] // first corruption found; stays
+	background atomic.Pointer[error] // error of the last flush or compaction; nil after a successful one
+	corrupt    atomic.Pointer[error] // first corruption found; never reset
 }
 
-// openEngine opens or makes the store in dir.
+// openEngine opens or creates the engine in dir.
 func openEngine(dir string, fs vfs.FS, memtable uint64, log *slog.Logger, m *metrics) (*engine, error) {
 	e := &engine{log: log, metrics: m, failed: make(chan struct{})}
 	if fs == vfs.Default {
@@ -79,8 +78,7 @@ func openEngine(dir string, fs vfs.FS, memtable uint64, log *slog.Logger, m *met
 	return e, nil
 }
 
-// run runs f, which may end its goroutine, or never return, when the engine
-// fails.
+// run runs f, which may end its goroutine or never return if the engine fails.
 func (e *engine) run(f func() error) error {
 	result := make(chan error, 1)
 	go func() {
@@ -95,7 +93,7 @@ func (e *engine) run(f func() error) error {
 	}
 }
 
-// readOnly are the options of an engine that is only read.
+// readOnly returns the options of an engine that is only read.
 func readOnly(fs vfs.FS) *pebble.Options {
 	o := (&engine{}).options(fs, memtableSize)
 	o.ReadOnly, o.Logger = true, quiet{}
@@ -103,7 +101,7 @@ func readOnly(fs vfs.FS) *pebble.Options {
 	return o
 }
 
-// quiet is the log of an engine that is only read: what is wrong is returned.
+// quiet is the log of an engine that is only read: errors are returned instead.
 type quiet struct{}
 
 // Infof drops a line.
@@ -129,16 +127,15 @@ func (e *engine) options(fs vfs.FS, memtable uint64) *pebble.Options {
 		MaxOpenFiles:                1000,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
 	}
-	// Bodies are what they are: base64 does not shrink, and while core is down
-	// the processor is wanted for taking mail.
+	// Compressing bodies is not worth it: base64 hardly shrinks, and while core is down the CPU is
+	// needed to accept mail.
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
-	// Bodies of a backlog go to blob files when their memtable is written out,
-	// and compactions move only their keys. Blob files that are mostly garbage
-	// are rewritten, so that one message that stays for days does not keep the
-	// thousands that came with it.
+	// Bodies of a backlog go to blob files when their memtable is flushed, and compactions move
+	// only their keys. Blob files that are mostly garbage are rewritten, so that one message that
+	// stays for days doesn't retain the space of thousands that arrived with it.
 	o.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy {
 		return pebble.ValueSeparationPolicy{
 			Enabled:               true,
@@ -148,14 +145,14 @@ func (e *engine) options(fs vfs.FS, memtable uint64) *pebble.Options {
 			TargetGarbageRatio:    0.5,
 		}
 	}
-	// Each kind of key gets tables of its own. As keys sort by time, tables of
-	// one kind hardly overlap, and are moved between levels, not rewritten.
+	// Each kind of key gets tables of its own. Keys sort by time, so tables of one kind hardly
+	// overlap, and are moved between levels instead of rewritten.
 	o.Experimental.SpanPolicyFunc = spanPolicy
 	return o
 }
 
-// spanPolicy ends each table where a kind of key ends. Envelopes and states
-// stay inside their tables, where recovery walks through them.
+// spanPolicy ends each table where a kind of key ends. Envelopes and states stay inside their
+// tables, because recovery iterates over them.
 func spanPolicy(start []byte) (pebble.SpanPolicy, []byte, error) {
 	if len(start) == 0 {
 		return pebble.SpanPolicy{}, nil, nil
@@ -177,7 +174,7 @@ func (e *engine) listener() *pebble.EventListener {
 	return &pebble.EventListener{
 		BackgroundError: func(err error) {
 			e.metrics.errors.background.Inc()
-			// The engine tries again at once: say it once, not in a torrent.
+			// The engine retries at once: log only the first failure.
 			if e.background.Swap(&err) == nil {
 				e.log.Error("spool engine: background work failed", "err", err)
 			}
@@ -204,25 +201,25 @@ func (e *engine) diskSlow(info vfs.DiskSlowInfo) {
 
 func (e *engine) stalled(reason string) {
 	e.metrics.stalls.Inc()
-	e.log.Warn("spool engine: commits wait", "reason", reason)
+	e.log.Warn("spool engine: write stall, commits have to wait", "reason", reason)
 }
 
 func (e *engine) misused(what string) {
 	e.metrics.errors.misuse.Inc()
-	e.log.Error("spool engine: misuse", "what", what)
+	e.log.Error("spool engine: possible API misuse", "what", what)
 }
 
-// fail records a failure that only a restart can mend.
+// fail records an unrecoverable failure.
 func (e *engine) fail(err error) {
 	e.once.Do(func() {
 		e.failure = err
 		e.metrics.errors.engine.Inc()
-		e.log.Error("spool engine: failed; nothing more is stored or read until the program is started again", "err", err)
+		e.log.Error("spool engine: failed, nothing is stored or read until the program is restarted", "err", err)
 		close(e.failed)
 	})
 }
 
-// err is the failure, wrapped in ErrEngine, or nil.
+// err returns the failure, wrapped in ErrEngine, or nil.
 func (e *engine) err() error {
 	select {
 	case <-e.failed:
@@ -232,7 +229,7 @@ func (e *engine) err() error {
 	}
 }
 
-// trouble is why the engine can't be relied on now, or nil.
+// trouble returns why the engine can't be relied on now, or nil.
 func (e *engine) trouble() error {
 	if err := e.err(); err != nil {
 		return err
@@ -246,8 +243,8 @@ func (e *engine) trouble() error {
 	return nil
 }
 
-// recovered, when deferred, turns a panic of the engine into its failure: it
-// panics where a log file can't be made or closed.
+// recovered, when deferred, turns a panic of the engine into its failure. The engine panics if a
+// log file can't be created or closed.
 func (e *engine) recovered() {
 	if r := recover(); r != nil {
 		e.log.Error("spool engine: panic", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
@@ -255,12 +252,12 @@ func (e *engine) recovered() {
 	}
 }
 
-// apply commits b and returns when it is on stable storage. When that fails,
-// the engine has failed, and apply does not return.
+// apply commits b and returns when it is on stable storage. If that fails, the engine has failed,
+// and apply doesn't return.
 func (e *engine) apply(b *pebble.Batch) {
 	err := e.db.Apply(b, pebble.Sync)
 	if err == nil {
-		err = e.err() // of another goroutine's making: promise nothing more
+		err = e.err() // another goroutine failed: durability is no longer guaranteed
 	}
 	if err != nil {
 		e.fail(err)
@@ -268,8 +265,8 @@ func (e *engine) apply(b *pebble.Batch) {
 	}
 }
 
-// get reads the value of a key into what read makes of it. It returns
-// ErrNotFound, and ErrDamaged for a value that fails its checksum.
+// get calls read with the value of a key. It returns ErrNotFound, and ErrDamaged for a value that
+// fails its checksum.
 func (e *engine) get(key []byte, read func([]byte) error) error {
 	if err := e.err(); err != nil {
 		return err
@@ -293,7 +290,7 @@ func (e *engine) get(key []byte, read func([]byte) error) error {
 	return err
 }
 
-// fetch reads from Pebble, which panics where the footer of a blob file is damaged.
+// fetch reads a value from Pebble, which panics if the footer of a blob file is damaged.
 func (e *engine) fetch(key []byte) (v []byte, closer io.Closer, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -307,7 +304,7 @@ func (e *engine) fetch(key []byte) (v []byte, closer io.Closer, err error) {
 	return e.db.Get(key)
 }
 
-// find is get for a key that may well be missing.
+// find is like get, but reports a missing key as false.
 func (e *engine) find(key []byte, read func([]byte) error) (found bool, err error) {
 	err = e.get(key, read)
 	if errors.Is(err, ErrNotFound) {
@@ -316,8 +313,8 @@ func (e *engine) find(key []byte, read func([]byte) error) (found bool, err erro
 	return err == nil, err
 }
 
-// scan gives all keys of one kind, in order, with their values, which are only
-// good until next.
+// scan returns an iterator over all keys of one kind, in order. Values are only valid until the
+// next step.
 func (e *engine) scan(kind byte) (*pebble.Iterator, error) {
 	if err := e.err(); err != nil {
 		return nil, err
@@ -329,14 +326,14 @@ func (e *engine) scan(kind byte) (*pebble.Iterator, error) {
 	return it, nil
 }
 
-// usage is what the engine's tables and blob files take on the disk.
+// usage returns the size of the engine's tables and blob files on the disk.
 func (e *engine) usage() int64 {
 	m := e.db.Metrics()
 	return m.Total().TablesSize + int64(m.BlobFiles.LiveSize)
 }
 
-// reclaim rewrites what has to be rewritten to give the space of removed
-// messages back to the disk. It ends early when ctx does.
+// reclaim flushes and compacts, to free the disk space of removed messages. It ends early when ctx
+// does.
 func (e *engine) reclaim(ctx context.Context) error {
 	flushed, err := e.db.AsyncFlush()
 	if err != nil {
@@ -353,8 +350,8 @@ func (e *engine) reclaim(ctx context.Context) error {
 	return nil
 }
 
-// close ends the engine and its goroutines. After a failure that can't be
-// done: they are left as they are until the process ends.
+// close closes the engine and stops its goroutines. After a failure that is impossible: they stay
+// until the process ends.
 func (e *engine) close() error {
 	if err := e.err(); err != nil {
 		return err
@@ -372,41 +369,40 @@ func (e *engine) close() error {
 // engineLog is the engine's own log.
 type engineLog struct{ e *engine }
 
-// Infof is the engine's chatter.
+// Infof logs the engine's messages at debug level.
 func (l engineLog) Infof(format string, args ...any) {
 	if l.e.log.Enabled(context.Background(), slog.LevelDebug) {
 		l.e.log.Debug("spool engine: " + fmt.Sprintf(format, args...))
 	}
 }
 
-// Errorf is for what the engine survives.
+// Errorf logs an error that the engine survives.
 func (l engineLog) Errorf(format string, args ...any) {
 	l.e.log.Error("spool engine: " + fmt.Sprintf(format, args...))
 }
 
-// Fatalf is for what it does not survive. The engine takes for granted that it
-// does not return: a commit that had failed would look as if it had not.
+// Fatalf records an error that the engine doesn't survive. It must not return: a failed commit
+// would look like a successful one.
 func (l engineLog) Fatalf(format string, args ...any) {
 	l.e.fail(fmt.Errorf(format, args...))
 	runtime.Goexit()
 }
 
-// checkFormat refuses a store whose format this engine does not know, before
-// anything is touched.
+// checkFormat returns an error for a store with an unknown format, before anything is changed.
 func checkFormat(fs vfs.FS, dir string) error {
 	v, err := atomicfs.ReadMarker(fs, dir, "format-version")
 	if err != nil {
-		return fmt.Errorf("engine's format: %w", err)
+		return fmt.Errorf("format of the engine: %w", err)
 	}
 	if v == "" {
-		return nil // being made
+		return nil // being created
 	}
 	n, err := strconv.ParseUint(v, 10, 64)
 	if err != nil {
-		return fmt.Errorf("engine's format: %w", err)
+		return fmt.Errorf("format of the engine: %w", err)
 	}
 	if n > uint64(pebble.FormatNewest) {
-		return fmt.Errorf("engine's format %d: %w", n, ErrNewer)
+		return fmt.Errorf("format of the engine %d: %w", n, ErrNewer)
 	}
 	return nil
 }
@@ -415,7 +411,7 @@ func checkFormat(fs vfs.FS, dir string) error {
 const (
 	keyBody     = 'b'
 	keyEnvelope = 'e'
-	keyGone     = 'g' // the file of a message that was removed: kept until its removal is on stable storage
+	keyGone     = 'g' // a removed message whose body file may still exist; deleted once the file's removal is on stable storage
 	keyProbe    = 'p'
 	keyState    = 's'
 )
@@ -423,14 +419,14 @@ const (
 // keySize is the size of all keys.
 const keySize = 1 + len(mail.ID{})
 
-// key is the key of one kind for one message.
+// key returns the key of one kind for one message.
 func key(kind byte, id mail.ID) (k [keySize]byte) {
 	k[0] = kind
 	copy(k[1:], id[:])
 	return k
 }
 
-// idOf is the message that a key belongs to.
+// idOf returns the message that a key belongs to.
 func idOf(k []byte) (id mail.ID, ok bool) {
 	if len(k) != keySize {
 		return id, false

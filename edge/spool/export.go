@@ -1,84 +1,151 @@
 package spool
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
+	"io"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"golang.org/x/sys/unix"
+
+	"anymx/edge/mail"
 )
 
-// exportName is the folder beside a store that has what ExportAside wrote.
-const exportName = "spool-export"
+// Salvaged is one message in an export.
+type Salvaged struct {
+	ID       mail.ID        `json:"id"`
+	Problem  string         `json:"problem,omitempty"` // "": envelope and body are complete
+	Envelope *mail.Envelope `json:"envelope,omitempty"`
+	State    *State         `json:"state,omitempty"` // nil: no attempt after the first was made
+	Draft    bool           `json:"draft,omitempty"` // cut off by a crash: it was not acknowledged
+	Bytes    int64          `json:"bytes"`           // size of the body that was found
+}
 
-// unfinished ends the name of an export that is under way, or that was cut off.
-const unfinished = ".part"
+// Exported counts what Export has written.
+type Exported struct {
+	Messages int64    `json:"messages"` // with envelope and body
+	Orphans  int64    `json:"orphans"`  // bodies without envelope
+	Damaged  int64    `json:"damaged"`  // messages whose envelope or body is damaged
+	Bytes    int64    `json:"bytes"`
+	Problems []string `json:"problems,omitempty"` // what could not be read at all
+}
 
-// ExportAside exports what was set aside of the store in dir to folders of the same names in
-// spool-export beside it, but for what was exported before. whole has the store itself exported too,
-// which no program may have open, to spool-TIME, the time being now. Of the file system reserve bytes stay
-// free. It returns the folders that it wrote, also with an error; none says that there was nothing to
-// be done. each is called after each message; nil: nobody is told.
-func ExportAside(dir string, whole bool, reserve int64, now time.Time, each func(Salvaged)) (folders []string, sum Exported, err error) {
-	type job struct{ from, to string }
-	var jobs []job
-	top := filepath.Join(filepath.Dir(dir), exportName)
-	for _, from := range asideFolders(dir) {
-		jobs = append(jobs, job{from, filepath.Join(top, filepath.Base(from))})
+// Export reads the store in dir, which no program may have open, and writes what is readable to the folder to: for each message ID.eml and ID.json, which is a Salvaged. It creates the folder if necessary, and overwrites nothing. If to is "" it only counts. each, if not nil, is called after each message.
+func Export(dir, to string, each func(Salvaged)) (Exported, error) {
+	return exportFrom(vfs.Default, dir, to, each)
+}
+
+func exportFrom(fsys vfs.FS, dir, to string, each func(Salvaged)) (sum Exported, err error) {
+	if _, err := fsys.Stat(dir); err != nil {
+		return sum, fmt.Errorf("spool: %w", err)
 	}
-	if whole {
-		jobs = append(jobs, job{dir, filepath.Join(top, "spool-"+now.UTC().Format(folderTime))})
+	release, err := lockForReading(fsys, dir)
+	if err != nil {
+		return sum, err
 	}
-	for _, j := range jobs {
-		if _, err := os.Stat(j.to); err == nil {
+	defer func() { err = errors.Join(err, release()) }()
+	s, err := openSalvage(fsys, dir)
+	if err != nil {
+		return sum, fmt.Errorf("spool %s: %w", dir, err)
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	if to != "" {
+		if err := os.MkdirAll(to, 0o700); err != nil {
+			return sum, err
+		}
+	}
+	if err := s.exportAll(to, &sum, each); err != nil {
+		return sum, err
+	}
+	sum.Problems = s.problems
+	if to == "" {
+		return sum, nil
+	}
+	return sum, syncAll(to)
+}
+
+// exportAll writes all messages and orphans to a folder, and counts them.
+func (s *salvage) exportAll(to string, sum *Exported, each func(Salvaged)) error {
+	for _, id := range s.ids() {
+		m, body, selfTest := s.message(id)
+		if selfTest {
 			continue
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return folders, sum, err
 		}
-		part, err := exportOne(j.from, j.to, reserve, each)
-		sum.add(&part)
+		if err := sum.export(&m, body, to, each); err != nil {
+			return err
+		}
+	}
+	for id, orphan := range s.orphans {
+		if _, gone := s.get(keyGone, id); gone || !orphan {
+			continue
+		}
+		m, body := s.orphan(id)
+		if err := sum.export(&m, body, to, each); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// export writes one message to a folder, and counts it.
+func (e *Exported) export(m *Salvaged, body func() (io.ReadCloser, error), to string, each func(Salvaged)) error {
+	if err := m.write(to, body); err != nil {
+		return fmt.Errorf("message %s: %w", m.ID, err)
+	}
+	switch {
+	case m.Problem != "":
+		e.Damaged++
+	case m.Envelope == nil:
+		e.Orphans++
+	default:
+		e.Messages++
+	}
+	e.Bytes += m.Bytes
+	if each != nil {
+		each(*m)
+	}
+	return nil
+}
+
+// write writes the message's two files to a folder. If to is "" it writes nothing.
+func (m *Salvaged) write(to string, body func() (io.ReadCloser, error)) error {
+	if to == "" {
+		return nil
+	}
+	if body != nil {
+		r, err := body()
 		if err != nil {
-			return folders, sum, err
+			return err
 		}
-		folders = append(folders, j.to)
+		err = writeNew(filepath.Join(to, m.ID.String()+".eml"), func(w io.Writer) error { _, err := io.Copy(w, r); return err })
+		if err = errors.Join(err, r.Close()); err != nil {
+			return err
+		}
 	}
-	return folders, sum, nil
+	b, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeNew(filepath.Join(to, m.ID.String()+".json"), func(w io.Writer) error { _, err := w.Write(append(b, '\n')); return err })
 }
 
-// exportOne exports the store in from, which becomes to when all of it is written.
-func exportOne(from, to string, reserve int64, each func(Salvaged)) (Exported, error) {
-	r, err := Check(from)
+// writeNew writes a new file that only its owner can read.
+func writeNew(path string, write func(io.Writer) error) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return Exported{}, err
+		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-		return Exported{}, err
-	}
-	disk, err := vfs.Default.GetDiskUsage(filepath.Dir(to))
-	if err != nil {
-		return Exported{}, fmt.Errorf("free space: %w", err)
-	}
-	if need := r.Bytes + r.BodyBytes + r.OrphanBytes + reserve; need > int64(disk.AvailBytes) {
-		return Exported{}, fmt.Errorf("%s: an export needs %d bytes of free space, with the disk reserve, and there are %d", from, need, disk.AvailBytes)
-	}
-	if err := os.RemoveAll(to + unfinished); err != nil { // of an export that was cut off: only copies
-		return Exported{}, err
-	}
-	sum, err := Export(from, to+unfinished, each)
-	if err == nil {
-		err = os.Rename(to+unfinished, to)
-	}
-	return sum, err
+	return errors.Join(write(f), f.Close())
 }
 
-// add adds what another export wrote.
-func (e *Exported) add(other *Exported) {
-	e.Messages += other.Messages
-	e.Orphans += other.Orphans
-	e.Damaged += other.Damaged
-	e.Bytes += other.Bytes
-	e.Problems = append(e.Problems, other.Problems...)
+// syncAll syncs the whole file system of a folder.
+func syncAll(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Syncfs(int(f.Fd())), f.Close())
 }

@@ -76,9 +76,9 @@ func kindOf(op, path string) string {
 	return op + " other"
 }
 
-// script is a life of a spool in one goroutine: small and big messages, a
-// notification, updates and removals, enough of them to rotate logs and write
-// memtables out. It stops at the first error after which nothing can work.
+// script returns a life of a spool in one goroutine: small and big messages, a notification,
+// updates and removals, enough of them to rotate logs and write memtables out. It stops at the
+// first error after which nothing can work.
 func script(s *Spool, h *history) (err error) {
 	rng := rand.New(rand.NewPCG(5, 5))
 	var ids []mail.ID
@@ -163,8 +163,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// every is the step from one failing operation to the next: all of them, but
-// for the race detector, which makes this slow.
+// every returns the step from one failing operation to the next: all of them, but for the race
+// detector, which makes this slow.
 func every() int64 {
 	if racing {
 		return 13

@@ -21,9 +21,8 @@ type faultFS struct {
 	names sync.RWMutex
 }
 
-// memory is an empty file system in memory. Under the race detector the
-// library's own alters what it was given to write, to find callers that rely
-// on it; a caller of Draft.Write may do so.
+// memory returns an empty file system in memory. Under the race detector the library's own alters
+// what it was given to write, to find callers that rely on it; a caller of Draft.Write may do so.
 func memory() *faultFS { return &faultFS{FS: vfs.NewMem()} }
 
 // crashable is one that can be cloned as a crash would leave it.

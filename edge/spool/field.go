@@ -1,7 +1,6 @@
 package spool
 
-// This file is pure: the fields that records are made of, each a tag, a length
-// and a value.
+// This file is pure: it encodes and decodes the fields of records: tag, length and value.
 
 import (
 	"encoding/binary"
@@ -14,7 +13,7 @@ import (
 	"anymx/edge/mail"
 )
 
-// fields walks through tag, length, value.
+// fields iterates over the fields of a record.
 type fields struct {
 	rest  string
 	tag   uint64
@@ -22,14 +21,14 @@ type fields struct {
 	err   error // sticky; the first one
 }
 
-// next steps to the next field, and is false at the end or at an error.
+// next moves to the next field. It returns false at the end or on an error.
 func (f *fields) next() bool {
 	if f.err != nil || f.rest == "" {
 		return false
 	}
 	tag, size := f.uvarint(), f.uvarint()
 	if f.err == nil && size > uint64(len(f.rest)) {
-		f.err = fmt.Errorf("field %d of %d octets, %d left: %w", tag, size, len(f.rest), errRecord)
+		f.err = fmt.Errorf("field %d of %d bytes, %d left: %w", tag, size, len(f.rest), errRecord)
 	}
 	if f.err != nil {
 		return false
@@ -38,7 +37,7 @@ func (f *fields) next() bool {
 	return true
 }
 
-// uvarint takes an unsigned varint off the rest.
+// uvarint reads an unsigned varint from the rest.
 func (f *fields) uvarint() uint64 {
 	var v uint64
 	for i := 0; i < len(f.rest) && i < binary.MaxVarintLen64; i++ {
@@ -62,7 +61,7 @@ func (f *fields) fail(what string) {
 	}
 }
 
-// number is the field's value as an unsigned varint.
+// number returns the field's value as an unsigned varint.
 func (f *fields) number() uint64 {
 	in := fields{rest: f.value}
 	v := in.uvarint()
@@ -128,7 +127,7 @@ func (f *fields) recipientState() RecipientState {
 	return r
 }
 
-// appendGroup starts a field of size octets.
+// appendGroup starts a field of size bytes.
 func appendGroup(b []byte, tag uint64, size int) []byte {
 	b = binary.AppendUvarint(b, tag)
 	return binary.AppendUvarint(b, uint64(size))
@@ -173,7 +172,7 @@ func appendAddr(b []byte, tag uint64, a netip.AddrPort) []byte {
 	var buf [64]byte
 	v, err := a.AppendBinary(buf[:0])
 	if err != nil {
-		return b // AppendBinary has no error to return
+		return b // AppendBinary never returns an error
 	}
 	return append(appendGroup(b, tag, len(v)), v...)
 }
@@ -218,15 +217,15 @@ func pathSize(p mail.Path) int { return textSize(tagLocal, p.Local) + textSize(t
 // noTime is the stamp of the zero time.
 const noTime = math.MinInt64
 
-// The first and the last moment that nanoseconds since 1970 can tell, in the
-// years 1677 and 2262.
+// The first and the last time that nanoseconds since 1970 can represent, in the years 1677 and
+// 2262.
 var (
 	firstTime = time.Unix(0, noTime+1)
 	lastTime  = time.Unix(0, math.MaxInt64)
 )
 
-// stamp is t in nanoseconds since 1970. A time before firstTime or after
-// lastTime becomes the zero time: no mail was sent then.
+// stamp returns t in nanoseconds since 1970. A time before firstTime or after lastTime becomes the
+// zero time: no mail was sent then.
 func stamp(t time.Time) int64 {
 	if t.Before(firstTime) || t.After(lastTime) {
 		return noTime
@@ -241,7 +240,7 @@ func unstamp(n int64) time.Time {
 	return time.Unix(0, n).UTC()
 }
 
-// clip cuts s to at most size octets, not inside a character.
+// clip cuts s to at most size bytes, without splitting a character.
 func clip(s string, size int) string {
 	if len(s) <= size {
 		return s

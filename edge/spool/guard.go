@@ -8,22 +8,20 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// guard is the file system that the engine works on. The first error of a
-// writing operation fails the engine, and the goroutine that met it goes no
-// further: the engine never learns of it.
+// guard is the file system of the engine. The first error of a write operation makes the engine
+// fail, and blocks the goroutine that ran it: the engine never sees the error.
 //
-// Pebble would not survive most of them anyway, and not in a way that leaves
-// us the choice: where a log can't be made or closed it panics with a lock in
-// a state that ends the process even if the panic is recovered, and where a
-// table can't be finished it can meet a nil pointer in a goroutine of its own.
-// After a failed sync, what the kernel has kept is unknown, and trying again
-// would only look like success.
+// Pebble would not survive most of these errors anyway, and not gracefully: if a log can't be
+// created or closed, it panics with a lock in a state that ends the process even if the panic is
+// recovered; if a table can't be finished, it can dereference a nil pointer in a goroutine of its
+// own. After a failed sync it is unknown what the kernel has kept, and a retry would only seem to
+// succeed.
 type guard struct {
 	vfs.FS
 	fail func(error)
 }
 
-// must returns unless err is an error that the engine must not see.
+// must blocks forever if err is not nil, after making the engine fail.
 func (g *guard) must(op, path string, err error) {
 	if err == nil {
 		return
@@ -75,7 +73,7 @@ func (g *guard) MkdirAll(path string, perm os.FileMode) error {
 	return nil
 }
 
-// Unwrap gives the file system beneath.
+// Unwrap returns the underlying file system.
 func (g *guard) Unwrap() vfs.FS { return g.FS }
 
 type guardedFile struct {

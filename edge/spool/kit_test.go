@@ -19,7 +19,7 @@ import (
 	"anymx/tests/kit"
 )
 
-// testOptions is a small spool in memory.
+// testOptions returns a small spool in memory.
 func testOptions(fs vfs.FS) Options {
 	return Options{Dir: "/node/spool", FS: fs, InlineMax: 4 << 10, Memory: 1 << 20, tune: tuning{memtable: 1 << 20}}
 }
@@ -95,8 +95,7 @@ func bodyOf(m *Message) ([]byte, error) {
 	return out.Bytes(), errors.Join(err, b.Close())
 }
 
-// loaded is what the store says of a message: the sum of its body, and its
-// state.
+// loaded returns what the store says of a message: the sum of its body, and its state.
 func loaded(s *Spool, id mail.ID) (sum uint32, st State, err error) {
 	m, st, err := s.Load(id)
 	if err != nil {
@@ -104,7 +103,7 @@ func loaded(s *Spool, id mail.ID) (sum uint32, st State, err error) {
 	}
 	body, err := bodyOf(m)
 	if err == nil && m.Envelope.Size != int64(len(body)) {
-		err = fmt.Errorf("body of %d octets, envelope says %d", len(body), m.Envelope.Size)
+		err = fmt.Errorf("body of %d bytes, envelope says %d", len(body), m.Envelope.Size)
 	}
 	return crc32.ChecksumIEEE(body), st, err
 }
@@ -145,9 +144,9 @@ func testLog(t testing.TB) *slog.Logger {
 
 const childOf = "SPOOL_TEST_CHILD"
 
-// inChild says whether this is a process of the test's own; if it is not, it
-// runs the test in one and reports how it went. An engine that has failed
-// leaves goroutines behind, which only the end of a process ends.
+// inChild reports whether this is a process of the test's own; if it is not, it runs the test in
+// one and reports how it went. An engine that has failed leaves goroutines behind, which only the
+// end of a process ends.
 func inChild(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(childOf) == t.Name() {

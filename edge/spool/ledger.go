@@ -6,44 +6,44 @@ import (
 	"time"
 )
 
-// Full says why the spool takes no message now. Test for it with errors.As.
-// It answers as 452 4.3.1 (RFC 5321 section 4.2.2) before a message is taken.
+// Full says why the spool accepts no message now. Test for it with errors.As. The reply to it is
+// 452 4.3.1 (RFC 5321 section 4.2.2), before a message is received.
 type Full struct {
 	Reason Reason
-	Cause  error // beneath ReasonEngine; nil for the others
+	Cause  error // of ReasonEngine; nil for the others
 }
 
-// Reason is one of a few words, fit for a metric's label.
+// Reason is one of a few values, used as a metric label.
 type Reason string
 
-// Why a spool can be full.
+// Values of Reason.
 const (
 	ReasonReserve   Reason = "disk reserve" // Options.DiskReserve would be touched
 	ReasonHighWater Reason = "high water"   // Options.HighWater
 	ReasonMessages  Reason = "messages"     // Options.MaxMessages
-	ReasonEngine    Reason = "engine"       // storage has failed, or does not answer
+	ReasonEngine    Reason = "engine"       // storage has failed or does not respond
 )
 
 // Error names the reason.
 func (f *Full) Error() string {
 	if f.Cause != nil {
-		return fmt.Sprintf("spool takes no message (%s): %v", f.Reason, f.Cause)
+		return fmt.Sprintf("spool accepts no message (%s): %v", f.Reason, f.Cause)
 	}
-	return fmt.Sprintf("spool takes no message (%s)", f.Reason)
+	return fmt.Sprintf("spool accepts no message (%s)", f.Reason)
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (f *Full) Unwrap() error { return f.Cause }
 
-// Refusals that never change, so that refusing costs nothing.
+// Refusals that are allocated once, so that refusing is cheap.
 var (
 	fullReserve   = &Full{Reason: ReasonReserve}
 	fullHighWater = &Full{Reason: ReasonHighWater}
 	fullMessages  = &Full{Reason: ReasonMessages}
 )
 
-// ledger counts what the spool holds and what it may still take. Its counters
-// are read without a lock at each MAIL.
+// ledger counts what the spool holds, and checks its limits. Its counters are read without a lock
+// at each MAIL.
 type ledger struct {
 	highWater, maxMessages, reserve int64 // 0: no limit
 
@@ -51,16 +51,16 @@ type ledger struct {
 	bytes    atomic.Int64 // of their bodies
 	drafts   atomic.Int64 // begun, not ended
 	inFiles  atomic.Int64 // of bytes: those in body files
-	inFlight atomic.Int64 // octets of drafts already written to body files
-	memory   atomic.Int64 // octets of buffers that committed messages still hold
+	inFlight atomic.Int64 // bytes of drafts already written to body files
+	memory   atomic.Int64 // bytes of buffers that committed messages still hold
 
-	free  atomic.Int64 // octets free on the disk when last looked
-	since atomic.Int64 // octets written since then
+	free  atomic.Int64 // bytes free on the disk when last checked
+	since atomic.Int64 // bytes written since then
 
-	hangs atomic.Pointer[Full] // a commit takes far too long; nil: none does
+	hangs atomic.Pointer[Full] // set while a commit takes far too long
 }
 
-// refusal is why no message may be begun now, or nil.
+// refusal returns why no new message is accepted, or nil.
 func (l *ledger) refusal() *Full {
 	if f := l.hangs.Load(); f != nil {
 		return f
@@ -77,9 +77,8 @@ func (l *ledger) refusal() *Full {
 	return nil
 }
 
-// exhausted is why not even a draft that was begun may go on, or nil. Such a
-// draft may eat into the reserve, which is there for it and for the engine,
-// but only into half of it.
+// exhausted returns why not even an existing draft may continue, or nil. Such a draft may use half
+// of the reserve, which is for drafts and for the engine.
 func (l *ledger) exhausted() *Full {
 	if l.reserve > 0 && l.left() < l.reserve/2 {
 		return fullReserve
@@ -87,16 +86,17 @@ func (l *ledger) exhausted() *Full {
 	return nil
 }
 
-// left estimates the octets free on the disk.
+// left estimates the free bytes on the disk.
 func (l *ledger) left() int64 { return l.free.Load() - l.since.Load() }
 
-// looked takes what the file system says is free.
-func (l *ledger) looked(free int64) {
+// setFree records what the file system reports as free.
+func (l *ledger) setFree(free int64) {
 	l.free.Store(free)
 	l.since.Store(0)
 }
 
-// hold takes size octets from the budget for bodies in memory, if it has them.
+// hold reserves size bytes of the budget for bodies in memory. It returns false if the budget is
+// used up.
 func (l *ledger) hold(size, budget int64) bool {
 	if l.memory.Add(size) <= budget {
 		return true
@@ -105,6 +105,6 @@ func (l *ledger) hold(size, budget int64) bool {
 	return false
 }
 
-// stuckAfter is how long one group commit may take before new messages are
-// refused: senders should go elsewhere while the disk hangs.
+// stuckAfter is how long one group commit may take before new messages are refused: senders should
+// use another node while the disk hangs.
 const stuckAfter = 10 * time.Second

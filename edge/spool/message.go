@@ -14,22 +14,21 @@ import (
 	"anymx/edge/mail"
 )
 
-// Message is a committed message as the queue holds it for a try: the
-// envelope, and a body that may still be in memory. It is safe for use by many
-// goroutines.
+// Message is a committed message as the queue holds it for an attempt: the envelope, and a body
+// that may still be in memory. It is safe for use by many goroutines.
 type Message struct {
-	Envelope *mail.Envelope // not to be changed
+	Envelope *mail.Envelope // must not be changed
 
 	s       *Spool
 	header  header
-	checked atomic.Bool // a body file that this process did not write has passed its checksum
+	checked atomic.Bool // the body file, not written by this process, has passed its checksum
 
 	mu   sync.Mutex
-	body *held // nil: to be read from the disk
-	old  bool  // read from the disk, not just committed
+	body *held // nil: read from the disk
+	old  bool  // loaded from the disk, not committed by this process
 }
 
-// held is a body in memory, shared by a Message and the Bodies read from it.
+// held is a body in memory, shared by a Message and its Bodies.
 type held struct {
 	buf    *buffer
 	ledger *ledger // nil: not counted
@@ -46,8 +45,7 @@ func (h *held) release() {
 	h.buf.free()
 }
 
-// Release gives the memory of the body back. Body still works, from the disk.
-// A second call does nothing.
+// Release frees the memory of the body. Body then reads from the disk. Later calls do nothing.
 func (m *Message) Release() {
 	m.mu.Lock()
 	h := m.body
@@ -58,10 +56,8 @@ func (m *Message) Release() {
 	}
 }
 
-// Body opens the body for reading, from its start. It may be called many
-// times, and each Body must be closed. It returns ErrNotFound for a message
-// that has been removed, and ErrDamaged for a body that is not as it was
-// stored.
+// Body opens the body for reading, from its start. It may be called many times, and each Body must
+// be closed. It returns ErrNotFound for a removed message, and ErrDamaged for a damaged body.
 func (m *Message) Body() (*Body, error) {
 	m.mu.Lock()
 	if h := m.body; h != nil {
@@ -81,8 +77,8 @@ func (m *Message) Body() (*Body, error) {
 	return b, nil
 }
 
-// fromEngine copies the body out of the engine, so that a slow reader does not
-// pin a table or a memtable.
+// fromEngine copies the body from the engine, so that a slow reader doesn't pin a table or a
+// memtable.
 func (m *Message) fromEngine() (*Body, error) {
 	if err := m.s.reading(); err != nil {
 		return nil, err
@@ -93,7 +89,7 @@ func (m *Message) fromEngine() (*Body, error) {
 	k := key(keyBody, m.Envelope.ID)
 	err := m.s.engine.get(k[:], func(v []byte) error {
 		if int64(len(v)) != m.header.size {
-			return fmt.Errorf("%d of %d octets: %w", len(v), m.header.size, ErrDamaged)
+			return fmt.Errorf("%d of %d bytes: %w", len(v), m.header.size, ErrDamaged)
 		}
 		h.buf = newBuffer(len(v))
 		h.buf.b = append(h.buf.b, v...)
@@ -105,15 +101,15 @@ func (m *Message) fromEngine() (*Body, error) {
 	return &Body{mem: h, size: m.header.size}, nil
 }
 
-// fromFile opens the body's file. The first time after a start it is read
-// through once, to compare its checksum: file systems keep none of their own.
+// fromFile opens the body's file. The first time after a start it reads the whole file to verify
+// its checksum, because most file systems have none.
 func (m *Message) fromFile() (*Body, error) {
 	if err := m.s.engine.err(); err != nil {
 		return nil, err
 	}
 	f, err := m.s.bodies.open(m.Envelope.ID)
 	if errors.Is(err, fs.ErrNotExist) {
-		// Gone with its message, or before it?
+		// Was the message removed, or only the file?
 		if _, _, e := m.s.header(m.Envelope.ID); e != nil {
 			return nil, e
 		}
@@ -125,10 +121,10 @@ func (m *Message) fromFile() (*Body, error) {
 	}
 	info, err := f.Stat()
 	if err == nil && info.Size() != m.header.size {
-		err = fmt.Errorf("%d of %d octets: %w", info.Size(), m.header.size, ErrDamaged)
+		err = fmt.Errorf("%d of %d bytes: %w", info.Size(), m.header.size, ErrDamaged)
 	}
 	if err == nil && m.old && !m.checked.Load() {
-		if err = check(f, m.header); err == nil {
+		if err = verifySum(f, m.header); err == nil {
 			m.checked.Store(true)
 		}
 	}
@@ -139,14 +135,14 @@ func (m *Message) fromFile() (*Body, error) {
 	return &Body{file: f, size: m.header.size}, nil
 }
 
-// Sizes of the buffers that a file is read with.
+// Sizes of the buffers for reading a file.
 const (
 	checkPiece = 256 << 10
 	copyPiece  = 64 << 10
 )
 
-// check compares a file with the checksum that its envelope has.
-func check(f vfs.File, h header) error {
+// verifySum compares a file with the checksum in its envelope record.
+func verifySum(f vfs.File, h header) error {
 	buf := newBuffer(checkPiece)
 	defer buf.free()
 	p := buf.b[:cap(buf.b)]
@@ -165,7 +161,7 @@ func check(f vfs.File, h header) error {
 	return nil
 }
 
-// Body is one reading of a message's body, by one goroutine.
+// Body reads a message's body, in one goroutine.
 type Body struct {
 	mem  *held
 	file vfs.File
@@ -173,11 +169,11 @@ type Body struct {
 	off  int64 // read so far, in memory
 }
 
-// Size is the number of octets of the whole body.
+// Size returns the size of the whole body in bytes.
 func (b *Body) Size() int64 { return b.size }
 
-// Bytes is the whole body, if it is in memory. It must not be changed, and
-// must not be used after Close.
+// Bytes returns the whole body, if it is in memory. It must not be changed, and must not be used
+// after Close.
 func (b *Body) Bytes() ([]byte, bool) {
 	if b.mem == nil {
 		return nil, false
@@ -185,7 +181,7 @@ func (b *Body) Bytes() ([]byte, bool) {
 	return b.mem.buf.b, true
 }
 
-// Read reads on from where the last Read ended.
+// Read continues where the last Read ended.
 func (b *Body) Read(p []byte) (int, error) {
 	if b.file != nil {
 		return b.file.Read(p)
@@ -202,8 +198,8 @@ func (b *Body) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// WriteTo writes what was not read yet. A body in a file goes to a
-// *net.TCPConn by sendfile(2), without passing through this program.
+// WriteTo writes what was not read yet. A body in a file is sent to a *net.TCPConn by sendfile(2),
+// without copying it through this program.
 func (b *Body) WriteTo(w io.Writer) (int64, error) {
 	switch {
 	case b.file == nil && b.mem == nil:
@@ -221,7 +217,7 @@ func (b *Body) WriteTo(w io.Writer) (int64, error) {
 	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{b.file}, buf.b[:cap(buf.b)])
 }
 
-// Close ends the reading. A second call does nothing.
+// Close closes the body. Later calls do nothing.
 func (b *Body) Close() error {
 	switch {
 	case b.mem != nil:

@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics are the spool's figures for Prometheus.
+// metrics holds the spool's Prometheus metrics.
 //
 //	anymx_spool_refused_total        reason: "disk reserve", "high water", "messages", "engine"
 //	anymx_spool_errors_total         kind: "body", "read", "disk", "background", "corruption", "engine", "misuse"
@@ -16,7 +16,7 @@ import (
 //	anymx_spool_engine_written_bytes_total  kind: "log", "flush", "compaction"
 type metrics struct {
 	commits   prometheus.Counter
-	octets    prometheus.Counter
+	bytes     prometheus.Counter
 	removals  prometheus.Counter
 	orphans   prometheus.Counter
 	stalls    prometheus.Counter
@@ -36,22 +36,22 @@ type errorCounters struct {
 }
 
 func newMetrics(s *Spool) *metrics {
-	m := &metrics{register: s.o.Metrics}
+	m := &metrics{register: s.options.Metrics}
 	m.commits = m.counter("committed_messages_total", "Messages stored.")
-	m.octets = m.counter("committed_bytes_total", "Octets of bodies stored.")
+	m.bytes = m.counter("committed_bytes_total", "Bytes of bodies stored.")
 	m.removals = m.counter("removed_messages_total", "Messages removed.")
-	m.orphans = m.counter("orphans_total", "Files and records without message, moved away or removed at start.")
-	m.stalls = m.counter("engine_stalls_total", "Times that commits had to wait for the engine to write out its memory.")
+	m.orphans = m.counter("orphans_total", "Files and records without a message that were moved away or removed at the start.")
+	m.stalls = m.counter("engine_stalls_total", "Write stalls: commits had to wait for the engine to flush its memory.")
 	m.diskSlow = m.counter("disk_slow_total", "Disk operations that took longer than five seconds.")
 	m.seconds = prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name: prefix + "commit_seconds", Help: "Time from a commit to its return, sync included.",
+		Name: prefix + "commit_seconds", Help: "Duration of commits, including the sync.",
 		Buckets: prometheus.ExponentialBuckets(0.0001, 2, 17),
 	})
 	m.groups = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: prefix + "group_commits", Help: "Commits that shared one sync.",
 		Buckets: prometheus.ExponentialBuckets(1, 2, 11),
 	})
-	m.refusals = m.vector("refused_total", "Messages refused before they were taken.", "reason")
+	m.refusals = m.vector("refused_total", "Messages refused before they were received.", "reason")
 	for _, r := range []Reason{ReasonReserve, ReasonHighWater, ReasonMessages, ReasonEngine} {
 		m.refusals.WithLabelValues(string(r))
 	}
@@ -64,24 +64,24 @@ func newMetrics(s *Spool) *metrics {
 	m.parts = append(m.parts, m.seconds, m.groups)
 	l := &s.ledger
 	m.gauge("messages", "Messages stored.", func() float64 { return float64(l.messages.Load()) })
-	m.gauge("bytes", "Octets of bodies stored.", func() float64 { return float64(l.bytes.Load()) })
-	m.gauge("drafts", "Messages on their way in.", func() float64 { return float64(l.drafts.Load()) })
-	m.gauge("memory_bytes", "Octets of bodies kept in memory for their first try.", func() float64 { return float64(l.memory.Load()) })
-	m.gauge("disk_free_bytes", "Octets free on the spool's disk.", func() float64 { return float64(max(l.left(), 0)) })
-	m.gauge("disk_reserve_bytes", "Octets that must stay free.", func() float64 { return float64(l.reserve) })
-	m.gauge("high_water_bytes", "Octets of bodies at which messages are refused; 0 for no limit.", func() float64 { return float64(l.highWater) })
-	m.gauge("messages_limit", "Messages at which more are refused; 0 for no limit.", func() float64 { return float64(l.maxMessages) })
-	m.gauge("accepting", "1 while messages are taken.", func() float64 {
+	m.gauge("bytes", "Bytes of bodies stored.", func() float64 { return float64(l.bytes.Load()) })
+	m.gauge("drafts", "Messages being received.", func() float64 { return float64(l.drafts.Load()) })
+	m.gauge("memory_bytes", "Bytes of bodies kept in memory for their first attempt.", func() float64 { return float64(l.memory.Load()) })
+	m.gauge("disk_free_bytes", "Bytes free on the spool's disk.", func() float64 { return float64(max(l.left(), 0)) })
+	m.gauge("disk_reserve_bytes", "Bytes that must stay free.", func() float64 { return float64(l.reserve) })
+	m.gauge("high_water_bytes", "Bytes of bodies at which messages are refused; 0 for no limit.", func() float64 { return float64(l.highWater) })
+	m.gauge("messages_limit", "Number of messages at which more are refused; 0 for no limit.", func() float64 { return float64(l.maxMessages) })
+	m.gauge("accepting", "1 while messages are accepted.", func() float64 {
 		if s.closed.Load() || s.engine.trouble() != nil || l.refusal() != nil {
 			return 0
 		}
 		return 1
 	})
-	m.gauge("orphan_files", "Body files without envelope that are kept.", func() float64 { return float64(s.orphans.files.Load()) })
-	m.gauge("orphan_bytes", "Bytes of body files without envelope that are kept.", func() float64 { return float64(s.orphans.bytes.Load()) })
-	m.gauge("damaged_bodies", "Body files that were missing or too short at the start.", func() float64 { return float64(s.damagedBodies.Load()) })
-	m.gauge("strange_files", "Files among the bodies that are none of ours, at the start.", func() float64 { return float64(s.strange) })
-	m.gauge("attention", "1 while acknowledged mail is lost and nobody has looked.", func() float64 {
+	m.gauge("orphan_files", "Body files without an envelope.", func() float64 { return float64(s.orphans.files.Load()) })
+	m.gauge("orphan_bytes", "Bytes of body files without an envelope.", func() float64 { return float64(s.orphans.bytes.Load()) })
+	m.gauge("damaged_bodies", "Body files that were found missing or truncated at the start.", func() float64 { return float64(s.damagedBodies.Load()) })
+	m.gauge("strange_files", "Unknown files in the bodies directory, at the start.", func() float64 { return float64(s.strange) })
+	m.gauge("attention", "1 after acknowledged mail was lost, until the operator confirms it by set-aside.", func() float64 {
 		if s.attention.Load() != nil {
 			return 1
 		}
@@ -109,7 +109,7 @@ func (m *metrics) gauge(name, help string, f func() float64) {
 	m.parts = append(m.parts, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: prefix + name, Help: help}, f))
 }
 
-// install registers all, once the spool is open: gauges look into it.
+// install registers all metrics once the spool is open, because gauges read from it.
 func (m *metrics) install() error {
 	if m.register == nil {
 		return nil
@@ -133,7 +133,7 @@ func (m *metrics) unregister() {
 
 func (m *metrics) committed(size int64, took time.Duration) {
 	m.commits.Inc()
-	m.octets.Add(float64(size))
+	m.bytes.Add(float64(size))
 	m.seconds.Observe(took.Seconds())
 }
 
@@ -149,21 +149,20 @@ func (m *metrics) group(commits int) {
 func (m *metrics) refused(r Reason) { m.refusals.WithLabelValues(string(r)).Inc() }
 
 var (
-	engineBytes   = prometheus.NewDesc(prefix+"engine_bytes", "Octets that the engine takes on disk or in memory.", []string{"kind"}, nil)
-	engineWritten = prometheus.NewDesc(prefix+"engine_written_bytes_total", "Octets that the engine has written.", []string{"kind"}, nil)
+	engineBytes   = prometheus.NewDesc(prefix+"engine_bytes", "Bytes that the engine uses on disk or in memory.", []string{"kind"}, nil)
+	engineWritten = prometheus.NewDesc(prefix+"engine_written_bytes_total", "Bytes that the engine has written.", []string{"kind"}, nil)
 )
 
-// engineCollector shows the engine's own figures.
+// engineCollector collects the engine's own figures.
 type engineCollector struct{ s *Spool }
 
-// Describe tells the figures' names.
+// Describe describes the metrics.
 func (c engineCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- engineBytes
 	ch <- engineWritten
 }
 
-// Collect reads them. There are none once the spool is closed or its engine
-// has failed.
+// Collect reads the figures. There are none if the spool is closed or its engine has failed.
 func (c engineCollector) Collect(ch chan<- prometheus.Metric) {
 	e, ok := c.s.engineStats()
 	if !ok {

@@ -13,14 +13,14 @@ import (
 	"anymx/edge/mail"
 )
 
-// bodyEntry is one file among the bodies.
+// bodyEntry is one file in the bodies directory.
 type bodyEntry struct {
 	id    mail.ID
-	draft bool // its envelope was not known to be committed
+	draft bool // has the suffix of a draft
 	size  int64
 }
 
-// name is that of the file.
+// name returns the name of the file.
 func (e *bodyEntry) name() string {
 	if e.draft {
 		return e.id.String() + draftSuffix
@@ -31,10 +31,10 @@ func (e *bodyEntry) name() string {
 // bodyList is what a directory of bodies holds.
 type bodyList struct {
 	files   []bodyEntry
-	strange []string // names that are none of ours
+	strange []string // unknown names
 }
 
-// listBodies lists a directory of bodies, or one of orphans. One that is not there is empty.
+// listBodies lists a directory of bodies or of orphans. A missing directory counts as empty.
 func listBodies(fsys vfs.FS, dir string) (list bodyList, err error) {
 	names, err := fsys.List(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -57,7 +57,7 @@ func listBodies(fsys vfs.FS, dir string) (list bodyList, err error) {
 		}
 		info, err := fsys.Stat(fsys.PathJoin(dir, name))
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // its message was delivered meanwhile
+			continue // its message was delivered in the meantime
 		}
 		if err != nil {
 			return list, fmt.Errorf("directory of bodies: %w", err)
@@ -67,13 +67,13 @@ func listBodies(fsys vfs.FS, dir string) (list bodyList, err error) {
 	return list, nil
 }
 
-// folderTime names folders by the time at which they were made. It sorts.
+// folderTime is the format of folder names: the time of their creation. It sorts.
 const folderTime = "20060102T150405Z"
 
-// keepOrphans moves files to a folder of their own among the orphans. Those that are not drafts had
-// been acknowledged: before they are moved it is noted, for starts to come, that somebody has to look.
-// In a store of an older program they may be either, and its drafts were left by each crash: they are
-// kept like the others, but an update does not take the node out of service for them.
+// keepOrphans moves files to a new folder of orphans. Those that are not drafts were acknowledged:
+// before they are moved, a file records for later starts that the operator has to act. In a store
+// of an older program a file may be either, and every crash left drafts: they are moved like the
+// others, but an update doesn't take the node out of service for them.
 func (s *Spool) keepOrphans(orphans []bodyEntry, older bool) error {
 	if len(orphans) == 0 {
 		return nil
@@ -85,10 +85,10 @@ func (s *Spool) keepOrphans(orphans []bodyEntry, older bool) error {
 			lost++
 		}
 	}
-	now := s.o.Now().UTC().Format(folderTime)
+	now := s.options.Now().UTC().Format(folderTime)
 	if lost > 0 {
 		text := fmt.Sprintf("%s: %s", now, lostText(lost))
-		if err := s.raise(text); err != nil {
+		if err := s.raiseAttention(text); err != nil {
 			return err
 		}
 	}
@@ -109,9 +109,9 @@ func (s *Spool) keepOrphans(orphans []bodyEntry, older bool) error {
 			return err
 		}
 	}
-	log := s.o.Log.Warn
+	log := s.options.Log.Warn
 	if lost > 0 {
-		log = s.o.Log.Error
+		log = s.options.Log.Error
 	}
 	log("spool: body files without an envelope were moved to "+folder, "acknowledged", lost, "drafts", int64(len(orphans))-lost, "bytes", bytes, "of_older_version", older)
 	return nil
@@ -124,22 +124,22 @@ func lostText(n int64) string {
 	return fmt.Sprintf("the bodies of %d acknowledged messages have no envelope, and no record of their delivery", n)
 }
 
-// raise notes that somebody has to look, until SetAside.
-func (s *Spool) raise(text string) error {
-	before, err := readWhole(s.fs, s.fs.PathJoin(s.o.Dir, attentionFile))
+// raiseAttention records that the operator has to act, until SetAside.
+func (s *Spool) raiseAttention(text string) error {
+	before, err := readWhole(s.fs, s.fs.PathJoin(s.options.Dir, attentionFile))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: %w", attentionFile, err)
 	}
-	if err := writeWhole(s.fs, s.o.Dir, attentionFile, append(before, text+"\n"...)); err != nil {
+	if err := writeWhole(s.fs, s.options.Dir, attentionFile, append(before, text+"\n"...)); err != nil {
 		return err
 	}
 	s.attention.Store(&text)
 	return nil
 }
 
-// readAttention finds what an earlier start has noted.
+// readAttention reads what an earlier start has recorded.
 func (s *Spool) readAttention() error {
-	b, err := readWhole(s.fs, s.fs.PathJoin(s.o.Dir, attentionFile))
+	b, err := readWhole(s.fs, s.fs.PathJoin(s.options.Dir, attentionFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -151,11 +151,11 @@ func (s *Spool) readAttention() error {
 	return nil
 }
 
-// Attention is why somebody has to look at the spool, or nil: acknowledged mail was lost. It stays
-// over restarts until SetAside.
+// Attention returns why the operator has to act, or nil. The reason is lost acknowledged mail. It
+// persists over restarts until SetAside.
 func (s *Spool) Attention() error {
 	if text := s.attention.Load(); text != nil {
-		return fmt.Errorf("spool: %s; see `anymx spool check`, and `anymx spool set-aside` when you have looked", *text)
+		return fmt.Errorf("spool: %s; run `anymx spool check` for details, and `anymx spool set-aside` to confirm", *text)
 	}
 	return nil
 }
@@ -181,12 +181,12 @@ func orphanFolders(fsys vfs.FS, dir string) (names []string, lists []bodyList, e
 	return names, lists, nil
 }
 
-// pruneOrphans removes the drafts that have been kept for long enough, or are too many, the oldest
-// first. Bodies of acknowledged messages stay, and so does everything while somebody has to look.
+// pruneOrphans removes drafts that are too old or too many, the oldest first. Bodies of
+// acknowledged messages stay, and so does everything while Attention is set.
 func (s *Spool) pruneOrphans() error {
 	s.orphans.mu.Lock()
 	defer s.orphans.mu.Unlock()
-	names, lists, err := orphanFolders(s.fs, s.o.Dir)
+	names, lists, err := orphanFolders(s.fs, s.options.Dir)
 	if err != nil {
 		return err
 	}
@@ -199,8 +199,8 @@ func (s *Spool) pruneOrphans() error {
 	}
 	for i, name := range names {
 		made, err := time.Parse(folderTime, name)
-		old := err == nil && s.o.Now().Sub(made) > s.o.OrphansKeep
-		if s.attention.Load() != nil || !old && bytes <= s.o.OrphansMax {
+		old := err == nil && s.options.Now().Sub(made) > s.options.OrphansKeep
+		if s.attention.Load() != nil || !old && bytes <= s.options.OrphansMax {
 			break
 		}
 		removed, size, err := s.removeDrafts(s.fs.PathJoin(s.bodies.dir, orphansDir, name), &lists[i])
@@ -209,7 +209,7 @@ func (s *Spool) pruneOrphans() error {
 		}
 		bytes, files = bytes-size, files-removed
 		if removed > 0 {
-			s.o.Log.Warn("spool: removed drafts that a crash had cut off", "folder", name, "files", removed, "bytes", size)
+			s.options.Log.Warn("spool: removed drafts that a crash had cut off", "folder", name, "files", removed, "bytes", size)
 		}
 	}
 	s.orphans.files.Store(files)

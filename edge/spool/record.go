@@ -10,22 +10,20 @@ import (
 	"anymx/edge/mail"
 )
 
-// This file is pure: it turns an envelope or a State into the bytes that the
-// engine keeps, and back.
+// This file is pure: it encodes and decodes the engine's records of envelopes and States.
 //
-// Both records start with one octet of version, which changes only when older
-// readers would go wrong. What follows in an envelope record is a header of
-// fixed size, so that a million of them can be walked without reading the
-// rest, and then fields: tag, length (both as unsigned varints), value. A
-// reader skips tags that it does not know, so a field can be added without a
-// new version. Numbers are unsigned varints, or little-endian where the size
-// is fixed. Fields that hold their zero value are left out.
+// Both records start with one version byte, which only changes when older readers would misread the
+// record. In an envelope record it is followed by a header of fixed size, so that a million of them
+// can be scanned without reading the rest, and then by fields: tag, length (both unsigned varints),
+// value. A reader skips unknown tags, so a field can be added without a new version. Numbers are
+// unsigned varints, or little-endian if the size is fixed. Fields with their zero value are
+// omitted.
 //
-// The records carry no checksum of their own: the engine checks each block
-// that it reads and each record of its log.
+// The records have no checksum of their own: the engine verifies each block that it reads and each
+// record of its log.
 
-// recordVersion is written into new records; a record with a greater one was
-// written by a newer program.
+// recordVersion is the version of new records. A record with a greater one was written by a newer
+// program.
 const recordVersion = 1
 
 // headerSize is the size of an envelope record's header:
@@ -35,7 +33,9 @@ const recordVersion = 1
 //	2      origin
 //	3      zero
 //	4:8    number of recipients
-//	8:16   octets of the body
+//
+// 8:16 size of the body in bytes
+//
 //	16:24  arrival, in nanoseconds since 1970
 //	24:28  CRC-32C of a body that has a file of its own
 const headerSize = 28
@@ -43,7 +43,7 @@ const headerSize = 28
 // Flags of a header.
 const (
 	bodyInFile = 1 // the body is a file
-	isProof    = 2 // the message is a proof
+	isSelfTest = 2 // the message is a self-test
 )
 
 // Tags of the fields of an envelope record. Never use a number twice.
@@ -62,7 +62,7 @@ const (
 	tagName       = 12
 	tagProto      = 13
 	tagTLS        = 14
-	tagContent    = 15 // absent in records of a program that did not look
+	tagContent    = 15 // absent in records of older programs
 )
 
 // Tags of the fields of a recipient, and of a sender.
@@ -77,7 +77,7 @@ const (
 const (
 	tagAttempts     = 1
 	tagDue          = 2
-	tagLastTry      = 3
+	tagLastAttempt  = 3
 	tagHeld         = 4
 	tagHoldReason   = 5
 	tagDelayNoticed = 6
@@ -90,14 +90,13 @@ const (
 	tagAt     = 3
 )
 
-// errRecord is wrapped by what the decoders return for a record that no
-// version of this program has written.
+// errRecord is wrapped by the decoders' errors for malformed records.
 var errRecord = errors.New("malformed record")
 
-// header is the part of an envelope record that recovery reads.
+// header is the fixed part of an envelope record, which recovery reads.
 type header struct {
 	inFile     bool
-	proof      bool
+	selfTest   bool
 	origin     mail.Origin
 	recipients int
 	size       int64
@@ -105,17 +104,16 @@ type header struct {
 	sum        uint32 // of the body, if inFile
 }
 
-// appendEnvelope writes the record of env to b, with what h says of where the
-// body is and whether it is a proof. The ID is the record's key and is not
-// written.
+// appendEnvelope appends the record of env to b. h says where the body is, and whether the message
+// is a self-test. The ID is the record's key and is not written.
 func appendEnvelope(b []byte, env *mail.Envelope, h header) []byte {
 	var fixed [headerSize]byte
 	fixed[0] = recordVersion
 	if h.inFile {
 		fixed[1] |= bodyInFile
 	}
-	if h.proof {
-		fixed[1] |= isProof
+	if h.selfTest {
+		fixed[1] |= isSelfTest
 	}
 	fixed[2] = byte(env.Origin)
 	binary.LittleEndian.PutUint32(fixed[4:], uint32(len(env.Recipients)))
@@ -157,11 +155,11 @@ func decodeHeader(b []byte) (header, error) {
 		return header{}, err
 	}
 	if len(b) < headerSize {
-		return header{}, fmt.Errorf("envelope of %d octets: %w", len(b), errRecord)
+		return header{}, fmt.Errorf("envelope of %d bytes: %w", len(b), errRecord)
 	}
 	h := header{
 		inFile:     b[1]&bodyInFile != 0,
-		proof:      b[1]&isProof != 0,
+		selfTest:   b[1]&isSelfTest != 0,
 		origin:     mail.Origin(b[2]),
 		recipients: int(binary.LittleEndian.Uint32(b[4:])),
 		size:       int64(binary.LittleEndian.Uint64(b[8:])),
@@ -181,8 +179,8 @@ func decodeEnvelope(id mail.ID, b []byte) (*mail.Envelope, header, error) {
 		return nil, header{}, err
 	}
 	env := &mail.Envelope{ID: id, Arrived: h.arrived, Size: h.size, Origin: h.origin}
-	// A recipient takes six octets at least: a record can't make us allocate
-	// for more of them than it has room for.
+	// A recipient needs at least six bytes: a record can't make us allocate for more of them than
+	// it can hold.
 	env.Recipients = make([]mail.Recipient, 0, min(h.recipients, len(b)/6))
 	// One copy of the record holds the text of all its fields.
 	f := fields{rest: string(b[headerSize:])}
@@ -230,12 +228,12 @@ func decodeEnvelope(id mail.ID, b []byte) (*mail.Envelope, header, error) {
 	return env, h, nil
 }
 
-// appendState writes the record of st to b.
+// appendState appends the record of st to b.
 func appendState(b []byte, st *State) []byte {
 	b = append(b, recordVersion)
 	b = appendNumber(b, tagAttempts, uint64(max(st.Attempts, 0)))
 	b = appendTime(b, tagDue, st.Due)
-	b = appendTime(b, tagLastTry, st.LastTry)
+	b = appendTime(b, tagLastAttempt, st.LastAttempt)
 	b = appendNumber(b, tagWaited, uint64(max(st.Waited, 0)))
 	b = appendBool(b, tagHeld, st.Held)
 	b = appendText(b, tagHoldReason, clip(st.HoldReason, MaxLast))
@@ -270,8 +268,8 @@ func decodeState(b []byte) (State, error) {
 			st.Attempts = int(f.number() & math.MaxInt32)
 		case tagDue:
 			st.Due = f.time()
-		case tagLastTry:
-			st.LastTry = f.time()
+		case tagLastAttempt:
+			st.LastAttempt = f.time()
 		case tagWaited:
 			st.Waited = time.Duration(f.number() & math.MaxInt64)
 		case tagHeld:

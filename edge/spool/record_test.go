@@ -52,7 +52,7 @@ func states() map[string]State {
 	return map[string]State{
 		"zero": {},
 		"all": {
-			Attempts: 7, Due: time.Date(2026, 2, 3, 4, 5, 6, 7, time.UTC), LastTry: time.Date(2025, 2, 3, 4, 5, 6, 7, time.UTC),
+			Attempts: 7, Due: time.Date(2026, 2, 3, 4, 5, 6, 7, time.UTC), LastAttempt: time.Date(2025, 2, 3, 4, 5, 6, 7, time.UTC),
 			Held: true, HoldReason: "because", DelayNoticed: true,
 			Recipients: []RecipientState{
 				{Status: Failed, Last: "550 no", At: time.Unix(5, 0).UTC()},

@@ -15,15 +15,15 @@ import (
 	"anymx/edge/mail"
 )
 
-// Schema is the version of what DIR holds: names of files, kinds of keys. It
-// changes when an older program would go wrong on it.
+// Schema is the version of the store's layout: names of files, kinds of keys. It changes when older
+// programs would misread the store.
 const Schema = 1
 
-// versionText is what DIR/VERSION starts with; the number follows.
+// versionText is the start of DIR/VERSION; the number follows.
 const versionText = "anymx spool "
 
-// prepare checks the version of the store in dir, or marks a new one, locks it and inspects it. A
-// store of a newer version is not touched, nor is one that is Unsound.
+// prepare checks the version of the store in dir, or creates a new one, locks it and inspects it.
+// It doesn't change a store of a newer version, or one that is Unsound.
 func prepare(fsys vfs.FS, dir string) (io.Closer, *inspection, error) {
 	made, err := checkStore(fsys, dir)
 	if err != nil {
@@ -51,7 +51,7 @@ func prepare(fsys vfs.FS, dir string) (io.Closer, *inspection, error) {
 	return lock, in, nil
 }
 
-// lockStore takes the lock of a store.
+// lockStore locks a store.
 func lockStore(fsys vfs.FS, dir string) (io.Closer, error) {
 	lock, err := fsys.Lock(fsys.PathJoin(dir, "LOCK"))
 	if err != nil {
@@ -63,7 +63,7 @@ func lockStore(fsys vfs.FS, dir string) (io.Closer, error) {
 	return lock, nil
 }
 
-// checkStore says whether there is a store in dir that we may open.
+// checkStore reports whether there is a store in dir, or why it can't be opened.
 func checkStore(fsys vfs.FS, dir string) (made bool, err error) {
 	f, err := fsys.Open(fsys.PathJoin(dir, versionFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -79,22 +79,22 @@ func checkStore(fsys vfs.FS, dir string) (made bool, err error) {
 	n, err := strconv.Atoi(number)
 	switch {
 	case !ok || err != nil || n < 1:
-		return false, fmt.Errorf("version: %q is none of ours", text)
+		return false, fmt.Errorf("version: %q is not a version of this program", text)
 	case n > Schema:
 		return false, fmt.Errorf("schema %d: %w", n, ErrNewer)
 	}
 	err = checkFormat(fsys, fsys.PathJoin(dir, engineDir))
 	if errors.Is(err, fs.ErrNotExist) {
-		err = nil // the first start was cut short
+		err = nil // the first start was interrupted
 	}
 	return true, err
 }
 
-// makeDir makes dir and what leads to it, and their names durable.
+// makeDir creates dir and its parents, and syncs their entries.
 func makeDir(fsys vfs.FS, dir string) error {
-	var parents []string // of what is missing
+	var parents []string // of the missing directories
 	if _, err := fsys.Stat(dir); err == nil {
-		// An earlier start may have been cut short before this.
+		// An earlier start may have been interrupted before this.
 		parents = append(parents, fsys.PathDir(dir))
 	}
 	for d := dir; ; d = fsys.PathDir(d) {
@@ -130,22 +130,22 @@ func syncDir(fsys vfs.FS, dir string) error {
 	return nil
 }
 
-// recover counts what the store holds, compares that with what is known of it, moves orphans away,
-// forgets proofs, and makes sure that new IDs are greater than those that are in use.
+// recover counts the content of the store, compares it with the last Close, moves orphans away,
+// removes self-tests, and makes sure that new IDs are greater than existing ones.
 func (s *Spool) recover(in *inspection) error {
-	if err := syncDir(s.fs, s.o.Dir); err != nil { // the names of bodies and engine
+	if err := syncDir(s.fs, s.options.Dir); err != nil { // the entries of bodies and engine
 		return err
 	}
 	var newest mail.ID
-	var proofs []removal
+	var selfTests []removal
 	inFile := make(map[mail.ID]int64)
 	err := s.eachHeader(func(id mail.ID, h header) error {
 		newest = id
-		if h.proof {
-			proofs = append(proofs, removal{id: id, inFile: h.inFile})
+		if h.selfTest {
+			selfTests = append(selfTests, removal{id: id, inFile: h.inFile})
 			return nil
 		}
-		s.remember(h)
+		s.countAdded(h)
 		if h.inFile {
 			inFile[id] = h.size
 		}
@@ -155,7 +155,7 @@ func (s *Spool) recover(in *inspection) error {
 		err = s.compareClosing(in.closed)
 	}
 	if err == nil {
-		err = s.dropProofs(proofs)
+		err = s.dropSelfTests(selfTests)
 	}
 	if err != nil {
 		return err
@@ -173,14 +173,14 @@ func (s *Spool) recover(in *inspection) error {
 	if err := s.recoverStates(); err != nil {
 		return err
 	}
-	s.start, s.since = s.o.Now(), time.Now()
+	s.start, s.since = s.options.Now(), time.Now()
 	if t := newest.Time(); !t.Before(s.start) {
 		s.start = t.Add(time.Millisecond)
 	}
 	return nil
 }
 
-// eachHeader walks through all messages, oldest first.
+// eachHeader iterates over all messages, oldest first.
 func (s *Spool) eachHeader(yield func(mail.ID, header) error) (err error) {
 	it, err := s.engine.scan(keyEnvelope)
 	if err != nil {
@@ -215,7 +215,7 @@ func envelopeAt(it *pebble.Iterator) (mail.ID, header, error) {
 	return id, h, nil
 }
 
-// goneFiles finds the messages that were removed and whose files may still be there.
+// goneFiles returns the removed messages whose files may still exist.
 func (s *Spool) goneFiles() (gone map[mail.ID]bool, err error) {
 	it, err := s.engine.scan(keyGone)
 	if err != nil {
@@ -233,7 +233,8 @@ func (s *Spool) goneFiles() (gone map[mail.ID]bool, err error) {
 	return gone, it.Error()
 }
 
-// forgetFiles forgets what goneFiles has found, when the files are gone for good.
+// forgetFiles deletes the keyGone records of gone, after the removal of the files is on stable
+// storage.
 func (s *Spool) forgetFiles(gone map[mail.ID]bool) error {
 	if len(gone) == 0 {
 		return nil
@@ -254,18 +255,18 @@ func (s *Spool) forgetFiles(gone map[mail.ID]bool) error {
 	})
 }
 
-// compareClosing compares what was found with what there was when the store was closed.
+// compareClosing compares the counts with those of the last Close.
 func (s *Spool) compareClosing(c *closing) error {
 	messages, bytes := s.ledger.messages.Load(), s.ledger.bytes.Load()
 	if c != nil && (c.Messages != messages || c.Bytes != bytes) {
-		return s.unsound(fmt.Sprintf("the engine has %d messages of %d bytes, and had %d of %d when the spool was closed", messages, bytes, c.Messages, c.Bytes))
+		return s.unsound(fmt.Sprintf("the engine has %d messages with %d bytes, but had %d with %d bytes when the spool was closed", messages, bytes, c.Messages, c.Bytes))
 	}
-	return removeSynced(s.fs, s.o.Dir, closedFile)
+	return removeSynced(s.fs, s.options.Dir, closedFile)
 }
 
-// recoverBodies removes the files of messages that are gone, moves those without envelope to the
-// orphans, and complains of envelopes without file. want has the size of each file that must be
-// there. older says that drafts may have no suffix.
+// recoverBodies removes the files of removed messages, moves those without envelope to the orphans,
+// and reports envelopes without file. want has the size of each file that must exist. older says
+// that drafts may have no suffix.
 func (s *Spool) recoverBodies(want map[mail.ID]int64, gone map[mail.ID]bool, older bool) error {
 	list, err := listBodies(s.fs, s.bodies.dir)
 	if err != nil {
@@ -296,7 +297,7 @@ func (s *Spool) recoverBodies(want map[mail.ID]int64, gone map[mail.ID]bool, old
 		s.damaged(id, "err", "file is missing")
 	}
 	if s.strange = int64(len(list.strange)); s.strange > 0 {
-		s.o.Log.Warn("spool: strange files among the bodies, left alone", "count", s.strange, "first", list.strange[0])
+		s.options.Log.Warn("spool: unknown files in the bodies directory, ignored", "count", s.strange, "first", list.strange[0])
 	}
 	if err := s.readAttention(); err != nil {
 		return err
@@ -308,20 +309,19 @@ func (s *Spool) recoverBodies(want map[mail.ID]int64, gone map[mail.ID]bool, old
 		return err
 	}
 	if err := s.Attention(); err != nil {
-		s.o.Log.Error("spool: the node is not ready until somebody has looked", "err", err)
+		s.options.Log.Error("spool: the node is not ready until the operator has acted", "err", err)
 	}
 	return nil
 }
 
-// damaged reports a body that is not as it was stored. The message stays, for
-// people to decide.
+// damaged reports a damaged body. The message stays, for the operator to decide.
 func (s *Spool) damaged(id mail.ID, what ...any) {
 	s.damagedBodies.Add(1)
 	s.metrics.errors.corruption.Inc()
-	s.o.Log.Error("spool: body file is damaged", append([]any{"id", id.String()}, what...)...)
+	s.options.Log.Error("spool: body file is damaged", append([]any{"id", id.String()}, what...)...)
 }
 
-// recoverStates counts state records, and removes those without message.
+// recoverStates counts state records, and removes those without a message.
 func (s *Spool) recoverStates() (err error) {
 	it, err := s.engine.scan(keyState)
 	if err != nil {
@@ -351,7 +351,7 @@ func (s *Spool) recoverStates() (err error) {
 func (s *Spool) dropStates(orphans []mail.ID) error {
 	for _, id := range orphans {
 		k := key(keyState, id)
-		// Synced, as each record of the log is: see audit.
+		// Synced, like each record of the log: see audit.
 		if err := s.engine.db.Delete(k[:], pebble.Sync); err != nil {
 			return fmt.Errorf("engine: %w", err)
 		}
@@ -360,20 +360,20 @@ func (s *Spool) dropStates(orphans []mail.ID) error {
 	return nil
 }
 
-// Entry is what the queue has to know of a message that it does not hold.
+// Entry is what the queue needs to know about a message that it doesn't hold.
 type Entry struct {
 	ID         mail.ID
-	Size       int64     // octets of the body
+	Size       int64     // of the body in bytes
 	Arrived    time.Time // by the clock of the node
 	Origin     mail.Origin
 	Recipients int // how many
 	State      State
 }
 
-// Each gives all messages but proofs in order of arrival, without their bodies and
-// in little memory however many there are. It ends at the first error of yield,
-// and returns it. Messages that are committed or removed meanwhile may be
-// among them or not. The spool can't be closed while it runs.
+// Each calls yield with all messages except self-tests, in order of arrival and without their
+// bodies. It needs little memory however many there are. It stops at the first error of yield and
+// returns it. Messages that are committed or removed in the meantime may be included or not. Close
+// waits until Each has returned.
 func (s *Spool) Each(yield func(Entry) error) (err error) {
 	if err := s.reading(); err != nil {
 		return err
@@ -386,7 +386,7 @@ func (s *Spool) Each(yield func(Entry) error) (err error) {
 	defer func() { err = errors.Join(err, states.Close()) }()
 	more := states.First()
 	err = s.eachHeader(func(id mail.ID, h header) error {
-		if h.proof || s.endings.has(id) {
+		if h.selfTest || s.endings.has(id) {
 			return nil
 		}
 		e := Entry{ID: id, Size: h.size, Arrived: h.arrived, Origin: h.origin, Recipients: h.recipients}

@@ -1,36 +1,36 @@
-// Package spool keeps accepted messages on stable storage until all their
-// recipients have ended.
+// Package spool stores accepted messages durably until delivery to all their recipients has ended.
 //
 // What happens to the data:
 //
-//  1. Begin draws an ID. What is written to the Draft gathers in a pooled
-//     buffer; a body longer than Options.InlineMax goes on to a file of its
-//     own under DIR/bodies.
-//  2. Commit brings a body file and its directory entry to stable storage, if
-//     there is one. Then it hands envelope and short body to the committer.
-//  3. The committer gathers what all sessions hand over while the last sync is
-//     under way into one batch, writes it to the engine (Pebble) and syncs its
-//     log. Only then does Commit return, and only then may anybody say 250.
-//  4. The short body stays in memory for the first try, within
-//     Options.Memory; later tries Load it from the engine or the file.
-//  5. Remove takes envelope and body out in the next group, within 100 ms; the
-//     body file goes after that is on stable storage. A message that lives for
-//     less than a memtable is written once, to the log.
+//  1. Begin draws an ID. Data written to the Draft is gathered in a pooled buffer; a body longer
+//     than Options.InlineMax is written to a file of its own under DIR/bodies.
+//  2. Commit syncs the body file and its directory entry, if there is one. Then it passes the
+//     envelope and a short body to the committer.
+//  3. The committer gathers the changes of all sessions while a sync is in progress into one batch,
+//     writes it to the engine (Pebble) and syncs its log. Only then does Commit return, and only
+//     then may the reply be 250.
+//  4. The short body stays in memory for the first attempt, within Options.Memory; later attempts
+//     Load it from the engine or the file.
+//  5. Remove deletes envelope and body with the next group, within 100 ms; the body file is deleted
+//     once that is on stable storage. A message that is removed before its memtable is flushed is
+//     written only once, to the log.
 //
-// A body file is complete before its envelope exists and goes after its envelope is gone, so after
-// a crash at any moment each envelope has its body. A file without envelope is an orphan: Open moves
-// it away and deletes nothing that could have been acknowledged. Envelope, short body, and what a
-// Replace changes are one record of the log: all of it is recovered, or none.
+// A body file is complete before its envelope exists and is deleted after its envelope, so after a
+// crash at any moment each envelope has its body. A file without envelope is an orphan: Open moves
+// it away and deletes nothing that could have been acknowledged. Envelope, short body and the
+// changes of a Replace are one record of the log: all of it is recovered, or none.
 //
-// When the engine's log can't be written or synced, nobody can tell what of it
-// is on the disk. The spool then acknowledges nothing more, closes Failed, and
-// answers ErrEngine until the process is started again and recovers.
+// If the engine's log can't be written or synced, it is unknown what is on the disk. The spool then
+// acknowledges nothing more, closes Failed, and returns ErrEngine until the process is restarted
+// and recovers.
 //
 //	DIR/VERSION   schema of what follows
 //	DIR/LOCK      held while the spool is open
 //	DIR/ENGINE    identity of the engine that belongs to the store
-//	DIR/CLOSED    what there was at the last Close, while the spool is closed
-//	DIR/ATTENTION acknowledged mail was lost, and nobody has looked yet
+//
+// DIR/CLOSED the content at the last Close, while the spool is closed
+//
+//	DIR/ATTENTION acknowledged mail was lost, until the operator runs set-aside
 //	DIR/bodies    long bodies, one file each, by message ID; ID.draft until the envelope is stored
 //	DIR/bodies/orphans/TIME  files without envelope that Open found at that time
 //	DIR/engine    Pebble: envelopes (e), short bodies (b), states (s), each by message ID
@@ -58,66 +58,64 @@ var (
 	ErrClosed   = errors.New("spool is closed")
 	ErrNotFound = errors.New("no such message in the spool")
 	ErrLocked   = errors.New("spool is in use by another process")
-	// ErrNewer says that a newer program has written the store. Nothing of it
-	// was touched.
+	// ErrNewer says that a newer program has written the store, which was not changed.
 	ErrNewer = errors.New("spool was written by a newer version of this program")
-	// ErrDamaged says that a body or an envelope is not as it was stored.
+	// ErrDamaged says that a body or an envelope is damaged.
 	ErrDamaged = errors.New("stored message is damaged")
-	// ErrEngine says that storage has failed for good; see Spool.Failed.
+	// ErrEngine says that storage has failed until a restart; see Spool.Failed.
 	ErrEngine = errors.New("spool engine has failed")
 )
 
-// Sizes of Options.InlineMax, in octets.
+// Values of Options.InlineMax, in bytes.
 const (
 	DefaultInline = 256 << 10
 	MaxInline     = 4 << 20
 )
 
-// How long, and how many bytes of, the drafts are kept that a crash cut off.
+// How long, and how many bytes of, drafts that a crash cut off are kept.
 const (
 	DefaultOrphansKeep = 7 * 24 * time.Hour
 	DefaultOrphansMax  = 1 << 30
 )
 
-// Options say where a spool is and what it may take.
+// Options says where a spool is, and sets its limits.
 type Options struct {
-	Dir string // made if it is not there
+	Dir string // created if it doesn't exist
 	FS  vfs.FS // nil: the system's
 
-	// InlineMax is the longest body, in octets, that is kept in the engine; it
-	// bounds the memory of a draft. 0 means DefaultInline; at most MaxInline.
+	// InlineMax is the longest body, in bytes, that is stored in the engine; it bounds the memory
+	// of a draft. 0 means DefaultInline; at most MaxInline.
 	InlineMax int64
-	// Memory is how many octets of bodies may stay in memory after their
-	// commit, for the first try. 0: none.
+	// Memory is how many bytes of bodies may stay in memory after their commit, for the first
+	// attempt. 0: none.
 	Memory int64
 
-	// New messages are refused when HighWater octets of bodies, or MaxMessages
-	// messages, are stored or on their way in. 0: no limit.
+	// New messages are refused when HighWater bytes of bodies, or MaxMessages messages, are stored
+	// or being received. 0: no limit.
 	HighWater   int64
 	MaxMessages int64
-	// DiskReserve is how many octets must stay free on the disk. Drafts that
-	// were begun in time may use half of it; the engine needs the rest to
-	// write out its memory and to tidy up, so it should be 1 GiB or more. 0:
-	// no limit.
+	// DiskReserve is how many bytes must stay free on the disk. Existing drafts may use half of it;
+	// the engine needs the rest for flushes and compactions, so it should be 1 GiB or more. 0: no
+	// limit.
 	DiskReserve int64
 
-	// Drafts that a crash cut off are kept for OrphansKeep, and for as long as all orphans have at
-	// most OrphansMax bytes. 0 means DefaultOrphansKeep and DefaultOrphansMax.
+	// Drafts that a crash cut off are kept for OrphansKeep, and only while all orphans have at most
+	// OrphansMax bytes. 0 means DefaultOrphansKeep and DefaultOrphansMax.
 	OrphansKeep time.Duration
 	OrphansMax  int64
 
-	IDs     *mail.IDs             // nil: a source of the spool's own
+	IDs     *mail.IDs             // nil: the spool makes its own
 	Now     func() time.Time      // nil: time.Now
 	Log     *slog.Logger          // nil: none
 	Metrics prometheus.Registerer // nil: none
-	// DiskFree tells how many octets are free for us on the disk of dir. It is
-	// asked every second. nil: the file system's own figure.
+	// DiskFree returns how many bytes are free for this process on the disk of dir. It is called
+	// every second. nil: ask the file system.
 	DiskFree func(dir string) (int64, error)
 
 	tune tuning
 }
 
-// tuning is what tests turn down.
+// tuning holds settings that tests reduce.
 type tuning struct {
 	memtable uint64
 	pause    time.Duration
@@ -125,7 +123,7 @@ type tuning struct {
 
 // Spool is an open store of messages. It is safe for use by many goroutines.
 type Spool struct {
-	o         Options
+	options   Options
 	fs        vfs.FS
 	lock      io.Closer
 	engine    *engine
@@ -133,31 +131,31 @@ type Spool struct {
 	committer *committer
 	ledger    ledger
 	metrics   *metrics
-	start     time.Time // what IDs count from: a clock that steps back must not repeat one
+	start     time.Time // IDs count from here, so that a clock that steps back doesn't repeat one
 	since     time.Time // the same moment, with its monotonic reading
 
-	attention     atomic.Pointer[string] // why somebody has to look; nil: all is well
+	attention     atomic.Pointer[string] // why the operator has to act; nil: all is well
 	damagedBodies atomic.Int64
-	strange       int64 // files among the bodies that are none of ours; set by Open
+	strange       int64 // unknown files in the bodies directory; set by Open
 	orphans       struct {
-		mu           sync.Mutex // of their folders
+		mu           sync.Mutex // guards their folders
 		files, bytes atomic.Int64
 	}
 
 	closed  atomic.Bool
 	readers readers
 	endings endings
-	states  atomic.Int64 // state records in the engine; 0 spares Remove a look
+	states  atomic.Int64 // state records in the engine; if 0, Remove needs no lookup
 
-	probing chan struct{} // one slot: a probe is under way
-	blind   atomic.Bool   // free space could not be read the last time
+	probing chan struct{} // one slot: a probe is running
+	blind   atomic.Bool   // the last reading of free space failed
 	stop    context.CancelFunc
 	wait    sync.WaitGroup
 }
 
-// Open opens the store in o.Dir, or makes it. It counts what is there, moves orphans away, and
+// Open opens the store in o.Dir, or creates it. It counts the messages, moves orphans away, and
 // starts the spool's goroutines, which Close waits for. It returns ErrNewer and ErrLocked, wrapped,
-// without touching anything, and *Unsound for a store that lacks what was acknowledged.
+// without changing anything, and *Unsound for a store that has lost acknowledged messages.
 func Open(o Options) (*Spool, error) {
 	s, err := open(o)
 	if err == nil {
@@ -166,7 +164,7 @@ func Open(o Options) (*Spool, error) {
 	if o.FS == nil {
 		o.FS = vfs.Default
 	}
-	err = judged(o.FS, o.Dir, err)
+	err = asUnsound(o.FS, o.Dir, err)
 	if u := (*Unsound)(nil); errors.As(err, &u) {
 		return nil, u
 	}
@@ -174,10 +172,10 @@ func Open(o Options) (*Spool, error) {
 }
 
 func open(o Options) (_ *Spool, err error) {
-	if err := o.fill(); err != nil {
+	if err := o.setDefaults(); err != nil {
 		return nil, err
 	}
-	s := &Spool{o: o, fs: o.FS, probing: make(chan struct{}, 1), ledger: ledger{highWater: o.HighWater, maxMessages: o.MaxMessages, reserve: o.DiskReserve}}
+	s := &Spool{options: o, fs: o.FS, probing: make(chan struct{}, 1), ledger: ledger{highWater: o.HighWater, maxMessages: o.MaxMessages, reserve: o.DiskReserve}}
 	s.metrics = newMetrics(s)
 	var undo []func() error
 	defer func() {
@@ -191,7 +189,7 @@ func open(o Options) (_ *Spool, err error) {
 	}
 	undo = append(undo, s.lock.Close)
 	for _, w := range in.warnings {
-		o.Log.Warn("spool: " + w + "; what a crash cut off there was not acknowledged")
+		o.Log.Warn("spool: " + w + "; the data that a crash cut off there was not acknowledged")
 	}
 	if s.bodies, err = openBodies(s.fs, s.fs.PathJoin(o.Dir, bodiesDir)); err != nil {
 		return nil, err
@@ -208,8 +206,8 @@ func open(o Options) (_ *Spool, err error) {
 		return nil, err
 	}
 	s.committer = newCommitter(s.engine, &s.ledger.drafts, o.tune.pause, s.metrics.group, s.removed)
-	s.bodies.forget = s.committer.forget
-	if err = s.lookAtDisk(); err != nil {
+	s.bodies.forget = s.committer.forgetFiles
+	if err = s.checkDisk(); err != nil {
 		return nil, err
 	}
 	if err = s.metrics.install(); err != nil {
@@ -219,13 +217,13 @@ func open(o Options) (_ *Spool, err error) {
 	return s, nil
 }
 
-// fill puts defaults in place.
-func (o *Options) fill() error {
+// setDefaults replaces zero values by defaults and checks the limits.
+func (o *Options) setDefaults() error {
 	switch {
 	case o.InlineMax == 0:
 		o.InlineMax = DefaultInline
 	case o.InlineMax < 0 || o.InlineMax > MaxInline:
-		return fmt.Errorf("longest body in the engine: %d is not between 1 and %d octets", o.InlineMax, MaxInline)
+		return fmt.Errorf("longest body in the engine: %d is not between 1 and %d bytes", o.InlineMax, MaxInline)
 	}
 	if o.OrphansKeep == 0 {
 		o.OrphansKeep = DefaultOrphansKeep
@@ -269,10 +267,9 @@ func (s *Spool) run() {
 	s.wait.Go(func() { s.watch(ctx) })
 }
 
-// Close has what is pending written, and ends the spool with its goroutines.
-// Later calls, of any method, answer ErrClosed. Drafts that are still open can
-// only be discarded. After the engine has failed Close answers ErrEngine and
-// leaves the engine's goroutines and its lock to the end of the process.
+// Close writes pending changes, and stops the spool and its goroutines. Later calls of any method
+// return ErrClosed. Drafts that are still open can only be discarded. After the engine has failed,
+// Close returns ErrEngine, and the engine's goroutines and its lock stay until the process ends.
 func (s *Spool) Close() error {
 	if s.closed.Store(true); !s.readers.close() {
 		return ErrClosed
@@ -291,8 +288,8 @@ func (s *Spool) Close() error {
 	return errors.Join(err, s.lock.Close())
 }
 
-// readers counts who is reading the engine, which must not be closed below
-// them. It is no RWMutex, because what Each calls may read too.
+// readers counts the readers of the engine, so that it is not closed while they read. It is not an
+// RWMutex, because the callback of Each may read too.
 type readers struct {
 	mu     sync.Mutex
 	n      int
@@ -300,8 +297,8 @@ type readers struct {
 	none   chan struct{} // closed when n is 0 after closed was set; nil before
 }
 
-// reading keeps the engine open until readers.done is called, unless it
-// returns ErrClosed.
+// reading keeps the engine open until readers.done is called. It returns ErrClosed if the spool is
+// closed.
 func (s *Spool) reading() error {
 	r := &s.readers
 	r.mu.Lock()
@@ -321,8 +318,8 @@ func (r *readers) done() {
 	}
 }
 
-// close lets nobody in, and waits until all are out. It is false if it was
-// called before.
+// close refuses new readers, and waits until all are done. It returns false if it was called
+// before.
 func (r *readers) close() bool {
 	r.mu.Lock()
 	if r.closed {
@@ -338,8 +335,8 @@ func (r *readers) close() bool {
 	return true
 }
 
-// Accepting is nil when a message may be begun, else *Full, or ErrClosed. It
-// takes no lock and looks at no disk: ask it at each MAIL.
+// Accepting returns nil if a new message is accepted, else *Full or ErrClosed. It is cheap, without
+// locks and disk access: call it at each MAIL.
 func (s *Spool) Accepting() error {
 	err := s.accepting()
 	if f, ok := err.(*Full); ok {
@@ -358,9 +355,8 @@ func (s *Spool) accepting() error {
 	return nil
 }
 
-// Answers returns when the spool's own goroutines and locks have answered, which
-// they do at once unless they are stuck in each other. It waits for no disk: one
-// that hangs is told by Accepting.
+// Answers returns when the spool's goroutines and locks have responded, which they do at once
+// unless they are deadlocked. It doesn't wait for the disk: Accepting reports a disk that hangs.
 func (s *Spool) Answers() {
 	s.endings.has(mail.ID{})
 	if s.reading() == nil {
@@ -369,13 +365,13 @@ func (s *Spool) Answers() {
 	s.committer.answers()
 }
 
-// Failed is closed when the engine has failed in a way that only a restart of
-// the process can mend. Nothing is acknowledged from then on.
+// Failed returns a channel that is closed when the engine has failed until a restart of the
+// process. Nothing is acknowledged from then on.
 func (s *Spool) Failed() <-chan struct{} { return s.engine.failed }
 
 // nextID draws the ID of a message that arrives now.
 func (s *Spool) nextID() mail.ID {
-	return s.o.IDs.Next(s.start.Add(time.Since(s.since)))
+	return s.options.IDs.Next(s.start.Add(time.Since(s.since)))
 }
 
 // bodyFailed counts an error of a body file.
@@ -388,5 +384,5 @@ func (s *Spool) bodyFailed(err error) error {
 
 func (s *Spool) sweepFailed(err error) {
 	s.metrics.errors.body.Inc()
-	s.o.Log.Warn("spool: a body file could not be removed", "err", err)
+	s.options.Log.Warn("spool: body file could not be removed", "err", err)
 }

@@ -48,7 +48,7 @@ func TestStoreAndLoad(t *testing.T) {
 			order = append(order, id)
 			for _, when := range []string{"committed", "released"} {
 				if got, err := bodyOf(m); err != nil || !bytes.Equal(got, body) {
-					t.Errorf("%d octets, %s: other body, %v", size, when, err)
+					t.Errorf("%d bytes, %s: other body, %v", size, when, err)
 				}
 				m.Release()
 			}
@@ -78,7 +78,7 @@ func TestStoreAndLoad(t *testing.T) {
 					t.Errorf("envelope %+v, want %+v", m.Envelope, env)
 				}
 				if body, err := bodyOf(m); err != nil || !bytes.Equal(body, bodies[e.ID]) {
-					t.Errorf("%d octets: other body, %v", e.Size, err)
+					t.Errorf("%d bytes: other body, %v", e.Size, err)
 				}
 			}
 			if !slices.Equal(got, order) {
@@ -89,7 +89,7 @@ func TestStoreAndLoad(t *testing.T) {
 				sum += int64(len(b))
 			}
 			if st := s.Stats(); st.Messages != int64(len(order)) || st.Bytes != sum || st.Drafts != 0 || st.MemoryBytes != 0 {
-				t.Errorf("stats %+v, want %d messages of %d octets", st, len(order), sum)
+				t.Errorf("stats %+v, want %d messages of %d bytes", st, len(order), sum)
 			}
 		}
 		check()
@@ -124,7 +124,7 @@ func TestRemove(t *testing.T) {
 				}
 			}
 			if body, err := bodyOf(m); size <= 4<<10 && (err != nil || len(body) != size) {
-				t.Errorf("body in memory after removal: %d octets, %v", len(body), err)
+				t.Errorf("body in memory after removal: %d bytes, %v", len(body), err)
 			}
 			m.Release()
 		}
@@ -278,7 +278,7 @@ func TestDraftEnds(t *testing.T) {
 		for _, size := range []int{10, 100_000} {
 			d := begin(t, s, strings.Repeat("x", size))
 			if d.Size() != int64(size) || d.ID().IsZero() {
-				t.Errorf("draft %s of %d octets", d.ID(), d.Size())
+				t.Errorf("draft %s of %d bytes", d.ID(), d.Size())
 			}
 			d.Discard()
 			d.Discard()
@@ -300,7 +300,7 @@ func TestDraftEnds(t *testing.T) {
 				t.Error("committed twice")
 			}
 			if body, err := bodyOf(m); err != nil || len(body) != size {
-				t.Errorf("body of %d octets after Discard, %v", len(body), err)
+				t.Errorf("body of %d bytes after Discard, %v", len(body), err)
 			}
 		}
 		if ids, _, err := s.bodies.list(); err != nil || len(ids) != 1 {
@@ -328,7 +328,7 @@ func TestDraftMemory(t *testing.T) {
 		}
 		rest = rest[n:]
 		if c := cap(d.buf.b); int64(c) > o.InlineMax || d.file != nil && c > spillPiece {
-			t.Fatalf("buffer of %d octets after %d", c, d.Size())
+			t.Fatalf("buffer of %d bytes after %d", c, d.Size())
 		}
 	}
 	m, err := d.Commit(message())
@@ -352,7 +352,7 @@ func TestMemoryBudget(t *testing.T) {
 		held = append(held, m)
 	}
 	if got := s.Stats().MemoryBytes; got != o.Memory {
-		t.Errorf("%d octets in memory, want %d", got, o.Memory)
+		t.Errorf("%d bytes in memory, want %d", got, o.Memory)
 	}
 	r, err := held[0].Body()
 	if err != nil {
@@ -366,7 +366,7 @@ func TestMemoryBudget(t *testing.T) {
 		m.Release()
 	}
 	if got := s.Stats().MemoryBytes; got != firstBuffer {
-		t.Errorf("%d octets in memory while one is read", got)
+		t.Errorf("%d bytes in memory while one is read", got)
 	}
 	if b, ok := r.Bytes(); !ok || string(b) != "body 0" {
 		t.Errorf("read %q", b)
@@ -374,7 +374,7 @@ func TestMemoryBudget(t *testing.T) {
 	r.Close()
 	r.Close()
 	if got := s.Stats().MemoryBytes; got != 0 {
-		t.Errorf("%d octets in memory", got)
+		t.Errorf("%d bytes in memory", got)
 	}
 }
 
@@ -396,7 +396,7 @@ func TestManyRecipients(t *testing.T) {
 	}
 	for range 10 {
 		if b := newBuffer(0); cap(b.b) != bufferSizes[0] {
-			t.Fatalf("a small buffer of %d octets", cap(b.b))
+			t.Fatalf("a small buffer of %d bytes", cap(b.b))
 		}
 	}
 }
@@ -423,7 +423,7 @@ func TestBodyReads(t *testing.T) {
 				}
 				rest := overTCP(t, b)
 				if !bytes.Equal(append(head, rest...), body) {
-					t.Errorf("%d octets from %s: read something else", size, when)
+					t.Errorf("%d bytes from %s: read something else", size, when)
 				}
 				if n, err := b.Read(head); n != 0 || err != io.EOF {
 					t.Errorf("after the end: %d, %v", n, err)
@@ -479,7 +479,7 @@ func TestLimits(t *testing.T) {
 		name string
 		set  func(*Options)
 		free int64
-		want Reason // after three messages of 1000 octets
+		want Reason // after three messages of 1000 bytes
 	}{
 		{"none", func(*Options) {}, 0, ""},
 		{"high water", func(o *Options) { o.HighWater = 3000 }, 0, ReasonHighWater},
@@ -557,13 +557,13 @@ func TestLimitsInFlight(t *testing.T) {
 	// The watch may have looked once more in between, at a disk that does not
 	// fill: then the draft got further.
 	if !refused || written < reserve/2 {
-		t.Errorf("refused new messages: %v; the draft got to %d octets", refused, written)
+		t.Errorf("refused new messages: %v; the draft got to %d bytes", refused, written)
 	}
 	if _, err := d.Commit(message()); !errors.As(err, &full) {
 		t.Errorf("committed: %v", err)
 	}
 	if n := s.ledger.inFlight.Load(); n != 0 {
-		t.Errorf("%d octets in flight", n)
+		t.Errorf("%d bytes in flight", n)
 	}
 	if ids, _, _ := s.bodies.list(); len(ids) != 0 {
 		t.Errorf("body files %v", ids)
@@ -600,13 +600,13 @@ func TestDiskWatch(t *testing.T) {
 func TestHangingCommit(t *testing.T) {
 	s := openTest(t, testOptions(memory()))
 	s.committer.began.Store(time.Now().Add(-time.Minute).UnixNano())
-	s.look(time.Now())
+	s.checkHealth(time.Now())
 	var full *Full
 	if err := s.Accepting(); !errors.As(err, &full) || full.Reason != ReasonEngine {
 		t.Errorf("%v", err)
 	}
 	s.committer.began.Store(0)
-	s.look(time.Now())
+	s.checkHealth(time.Now())
 	if err := s.Accepting(); err != nil {
 		t.Error(err)
 	}
@@ -815,7 +815,7 @@ func TestOpenErrors(t *testing.T) {
 		name, want string
 		set        func(t *testing.T, o *Options)
 	}{
-		{"strange version", "is none of ours", func(t *testing.T, o *Options) { write(t, filepath.Join(o.Dir, "VERSION"), "something else") }},
+		{"strange version", "is not a version of this program", func(t *testing.T, o *Options) { write(t, filepath.Join(o.Dir, "VERSION"), "something else") }},
 		{"inline too big", "between 1 and", func(t *testing.T, o *Options) { o.InlineMax = MaxInline + 1 }},
 		{"inline negative", "between 1 and", func(t *testing.T, o *Options) { o.InlineMax = -1 }},
 		{"disk not known", "no figure", func(t *testing.T, o *Options) {
@@ -921,7 +921,7 @@ func TestReclaim(t *testing.T) {
 	}
 	before := s.engine.usage()
 	if before < 2<<20 {
-		t.Fatalf("the engine only has %d octets on the disk", before)
+		t.Fatalf("the engine only has %d bytes on the disk", before)
 	}
 	shrinks := func(to int64) {
 		t.Helper()
@@ -929,7 +929,7 @@ func TestReclaim(t *testing.T) {
 			s.reclaim(t.Context())
 			return s.engine.usage() < to
 		}) {
-			t.Errorf("%d octets, %d before", s.engine.usage(), before)
+			t.Errorf("%d bytes, %d before", s.engine.usage(), before)
 		}
 	}
 	// What is young is not rewritten for the sake of one message among its

@@ -2,53 +2,52 @@ package spool
 
 import "time"
 
-// State is what the queue has learned of a message since it arrived. It
-// stands in a record of its own, written from the second try on, so that a
-// message that goes out at the first try costs no write for it.
+// State is what the queue has learned about a message since it arrived. It has a record of its own,
+// which is written from the second attempt on, so that a message that is delivered at the first
+// attempt needs no write for it.
 //
-// The zero State is that of a message just committed: its first try counts as
-// begun when it arrived.
+// The zero State is that of a message just committed: its first attempt counts as started when it
+// arrived.
 type State struct {
-	// Attempts counts the tries begun, the first included. 0, in the zero
-	// State, means that one was begun at arrival.
-	Attempts int
-	Due      time.Time // of the next try; zero: now
-	LastTry  time.Time // when the last try began; zero: at arrival
-	// Waited is how old the message was at LastTry, by a clock that nobody can set: LastTry and the
-	// message's arrival may be times of a clock that was set in between.
+	// Attempts counts the attempts started, including the first. 0, in the zero State, means that
+	// one was started at arrival.
+	Attempts    int
+	Due         time.Time // time of the next attempt; zero: now
+	LastAttempt time.Time // when the last attempt started; zero: at arrival
+	// Waited is the age of the message at LastAttempt, by a monotonic clock: the wall clock may
+	// have been set between arrival and LastAttempt.
 	Waited time.Duration
-	// Held keeps the message from being tried until somebody releases it.
+	// Held suspends delivery until an operator releases the message.
 	Held       bool
-	HoldReason string // for people; cut to MaxLast octets
-	// DelayNoticed is set when the sender has been told of the delay.
+	HoldReason string // for people; cut to MaxLast bytes
+	// DelayNoticed is set when the sender has been notified of the delay.
 	DelayNoticed bool
 	// Recipients is nil while all are pending, else there is one for each
 	// recipient of the envelope, in its order.
 	Recipients []RecipientState
 }
 
-// RecipientState is what became of one recipient.
+// RecipientState is the delivery status of one recipient.
 type RecipientState struct {
 	Status Status
-	Last   string    // the last failure in one line; cut to MaxLast octets
+	Last   string    // the last failure in one line; cut to MaxLast bytes
 	At     time.Time // when Status or Last was learned
 }
 
-// MaxLast is how many octets of RecipientState.Last and State.HoldReason are
-// kept.
+// MaxLast is the maximum length of RecipientState.Last and State.HoldReason, in bytes.
 const MaxLast = 512
 
-// Status is where a recipient stands.
+// Status is the status of a recipient.
 type Status uint8
 
-// Where a recipient can stand. Pending means that it will be tried again.
+// Values of Status. Pending means that there will be another attempt.
 const (
 	Pending Status = iota
 	Delivered
-	Failed // for good; the sender has been told, or must not be
+	Failed // permanently; the sender has been notified, or must not be
 )
 
-// String is the status in lower case.
+// String returns the status in lower case.
 func (s Status) String() string {
 	switch s {
 	case Pending:
@@ -61,5 +60,5 @@ func (s Status) String() string {
 	return "unknown"
 }
 
-// MarshalText makes a Status its String in JSON.
+// MarshalText returns String, for JSON.
 func (s Status) MarshalText() ([]byte, error) { return []byte(s.String()), nil }

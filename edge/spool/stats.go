@@ -1,27 +1,27 @@
 package spool
 
-// Stats is how the spool stands. Sizes are in octets.
+// Stats is the status of the spool. Sizes are in bytes.
 type Stats struct {
 	Messages    int64  `json:"messages"`
 	Bytes       int64  `json:"bytes"`
-	Drafts      int64  `json:"drafts"`       // messages on their way in
-	MemoryBytes int64  `json:"memory_bytes"` // of bodies kept for their first try
+	Drafts      int64  `json:"drafts"`       // messages being received
+	MemoryBytes int64  `json:"memory_bytes"` // of bodies kept for their first attempt
 	DiskFree    int64  `json:"disk_free"`
 	DiskReserve int64  `json:"disk_reserve"` // limits: 0 for none
 	HighWater   int64  `json:"high_water"`
 	MaxMessages int64  `json:"max_messages"`
-	Refusing    string `json:"refusing,omitempty"` // why no message is taken; "" while they are
+	Refusing    string `json:"refusing,omitempty"` // why no message is accepted; "" while they are
 
-	Attention   string `json:"attention,omitempty"` // why somebody has to look; "" if nobody has to
-	Damaged     int64  `json:"damaged"`             // bodies that were not as they were stored, at the start
+	Attention   string `json:"attention,omitempty"` // why the operator has to act; "" if there is no reason
+	Damaged     int64  `json:"damaged"`             // bodies found damaged at the start
 	Orphans     int64  `json:"orphans"`             // body files without envelope that are kept
 	OrphanBytes int64  `json:"orphan_bytes"`
-	Strange     int64  `json:"strange"` // files among the bodies that are none of ours, at the start
+	Strange     int64  `json:"strange"` // unknown files in the bodies directory, at the start
 
 	Engine EngineStats `json:"engine"` // zero when closed or failed
 }
 
-// EngineStats is how the engine stands. Sizes are in octets.
+// EngineStats is the status of the engine. Sizes are in bytes.
 type EngineStats struct {
 	Tables    int64 `json:"tables"` // on disk, of envelopes, states and keys
 	Bodies    int64 `json:"bodies"` // on disk, of short bodies that outlived their memtable
@@ -32,10 +32,10 @@ type EngineStats struct {
 	FlushWritten      int64 `json:"flush_written"`
 	CompactionWritten int64 `json:"compaction_written"`
 	Compactions       int64 `json:"compactions"`
-	Levels0           int64 `json:"levels0"` // overlapping tables that a read may have to look into
+	Levels0           int64 `json:"levels0"` // overlapping tables that a read may have to search
 }
 
-// Stats tells how the spool stands. It works after Close and after a failure.
+// Stats returns the status of the spool. It also works after Close and after a failure.
 func (s *Spool) Stats() Stats {
 	l := &s.ledger
 	st := Stats{
@@ -74,7 +74,7 @@ func (s *Spool) engineStats() (EngineStats, bool) {
 		l := &m.Levels[i]
 		st.Tables += l.TablesSize
 		st.FlushWritten += int64(l.TableBytesFlushed + l.BlobBytesFlushed)
-		// The engine counts a flush's blobs under both heads.
+		// The engine counts the blobs of a flush in both figures.
 		st.CompactionWritten += int64(l.TableBytesCompacted + l.BlobBytesCompacted - min(l.BlobBytesFlushed, l.BlobBytesCompacted))
 	}
 	return st, true

@@ -22,18 +22,18 @@ import (
 	"anymx/edge/mail"
 )
 
-// Unsound is the error of Open for a store that lacks something that was acknowledged, as far as
-// can be seen. Nothing of it was removed. Test for it with errors.As.
+// Unsound is the error of Open for a store that seems to have lost acknowledged messages. Nothing
+// was removed. Test for it with errors.As.
 type Unsound struct {
 	Dir      string
 	Problems []string // each names what is missing or damaged
-	Bodies   int      // body files that are there
+	Bodies   int      // number of body files
 	Bytes    int64    // of them
 }
 
-// Error says what is wrong, what is there, and what to do.
+// Error says what is wrong, what there is, and what to do.
 func (u *Unsound) Error() string {
-	return fmt.Sprintf("spool %s is damaged and was not opened: %s. Nothing was deleted: %d body files with %d bytes are there. "+
+	return fmt.Sprintf("spool %s is damaged and was not opened: %s. Nothing was deleted; there are %d body files with %d bytes. "+
 		"`anymx spool check` shows the details; `anymx spool set-aside` moves the spool away, for `anymx spool export`, and starts an empty one",
 		u.Dir, strings.Join(u.Problems, "; "), u.Bodies, u.Bytes)
 }
@@ -41,20 +41,20 @@ func (u *Unsound) Error() string {
 // Names of files in a store.
 const (
 	versionFile   = "VERSION"
-	engineFile    = "ENGINE"    // the engine was made: its identity
-	closedFile    = "CLOSED"    // what there was when the store was closed; removed while it is open
-	attentionFile = "ATTENTION" // mail was lost, and nobody has looked yet
+	engineFile    = "ENGINE"    // identity of the engine, once it was created
+	closedFile    = "CLOSED"    // content when the store was closed; removed while it is open
+	attentionFile = "ATTENTION" // mail was lost, and the operator has not acted yet
 	bodiesDir     = "bodies"
 	engineDir     = "engine"
 )
 
-// inspection is what was found in a store before its engine was opened.
+// inspection is the state of a store before its engine is opened.
 type inspection struct {
 	problems []string
 	warnings []string
 	records  int      // of the logs
-	closed   *closing // nil: it was not closed, or another program had it since
-	older    bool     // an older program had it last, which gave drafts no suffix
+	closed   *closing // nil: it was not closed, or another program has used it since
+	older    bool     // last used by an older program, which gave drafts no suffix
 }
 
 // inspect reads what the engine would take for granted. It changes nothing. made says that there is
@@ -96,7 +96,26 @@ func inspect(fsys vfs.FS, dir string, made bool) (*inspection, error) {
 	if err := in.readManifest(fsys, engine, manifest); err != nil {
 		return nil, err
 	}
-	sound := true // so far, the newest log is marked as closed
+	ended, err := in.readLogs(fsys, engine, names)
+	if err != nil {
+		return nil, err
+	}
+	if in.closed, err = readClosing(fsys, dir, names); err != nil {
+		in.problemf("%v", err)
+	}
+	if in.closed != nil {
+		in.problems = append(in.problems, in.closed.missing(fsys, engine)...)
+		if !ended {
+			in.problemf("the newest log has lost its end: the spool was closed in order")
+		}
+	}
+	return in, nil
+}
+
+// readLogs audits the engine's logs. It reports whether the newest one is marked as closed, or
+// there is none.
+func (in *inspection) readLogs(fsys vfs.FS, engine string, names []string) (ended bool, err error) {
+	ended = true
 	for _, name := range names {
 		number, ok := logNumber(name)
 		if !ok {
@@ -104,30 +123,21 @@ func inspect(fsys vfs.FS, dir string, made bool) (*inspection, error) {
 		}
 		data, err := readWhole(fsys, fsys.PathJoin(engine, name))
 		if err != nil {
-			return nil, fmt.Errorf("engine's log %s: %w", name, err)
+			return false, fmt.Errorf("engine's log %s: %w", name, err)
 		}
 		found := auditLog(data, number, func([]byte) {})
 		in.note("log "+name, &found)
-		sound = found.closed
+		ended = found.closed
 	}
-	if in.closed, err = readClosing(fsys, dir, names); err != nil {
-		in.problemf("%v", err)
-	}
-	if in.closed != nil {
-		in.problems = append(in.problems, in.closed.missing(fsys, engine)...)
-		if !sound {
-			in.problemf("the newest log has lost its end: the spool was closed in order")
-		}
-	}
-	return in, nil
+	return ended, nil
 }
 
 func (in *inspection) problemf(format string, args ...any) {
 	in.problems = append(in.problems, fmt.Sprintf(format, args...))
 }
 
-// readManifest audits the list of the engine's tables. A damaged one would make the engine forget
-// tables, and delete them.
+// readManifest audits the list of the engine's tables. The engine would forget and delete tables if
+// the list is damaged.
 func (in *inspection) readManifest(fsys vfs.FS, engine, name string) error {
 	data, err := readWhole(fsys, fsys.PathJoin(engine, name))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -145,7 +155,7 @@ func (in *inspection) readManifest(fsys vfs.FS, engine, name string) error {
 	return nil
 }
 
-// note takes what an audit has found.
+// note records the result of an audit.
 func (in *inspection) note(what string, found *audit) {
 	in.records += found.records
 	for _, d := range found.damages {
@@ -172,7 +182,7 @@ func eachOperation(record []byte, yield func(kind pebble.InternalKeyKind, seq ui
 	}
 }
 
-// hasData says whether names of the engine's folder are of files that hold something.
+// hasData reports whether names of the engine's folder include files with data.
 func hasData(names []string) bool {
 	return slices.ContainsFunc(names, func(name string) bool {
 		ext := path.Ext(name)
@@ -180,7 +190,7 @@ func hasData(names []string) bool {
 	})
 }
 
-// logNumber is the number of a log, by its name.
+// logNumber returns the number of a log, by its name.
 func logNumber(name string) (uint32, bool) {
 	number, ok := strings.CutSuffix(name, ".log")
 	n, err := strconv.ParseUint(number, 10, 64)
@@ -192,7 +202,7 @@ func exists(fsys vfs.FS, path string) bool {
 	return err == nil
 }
 
-// readWhole reads a file.
+// readWhole reads a whole file.
 func readWhole(fsys vfs.FS, path string) ([]byte, error) {
 	f, err := fsys.Open(path, vfs.SequentialReadsOption)
 	if err != nil {
@@ -206,7 +216,7 @@ func readWhole(fsys vfs.FS, path string) ([]byte, error) {
 	return b.Bytes(), errors.Join(err, f.Close())
 }
 
-// writeWhole writes a file so that a crash leaves all of it or none.
+// writeWhole writes a file atomically: after a crash it is complete or unchanged.
 func writeWhole(fsys vfs.FS, dir, name string, data []byte) error {
 	at := fsys.PathJoin(dir, name)
 	f, err := fsys.Create(at+".new", vfs.WriteCategoryUnspecified)
@@ -230,7 +240,7 @@ func writeWhole(fsys vfs.FS, dir, name string, data []byte) error {
 	return nil
 }
 
-// removeSynced removes a file for good.
+// removeSynced removes a file and syncs its directory.
 func removeSynced(fsys vfs.FS, dir, name string) error {
 	err := fsys.Remove(fsys.PathJoin(dir, name))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -245,16 +255,15 @@ func removeSynced(fsys vfs.FS, dir, name string) error {
 	return nil
 }
 
-// closing is what there was when the store was closed in order, when its engine stood still. What
-// Open finds must be the same.
+// closing is the content of the store at a clean Close. Open must find the same.
 type closing struct {
 	Messages int64            `json:"messages"`
 	Bytes    int64            `json:"bytes"`
 	Files    map[string]int64 `json:"files"` // of the engine, with their sizes
 }
 
-// readClosing reads what the last Close has written; nil if there was none, or a program that does
-// not know of it has had the store since: each start of the engine makes a newer OPTIONS file.
+// readClosing reads what the last Close has written. It returns nil if there was none, or if an
+// older program has used the store since: each start of the engine creates a newer OPTIONS file.
 func readClosing(fsys vfs.FS, dir string, names []string) (*closing, error) {
 	b, err := readWhole(fsys, fsys.PathJoin(dir, closedFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -275,7 +284,7 @@ func readClosing(fsys vfs.FS, dir string, names []string) (*closing, error) {
 	return c, nil
 }
 
-// missing compares the engine's files with those of the closing.
+// missing compares the engine's files with those at the Close.
 func (c *closing) missing(fsys vfs.FS, engine string) (problems []string) {
 	for name, size := range c.Files {
 		info, err := fsys.Stat(fsys.PathJoin(engine, name))
@@ -290,10 +299,10 @@ func (c *closing) missing(fsys vfs.FS, engine string) (problems []string) {
 	return problems
 }
 
-// writeClosing notes what there is, after the engine was closed.
+// writeClosing records the content of the store after the engine was closed.
 func (s *Spool) writeClosing() error {
 	c := closing{Messages: s.ledger.messages.Load(), Bytes: s.ledger.bytes.Load(), Files: map[string]int64{}}
-	engine := s.fs.PathJoin(s.o.Dir, engineDir)
+	engine := s.fs.PathJoin(s.options.Dir, engineDir)
 	names, err := s.fs.List(engine)
 	if err != nil {
 		return fmt.Errorf("engine: %w", err)
@@ -312,19 +321,19 @@ func (s *Spool) writeClosing() error {
 	if err != nil {
 		return err
 	}
-	return writeWhole(s.fs, s.o.Dir, closedFile, append(b, '\n'))
+	return writeWhole(s.fs, s.options.Dir, closedFile, append(b, '\n'))
 }
 
-// keyIdentity is the kind of the engine's identity, which is one record.
+// keyIdentity is the kind of key of the engine's identity, which is a single record.
 const keyIdentity = 'i'
 
-// identityText begins the file that says which engine belongs to the store.
+// identityText is the start of the file with the identity of the engine.
 const identityText = "anymx spool engine "
 
-// identify makes sure that the engine is the one that the store has had, or gives a new one its
-// identity. An engine that lost its files and was made again has another, or none.
+// identify checks that the engine is the one that belongs to the store, or gives a new one its
+// identity. An engine that lost its files and was recreated has another one, or none.
 func (s *Spool) identify() error {
-	b, err := readWhole(s.fs, s.fs.PathJoin(s.o.Dir, engineFile))
+	b, err := readWhole(s.fs, s.fs.PathJoin(s.options.Dir, engineFile))
 	made := err == nil
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: %w", engineFile, err)
@@ -351,14 +360,14 @@ func (s *Spool) identify() error {
 			return fmt.Errorf("engine: %w", err)
 		}
 	}
-	if err := syncDir(s.fs, s.o.Dir); err != nil { // the name of the engine's folder
+	if err := syncDir(s.fs, s.options.Dir); err != nil { // the entry of the engine's folder
 		return err
 	}
-	return writeWhole(s.fs, s.o.Dir, engineFile, []byte(identityText+identity+"\n"))
+	return writeWhole(s.fs, s.options.Dir, engineFile, []byte(identityText+identity+"\n"))
 }
 
-// unsound is an error with what there is.
-func (s *Spool) unsound(problems ...string) error { return newUnsound(s.fs, s.o.Dir, problems) }
+// unsound returns an Unsound with these problems.
+func (s *Spool) unsound(problems ...string) error { return newUnsound(s.fs, s.options.Dir, problems) }
 
 func newUnsound(fsys vfs.FS, dir string, problems []string) error {
 	u := &Unsound{Dir: dir, Problems: problems}
@@ -371,8 +380,8 @@ func newUnsound(fsys vfs.FS, dir string, problems []string) error {
 	return u
 }
 
-// judged makes an Unsound of an error that says that what is stored is damaged.
-func judged(fsys vfs.FS, dir string, err error) error {
+// asUnsound turns err into an Unsound if it says that the store is damaged.
+func asUnsound(fsys vfs.FS, dir string, err error) error {
 	if u := (*Unsound)(nil); err == nil || errors.As(err, &u) {
 		return err
 	}
@@ -382,5 +391,5 @@ func judged(fsys vfs.FS, dir string, err error) error {
 	return err
 }
 
-// isMissing says that a file is missing that the engine has on its list.
+// isMissing reports whether a file of the engine is missing.
 func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

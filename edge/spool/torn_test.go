@@ -220,7 +220,7 @@ func fillUp(t *testing.T, o Options, size int) {
 	for _, e := range entries(t, s) {
 		sum, _, err := loaded(s, e.ID)
 		if err != nil || e.Size != int64(size) {
-			t.Errorf("%s: %d octets, sum %x, %v", e.ID, e.Size, sum, err)
+			t.Errorf("%s: %d bytes, sum %x, %v", e.ID, e.Size, sum, err)
 		}
 		delete(acked, e.ID)
 	}
@@ -297,6 +297,6 @@ func TestRecoverMany(t *testing.T) {
 	grown := int64(peak) - int64(before.HeapAlloc)
 	t.Logf("walked in %v, heap grew by %d KiB", time.Since(start), grown>>10)
 	if grown > 16<<20 {
-		t.Errorf("heap grew by %d octets", grown)
+		t.Errorf("heap grew by %d bytes", grown)
 	}
 }

@@ -139,7 +139,7 @@ func (st stored) large(inline int64) stored {
 	return large
 }
 
-// killed is the disk of a process that was killed.
+// killed returns the disk of a process that was killed.
 func killed(mem *vfs.MemFS) *vfs.MemFS {
 	return mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 2))})
 }

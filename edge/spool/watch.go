@@ -12,12 +12,12 @@ import (
 	"anymx/edge/mail"
 )
 
-// watch looks at disk and committer once a second, and gives space back when
-// the engine holds much more than its messages need.
+// watch checks disk and committer once a second, and frees disk space if the engine holds much more
+// than its messages need.
 func (s *Spool) watch(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	var reclaimed chan struct{} // not nil while space is being given back
+	var reclaimed chan struct{} // not nil while space is being freed
 	next, prune := time.Now().Add(reclaimEvery), time.Now().Add(pruneEvery)
 	for {
 		select {
@@ -29,11 +29,11 @@ func (s *Spool) watch(ctx context.Context) {
 		case <-reclaimed:
 			reclaimed, next = nil, time.Now().Add(reclaimEvery)
 		case now := <-tick.C:
-			s.look(now)
+			s.checkHealth(now)
 			if now.After(prune) {
 				prune = now.Add(pruneEvery)
 				if err := s.pruneOrphans(); err != nil {
-					s.o.Log.Warn("spool: old drafts were not removed", "err", err)
+					s.options.Log.Warn("spool: old drafts could not be removed", "err", err)
 				}
 			}
 			if reclaimed == nil && now.After(next) && s.wasteful() {
@@ -47,15 +47,15 @@ func (s *Spool) watch(ctx context.Context) {
 	}
 }
 
-// pruneEvery is how often drafts that were kept for long enough are looked for.
+// pruneEvery is how often old drafts are removed.
 const pruneEvery = time.Hour
 
-// look takes stock of the disk, and of how long the committer has been at it.
-func (s *Spool) look(now time.Time) {
-	if err := s.lookAtDisk(); err != nil {
+// checkHealth checks the free space, and how long the current commit takes.
+func (s *Spool) checkHealth(now time.Time) {
+	if err := s.checkDisk(); err != nil {
 		s.metrics.errors.disk.Inc()
 		if !s.blind.Swap(true) {
-			s.o.Log.Warn("spool: free space is not known, the last figure stays", "err", err)
+			s.options.Log.Warn("spool: free space could not be read, using the last value", "err", err)
 		}
 	} else {
 		s.blind.Store(false)
@@ -65,36 +65,34 @@ func (s *Spool) look(now time.Time) {
 	case took > stuckAfter && was == nil:
 		err := fmt.Errorf("a commit has taken %v so far", took.Round(time.Second))
 		s.ledger.hangs.Store(&Full{Reason: ReasonEngine, Cause: err})
-		s.o.Log.Error("spool: takes no more messages", "err", err)
+		s.options.Log.Error("spool: no longer accepts messages", "err", err)
 	case took <= stuckAfter && was != nil:
 		s.ledger.hangs.Store(nil)
-		s.o.Log.Info("spool: commits go on")
+		s.options.Log.Info("spool: commits continue")
 	}
 }
 
-// lookAtDisk asks how much is free. Where nothing depends on it, it need not be
-// known.
-func (s *Spool) lookAtDisk() error {
-	free, err := s.o.DiskFree(s.o.Dir)
+// checkDisk reads the free space. An error is ignored if there is no DiskReserve.
+func (s *Spool) checkDisk() error {
+	free, err := s.options.DiskFree(s.options.Dir)
 	switch {
 	case err == nil:
-		s.ledger.looked(free)
-	case s.o.DiskReserve > 0:
+		s.ledger.setFree(free)
+	case s.options.DiskReserve > 0:
 		return fmt.Errorf("free space: %w", err)
 	}
 	return nil
 }
 
-// When space is given back without the engine's own doing: removed messages
-// are only marks in its memory until new ones push them out, and on a node
-// that has just emptied its backlog no new ones may come for long.
+// When space is freed explicitly: removed messages are only tombstones in the engine's memory until
+// new messages push them out, and after a node has delivered its backlog there may be no new
+// messages for a long time.
 const (
 	reclaimEvery = 30 * time.Second
-	reclaimFrom  = 256 << 20 // octets of waste
+	reclaimFrom  = 256 << 20 // bytes of waste
 )
 
-// wasteful says that the engine takes much more of the disk than its messages
-// would.
+// wasteful reports whether the engine takes much more of the disk than its messages would.
 func (s *Spool) wasteful() bool {
 	if s.engine.err() != nil {
 		return false
@@ -108,17 +106,16 @@ func (s *Spool) reclaim(ctx context.Context) {
 	before := s.engine.usage()
 	if err := s.engine.run(func() error { return s.engine.reclaim(ctx) }); err != nil {
 		if ctx.Err() == nil {
-			s.o.Log.Warn("spool: space was not given back", "err", err)
+			s.options.Log.Warn("spool: disk space could not be freed", "err", err)
 		}
 		return
 	}
-	s.o.Log.Info("spool: gave space back", "octets", before-s.engine.usage())
+	s.options.Log.Info("spool: freed disk space", "bytes", before-s.engine.usage())
 }
 
-// Probe stores a record and a file, reads them back and removes them: nil
-// means that the spool can store, whatever its limits say. It returns ctx's
-// error when that ends first. Probes are made one at a time: others wait for
-// their turn as long as their ctx lasts.
+// Probe stores a record and a file, reads them back and removes them: nil means that storage works,
+// whatever the limits say. It returns ctx's error if that ends first. One probe runs at a time:
+// others wait until their ctx ends.
 func (s *Spool) Probe(ctx context.Context) error {
 	if err := s.reading(); err != nil {
 		return err
@@ -127,7 +124,7 @@ func (s *Spool) Probe(ctx context.Context) error {
 	case s.probing <- struct{}{}:
 	case <-ctx.Done():
 		s.readers.done()
-		return fmt.Errorf("spool probe: the last one has not returned: %w", ctx.Err())
+		return fmt.Errorf("spool probe: the previous one has not returned: %w", ctx.Err())
 	}
 	result := make(chan error, 1)
 	s.wait.Go(func() {
@@ -162,7 +159,7 @@ func (s *Spool) probe() error {
 	return errors.Join(err, s.probeFile(id, want))
 }
 
-// probeFile does with a body file what Commit does with one.
+// probeFile writes and syncs a body file as Commit does, and reads it back.
 func (s *Spool) probeFile(id mail.ID, want []byte) error {
 	f, err := s.bodies.create(id)
 	if err != nil {
@@ -191,7 +188,7 @@ func same(got, want []byte) error {
 	return nil
 }
 
-// What a change does with the probe's key.
+// probeStep is what a change does with the probe's key.
 type probeStep uint8
 
 const (

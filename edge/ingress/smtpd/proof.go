@@ -163,14 +163,14 @@ func (s *Server) proofSettings() wire.Settings {
 // full is why the spool takes nothing; nil: it does.
 func (s *session) full() error {
 	if s.proof != nil {
-		return nil // BeginProof says it
+		return nil // BeginSelfTest returns the error
 	}
 	return s.server.o.Spool.Accepting()
 }
 
 func (s *session) begin() (*spool.Draft, error) {
 	if s.proof != nil {
-		return s.server.o.Spool.BeginProof()
+		return s.server.o.Spool.BeginSelfTest()
 	}
 	return s.server.o.Spool.Begin()
 }

@@ -11,10 +11,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// storeProof commits a proof of so many octets.
-func storeProof(t testing.TB, s *Spool, body []byte) *Message {
+// storeSelfTest commits a self-test of this many bytes.
+func storeSelfTest(t testing.TB, s *Spool, body []byte) *Message {
 	t.Helper()
-	d, err := s.BeginProof()
+	d, err := s.BeginSelfTest()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,23 +52,23 @@ func figures(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 	return got
 }
 
-// A proof is stored and read like a message, and is in no list and no figure.
-func TestProof(t *testing.T) {
+// A self-test is stored and read like a message, and is in no list and no figure.
+func TestSelfTest(t *testing.T) {
 	eachShape(t, func(t *testing.T, o Options) {
 		reg := prometheus.NewRegistry()
 		o.Metrics = reg
 		s := openTest(t, o)
 		for _, size := range []int{10, 3 * int(o.InlineMax)} {
 			body := randomOf(rand.New(rand.NewPCG(1, 2)), size)
-			m := storeProof(t, s, body)
+			m := storeSelfTest(t, s, body)
 			id := m.Envelope.ID
 			if got, _, err := s.Load(id); err != nil {
 				t.Fatal(err)
 			} else if text, err := bodyOf(got); err != nil || !bytes.Equal(text, body) || len(got.Envelope.Recipients) != len(message().Recipients) {
-				t.Fatalf("read %d of %d octets for %v (%v)", len(text), size, got.Envelope.Recipients, err)
+				t.Fatalf("read %d of %d bytes for %v (%v)", len(text), size, got.Envelope.Recipients, err)
 			}
 			if text, err := bodyOf(m); err != nil || !bytes.Equal(text, body) {
-				t.Errorf("the message itself gives %d octets (%v)", len(text), err)
+				t.Errorf("the message itself gives %d bytes (%v)", len(text), err)
 			}
 			if all := entries(t, s); len(all) != 0 {
 				t.Errorf("it is listed: %v", all)
@@ -97,9 +97,9 @@ func TestProof(t *testing.T) {
 	})
 }
 
-// The marks at which mail is refused do not refuse a proof; storage that failed
+// Limits that refuse mail don't refuse a self-test; storage that failed
 // does, and so does a spool that is closed.
-func TestProofBeyondTheMarks(t *testing.T) {
+func TestSelfTestBeyondTheMarks(t *testing.T) {
 	for name, set := range map[Reason]func(*Options){
 		ReasonHighWater: func(o *Options) { o.HighWater = 1 },
 		ReasonMessages:  func(o *Options) { o.MaxMessages = 1 },
@@ -128,7 +128,7 @@ func TestProofBeyondTheMarks(t *testing.T) {
 			if _, err := s.Begin(); !errors.As(err, &refusal) || refusal.Reason != name {
 				t.Fatalf("mail is not refused: %v", err)
 			}
-			m := storeProof(t, s, []byte("small"))
+			m := storeSelfTest(t, s, []byte("small"))
 			if err := s.Remove(m.Envelope.ID); err != nil {
 				t.Error(err)
 			}
@@ -136,23 +136,23 @@ func TestProofBeyondTheMarks(t *testing.T) {
 				t.Error("the message that was there is not")
 			}
 			s.ledger.hangs.Store(&Full{Reason: ReasonEngine})
-			if _, err := s.BeginProof(); !errors.As(err, &refusal) || refusal.Reason != ReasonEngine {
+			if _, err := s.BeginSelfTest(); !errors.As(err, &refusal) || refusal.Reason != ReasonEngine {
 				t.Errorf("while a commit hangs: %v", err)
 			}
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := s.BeginProof(); !errors.Is(err, ErrClosed) {
+			if _, err := s.BeginSelfTest(); !errors.Is(err, ErrClosed) {
 				t.Errorf("closed: %v", err)
 			}
 		})
 	}
 }
 
-// A crash between the commit of a proof and its removal leaves nothing that
+// A crash between the commit of a self-test and its removal leaves nothing that
 // anybody could take for mail, also where the next start is cut short too, and
 // leaves real messages alone.
-func TestProofLeftByACrash(t *testing.T) {
+func TestSelfTestLeftByACrash(t *testing.T) {
 	fs := vfs.NewCrashableMem()
 	o := testOptions(fs)
 	s, err := Open(o)
@@ -160,7 +160,7 @@ func TestProofLeftByACrash(t *testing.T) {
 		t.Fatal(err)
 	}
 	kept := store(t, s, []byte("a message"))
-	short, long := storeProof(t, s, []byte("a proof")), storeProof(t, s, bytes.Repeat([]byte("long "), 4<<10))
+	short, long := storeSelfTest(t, s, []byte("a self-test")), storeSelfTest(t, s, bytes.Repeat([]byte("long "), 4<<10))
 	later := store(t, s, []byte("another message"))
 	crashed := fs.CrashClone(vfs.CrashCloneCfg{}) // of what was not synced nothing stays
 	if err := s.Close(); err != nil {
