@@ -123,7 +123,7 @@ func TestUnprivileged(t *testing.T) {
 	metrics := node.metrics()
 	for _, name := range []string{
 		`anymx_net_things{kind="address",present="true"} 6`, `anymx_net_things{kind="rule",present="false"} 0`, "anymx_net_repairs_total 0",
-		"anymx_net_fought_things 0", "anymx_tunnel_up 1", "anymx_tunnel_mtu_bytes 1440", "anymx_tunnel_handshake_age_seconds{peer=",
+		"anymx_net_contested_things 0", "anymx_tunnel_up 1", "anymx_tunnel_mtu_bytes 1440", "anymx_tunnel_handshake_age_seconds{peer=",
 		`anymx_tunnel_bytes_total{direction="received",peer=`,
 	} {
 		if !strings.Contains(metrics, name) {

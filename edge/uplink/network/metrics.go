@@ -14,7 +14,7 @@ var (
 	descThings   = describe("anymx_net_things", "Addresses, routes and rules that the config asks for.", "kind", "present")
 	descRepairs  = describe("anymx_net_repairs_total", "Things put back that others had changed or taken away.")
 	descRetries  = describe("anymx_net_retries_total", "Tries of addresses that another host had.")
-	descFought   = describe("anymx_net_fought_things", "Things that something else takes away again and again.")
+	descContested   = describe("anymx_net_contested_things", "Addresses, routes and rules that another program removes repeatedly.")
 	descCompared = describe("anymx_net_compared_timestamp_seconds", "When config and kernel were last compared.")
 
 	descUp        = describe("anymx_tunnel_up", "1 if every peer that is spoken to has shaken hands within three minutes.")
@@ -32,7 +32,7 @@ type gauges struct{ *network }
 
 // Describe names the metrics.
 func (g gauges) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descThings, descRepairs, descRetries, descFought, descCompared, descUp, descMTU, descHandshake, descBytes} {
+	for _, d := range []*prometheus.Desc{descThings, descRepairs, descRetries, descContested, descCompared, descUp, descMTU, descHandshake, descBytes} {
 		to <- d
 	}
 	for _, d := range shieldDescs {
@@ -58,7 +58,7 @@ func (g gauges) Collect(to chan<- prometheus.Metric) {
 	}
 	send(descRepairs, prometheus.CounterValue, float64(p.Repaired))
 	send(descRetries, prometheus.CounterValue, float64(p.Retried))
-	send(descFought, prometheus.GaugeValue, float64(p.Fought))
+	send(descContested, prometheus.GaugeValue, float64(p.Contested))
 	if !p.Compared.IsZero() {
 		send(descCompared, prometheus.GaugeValue, float64(p.Compared.UnixMilli())/1000)
 	}

@@ -17,15 +17,14 @@ const ifaProto = 11
 // forever is INFINITY_LIFE_TIME of linux/if_addr.h.
 const forever = 0xffffffff
 
-// typeMask is NLA_TYPE_MASK of linux/netlink.h: the rest of a type is flags.
+// typeMask is NLA_TYPE_MASK of linux/netlink.h: the other bits of a type are flags.
 const typeMask = 0x3fff
 
-// dumpTries bounds how often a list is asked for again because what it lists
-// changed meanwhile.
-const dumpTries = 4
+// dumpAttempts bounds how often a list is requested again because its contents changed meanwhile.
+const dumpAttempts = 4
 
-// kernel talks to one network namespace: the one in which it was opened, whatever
-// thread uses it later. It is for one goroutine at a time.
+// kernel talks to one network namespace: the one in which it was opened, whatever thread uses it
+// later. One goroutine may use it at a time.
 type kernel struct {
 	sockets map[int]*nl.SocketHandle
 }
@@ -37,11 +36,11 @@ func openKernel() (*kernel, error) {
 	}
 	k := &kernel{sockets: map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: s}}}
 	wait := unix.NsecToTimeval(int64(netlinkTimeout))
-	// Lists are then filtered by the kernel: it walks through a table of a
-	// million routes, but hands over ours alone.
+	// The kernel then filters lists itself: it walks a table of a million routes, but returns only
+	// ours.
 	err = unix.SetsockoptInt(s.GetFd(), unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1)
 	if errors.Is(err, unix.ENOPROTOOPT) {
-		err = fmt.Errorf("this kernel is too old, Linux 4.20 is needed: %w", err)
+		err = fmt.Errorf("this kernel is too old; Linux 4.20 or later is required: %w", err)
 	}
 	if err = errors.Join(err, s.SetReceiveTimeout(&wait), s.SetSendTimeout(&wait)); err != nil {
 		k.close()
@@ -68,11 +67,11 @@ func (k *kernel) ask(kind, flags int, data ...nl.NetlinkRequestData) error {
 	return err
 }
 
-// list asks for all of a kind, again if it changed meanwhile.
+// list requests all entries of a kind, again if they changed meanwhile.
 func (k *kernel) list(get, answer int, header nl.NetlinkRequestData) ([][]byte, error) {
 	var messages [][]byte
 	err := error(netlink.ErrDumpInterrupted)
-	for try := 0; try < dumpTries && errors.Is(err, netlink.ErrDumpInterrupted); try++ {
+	for attempt := 0; attempt < dumpAttempts && errors.Is(err, netlink.ErrDumpInterrupted); attempt++ {
 		req := k.request(get, unix.NLM_F_DUMP)
 		req.AddData(header)
 		messages, err = req.Execute(unix.NETLINK_ROUTE, uint16(answer))
@@ -80,13 +79,13 @@ func (k *kernel) list(get, answer int, header nl.NetlinkRequestData) ([][]byte, 
 	return messages, err
 }
 
-// links are the devices of the namespace: which name has which index.
+// links maps the namespace's devices between name and index.
 type links struct {
 	index map[string]int
 	name  map[int]string
 }
 
-// read is all that there is: devices, addresses, rules, and routes of ours.
+// read returns everything there is: devices, addresses, rules, and our own routes.
 func (k *kernel) read() (links, []found, error) {
 	devices, err := k.links()
 	if err != nil {
@@ -124,7 +123,7 @@ func (k *kernel) links() (links, error) {
 	return all, nil
 }
 
-// attributesOf reads the attributes behind a message's header, by number.
+// attributesOf reads the attributes after a message's header, by number.
 func attributesOf(m []byte) (map[uint16][]byte, error) {
 	list, err := nl.ParseRouteAttr(m)
 	if err != nil {
@@ -145,13 +144,13 @@ func number(b []byte) uint32 {
 	return nl.NativeEndian().Uint32(b)
 }
 
-// prefix puts together an address of an attribute and the length of a header.
+// prefix combines the address of an attribute with the length of a header.
 func prefix(b []byte, bits uint8) netip.Prefix {
 	addr, _ := netip.AddrFromSlice(b)
 	return netip.PrefixFrom(addr, int(bits))
 }
 
-// all is the prefix of everything in a family.
+// all is a family's default prefix, of length 0.
 func all(family uint8) netip.Prefix {
 	if family == unix.AF_INET {
 		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
@@ -159,7 +158,7 @@ func all(family uint8) netip.Prefix {
 	return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 }
 
-// familyOf is the kernel's number of a prefix's family.
+// familyOf returns the kernel's number of a prefix's address family.
 func familyOf(p netip.Prefix) uint8 {
 	if p.Addr().Is4() {
 		return unix.AF_INET
@@ -167,10 +166,10 @@ func familyOf(p netip.Prefix) uint8 {
 	return unix.AF_INET6
 }
 
-// number32 is an attribute of 32 bits.
+// number32 makes an attribute of 32 bits.
 func number32(kind int, v uint32) *nl.RtAttr { return nl.NewRtAttr(kind, nl.Uint32Attr(v)) }
 
-// add makes a thing, or with replace puts it where another stands.
+// add creates a thing; with replace it takes over the key of an existing one.
 func (k *kernel) add(devices links, t Thing, replace bool) error {
 	flags := unix.NLM_F_CREATE | unix.NLM_F_EXCL
 	if replace {
@@ -184,10 +183,10 @@ func (k *kernel) add(devices links, t Thing, replace bool) error {
 	case Rule:
 		return k.ask(unix.RTM_NEWRULE, flags, ruleMessage(t)...)
 	}
-	return fmt.Errorf("%T is no thing of the kernel", t)
+	return fmt.Errorf("the kernel has no kind %T", t)
 }
 
-// remove takes a thing away.
+// remove deletes a thing.
 func (k *kernel) remove(devices links, t Thing) error {
 	switch t := t.(type) {
 	case Address:
@@ -197,5 +196,5 @@ func (k *kernel) remove(devices links, t Thing) error {
 	case Rule:
 		return k.ask(unix.RTM_DELRULE, 0, ruleMessage(t)...)
 	}
-	return fmt.Errorf("%T is no thing of the kernel", t)
+	return fmt.Errorf("the kernel has no kind %T", t)
 }

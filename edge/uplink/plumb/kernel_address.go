@@ -20,7 +20,7 @@ func (k *kernel) addresses(devices links) ([]found, error) {
 			return nil, err
 		}
 		local := attributes[unix.IFA_LOCAL]
-		if local == nil { // IPv6 has it only where there is a far end as well
+		if local == nil { // IPv6 sets it only on point-to-point addresses
 			local = attributes[unix.IFA_ADDRESS]
 		}
 		flags := number(attributes[unix.IFA_FLAGS])
@@ -41,7 +41,7 @@ func (k *kernel) addresses(devices links) ([]found, error) {
 	return have, nil
 }
 
-// preferred is the preferred lifetime in seconds.
+// preferred returns the preferred lifetime in seconds.
 func preferred(cacheinfo []byte) uint32 {
 	if len(cacheinfo) < unix.SizeofIfaCacheinfo {
 		return forever
@@ -75,13 +75,13 @@ func addressMessage(devices links, a Address) []nl.NetlinkRequestData {
 		nl.NewRtAttr(unix.IFA_CACHEINFO, lifetime.Serialize()),
 		nl.NewRtAttr(ifaProto, nl.Uint8Attr(Protocol)),
 	}
-	if a.Prefix.Addr().Is4() && a.Prefix.Bits() < 31 && !a.NoPrefixRoute { // RFC 3021: a pair of addresses has none
+	if a.Prefix.Addr().Is4() && a.Prefix.Bits() < 31 && !a.NoPrefixRoute { // RFC 3021: a /31 has no broadcast address
 		data = append(data, nl.NewRtAttr(unix.IFA_BROADCAST, broadcast(a.Prefix)))
 	}
 	return data
 }
 
-// broadcast is the last address of an IPv4 network.
+// broadcast returns the last address of an IPv4 network.
 func broadcast(p netip.Prefix) []byte {
 	octets := p.Masked().Addr().As4()
 	for bit := p.Bits(); bit < 32; bit++ {

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// routes lists ours alone.
+// routes lists our own routes only.
 func (k *kernel) routes(devices links) ([]found, error) {
 	var have []found
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
@@ -45,7 +45,7 @@ func routeOf(header *nl.RtMsg, attributes map[uint16][]byte, devices links) Rout
 	if table, ok := attributes[unix.RTA_TABLE]; ok {
 		r.Table = number(table)
 	}
-	if !r.Unreachable { // that of IPv6 has lo
+	if !r.Unreachable { // an unreachable IPv6 route is on lo
 		r.Dev = devices.name[int(number(attributes[unix.RTA_OIF]))]
 		r.Via, _ = netip.AddrFromSlice(attributes[unix.RTA_GATEWAY])
 	}
@@ -67,7 +67,7 @@ func routeMessage(devices links, r Route) []nl.NetlinkRequestData {
 	case r.Unreachable:
 		header.Type = unix.RTN_UNREACHABLE
 		return data
-	case r.Dev == "": // one of several next hops, which another made of ours; only for taking it away
+	case r.Dev == "": // a multipath route that somebody made of ours; only ever deleted
 		header.Scope = unix.RT_SCOPE_NOWHERE
 		return data
 	case r.Via.IsValid():
@@ -79,7 +79,7 @@ func routeMessage(devices links, r Route) []nl.NetlinkRequestData {
 	return append(data, number32(unix.RTA_OIF, uint32(devices.index[r.Dev])))
 }
 
-// rules lists those of all, for there are few.
+// rules lists the rules of every owner: there are few.
 func (k *kernel) rules(links) ([]found, error) {
 	var have []found
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
@@ -92,7 +92,7 @@ func (k *kernel) rules(links) ([]found, error) {
 	return have, nil
 }
 
-// rulesOf lists the rules of a family. One that the kernel has not has none.
+// rulesOf lists the rules of a family. A family that the kernel lacks has none.
 func (k *kernel) rulesOf(family uint8) ([]found, error) {
 	filter := &nl.RtMsg{}
 	filter.Family = family
@@ -117,17 +117,16 @@ func (k *kernel) rulesOf(family uint8) ([]found, error) {
 	return have, nil
 }
 
-// plain are the attributes of a rule that asks for a prefix and no more.
+// plain are the attributes of a rule that matches a prefix and nothing else.
 var plain = []uint16{
 	nl.FRA_SRC, nl.FRA_DST, nl.FRA_PRIORITY, nl.FRA_TABLE, nl.FRA_PROTOCOL, nl.FRA_PAD, nl.FRA_SUPPRESS_PREFIXLEN,
 }
 
-// nothingSuppressed is -1, which the kernel says of a rule that passes over no
-// route.
+// nothingSuppressed is -1, the kernel's value for a rule that suppresses no route.
 const nothingSuppressed = 0xffffffff
 
-// ruleOf reads a rule. Another's that asks for more than a prefix, by whatever
-// attribute, is none of the kind that is known here.
+// ruleOf reads a rule. It reports false for a foreign rule that matches on more than a prefix, by
+// any attribute.
 func ruleOf(header *nl.RtMsg, attributes map[uint16][]byte) (r Rule, ours, known bool) {
 	proto := attributes[nl.FRA_PROTOCOL]
 	ours = len(proto) == 1 && proto[0] == Protocol

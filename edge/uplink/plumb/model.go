@@ -7,20 +7,19 @@ import (
 	"strings"
 )
 
-// Thing is an Address, a Route or a Rule: a plain value, the same as another if
-// == says so.
+// Thing is an Address, a Route or a Rule: a plain value; two are the same if == says so.
 type Thing interface {
 	// Kind is "address", "route" or "rule".
 	Kind() string
-	// String is the thing as `ip KIND add` would take it.
+	// String is the thing in the syntax of `ip KIND add`.
 	String() string
 	// Device is the name of the device that the thing needs; "" for none.
 	Device() string
 
-	// place is the thing without what may differ between two things of which the
-	// kernel keeps only one.
-	place() Thing
-	// rank is the thing's place in the order of adding; see plan.
+	// key is the thing without the fields in which two things can't differ: the kernel holds one
+	// thing for each key.
+	key() Thing
+	// rank is the thing's position in the order of adding; see plan.
 	rank() int
 	// family is unix.AF_INET or AF_INET6, as -4 or -6.
 	family() string
@@ -30,36 +29,34 @@ type Thing interface {
 type Address struct {
 	Prefix netip.Prefix // the address, with the length of its network
 	Dev    string
-	// Host is scope host, of IPv4 only: the kernel never chooses the address as
-	// source of what starts on this machine, except for what ends here as well.
+	// Host means scope host, IPv4 only: the kernel never chooses the address as source for traffic
+	// that starts on this machine, except to itself.
 	Host bool
-	// Deprecated is a preferred lifetime of 0, of IPv6 only: the kernel chooses the
-	// address as source only if it has no other of the right scope (RFC 6724 5,
-	// rules 2 and 3).
+	// Deprecated means a preferred lifetime of 0, IPv6 only: the kernel chooses the address as
+	// source only if it has no other of the right scope (RFC 6724 5, rules 2 and 3).
 	Deprecated bool
-	// NoDAD leaves out duplicate address detection, of IPv6 only (RFC 4862 5.4).
+	// NoDAD skips duplicate address detection, IPv6 only (RFC 4862 5.4).
 	NoDAD bool
-	// NoPrefixRoute leaves out the route to the address's network, which the
-	// kernel would make by itself.
+	// NoPrefixRoute suppresses the route to the address's network that the kernel would otherwise
+	// make.
 	NoPrefixRoute bool
 }
 
-// Route is a route to a prefix: over a device, to a gateway on a device, or
-// unreachable.
+// Route is a route to a prefix: over a device, to a gateway on a device, or unreachable.
 type Route struct {
 	Prefix      netip.Prefix
-	Unreachable bool       // then without Via and Dev
-	Via         netip.Addr // a gateway, taken to be on Dev (onlink); the zero Addr: none
+	Unreachable bool       // then Via and Dev are empty
+	Via         netip.Addr // a gateway, assumed to be on Dev (onlink); the zero Addr: none
 	Dev         string
 	Table       uint32 // mainTable or another
-	Metric      uint32 // the smaller is taken; IPv6 has no 0
+	Metric      uint32 // the smallest wins; IPv6 has no 0
 }
 
 // Rule sends packets from or to a prefix to a table.
 type Rule struct {
 	From, To netip.Prefix // the zero Prefix: all. One of them is set
 	Table    uint32
-	Priority uint32 // the smaller is asked first
+	Priority uint32 // the smallest is looked up first
 }
 
 // mainTable is the kernel's main table of routes (RT_TABLE_MAIN).
@@ -83,14 +80,14 @@ func (r Route) Device() string { return r.Dev }
 // Device is "".
 func (r Rule) Device() string { return "" }
 
-// place: an address is on a device once. The kernel could have an IPv4 address
-// with several lengths, but one serves, whoever gave it.
-func (a Address) place() Thing {
+// key: an address is on a device once. The kernel could hold an IPv4 address with several lengths,
+// but one is enough, whoever added it.
+func (a Address) key() Thing {
 	return Address{Prefix: netip.PrefixFrom(a.Prefix.Addr(), a.Prefix.Addr().BitLen()), Dev: a.Dev}
 }
 
-func (r Route) place() Thing { return Route{Prefix: r.Prefix, Table: r.Table, Metric: r.Metric} }
-func (r Rule) place() Thing  { return r }
+func (r Route) key() Thing { return Route{Prefix: r.Prefix, Table: r.Table, Metric: r.Metric} }
+func (r Rule) key() Thing  { return r }
 
 func (a Address) family() string { return family(a.Prefix) }
 func (r Route) family() string   { return family(r.Prefix) }
@@ -103,7 +100,7 @@ func family(p netip.Prefix) string {
 	return "-6"
 }
 
-// selector is the prefix that the rule asks for.
+// selector is the prefix that the rule matches.
 func (r Rule) selector() netip.Prefix {
 	if r.From.IsValid() {
 		return r.From
@@ -168,7 +165,7 @@ func (r Rule) String() string {
 	return b.String()
 }
 
-// destination is p in the short form of `ip`.
+// destination formats p in the short form of `ip`.
 func destination(p netip.Prefix) string {
 	switch {
 	case p.Bits() == 0:

@@ -145,7 +145,7 @@ func (ns *namespace) monitor() (stop func() map[uint16]int) {
 	}
 	return func() map[uint16]int {
 		defer s.Close()
-		wait := unix.NsecToTimeval(int64(50 * time.Millisecond)) // what is told is there before what caused it returns
+		wait := unix.NsecToTimeval(int64(50 * time.Millisecond)) // a notification arrives before its cause returns
 		if err := s.SetReceiveTimeout(&wait); err != nil {
 			ns.t.Fatal(err)
 		}

@@ -2,44 +2,44 @@ package plumb
 
 import "time"
 
-// The pauses between putting the same thing back. The first time there is none.
+// The pauses between restoring the same thing. The first time there is none.
 const (
-	firstPause = 200 * time.Millisecond // after the first time; each is double the one before
-	manyTimes  = 5                      // from which on it counts as fought for: after 3 s or longer
-	calm       = time.Minute            // after which all is forgotten
+	firstPause = 200 * time.Millisecond // after the first time; each is twice the previous
+	manyTimes  = 5                      // from this many on the thing is contested: after 3 s or longer
+	calm       = time.Minute            // after which the history is forgotten
 )
 
-// pace keeps two programs that want different things from keeping a processor
-// busy. The zero pace is of a thing that was never put back.
+// pace keeps two programs with conflicting configs from occupying a processor. The zero pace is
+// that of a thing that was never restored.
 type pace struct {
-	last  time.Time // when it was put back
+	last  time.Time // when it was restored
 	pause time.Duration
-	times int // how often it was, without a calm time between
-	// duplicate is of an address that another host has, which was tried again.
+	times int // how often it was restored without a calm time between
+	// duplicate is set for an address that another host uses and that was retried.
 	duplicate bool
 }
 
-// next is the earliest time at which the thing may be put back.
+// next is the earliest time at which the thing may be restored.
 func (p *pace) next() time.Time { return p.last.Add(p.pause) }
 
-// count takes down that the thing was put back at now, and says whether that is
-// getting too much. No pause is longer than most.
+// count records that the thing was restored at now. It reports whether the thing is contested. No
+// pause is longer than most.
 func (p *pace) count(now time.Time, most time.Duration) bool {
 	if now.Sub(p.last) > max(calm, 2*p.pause) {
 		p.pause, p.times = 0, 0
 	}
 	p.last, p.pause = now, min(max(firstPause, 2*p.pause), most)
 	p.times++
-	return p.fought(now)
+	return p.contested(now)
 }
 
-// refused takes down that another host was found to have the address, or that it
-// was tried again: it is next after a pause.
+// refused records that another host was found to use the address, or that the address was retried:
+// the next attempt comes after a pause.
 func (p *pace) refused(now time.Time, pause time.Duration) {
 	p.last, p.pause, p.times, p.duplicate = now, pause, 0, true
 }
 
-// fought says whether the thing is taken away again and again.
-func (p *pace) fought(now time.Time) bool {
+// contested reports whether the thing is removed repeatedly.
+func (p *pace) contested(now time.Time) bool {
 	return p.times >= manyTimes && now.Sub(p.last) <= max(calm, 2*p.pause)
 }

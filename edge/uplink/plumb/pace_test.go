@@ -20,10 +20,10 @@ func TestPace(t *testing.T) {
 	var pauses []time.Duration
 	for range 10 { // taken away as soon as it is put back
 		now = now.Add(p.pause)
-		fought := p.count(now, most)
+		contested := p.count(now, most)
 		pauses = append(pauses, p.pause)
-		if fought != (len(pauses) >= manyTimes) {
-			t.Errorf("fought for %v after %d times", fought, len(pauses))
+		if contested != (len(pauses) >= manyTimes) {
+			t.Errorf("contested %v after %d times", contested, len(pauses))
 		}
 		if got := p.next().Sub(now); got != p.pause {
 			t.Errorf("next after %s, want %s", got, p.pause)
@@ -36,8 +36,8 @@ func TestPace(t *testing.T) {
 		}
 	}
 	now = now.Add(2*most + time.Second)
-	if p.fought(now) {
-		t.Error("it is fought for although it has stood for long")
+	if p.contested(now) {
+		t.Error("contested although it was present for long")
 	}
 	if p.count(now, most); p.pause != firstPause {
 		t.Errorf("after a calm time the pause is %s, want %s", p.pause, firstPause)
@@ -49,8 +49,8 @@ func TestPace_short(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
 	var p pace
 	for n := 1; n <= manyTimes; n++ {
-		if fought := p.count(now, time.Second); fought != (n == manyTimes) {
-			t.Errorf("fought for %v after %d times", fought, n)
+		if contested := p.count(now, time.Second); contested != (n == manyTimes) {
+			t.Errorf("contested %v after %d times", contested, n)
 		}
 		now = now.Add(p.pause)
 	}
@@ -74,16 +74,16 @@ func TestMatters(t *testing.T) {
 		message syscall.NetlinkMessage
 		want    bool
 	}{
-		"an address":                  {syscall.NetlinkMessage{Header: syscall.NlMsghdr{Type: unix.RTM_DELADDR}}, true},
-		"a device":                    {syscall.NetlinkMessage{Header: syscall.NlMsghdr{Type: unix.RTM_NEWLINK}}, true},
-		"a rule":                      {syscall.NetlinkMessage{Header: syscall.NlMsghdr{Type: unix.RTM_DELRULE}}, true},
-		"our route goes":              {route(unix.RTM_DELROUTE, 0, Protocol), true},
-		"another's route comes":       {route(unix.RTM_NEWROUTE, unix.NLM_F_CREATE, unix.RTPROT_BIRD), false},
-		"another's route goes":        {route(unix.RTM_DELROUTE, 0, unix.RTPROT_BIRD), false},
-		"another's takes ours' place": {to("10.77.0.0/24"), true},
-		"the same in IPv6":            {to("fd77::/64"), true},
-		"another's takes another's":   {to("10.77.0.0/25"), false},
-		"another's new default route": {route(unix.RTM_NEWROUTE, unix.NLM_F_REPLACE, unix.RTPROT_BIRD), false},
+		"an address":                    {syscall.NetlinkMessage{Header: syscall.NlMsghdr{Type: unix.RTM_DELADDR}}, true},
+		"a device":                      {syscall.NetlinkMessage{Header: syscall.NlMsghdr{Type: unix.RTM_NEWLINK}}, true},
+		"a rule":                        {syscall.NetlinkMessage{Header: syscall.NlMsghdr{Type: unix.RTM_DELRULE}}, true},
+		"our route goes":                {route(unix.RTM_DELROUTE, 0, Protocol), true},
+		"another's route comes":         {route(unix.RTM_NEWROUTE, unix.NLM_F_CREATE, unix.RTPROT_BIRD), false},
+		"another's route goes":          {route(unix.RTM_DELROUTE, 0, unix.RTPROT_BIRD), false},
+		"a foreign route replaces ours": {to("10.77.0.0/24"), true},
+		"the same in IPv6":              {to("fd77::/64"), true},
+		"another's takes another's":     {to("10.77.0.0/25"), false},
+		"another's new default route":   {route(unix.RTM_NEWROUTE, unix.NLM_F_REPLACE, unix.RTPROT_BIRD), false},
 	} {
 		if got := matters(test.message, ours); got != test.want {
 			t.Errorf("%s: matters %v, want %v", name, got, test.want)

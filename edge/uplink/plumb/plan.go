@@ -9,14 +9,14 @@ import (
 // Verb is what a step does.
 type Verb string
 
-// The verbs, as `ip` has them.
+// The verbs, as in `ip`.
 const (
 	Add     Verb = "add"
-	Replace Verb = "replace" // in one go, with no moment without
+	Replace Verb = "replace" // atomically
 	Delete  Verb = "del"
 )
 
-// Step is one change of what the kernel has.
+// Step is one change to what the kernel has.
 type Step struct {
 	Verb  Verb
 	Thing Thing
@@ -35,18 +35,17 @@ func (s Step) String() string {
 // found is a thing that the kernel has.
 type found struct {
 	Thing
-	ours      bool // it bears Protocol
-	duplicate bool // an IPv6 address that another host has too (RFC 4862 5.4.5)
-	tentative bool // an IPv6 address of which it is not known yet
+	ours      bool // it carries Protocol
+	duplicate bool // an IPv6 address that another host uses too (RFC 4862 5.4.5)
+	tentative bool // an IPv6 address whose duplicate address detection still runs
 }
 
-// The order of adding; taking away goes the other way round. At no moment is
-// there a packet to core that could leave another way, nor a source whose rule
-// leads to a table without a route.
+// The order of adding; removing goes in reverse. At no moment can a packet to core leave by another
+// way, nor does a source's rule lead to a table without a route.
 const (
 	rankUnreachable = iota // nothing but the tunnel may lead to core
-	rankGuard              // and no rule of a source may lead past that
-	rankAddress            // a route's source address is taken from its device's
+	rankGuard              // and no source's rule may bypass that
+	rankAddress            // a route takes its source address from its device
 	rankRoute
 	rankTable
 	rankRule
@@ -71,20 +70,19 @@ func (r Rule) rank() int {
 	return rankRule
 }
 
-// plan finds the steps from what the kernel has to what is wanted, in an order
-// that is safe at each step. It takes away only what is ours, and adds nothing
-// in a place that another's thing holds.
+// plan finds the steps from what the kernel has to what is wanted, in an order that is safe at each
+// step. It removes only what is ours, and adds nothing under a key that a foreign thing has.
 func plan(wants []Want, have []found) []Step {
-	held := byPlace(have)
+	held := byKey(have)
 	wanted := make(map[Thing]bool, len(wants))
 	var steps []Step
-	for _, w := range order(wants) {
-		wanted[w.place()] = true
-		now, there := held[w.place()]
+	for _, w := range sortWants(wants) {
+		wanted[w.key()] = true
+		now, there := held[w.key()]
 		switch {
 		case !there:
 			steps = append(steps, Step{Add, w.Thing})
-		case now.duplicate && now.ours: // the kernel asks again for a new one only
+		case now.duplicate && now.ours: // the kernel repeats the detection only for a new address
 			steps = append(steps, Step{Delete, now.Thing}, Step{Add, w.Thing})
 		case now.Thing == w.Thing || !now.ours:
 		case replaceable(now.Thing, w.Thing):
@@ -95,7 +93,7 @@ func plan(wants []Want, have []found) []Step {
 	}
 	var gone []Step
 	for _, f := range have {
-		if f.ours && !wanted[f.place()] {
+		if f.ours && !wanted[f.key()] {
 			gone = append(gone, Step{Delete, f.Thing})
 		}
 	}
@@ -103,19 +101,19 @@ func plan(wants []Want, have []found) []Step {
 	return append(steps, gone...)
 }
 
-// byPlace finds what stands in a place.
-func byPlace(have []found) map[Thing]found {
+// byKey finds the thing that the kernel has under each key, ours first.
+func byKey(have []found) map[Thing]found {
 	held := make(map[Thing]found, len(have))
 	for _, f := range have {
-		if before, twice := held[f.place()]; !twice || f.ours && !before.ours {
-			held[f.place()] = f
+		if before, twice := held[f.key()]; !twice || f.ours && !before.ours {
+			held[f.key()] = f
 		}
 	}
 	return held
 }
 
-// replaceable says whether the kernel can turn one thing into another in the
-// same place. Of an address it changes lifetimes and flags, of IPv6 only.
+// replaceable reports whether the kernel can turn one thing into another with the same key. For
+// addresses it changes lifetimes and flags, and of IPv6 only.
 func replaceable(now, wanted Thing) bool {
 	a, ok := now.(Address)
 	if !ok {
@@ -125,9 +123,9 @@ func replaceable(now, wanted Thing) bool {
 	return a.Prefix == b.Prefix && a.Prefix.Addr().Is6()
 }
 
-// standing says whether the kernel has what is wanted, where held is what it has
-// by place. What another made there counts, except for a route.
-func standing(w Want, held map[Thing]found) bool {
-	f, there := held[w.place()]
+// present reports whether the kernel has what is wanted, where held is what it has by key. A
+// foreign thing counts, except for a route.
+func present(w Want, held map[Thing]found) bool {
+	f, there := held[w.key()]
 	return there && !f.duplicate && (f.Thing == w.Thing || !f.ours && w.Kind() != "route")
 }

@@ -11,7 +11,7 @@ import (
 
 func prefixOf(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 
-// text is a plan as lines, without what marks it as ours.
+// text formats a plan as lines, without the mark of ours.
 func text(steps []Step) []string {
 	var lines []string
 	for _, s := range steps {
@@ -145,21 +145,20 @@ func TestPlanStepsAreMarked(t *testing.T) {
 	}
 }
 
-// table is a kernel of the test's own: it takes steps and holds to the rule that
-// a place is held once.
+// table is a simulated kernel: it takes steps and enforces that each key is unique.
 type table map[Thing]found
 
 func (k table) do(s Step) error {
-	now, there := k[s.Thing.place()]
+	now, there := k[s.Thing.key()]
 	switch {
 	case s.Verb == Add && there:
-		return fmt.Errorf("%s: %s is there", s, now)
+		return fmt.Errorf("%s: %s exists", s, now)
 	case s.Verb != Add && (!there || !now.ours):
-		return fmt.Errorf("%s: of ours there is nothing", s)
+		return fmt.Errorf("%s: nothing of ours", s)
 	case s.Verb == Delete:
-		delete(k, s.Thing.place())
+		delete(k, s.Thing.key())
 	default:
-		k[s.Thing.place()] = found{Thing: s.Thing, ours: true}
+		k[s.Thing.key()] = found{Thing: s.Thing, ours: true}
 	}
 	return nil
 }
@@ -171,23 +170,23 @@ func (k table) list() (have []found) {
 	return have
 }
 
-// leak names a prefix to which a packet could leave beside the tunnel, of those
-// that are guarded before a change and after it; "" if there is none.
+// leak names a prefix to which a packet could bypass the tunnel, of those guarded both before and
+// after a change; "" if there is none.
 func (k table) leak(wants []Want, before table) string {
 	unreachable := func(r Route) Route {
 		return Route{Prefix: r.Prefix, Unreachable: true, Table: mainTable, Metric: unreachableMetric}
 	}
-	for _, f := range k { // no route over the tunnel without what stands behind it
+	for _, f := range k { // each route over the tunnel has its unreachable one
 		if r, ok := f.Thing.(Route); ok && f.ours && r.Table == mainTable && !r.Unreachable && strings.HasPrefix(r.Dev, "wg") {
-			if _, guarded := k[unreachable(r).place()]; !guarded {
+			if _, guarded := k[unreachable(r).key()]; !guarded {
 				return r.String()
 			}
 		}
 	}
-	for _, w := range wants { // what is guarded all along has no gap
+	for _, w := range wants { // what stays guarded has no gap
 		r, ok := w.Thing.(Route)
-		if _, was := before[w.place()]; ok && r.Unreachable && was {
-			if _, is := k[w.place()]; !is {
+		if _, was := before[w.key()]; ok && r.Unreachable && was {
+			if _, is := k[w.key()]; !is {
 				return r.String()
 			}
 		}
@@ -195,7 +194,7 @@ func (k table) leak(wants []Want, before table) string {
 	return ""
 }
 
-// some draws a config from a small world, so that things meet.
+// some draws a config from a small world, so that things collide.
 func some(r *rand.Rand) []Want {
 	var wants []Want
 	pick := func(from ...string) string { return from[r.IntN(len(from))] }
@@ -228,29 +227,29 @@ func some(r *rand.Rand) []Want {
 	return append(wants, Sources(sources)...)
 }
 
-// From any state to any config: the steps work one by one, lead to what is
-// wanted, touch nothing of others, leave no gap, and nothing is left to do.
+// From any state to any config: the steps work one by one, lead to what is wanted, touch nothing
+// foreign, leave no gap, and a second plan is empty.
 func TestPlan_property(t *testing.T) {
 	for seed := range uint64(5_000) {
 		r := rand.New(rand.NewPCG(seed, 77))
 		kernel := table{}
 		for _, w := range some(r) {
-			kernel[w.place()] = found{Thing: w.Thing, ours: r.IntN(4) > 0 || w.Kind() == "route"}
+			kernel[w.key()] = found{Thing: w.Thing, ours: r.IntN(4) > 0 || w.Kind() == "route"}
 		}
 		for _, w := range some(r) { // as another config left it, or as others changed it
-			if f := kernel[w.place()]; f.Thing == nil || f.ours {
-				kernel[w.place()] = found{Thing: w.Thing, ours: true}
+			if f := kernel[w.key()]; f.Thing == nil || f.ours {
+				kernel[w.key()] = found{Thing: w.Thing, ours: true}
 			}
 		}
 		wants := some(r)
 		before, foreign := table{}, map[Thing]bool{}
-		for place, f := range kernel {
-			before[place] = f
+		for key, f := range kernel {
+			before[key] = f
 			if !f.ours {
 				foreign[f.Thing] = true
 			}
 		}
-		whole := kernel.leak(wants, before) == "" // others may have taken away what guards
+		whole := kernel.leak(wants, before) == "" // others may have removed the guards
 		for _, step := range plan(wants, kernel.list()) {
 			if err := kernel.do(step); err != nil {
 				t.Fatalf("seed %d: %s", seed, err)
@@ -259,18 +258,18 @@ func TestPlan_property(t *testing.T) {
 				t.Fatalf("seed %d: after %q nothing guards %s", seed, step, leak)
 			}
 		}
-		for _, w := range order(wants) {
-			if !standing(w, kernel) {
+		for _, w := range sortWants(wants) {
+			if !present(w, kernel) {
 				t.Fatalf("seed %d: %s is missing", seed, w)
 			}
 		}
 		for thing := range foreign {
-			if kernel[thing.place()] != (found{Thing: thing}) {
+			if kernel[thing.key()] != (found{Thing: thing}) {
 				t.Fatalf("seed %d: another's %s was touched", seed, thing)
 			}
 		}
 		wanted := map[Thing]bool{}
-		for _, w := range order(wants) {
+		for _, w := range sortWants(wants) {
 			wanted[w.Thing] = true
 		}
 		for _, f := range kernel {
@@ -284,7 +283,7 @@ func TestPlan_property(t *testing.T) {
 	}
 }
 
-func TestStanding(t *testing.T) {
+func TestPresent(t *testing.T) {
 	address := Service(prefixOf("2001:db8::25/128"))[0]
 	route := Tunnel("wg-core", nil, []netip.Prefix{prefixOf("10.77.0.0/24")})[2]
 	elsewhere := route.Thing.(Route)
@@ -301,8 +300,8 @@ func TestStanding(t *testing.T) {
 		"another's route elsewhere": {want: route, have: []found{{Thing: elsewhere}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if ok := standing(test.want, byPlace(test.have)); ok != test.ok {
-				t.Errorf("standing %v, want %v", ok, test.ok)
+			if ok := present(test.want, byKey(test.have)); ok != test.ok {
+				t.Errorf("present %v, want %v", ok, test.ok)
 			}
 		})
 	}

@@ -12,39 +12,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// netlinkTimeout bounds one question to the kernel, which answers at once.
+// netlinkTimeout bounds one request to the kernel, which answers at once.
 const netlinkTimeout = 10 * time.Second
 
-// maxPasses bounds how often one Set compares and acts: what a step takes away
-// beside its own thing, as the last address of a device takes its routes, is then
-// put back.
+// maxPasses bounds how often one Set compares and acts: what a step removes besides its own thing,
+// as the last address of a device takes its routes with it, is restored in the next pass.
 const maxPasses = 3
 
-// maxLines bounds the lines that one comparison logs for things.
+// maxLines bounds the lines that one comparison logs about things.
 const maxLines = 20
 
 // Options is what a Plumbing needs.
 type Options struct {
 	Log *slog.Logger // nil: nothing is logged
-	// Every is how often Run compares although the kernel told of no change. 0
-	// means 30s.
+	// Every is how often Run compares without a notification from the kernel. 0 means 30s.
 	Every time.Duration
 }
 
-// Plumbing keeps what is wanted in one network namespace: the one of the thread
-// that called Open. It is safe for concurrent use.
+// Plumbing keeps what is wanted in one network namespace: that of the thread that called Open. It
+// is safe for concurrent use.
 type Plumbing struct {
 	log    *slog.Logger
 	every  time.Duration
 	events *events
 
-	mu      sync.Mutex // held through a whole comparison
-	kernel  *kernel
-	wants   []Want
-	wanted  map[Thing]bool   // by place
-	stood   map[Thing]bool   // by place: what has stood since it was wanted
-	paces   map[Thing]*pace  // by place: what was put back lately
-	problem map[Thing]string // by place, of what is wanted and of what is left
+	mu         sync.Mutex // held through a whole comparison
+	kernel     *kernel
+	wants      []Want
+	wanted     map[Thing]bool   // by key
+	wasPresent map[Thing]bool   // by key: what was present since it was wanted
+	paces      map[Thing]*pace  // by key: what was restored lately
+	problem    map[Thing]string // by key, of what is wanted and of what could not be removed
 
 	statusMu sync.Mutex
 	status   Status
@@ -54,23 +52,23 @@ type Plumbing struct {
 type State struct {
 	Want
 	Present bool
-	Problem string // why not; "" if it is there, or was taken away a moment ago
+	Problem string // why it is not present; "" if it is, or was removed a moment ago
 }
 
-// Status is what is wanted and what there is.
+// Status is what is wanted and what the kernel has.
 type Status struct {
-	Things   []State
-	Left     []State   // what is ours and not wanted, and could not be taken away
-	Repaired int64     // how often a thing was put back that others had taken away or changed
-	Retried  int64     // how often an address was tried again that another host had
-	Fought   int       // how many things are taken away again and again, and wait to be put back
-	Compared time.Time // when the kernel was last asked; the zero Time: never
-	Problem  string    // why it could not be asked; "" if it could
+	Things    []State
+	Left      []State   // what is ours, not wanted, and could not be removed
+	Repaired  int64     // how often a thing was restored that others had removed or changed
+	Retried   int64     // how often an address was retried that another host used
+	Contested int       // how many things are removed repeatedly, and wait to be restored
+	Compared  time.Time // when the kernel was last read; the zero Time: never
+	Problem   string    // why it could not be read; "" if it could
 }
 
-// Open opens the namespace of the calling thread and begins to listen to its
-// changes. Nothing is wanted yet, and nothing is changed until Set.
-func Open(o Options) (*Plumbing, error) {
+// Open opens the namespace of the calling thread and starts to listen to its changes. Nothing is
+// wanted yet, and nothing changes until Set.
+func Open(options Options) (*Plumbing, error) {
 	k, err := openKernel()
 	if err != nil {
 		return nil, err
@@ -81,8 +79,8 @@ func Open(o Options) (*Plumbing, error) {
 		return nil, err
 	}
 	p := &Plumbing{
-		log: o.Log, every: o.Every, kernel: k, events: e,
-		stood: map[Thing]bool{}, paces: map[Thing]*pace{}, problem: map[Thing]string{},
+		log: options.Log, every: options.Every, kernel: k, events: e,
+		wasPresent: map[Thing]bool{}, paces: map[Thing]*pace{}, problem: map[Thing]string{},
 	}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
@@ -93,7 +91,7 @@ func Open(o Options) (*Plumbing, error) {
 	return p, nil
 }
 
-// Close lets go of the namespace. What was made stays. It is called after Run has ended.
+// Close releases the namespace. What was made stays. Call it after Run has ended.
 func (p *Plumbing) Close() {
 	p.events.close()
 	p.kernel.close()
@@ -106,15 +104,15 @@ func (p *Plumbing) Status() Status {
 	return p.status
 }
 
-// SetEvery changes Options.Every, from the next comparison on.
+// SetEvery changes Options.Every from the next comparison on.
 func (p *Plumbing) SetEvery(every time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.every = every
 }
 
-// Plan says what Set would do, and does nothing. It needs no privilege. Things
-// whose device does not exist are among the steps.
+// Plan returns what Set would do, and does nothing. It needs no privilege. Steps whose device does
+// not exist are included.
 func (p *Plumbing) Plan(wants []Want) ([]Step, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -125,24 +123,23 @@ func (p *Plumbing) Plan(wants []Want) ([]Step, error) {
 	return plan(wants, have), nil
 }
 
-// Set makes wants what is wanted, does what is missing for it, and takes away what
-// is ours and not wanted. It is done for all that can be done: what cannot is a
-// problem in Status, and is tried again by Run. The error is for a kernel that
-// cannot be asked at all, and for a process that may not change anything: then
+// Set makes wants the wanted things, adds what is missing, and removes what is ours and not wanted.
+// It does all that can be done: the rest is a problem in Status, which Run retries. The error is
+// for a kernel that can't be read at all, and for a process that may not change anything: then
 // errors.Is finds unix.EPERM.
 func (p *Plumbing) Set(ctx context.Context, wants []Want) ([]Step, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.wants, p.wanted = order(wants), make(map[Thing]bool, len(wants))
+	p.wants, p.wanted = sortWants(wants), make(map[Thing]bool, len(wants))
 	for _, w := range p.wants {
-		p.wanted[w.place()] = true
+		p.wanted[w.key()] = true
 	}
 	p.events.expect(p.wants)
-	for place := range p.stood {
-		if !p.wanted[place] {
-			delete(p.stood, place)
-			delete(p.paces, place)
-			delete(p.problem, place)
+	for key := range p.wasPresent {
+		if !p.wanted[key] {
+			delete(p.wasPresent, key)
+			delete(p.paces, key)
+			delete(p.problem, key)
 		}
 	}
 	var done []Step
@@ -156,15 +153,15 @@ func (p *Plumbing) Set(ctx context.Context, wants []Want) ([]Step, error) {
 	return done, nil
 }
 
-// pass compares once, acts, and keeps what it found for Status. It returns the
-// steps that were done.
+// pass compares once, acts, and records what it found for Status. It returns the steps that were
+// done.
 func (p *Plumbing) pass(ctx context.Context, now time.Time) ([]Step, error) {
 	devices, have, err := p.kernel.read()
 	if err != nil {
 		p.note(func(s *Status) { s.Problem = err.Error() })
 		return nil, err
 	}
-	work := &work{Plumbing: p, devices: devices, held: byPlace(have), now: now, failed: map[Thing]error{}}
+	work := &work{Plumbing: p, devices: devices, held: byKey(have), now: now, failed: map[Thing]error{}}
 	for _, step := range plan(p.wants, have) {
 		if ctx.Err() != nil {
 			break
@@ -177,75 +174,75 @@ func (p *Plumbing) pass(ctx context.Context, now time.Time) ([]Step, error) {
 			return work.done, err
 		}
 	}
-	p.settle(work, have)
+	p.recordPass(work, have)
 	return work.done, errors.Join(ctx.Err(), work.forbidden)
 }
 
-// settle takes down what stands after a pass.
-func (p *Plumbing) settle(work *work, have []found) {
-	held := byPlace(have)
+// recordPass records the state after a pass.
+func (p *Plumbing) recordPass(work *work, have []found) {
+	held := byKey(have)
 	things := make([]State, len(p.wants))
-	fought := 0
+	contested := 0
 	for i, w := range p.wants {
-		place := w.place()
-		pace, text, there := p.paces[place], "", held[place]
-		// One that is tried again is not there before the kernel has asked.
+		key := w.key()
+		pace, text, there := p.paces[key], "", held[key]
+		// A retried address does not count before its duplicate address detection has ended.
 		there.duplicate = there.duplicate || there.tentative && pace != nil && pace.duplicate
-		things[i] = State{Want: w, Present: standing(w, held) && !there.duplicate}
-		p.stood[place] = p.stood[place] || things[i].Present
-		contested := pace != nil && pace.fought(work.now)
-		if contested {
-			fought++
+		things[i] = State{Want: w, Present: present(w, held) && !there.duplicate}
+		p.wasPresent[key] = p.wasPresent[key] || things[i].Present
+		isContested := pace != nil && pace.contested(work.now)
+		if isContested {
+			contested++
 		}
 		if !things[i].Present {
-			text = reason(w, there, work.failed[place], contested)
+			text = reason(w, there, work.failed[key], isContested)
 		}
 		things[i].Problem = text
-		if p.problem[place] != text && text != "" {
+		if p.problem[key] != text && text != "" {
 			level := slog.LevelError
-			if errors.Is(work.failed[place], errNoDevice) {
+			if errors.Is(work.failed[key], errNoDevice) {
 				level = slog.LevelWarn // as when a node starts, before its tunnel
 			}
-			work.line(level, "not there", "what", w.String(), "kind", w.Kind(), "purpose", w.Purpose, "problem", text)
+			work.line(level, "missing", "what", w.String(), "kind", w.Kind(), "purpose", w.Purpose, "problem", text)
 		}
-		p.problem[place] = text
+		p.problem[key] = text
 	}
 	left := work.left(have)
-	work.rest()
+	work.logOmitted()
 	p.note(func(s *Status) {
-		s.Things, s.Left, s.Fought, s.Compared, s.Problem = things, left, fought, work.now, ""
+		s.Things, s.Left, s.Contested, s.Compared, s.Problem = things, left, contested, work.now, ""
 		s.Repaired += work.repaired
 		s.Retried += work.retried
 	})
 }
 
-// left is what should have been taken away.
+// left returns what should have been removed.
 func (w *work) left(have []found) []State {
 	var left []State
 	for _, f := range have {
-		place := f.place()
-		if !f.ours || w.wanted[place] {
+		key := f.key()
+		if !f.ours || w.wanted[key] {
 			continue
 		}
-		text := "it is still there"
-		if err := w.failed[place]; err != nil {
+		text := "it still exists"
+		if err := w.failed[key]; err != nil {
 			text = explain(f.Thing, err)
 		}
 		left = append(left, State{Want: Want{Thing: f.Thing}, Present: true, Problem: text})
-		if w.problem[place] != text {
-			w.line(slog.LevelError, "not taken away", "what", f.String(), "kind", f.Kind(), "problem", text)
+		if w.problem[key] != text {
+			w.line(slog.LevelError, "not removed", "what", f.String(), "kind", f.Kind(), "problem", text)
 		}
-		w.problem[place] = text
+		w.problem[key] = text
 	}
-	for place := range w.problem { // of what went after all nothing is kept
-		if !w.wanted[place] && !slices.ContainsFunc(left, func(s State) bool { return s.place() == place }) {
-			delete(w.problem, place)
+	for key := range w.problem { // forget the problems of what was removed after all
+		if !w.wanted[key] && !slices.ContainsFunc(left, func(s State) bool { return s.key() == key }) {
+			delete(w.problem, key)
 		}
 	}
 	return left
 }
 
-// reason is why a want does not stand.
+// reason is why a want is not present.
 func reason(w Want, there found, err error, contested bool) string {
 	switch {
 	case there.duplicate:
@@ -253,7 +250,7 @@ func reason(w Want, there found, err error, contested bool) string {
 	case err != nil:
 		return explain(w.Thing, err)
 	case contested:
-		return "something else takes it away again and again; it is put back after growing pauses"
+		return "another program removes it repeatedly; it is restored after growing pauses"
 	}
 	return ""
 }
@@ -264,24 +261,24 @@ func (p *Plumbing) note(change func(*Status)) {
 	change(&p.status)
 }
 
-// errNoDevice is for things on a device that does not exist.
-var errNoDevice = errors.New("there is no such device")
+// errNoDevice is the error of things on a device that does not exist.
+var errNoDevice = errors.New("no such device")
 
 // explain says what an error of the kernel means for a thing.
 func explain(t Thing, err error) string {
 	switch {
 	case errors.Is(err, errNoDevice):
-		return fmt.Sprintf("there is no device %s; it is done when there is", t.Device())
+		return fmt.Sprintf("device %s does not exist; it is added once the device exists", t.Device())
 	case errors.Is(err, unix.EPERM):
-		return "this process may not change the network: it lacks CAP_NET_ADMIN"
+		return "not permitted to change the network: CAP_NET_ADMIN is missing"
 	case errors.Is(err, unix.EEXIST) && t.Kind() == "route":
-		return "another route, which was not made here, has its prefix, table and metric"
+		return "another program's route has this prefix, table and metric"
 	case errors.Is(err, unix.ENETDOWN) && t.Device() != "":
-		return fmt.Sprintf("device %s is down; it is done when it is up", t.Device())
+		return fmt.Sprintf("device %s is down; it is added once the device is up", t.Device())
 	case errors.Is(err, unix.ENETDOWN):
-		return "device lo is down; it is done when it is up"
+		return "device lo is down; it is added once the device is up"
 	case errors.Is(err, unix.EACCES) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT):
-		return fmt.Sprintf("the kernel has this family switched off: %s", err)
+		return fmt.Sprintf("the kernel has this address family disabled: %s", err)
 	}
 	return err.Error()
 }

@@ -27,7 +27,7 @@ func node() []Want {
 		}))
 }
 
-// devices gives a namespace the devices of node, and things of others.
+// devices gives a namespace the devices of node, and foreign things.
 func (ns *namespace) devices() {
 	for _, command := range []string{
 		"link add eth0 type veth peer name far0",
@@ -46,7 +46,7 @@ func (ns *namespace) devices() {
 	} {
 		ns.ip(command)
 	}
-	for _, dev := range []string{"eth0", "far0", "wg-core"} { // link-local addresses come when they come
+	for _, dev := range []string{"eth0", "far0", "wg-core"} { // link-local addresses come at their own time
 		within(ns.t, 5*time.Second, "a settled "+dev, func() bool {
 			addresses := ns.ip("-6 address show dev " + dev)
 			return !strings.Contains(addresses, "tentative") && (dev == "wg-core" || strings.Contains(addresses, "scope link"))
@@ -130,8 +130,8 @@ func TestSet(t *testing.T) {
 	})
 }
 
-// containsFields says whether a line holds all the words of another in their
-// order: versions of `ip` show more or less between them.
+// containsFields reports whether a line holds all the words of another in their order: versions of
+// `ip` show more or less between them.
 func containsFields(all, line string) bool {
 	words := strings.Fields(line)
 	for candidate := range strings.Lines(all) {
@@ -148,7 +148,7 @@ func containsFields(all, line string) bool {
 	return false
 }
 
-// Each thing that others take away is there again within a second.
+// Each thing that others remove is restored within a second.
 func TestRunPutsBack(t *testing.T) {
 	ns := newNamespace(t)
 	ns.devices()
@@ -178,20 +178,20 @@ func TestRunPutsBack(t *testing.T) {
 				return p.Status().Repaired > before && len(missing(p.Status())) == 0 && upToDate(t, p)
 			})
 			t.Logf("put back after %s", took)
-			for _, w := range node() { // it is forgotten: the next test is about the first time
-				p.forget(w.place())
+			for _, w := range node() { // forget the history: the next test is about the first time
+				p.forget(w.key())
 			}
 		})
 	}
 }
 
-func (p *Plumbing) forget(place Thing) {
+func (p *Plumbing) forget(key Thing) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.paces, place)
+	delete(p.paces, key)
 }
 
-// upToDate says whether there is nothing to do.
+// upToDate reports whether there is nothing to do.
 func upToDate(t *testing.T, p *Plumbing) bool {
 	t.Helper()
 	steps, err := p.Plan(node())
@@ -207,8 +207,8 @@ func steady(t *testing.T, p *Plumbing) {
 	within(t, 5*time.Second, "steady", func() bool { return upToDate(t, p) })
 }
 
-// The tunnel's device goes away and comes back: meanwhile its networks are
-// unreachable, from every source.
+// The tunnel's device disappears and comes back: meanwhile its networks are unreachable, from every
+// source.
 func TestTunnelDeviceGoesAway(t *testing.T) {
 	ns := newNamespace(t)
 	ns.devices()
@@ -225,7 +225,7 @@ func TestTunnelDeviceGoesAway(t *testing.T) {
 	}
 	within(t, time.Second, "shown as a problem", func() bool {
 		return slices.ContainsFunc(p.Status().Things, func(s State) bool {
-			return s.Device() == "wg-core" && s.Problem == "there is no device wg-core; it is done when there is"
+			return s.Device() == "wg-core" && s.Problem == "device wg-core does not exist; it is added once the device exists"
 		})
 	})
 	ns.ip("tuntap add dev wg-core mode tun")
@@ -238,7 +238,7 @@ func TestTunnelDeviceGoesAway(t *testing.T) {
 	}
 }
 
-// What cannot be done does not stop the rest, and is done as soon as it can be.
+// What can't be done does not stop the rest, and is done as soon as possible.
 func TestSet_withoutDevices(t *testing.T) {
 	ns := newNamespace(t)
 	p := ns.open(true)
@@ -253,14 +253,14 @@ func TestSet_withoutDevices(t *testing.T) {
 	within(t, 2*time.Second, "all there", func() bool { return len(missing(p.Status())) == 0 })
 }
 
-// What cannot be taken away is named.
+// What can't be removed is named.
 func TestSet_left(t *testing.T) {
 	ns := newNamespace(t)
-	ns.ip("route add blackhole 10.99.0.0/24 proto 125") // not of a kind that is made here
+	ns.ip("route add blackhole 10.99.0.0/24 proto 125") // of a kind that is never made here
 	p := ns.open(false)
 	ns.set(p, nil)
 	left := p.Status().Left
-	if len(left) != 1 || !strings.HasPrefix(left[0].String(), "10.99.0.0/24") || left[0].Problem != "it is still there" {
+	if len(left) != 1 || !strings.HasPrefix(left[0].String(), "10.99.0.0/24") || left[0].Problem != "it still exists" {
 		t.Errorf("left %+v", left)
 	}
 	ns.ip("route del blackhole 10.99.0.0/24")
@@ -270,8 +270,8 @@ func TestSet_left(t *testing.T) {
 	}
 }
 
-// A family that the kernel has not, as IPv6 with ipv6.disable=1, has no rules. No
-// kernel has those of DECnet any more.
+// A family that the kernel lacks, as IPv6 with ipv6.disable=1, has no rules. No current kernel has
+// those of DECnet.
 func TestRules_noFamily(t *testing.T) {
 	k, err := openKernel()
 	if err != nil {
@@ -283,7 +283,7 @@ func TestRules_noFamily(t *testing.T) {
 	}
 }
 
-// A rule of another that asks for more than ours does not stand for it.
+// A foreign rule that matches on more than ours does not replace it.
 func TestSet_anothersRule(t *testing.T) {
 	ns := newNamespace(t)
 	from := Want{Rule{From: prefixOf("198.51.100.10/32"), Table: 77, Priority: sourcePriority}, ForSource}
@@ -308,7 +308,7 @@ func TestSet_anothersRule(t *testing.T) {
 	}
 }
 
-// A route of another in the place of ours is not touched, and shown.
+// A foreign route with our key is left alone, and reported.
 func TestSet_anothersRoute(t *testing.T) {
 	ns := newNamespace(t)
 	ns.devices()
@@ -320,37 +320,37 @@ func TestSet_anothersRoute(t *testing.T) {
 	}
 	for _, s := range p.Status().Things {
 		if r, ok := s.Thing.(Route); ok && r.Dev == "wg-core" && r.Prefix == prefixOf("10.77.0.0/24") {
-			if want := "another route, which was not made here, has its prefix, table and metric"; s.Present || s.Problem != want {
+			if want := "another program's route has this prefix, table and metric"; s.Present || s.Problem != want {
 				t.Errorf("present %v, problem %q, want %q", s.Present, s.Problem, want)
 			}
 		}
 	}
 	ns.ip("route del 10.77.0.0/24 via 198.51.100.1")
-	ns.ip("link set wg-core down") // the route of another does not matter to us: a device does
+	ns.ip("link set wg-core down") // a foreign route does not matter to us: a device does
 	ns.ip("link set wg-core up")
 	within(t, time.Second, "ours", func() bool { return len(missing(p.Status())) == 0 })
 }
 
-// Another program that takes away what we put back does not keep us busy.
+// Another program that removes what we restore does not keep us busy.
 func TestRun_fight(t *testing.T) {
 	ns := newNamespace(t)
 	p := ns.open(true)
 	ns.set(p, Service(prefixOf("192.0.2.25/32")))
 	taken := 0
-	for start := time.Now(); time.Since(start) < 8*time.Second && p.Status().Fought == 0; {
+	for start := time.Now(); time.Since(start) < 8*time.Second && p.Status().Contested == 0; {
 		if _, err := ns.try("address del 192.0.2.25/32 dev lo"); err == nil {
 			taken++
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
 	s := p.Status()
-	if s.Fought != 1 || taken > 8 {
-		t.Errorf("%d are fought for after it was taken away %d times and put back %d times", s.Fought, taken, s.Repaired)
+	if s.Contested != 1 || taken > 8 {
+		t.Errorf("%d contested after %d removals and %d restores", s.Contested, taken, s.Repaired)
 	}
-	ns.try("address del 192.0.2.25/32 dev lo") // it is there or not
+	ns.try("address del 192.0.2.25/32 dev lo") // it may be there or not
 	within(t, time.Second, "shown as a problem", func() bool {
 		s := p.Status()
-		return len(s.Things) == 1 && strings.HasPrefix(s.Things[0].Problem, "something else takes it away")
+		return len(s.Things) == 1 && strings.HasPrefix(s.Things[0].Problem, "another program removes it")
 	})
 }
 
@@ -384,8 +384,8 @@ func TestSet_thousandSources(t *testing.T) {
 	}
 }
 
-// No packet that the node starts by itself has a service address, not even where
-// its device has no address; and who binds to one gets it.
+// No packet that the node starts by itself has a service address as source, not even where its
+// device has no address; a program that binds to one gets it.
 func TestServiceAddressIsNoSource(t *testing.T) {
 	ns := newNamespace(t)
 	for _, command := range []string{
@@ -397,17 +397,17 @@ func TestServiceAddressIsNoSource(t *testing.T) {
 	p := ns.open(false)
 	service := []string{"192.0.2.25", "2001:db8:25::25"}
 	ns.set(p, slices.Concat(Service(prefixOf(service[0]+"/32")), Service(prefixOf(service[1]+"/128"))))
-	for i, far := range []string{"203.0.113.7", "2001:db8:9::7"} {
+	for i, remote := range []string{"203.0.113.7", "2001:db8:9::7"} {
 		ns.do(func() {
-			conn, err := net.Dial("udp", net.JoinHostPort(far, "53")) // sends nothing
+			conn, err := net.Dial("udp", net.JoinHostPort(remote, "53")) // sends nothing
 			if err == nil {
 				if local := conn.LocalAddr().String(); strings.Contains(local, service[i]) {
-					t.Errorf("to %s from %s", far, local)
+					t.Errorf("to %s from %s", remote, local)
 				}
 				conn.Close()
 			}
 			bound := &net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(service[i])}}
-			if conn, err = bound.Dial("udp", net.JoinHostPort(far, "53")); err != nil {
+			if conn, err = bound.Dial("udp", net.JoinHostPort(remote, "53")); err != nil {
 				t.Errorf("bound to %s: %s", service[i], err)
 				return
 			}
@@ -416,8 +416,7 @@ func TestServiceAddressIsNoSource(t *testing.T) {
 	}
 }
 
-// What comes from outside to a service address is served: scope host is no
-// matter for that.
+// What comes from outside to a service address is served: scope host does not prevent that.
 func TestServiceAddressIsReached(t *testing.T) {
 	node, client := newNamespace(t), newNamespace(t)
 	var pid string
@@ -464,24 +463,24 @@ func TestTunnelSegmentSize(t *testing.T) {
 	ns.set(p, node())
 	for _, mtu := range []int{1380, 1300} {
 		ns.ip(fmt.Sprintf("link set wg-core mtu %d", mtu))
-		for far, header := range map[string]int{"10.77.0.1": 40, "fd77::1": 60} {
+		for remote, header := range map[string]int{"10.77.0.1": 40, "fd77::1": 60} {
 			ns.do(func() {
-				if mss := offered(t, netip.MustParseAddr(far)); mss != mtu-header {
-					t.Errorf("MTU %d, to %s: offered segments of %d octets, want %d", mtu, far, mss, mtu-header)
+				if mss := offered(t, netip.MustParseAddr(remote)); mss != mtu-header {
+					t.Errorf("MTU %d, to %s: offered segments of %d bytes, want %d", mtu, remote, mss, mtu-header)
 				}
 			})
 		}
 	}
 }
 
-// offered is the MSS that a SYN to far names, which nobody answers.
-func offered(t *testing.T, far netip.Addr) int {
+// offered is the MSS in a SYN to remote, which nobody answers.
+func offered(t *testing.T, remote netip.Addr) int {
 	t.Helper()
 	family, address := unix.AF_INET, unix.Sockaddr(nil)
-	if far.Is4() {
-		address = &unix.SockaddrInet4{Port: 25, Addr: far.As4()}
+	if remote.Is4() {
+		address = &unix.SockaddrInet4{Port: 25, Addr: remote.As4()}
 	} else {
-		family, address = unix.AF_INET6, &unix.SockaddrInet6{Port: 25, Addr: far.As16()}
+		family, address = unix.AF_INET6, &unix.SockaddrInet6{Port: 25, Addr: remote.As16()}
 	}
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -498,8 +497,7 @@ func offered(t *testing.T, far netip.Addr) int {
 	return int(info.Advmss)
 }
 
-// BenchmarkRoute is a look-up of a route, beside which stand as many rules of
-// sources.
+// BenchmarkRoute looks up a route beside the given number of source rules.
 func BenchmarkRoute(b *testing.B) {
 	for _, count := range []int{0, 10, 1000} {
 		b.Run(fmt.Sprintf("rules=%d", count), func(b *testing.B) {

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// When its interface goes down a source's mail waits: it does not leave by another
-// uplink, although the main table has one.
+// When its interface goes down a source's mail waits: it does not leave by another uplink, although
+// the main table has one.
 func TestSourceInterfaceGoesDown(t *testing.T) {
 	ns := newNamespace(t)
 	ns.devices()
@@ -47,9 +47,8 @@ func TestSourceInterfaceGoesDown(t *testing.T) {
 	within(t, 5*time.Second, "all there", func() bool { return len(missing(p.Status())) == 0 })
 }
 
-// Addresses of others in a source's network neither go with it nor take it with
-// them, whichever came first; and a node without another address there reaches its
-// network.
+// Foreign addresses in a source's network are neither removed with it nor remove it, whichever came
+// first; and a node without another address there reaches its network.
 func TestSourceBesideOthers(t *testing.T) {
 	ns := newNamespace(t)
 	ns.keepBonds()
@@ -80,7 +79,7 @@ func TestSourceBesideOthers(t *testing.T) {
 	}
 }
 
-// keepBonds has the kernel take secondary addresses away with the primary one.
+// keepBonds has the kernel remove secondary addresses with the primary one.
 func (ns *namespace) keepBonds() {
 	ns.t.Helper()
 	ns.do(func() {
@@ -92,8 +91,8 @@ func (ns *namespace) keepBonds() {
 	})
 }
 
-// An IPv6 source that another host has already is shown, and not used; and tried
-// again, until the other host has it no more.
+// An IPv6 source that another host already uses is reported, not used, and retried until the other
+// host releases it.
 func TestSet_duplicateAddress(t *testing.T) {
 	node, other := newNamespace(t), newNamespace(t)
 	var thread string
@@ -110,11 +109,11 @@ func TestSet_duplicateAddress(t *testing.T) {
 	})
 	other.ip("-6 address del 2001:db8:1::10/64 dev eth0")
 	p.SetEvery(500 * time.Millisecond)
-	p.forget(p.Status().Things[0].place()) // what was to be waited for was a minute
+	p.forget(p.Status().Things[0].key()) // instead of waiting a minute
 	node.ip("link set lo alias poke")
 	within(t, 20*time.Second, "there", func() bool { return len(missing(p.Status())) == 0 })
-	if s := p.Status(); s.Retried == 0 || s.Repaired > 0 || s.Fought > 0 {
-		t.Errorf("tried again %d times, repaired %d, %d are fought for", s.Retried, s.Repaired, s.Fought)
+	if s := p.Status(); s.Retried == 0 || s.Repaired > 0 || s.Contested > 0 {
+		t.Errorf("retried %d times, repaired %d, %d contested", s.Retried, s.Repaired, s.Contested)
 	}
 	if out := node.ip("-6 address show dev eth0"); strings.Contains(out, "dadfailed") || !strings.Contains(out, "2001:db8:1::10/64") {
 		t.Errorf("addresses: %s", out)

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// groups are what the kernel tells of: devices, and what is put right here.
+// groups are the netlink notifications we listen to: devices, and what is kept right here.
 var groups = []uint{
 	unix.RTNLGRP_LINK,
 	unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
@@ -22,23 +22,22 @@ var groups = []uint{
 	unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE,
 }
 
-// gap is the least time between two comparisons, in which what comes in a burst
-// is collected.
+// gap is the least time between two comparisons, in which a burst of changes is collected.
 const gap = 50 * time.Millisecond
 
 // events listens to a namespace.
 type events struct {
 	socket *nl.NetlinkSocket
 	poke   chan struct{} // one slot
-	ended  chan struct{} // closed when nothing is heard any more, for the reason in err
+	ended  chan struct{} // closed when listening has ended, for the reason in err
 	err    error
-	ours   atomic.Pointer[map[netip.Prefix]bool] // where routes of ours lead
+	ours   atomic.Pointer[map[netip.Prefix]bool] // the prefixes of our routes
 }
 
 func listen() (*events, error) {
 	s, err := nl.Subscribe(unix.NETLINK_ROUTE, groups...)
 	if err != nil {
-		return nil, fmt.Errorf("listen to changes of the network: %w", err)
+		return nil, fmt.Errorf("listen for network changes: %w", err)
 	}
 	e := &events{socket: s, poke: make(chan struct{}, 1), ended: make(chan struct{})}
 	e.expect(nil)
@@ -54,7 +53,7 @@ func (e *events) close() {
 	<-e.ended
 }
 
-// expect says what is wanted from now on.
+// expect sets what is wanted from now on.
 func (e *events) expect(wants []Want) {
 	ours := map[netip.Prefix]bool{}
 	for _, w := range wants {
@@ -69,12 +68,12 @@ func (e *events) expect(wants []Want) {
 func (e *events) read() error {
 	for {
 		messages, _, err := e.socket.Receive()
-		if errors.Is(err, unix.ENOBUFS) { // so much came that some was lost
+		if errors.Is(err, unix.ENOBUFS) { // the kernel's buffer overflowed, some messages are lost
 			e.touch()
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("listen to changes of the network: %w", err)
+			return fmt.Errorf("listen for network changes: %w", err)
 		}
 		if slices.ContainsFunc(messages, func(m syscall.NetlinkMessage) bool { return matters(m, *e.ours.Load()) }) {
 			e.touch()
@@ -89,8 +88,8 @@ func (e *events) touch() {
 	}
 }
 
-// matters leaves out routes of others that replace none of ours, which lead to
-// the given prefixes: a router's table may change thousands of times a second.
+// matters leaves out foreign routes that replace none of ours, which lead to the given prefixes: a
+// router's table may change thousands of times a second.
 func matters(m syscall.NetlinkMessage, ours map[netip.Prefix]bool) bool {
 	if m.Header.Type != unix.RTM_NEWROUTE && m.Header.Type != unix.RTM_DELROUTE || len(m.Data) < unix.SizeofRtMsg {
 		return true
@@ -113,11 +112,11 @@ func matters(m syscall.NetlinkMessage, ours map[netip.Prefix]bool) bool {
 	return ours[to]
 }
 
-// Run compares when the kernel tells of a change, and every so often, and puts
-// right what is not as the last Set wants it, until ctx ends; it returns nil
-// then. What it cannot do is in Status. It errs if it hears nothing any more.
+// Run compares on each change that the kernel reports, and periodically, and restores what differs
+// from the last Set, until ctx ends; then it returns nil. What it can't restore is in Status. It
+// returns an error if it can't listen any more.
 func (p *Plumbing) Run(ctx context.Context) error {
-	timer := time.NewTimer(0) // what changed since Set is found at once
+	timer := time.NewTimer(0) // changes since Set are found at once
 	defer timer.Stop()
 	for {
 		select {
@@ -127,7 +126,7 @@ func (p *Plumbing) Run(ctx context.Context) error {
 			return p.events.err
 		case <-p.events.poke:
 			timer.Reset(gap)
-			select { // what else comes in the burst
+			select { // collect the rest of the burst
 			case <-timer.C:
 			case <-ctx.Done():
 				return nil
@@ -142,20 +141,20 @@ func (p *Plumbing) Run(ctx context.Context) error {
 	}
 }
 
-// compare makes one pass and says when the next one is due.
+// compare makes one pass and returns the time until the next one is due.
 func (p *Plumbing) compare(ctx context.Context) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
 	if _, err := p.pass(ctx, now); err != nil && ctx.Err() == nil {
-		p.log.Error("cannot compare the network with the config", "err", err)
+		p.log.Error("comparing the network with the config failed", "err", err)
 	}
 	wait := p.every
-	for place, pace := range p.paces {
+	for key, pace := range p.paces {
 		if until := pace.next().Sub(now); until > 0 {
 			wait = min(wait, until)
 		} else if now.Sub(pace.last) > max(calm, 2*pace.pause) {
-			delete(p.paces, place)
+			delete(p.paces, key)
 		}
 	}
 	return max(wait, gap)

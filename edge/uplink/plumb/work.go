@@ -9,92 +9,92 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// work is one comparison's steps and what became of them.
+// work is one comparison's steps and their outcome.
 type work struct {
 	*Plumbing
 	devices   links
-	held      map[Thing]found // what there was, by place
+	held      map[Thing]found // what there was, by key
 	now       time.Time
 	done      []Step
 	repaired  int64
 	retried   int64
-	failed    map[Thing]error // by place
-	forbidden error           // if the kernel lets us do nothing
-	lines     int             // logged
+	failed    map[Thing]error // by key
+	forbidden error           // set if the kernel lets us change nothing
+	lines     int             // logged so far
 }
 
-// do does one step, unless its thing was put back too often of late.
+// do runs one step, unless its thing was restored too often of late.
 func (w *work) do(step Step) {
-	place := step.Thing.place()
-	again := w.held[place].duplicate && w.wanted[place]
-	repair := step.Verb != Delete && w.stood[place] && !again
-	if repair && !w.due(place) || again && !w.dueAgain(place) {
+	key := step.Thing.key()
+	again := w.held[key].duplicate && w.wanted[key]
+	repair := step.Verb != Delete && w.wasPresent[key] && !again
+	if repair && !w.due(key) || again && !w.dueAgain(key) {
 		return
 	}
-	err := w.try(step, repair)
+	err := w.apply(step, repair)
 	switch {
 	case err != nil:
-		w.failed[place] = err
+		w.failed[key] = err
 		if errors.Is(err, unix.EPERM) {
 			w.forbidden = err
 		}
 		return
 	case again && step.Verb == Add:
 		w.retried++
-		w.paces[place].refused(w.now, w.every)
-		w.line(slog.LevelInfo, "tried again", "what", step.Thing.String(), "kind", step.Thing.Kind())
+		w.paces[key].refused(w.now, w.every)
+		w.line(slog.LevelInfo, "retried", "what", step.Thing.String(), "kind", step.Thing.Kind())
 	case again: // counted once it is added
 	case repair:
 		w.repaired++
-		if w.paces[place].count(w.now, w.every) {
-			w.line(slog.LevelError, "put back again; something else keeps taking it away, so the pauses grow",
-				"what", step.Thing.String(), "kind", step.Thing.Kind(), "pause", w.paces[place].pause)
+		if w.paces[key].count(w.now, w.every) {
+			w.line(slog.LevelError, "restored again; another program keeps removing it, so the pauses grow",
+				"what", step.Thing.String(), "kind", step.Thing.Kind(), "pause", w.paces[key].pause)
 		} else {
-			w.line(slog.LevelWarn, "put back", "what", step.Thing.String(), "kind", step.Thing.Kind())
+			w.line(slog.LevelWarn, "restored", "what", step.Thing.String(), "kind", step.Thing.Kind())
 		}
 	default:
-		w.line(slog.LevelInfo, "done", "step", step.String())
+		w.line(slog.LevelInfo, "changed", "step", step.String())
 	}
 	w.done = append(w.done, step)
 }
 
-// due says whether a thing may be put back now.
-func (w *work) due(place Thing) bool {
-	if w.paces[place] == nil {
-		w.paces[place] = &pace{}
+// due reports whether a thing may be restored now.
+func (w *work) due(key Thing) bool {
+	if w.paces[key] == nil {
+		w.paces[key] = &pace{}
 	}
-	return !w.now.Before(w.paces[place].next())
+	return !w.now.Before(w.paces[key].next())
 }
 
-// dueAgain says whether an address that another host has may be tried again now.
-func (w *work) dueAgain(place Thing) bool {
-	if w.paces[place] == nil {
-		w.paces[place] = &pace{}
+// dueAgain reports whether an address that another host uses may be retried now.
+func (w *work) dueAgain(key Thing) bool {
+	if w.paces[key] == nil {
+		w.paces[key] = &pace{}
 	}
-	if p := w.paces[place]; !p.duplicate {
+	if p := w.paces[key]; !p.duplicate {
 		p.refused(w.now, w.every)
 	}
-	return w.due(place)
+	return w.due(key)
 }
 
-// try asks the kernel for one step.
-func (w *work) try(step Step, repair bool) error {
+// apply asks the kernel for one step.
+func (w *work) apply(step Step, repair bool) error {
 	if device := step.Thing.Device(); device != "" && w.devices.index[device] == 0 {
 		return errNoDevice
 	}
 	if step.Verb == Delete {
 		err := w.kernel.remove(w.devices, step.Thing)
 		if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.ENOENT) {
-			return nil // it is gone already: with its device, or with what it hung on
+			return nil // already gone: with its device, or with what it depended on
 		}
 		return err
 	}
 	err := w.kernel.add(w.devices, step.Thing, step.Verb == Replace)
 	if errors.Is(err, unix.EEXIST) {
 		if step.Thing.Kind() != "route" {
-			return nil // another made the same meanwhile
+			return nil // another program made the same meanwhile
 		}
-		if repair { // another's route took the place of ours
+		if repair { // a foreign route replaced ours
 			return w.kernel.add(w.devices, step.Thing, true)
 		}
 	}
@@ -108,9 +108,9 @@ func (w *work) line(level slog.Level, message string, args ...any) {
 	}
 }
 
-// rest says how many lines were left out.
-func (w *work) rest() {
+// logOmitted logs how many lines were left out.
+func (w *work) logOmitted() {
 	if more := w.lines - maxLines; more > 0 {
-		w.log.Warn("and so on", "more", more)
+		w.log.Warn("more changes not logged", "count", more)
 	}
 }
