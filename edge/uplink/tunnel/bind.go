@@ -9,35 +9,34 @@ import (
 	"golang.zx2c4.com/wireguard/conn"
 )
 
-// plainly is how long packets are sent one by one after a batch did not fit the
-// way. By then the MTU inside has been derived again, as a rule.
+// plainly is how long packets are sent one by one after a batch did not fit the path. By then the
+// inner MTU has usually been derived again.
 const plainly = time.Second
 
-// bind is wireguard-go's pair of UDP sockets, mended in three respects.
+// bind is wireguard-go's pair of UDP sockets, corrected in three respects.
 //
-// A batch of packets is handed to the kernel as one, to be cut on the way out
-// (UDP GSO). Where the way turns out to be narrower than one packet, the kernel
-// refuses the whole, where it would have fragmented each packet alone. So a
-// batch that is refused is sent again one by one: it arrives, and TCP inside
-// does not stall until the MTU is right. A packet that went out twice is dropped
-// by the peer, like any replay.
+// A batch of packets is handed to the kernel as one, to be cut on the way out (UDP GSO). Where the
+// path is narrower than one packet, the kernel refuses the whole batch, where it would have
+// fragmented each packet alone. So a refused batch is sent again one by one: it arrives, and TCP
+// inside does not stall until the MTU is right. The peer drops a packet that went out twice, like
+// any replay.
 //
-// The source is always the kernel's choice, by the routes of that moment. An
-// endpoint may hold the address and device that the peer was heard on, which
-// would go on being used when the route moves to another device.
+// The source is always the kernel's choice, by the routes of that moment. An endpoint may hold the
+// address and device that the peer was heard on, which would stay in use when the route moves to
+// another device.
 //
-// The port is said even where the kernel has no IPv6: wireguard-go's own pair
-// says 0 then, as if there were none.
+// The port is reported even where the kernel has no IPv6: wireguard-go's own pair returns 0 then,
+// as if there were none.
 type bind struct {
 	conn.Bind
-	narrow func()       // called when a batch did not fit the way; must not block
-	plain  atomic.Int64 // until when packets are sent one by one: Unix nanoseconds
+	narrow func()       // called when a batch did not fit the path; must not block
+	plain  atomic.Int64 // the time until which packets are sent one by one: Unix nanoseconds
 }
 
 func newBind(narrow func()) *bind { return &bind{Bind: conn.NewStdNetBind(), narrow: narrow} }
 
-// Open opens the sockets at a UDP port, at any if it is 0, and says which it is; 0
-// where any was asked for and the kernel lacks a family.
+// Open opens the sockets at a UDP port, or at any free one if it is 0, and returns the port; 0
+// where any was requested and the kernel lacks a family.
 func (b *bind) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
 	receive, opened, err := b.Bind.Open(port)
 	if err == nil && opened == 0 {

@@ -8,19 +8,19 @@ import (
 func TestChoose(t *testing.T) {
 	tests := []struct{ asked, found, want, says string }{
 		{Auto, "", Kernel, "the kernel has WireGuard"},
-		{Auto, kindWireGuard, Kernel, "was there already"},
-		{Auto, kindTUN, Userspace, "was there already"},
-		{Kernel, "", Kernel, "asked for"},
-		{Kernel, kindWireGuard, Kernel, "asked for"},
-		{Userspace, "", Userspace, "asked for"},
-		{Userspace, kindTUN, Userspace, "asked for"},
+		{Auto, kindWireGuard, Kernel, "existed already"},
+		{Auto, kindTUN, Userspace, "existed already"},
+		{Kernel, "", Kernel, "configured"},
+		{Kernel, kindWireGuard, Kernel, "configured"},
+		{Userspace, "", Userspace, "configured"},
+		{Userspace, kindTUN, Userspace, "configured"},
 		{Kernel, kindTUN, "", "is a TUN"},
 		{Userspace, kindWireGuard, "", "is a WireGuard device of the kernel"},
 		{Auto, "tap", "", "of another kind (tap)"},
 		{Userspace, "tap", "", "of another kind (tap)"},
 		{Auto, "veth", "", "of another kind (veth)"},
 		{Kernel, "device", "", "of another kind (device)"},
-		{"boringtun", "", "", `"boringtun" is not auto, kernel or userspace`},
+		{"boringtun", "", "", `"boringtun": use auto, kernel or userspace`},
 	}
 	for _, test := range tests {
 		got, err := choose("wg-core", test.asked, test.found)

@@ -11,40 +11,39 @@ import (
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
 
-// step makes the device what is wanted, and makes it anew if it was taken away.
-// The mutex is held.
+// step makes the device what is wanted, and recreates it if it was removed. The mutex is held.
 func (t *Tunnel) step(now time.Time) error {
 	if t.closed {
 		return net.ErrClosed
 	}
 	err := t.space.do(func() error { return t.converge(now) })
 	if errors.Is(err, errGone) {
-		t.log.Warn("tunnel's device is gone, making it anew", "interface", t.name)
+		t.log.Warn("tunnel device was removed, recreating it", "interface", t.name)
 		if err = t.reopen(); err == nil {
 			err = t.space.do(func() error { return t.converge(now) })
 		}
 	}
 	if err != nil && (t.wrong == nil || t.wrong.Error() != err.Error()) {
-		t.log.Error("tunnel is not as it should be", "interface", t.name, "err", err)
+		t.log.Error("tunnel setup failed, retrying", "interface", t.name, "err", err)
 	} else if err == nil && t.wrong != nil {
-		t.log.Info("tunnel is as it should be again", "interface", t.name)
+		t.log.Info("tunnel setup works again", "interface", t.name)
 	}
 	t.wrong = err
 	return err
 }
 
-// reopen lets go of what is left of a device, and opens it again.
+// reopen releases what is left of a device, and opens it again.
 func (t *Tunnel) reopen() error {
 	if t.device != nil {
 		if err := t.device.close(); err != nil {
-			t.log.Debug("close what is left of the tunnel", "interface", t.name, "err", err)
+			t.log.Debug("closing the remains of the tunnel failed", "interface", t.name, "err", err)
 		}
 		t.device = nil
 	}
 	return t.space.do(t.open)
 }
 
-// converge compares the device with what is wanted and tells it what differs.
+// converge compares the device with what is wanted and configures the difference.
 func (t *Tunnel) converge(now time.Time) error {
 	if t.device == nil {
 		return errGone
@@ -61,7 +60,7 @@ func (t *Tunnel) converge(now time.Time) error {
 		if err := t.device.configure(c); err != nil {
 			return fmt.Errorf("configure: %w", err)
 		}
-		t.log.Info("tunnel is configured", "interface", t.name, "changed", changes(c))
+		t.log.Info("tunnel configured", "interface", t.name, "changed", changes(c))
 		if have, err = t.device.have(); err != nil {
 			return err
 		}
@@ -72,28 +71,28 @@ func (t *Tunnel) converge(now time.Time) error {
 	if err := t.device.started(); err != nil {
 		return err
 	}
-	t.tellChanges(now, have)
+	t.logChanges(now, have)
 	return nil
 }
 
-// endpoints are those that the device is to be told.
+// endpoints returns those that the device needs to be configured with.
 func (t *Tunnel) endpoints(now time.Time, have *wgtypes.Device) map[PublicKey]netip.AddrPort {
 	at := map[PublicKey]netip.AddrPort{}
 	for _, h := range have.Peers {
 		at[PublicKey(h.PublicKey)] = endpointOf(h)
 	}
 	last := handshakes(have)
-	told := map[PublicKey]netip.AddrPort{}
+	changed := map[PublicKey]netip.AddrPort{}
 	for _, p := range t.want.Peers {
-		if e, ok := t.known[p.PublicKey].tell(now, at[p.PublicKey], last[p.PublicKey], p.Keepalive); ok {
-			told[p.PublicKey] = e
+		if e, ok := t.known[p.PublicKey].nextEndpoint(now, at[p.PublicKey], last[p.PublicKey], p.Keepalive); ok {
+			changed[p.PublicKey] = e
 		}
 	}
-	return told
+	return changed
 }
 
-// resize derives the MTU from the routes to the peers, gives it to the device,
-// and sees that the device is up.
+// resize derives the MTU from the routes to the peers, sets it on the device, and makes sure that
+// the device is up.
 func (t *Tunnel) resize(have *wgtypes.Device) error {
 	link, err := t.links.find(t.name)
 	if err != nil {
@@ -104,13 +103,13 @@ func (t *Tunnel) resize(have *wgtypes.Device) error {
 	}
 	var paths []path
 	for _, h := range have.Peers {
-		far := t.known[PublicKey(h.PublicKey)]
+		known := t.known[PublicKey(h.PublicKey)]
 		endpoint := endpointOf(h)
-		if far == nil || !endpoint.IsValid() {
+		if known == nil || !endpoint.IsValid() {
 			continue
 		}
 		var p path
-		if p, far.route = t.links.path(endpoint.Addr(), link.Attrs().Index); far.route == nil {
+		if p, known.route = t.links.path(endpoint.Addr(), link.Attrs().Index); known.route == nil {
 			paths = append(paths, p)
 		}
 	}
@@ -119,7 +118,7 @@ func (t *Tunnel) resize(have *wgtypes.Device) error {
 		if err := t.links.LinkSetMTU(link, mtu); err != nil {
 			return fmt.Errorf("MTU %d: %w", mtu, err)
 		}
-		t.log.Info("tunnel's MTU is set", "interface", t.name, "mtu", mtu, "before", link.Attrs().MTU, "why", why)
+		t.log.Info("tunnel MTU changed", "interface", t.name, "mtu", mtu, "before", link.Attrs().MTU, "why", why)
 	}
 	t.mtu, t.mtuWhy = mtu, why
 	t.device.resized(mtu)
@@ -131,14 +130,14 @@ func (t *Tunnel) resize(have *wgtypes.Device) error {
 	return nil
 }
 
-// tellChanges logs each peer that came or went since the last step.
-func (t *Tunnel) tellChanges(now time.Time, have *wgtypes.Device) {
+// logChanges logs each peer that came up or went down since the last step.
+func (t *Tunnel) logChanges(now time.Time, have *wgtypes.Device) {
 	last := handshakes(have)
 	maps.DeleteFunc(t.up, func(key PublicKey, _ bool) bool { _, there := last[key]; return !there })
 	for key, handshake := range last {
 		f := t.known[key]
 		if f == nil {
-			continue // not of the settings, and about to go
+			continue // not in the settings, and about to be removed
 		}
 		is := f.shaken.fresh(now, handshake)
 		if was := t.up[key]; is == was {
@@ -146,9 +145,9 @@ func (t *Tunnel) tellChanges(now time.Time, have *wgtypes.Device) {
 		}
 		t.up[key] = is
 		if is {
-			t.log.Info("tunnel's peer is up", "interface", t.name, "peer", key)
+			t.log.Info("tunnel peer is up", "interface", t.name, "peer", key)
 		} else {
-			t.log.Warn("tunnel's peer is down", "interface", t.name, "peer", key, "last_handshake", handshake)
+			t.log.Warn("tunnel peer is down", "interface", t.name, "peer", key, "last_handshake", handshake)
 		}
 	}
 }

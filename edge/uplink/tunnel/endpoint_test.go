@@ -16,9 +16,9 @@ var (
 func at(a netip.Addr) netip.AddrPort { return netip.AddrPortFrom(a, 51820) }
 
 // tells asserts what a far end has the device told.
-func tells(t *testing.T, f *far, now time.Time, have netip.AddrPort, handshake time.Time, want netip.AddrPort) {
+func tells(t *testing.T, f *peerEndpoint, now time.Time, have netip.AddrPort, handshake time.Time, want netip.AddrPort) {
 	t.Helper()
-	got, ok := f.tell(now, have, handshake, 25*time.Second)
+	got, ok := f.nextEndpoint(now, have, handshake, 25*time.Second)
 	if ok != want.IsValid() || ok && got != want {
 		t.Errorf("the device is told %v (%t), want %v", got, ok, want)
 	}
@@ -26,7 +26,7 @@ func tells(t *testing.T, f *far, now time.Time, have netip.AddrPort, handshake t
 
 func TestFarAddress(t *testing.T) {
 	now, never := time.Unix(1e9, 0), time.Time{}
-	f := newFar("192.0.2.1:51820")
+	f := newPeerEndpoint("192.0.2.1:51820")
 	if f.due(now, never) {
 		t.Error("an address is looked up")
 	}
@@ -42,27 +42,27 @@ func TestFarAddress(t *testing.T) {
 
 func TestFarSilentPeerIsLeftAlone(t *testing.T) {
 	now := time.Unix(1e9, 0)
-	f := newFar("192.0.2.1:51820")
-	f.tell(now, netip.AddrPort{}, time.Time{}, 0)
-	if got, ok := f.tell(now.Add(time.Hour), at(addr2), now, 0); ok {
+	f := newPeerEndpoint("192.0.2.1:51820")
+	f.nextEndpoint(now, netip.AddrPort{}, time.Time{}, 0)
+	if got, ok := f.nextEndpoint(now.Add(time.Hour), at(addr2), now, 0); ok {
 		t.Errorf("a peer without keepalive, silent where it roamed to, is called back to %v", got)
 	}
 }
 
 func TestFarTakenOver(t *testing.T) {
 	now := time.Unix(1e9, 0)
-	f := newFar("192.0.2.1:51820")
+	f := newPeerEndpoint("192.0.2.1:51820")
 	tells(t, f, now, at(addr2), now.Add(-time.Minute), netip.AddrPort{}) // it works where it is
-	f = newFar("192.0.2.1:51820")
+	f = newPeerEndpoint("192.0.2.1:51820")
 	tells(t, f, now, at(addr2), now.Add(-time.Hour), at(addr1)) // it does not
-	f = newFar("192.0.2.1:51820")
+	f = newPeerEndpoint("192.0.2.1:51820")
 	f.changed = true
 	tells(t, f, now, at(addr2), now.Add(-time.Minute), at(addr1)) // the settings moved it
 }
 
 func TestFarName(t *testing.T) {
 	now, never := time.Unix(1e9, 0), time.Time{}
-	f := newFar("core.example.net:51820")
+	f := newPeerEndpoint("core.example.net:51820")
 	tells(t, f, now, netip.AddrPort{}, never, netip.AddrPort{})
 
 	// No answer: again after 5, 10, 20, 40 s, then each minute.
@@ -113,7 +113,7 @@ func TestFarName(t *testing.T) {
 }
 
 func TestFarUnknown(t *testing.T) {
-	f := newFar("")
+	f := newPeerEndpoint("")
 	now := time.Unix(1e9, 0)
 	if f.due(now, time.Time{}) {
 		t.Error("no name is looked up")

@@ -67,15 +67,15 @@ func TestHandshakeOfTheFuture(t *testing.T) {
 // the future.
 func TestNameAfterTheClockWasSetBack(t *testing.T) {
 	now := time.Now()
-	f := newFar("core.example.net:51820")
+	f := newPeerEndpoint("core.example.net:51820")
 	f.answer(now, []netip.Addr{addr1}, nil)
 	made := now.Add(5 * time.Hour) // before the clock was set back
-	f.tell(now, at(addr1), made, 25*time.Second)
+	f.nextEndpoint(now, at(addr1), made, 25*time.Second)
 	if now = now.Add(time.Minute); !f.due(now, made) {
 		t.Fatal("not looked up")
 	}
 	f.answer(now, []netip.Addr{addr2}, nil)
-	if got, ok := f.tell(now, at(addr1), made, 25*time.Second); !ok || got != at(addr2) {
+	if got, ok := f.nextEndpoint(now, at(addr1), made, 25*time.Second); !ok || got != at(addr2) {
 		t.Errorf("told %v, %v", got, ok)
 	}
 }
@@ -94,12 +94,12 @@ func TestClockIsNamed(t *testing.T) {
 	}{
 		{0, "", false}, {0, clock, true}, {time.Hour, clock, true}, {time.Hour, "", false}, {time.Minute, clock, false},
 	} {
-		f := newFar("192.0.2.1:51820")
+		f := newPeerEndpoint("192.0.2.1:51820")
 		f.clock = tt.clock
 		if have.LastHandshakeTime = (time.Time{}); tt.shook > 0 {
 			have.LastHandshakeTime = now.Add(-tt.shook)
 		}
-		s := report(now, &wgtypes.Device{Peers: []wgtypes.Peer{have}}, want, map[PublicKey]*far{PublicKey(key): f}, errors.New("x"))
+		s := report(now, &wgtypes.Device{Peers: []wgtypes.Peer{have}}, want, map[PublicKey]*peerEndpoint{PublicKey(key): f}, errors.New("x"))
 		if named := strings.Contains(s.Problem, clock); named != tt.named {
 			t.Errorf("%+v: %s", tt, s.Problem)
 		}

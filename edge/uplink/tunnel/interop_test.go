@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// TestInterop has Debian's wireguard-go as the far end, told by its wg.
+// TestInterop has Debian's wireguard-go as the remote end, told by its wg.
 func TestInterop(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
@@ -22,12 +22,12 @@ func TestInterop(t *testing.T) {
 		}
 	}
 	name := fmt.Sprintf("anymx%d", os.Getpid()) // its socket is in a directory of all namespaces
-	far := exec.Command("wireguard-go", "-f", name)
-	far.Env = append(os.Environ(), "LOG_LEVEL=error")
-	p.b.do(far.Start)
+	remote := exec.Command("wireguard-go", "-f", name)
+	remote.Env = append(os.Environ(), "LOG_LEVEL=error")
+	p.b.do(remote.Start)
 	t.Cleanup(func() {
-		_ = far.Process.Signal(syscall.SIGTERM)
-		_ = far.Wait()
+		_ = remote.Process.Signal(syscall.SIGTERM)
+		_ = remote.Wait()
 	})
 	wg := func(args ...string) string {
 		t.Helper()
@@ -58,24 +58,24 @@ func TestInterop(t *testing.T) {
 		s := p.b.serve(address, echo)
 		p.a.passes(s.address, 8<<20)
 	}
-	// What the far end says is what this end says.
+	// What the remote end says is what this end says.
 	handshake := strings.Fields(wg("show", name, "latest-handshakes"))
 	if len(handshake) != 2 || handshake[0] != p.sa.PrivateKey.PublicKey().String() {
-		t.Fatalf("the far end's handshakes are %q", handshake)
+		t.Fatalf("the remote end's handshakes are %q", handshake)
 	}
 	if at, err := strconv.ParseInt(handshake[1], 10, 64); err != nil || a.Status().Peers[0].LastHandshake.Sub(time.Unix(at, 0)).Abs() > 2*time.Second {
-		t.Errorf("the far end's handshake was at %s, this end's at %s", handshake[1], a.Status().Peers[0].LastHandshake)
+		t.Errorf("the remote end's handshake was at %s, this end's at %s", handshake[1], a.Status().Peers[0].LastHandshake)
 	}
 	counted := strings.Fields(wg("show", name, "transfer"))
 	st := a.Status().Peers[0]
 	if len(counted) != 3 {
-		t.Fatalf("the far end's counters are %q", counted)
+		t.Fatalf("the remote end's counters are %q", counted)
 	}
 	if received, _ := strconv.ParseInt(counted[1], 10, 64); received < 16<<20 || received > st.Sent {
-		t.Errorf("the far end received %d octets, this end sent %d", received, st.Sent)
+		t.Errorf("the remote end received %d bytes, this end sent %d", received, st.Sent)
 	}
 
-	// The far end forgets the preshared key: the next handshake fails, and
+	// The remote end forgets the preshared key: the next handshake fails, and
 	// succeeds once this end has forgotten it too.
 	wg("set", name, "peer", peer.PublicKey.String(), "remove")
 	wg("set", name, "peer", peer.PublicKey.String(), "allowed-ips", "10.77.0.1/32,fd77::1/128")

@@ -11,19 +11,19 @@ import (
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
 
-// errNoKernel says that the kernel knows no WireGuard devices.
+// errNoKernel means that the kernel has no WireGuard devices.
 var errNoKernel = errors.New("this kernel has no WireGuard")
 
-// kernelDevice is the kernel's WireGuard. All state is the kernel's: sessions
-// outlive this process. Its UDP sockets belong to the namespace that the device
-// was made in, wherever the device is moved later.
+// kernelDevice is the kernel's WireGuard. All state is the kernel's: sessions outlive this process.
+// Its UDP sockets belong to the namespace that the device was made in, wherever the device is moved
+// later.
 type kernelDevice struct {
 	name   string
 	links  links
 	client *wgctrl.Client
 }
 
-// openKernel takes over a kernel device, or makes it. errNoKernel: it cannot.
+// openKernel takes over a kernel device, or makes it. errNoKernel: the kernel has none.
 func openKernel(l links, name string, there bool) (*kernelDevice, error) {
 	if !there {
 		if err := makeKernel(l, name); err != nil {
@@ -32,7 +32,7 @@ func openKernel(l links, name string, there bool) (*kernelDevice, error) {
 	}
 	client, err := wgctrl.New()
 	if err != nil {
-		return nil, fmt.Errorf("WireGuard's netlink: %w", err)
+		return nil, fmt.Errorf("WireGuard netlink: %w", err)
 	}
 	d := &kernelDevice{name, l, client}
 	have, err := d.have()
@@ -45,8 +45,7 @@ func openKernel(l links, name string, there bool) (*kernelDevice, error) {
 	return d, nil
 }
 
-// makeKernel makes the device and marks it as ours. The kernel loads its module
-// by itself.
+// makeKernel makes the device and marks it as ours. The kernel loads its module by itself.
 func makeKernel(l links, name string) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = name
@@ -56,7 +55,7 @@ func makeKernel(l links, name string) error {
 	case errors.Is(err, unix.EOPNOTSUPP):
 		return errNoKernel
 	case err != nil:
-		return fmt.Errorf("make WireGuard device %s: %w", name, err)
+		return fmt.Errorf("create WireGuard device %s: %w", name, err)
 	}
 	made, err := l.find(name)
 	if err == nil && made == nil {
@@ -71,8 +70,8 @@ func makeKernel(l links, name string) error {
 	return nil
 }
 
-// claim marks a device that nobody has named or configured: one that was made
-// here, by a process that ended before it could.
+// claim marks a device that has neither an alias nor a config: one made here by a process that
+// ended before marking it.
 func (d *kernelDevice) claim(have *wgtypes.Device) error {
 	link, err := d.find()
 	if err != nil {
@@ -87,14 +86,13 @@ func (d *kernelDevice) claim(have *wgtypes.Device) error {
 	return nil
 }
 
-// unclaimed says whether a device is as it was made.
+// unclaimed reports whether a device is in its initial state.
 func unclaimed(alias string, have *wgtypes.Device) bool {
 	return alias == "" && have.PrivateKey == (wgtypes.Key{}) && len(have.Peers) == 0
 }
 
-// find is the kernel's device; errGone: there is none. Without one the client
-// would look for a program that serves a device of the name, and tell that one
-// the private key.
+// find returns the kernel's device; errGone: it does not exist. Without this check the client would
+// look for a program that serves a device of the name, and give it the private key.
 func (d *kernelDevice) find() (netlink.Link, error) {
 	link, err := d.links.find(d.name)
 	if err == nil && kind(link) != kindWireGuard {
@@ -103,7 +101,7 @@ func (d *kernelDevice) find() (netlink.Link, error) {
 	return link, err
 }
 
-// have is the device as it is. errGone: it was taken away.
+// have returns the device's current state. errGone: it was removed.
 func (d *kernelDevice) have() (*wgtypes.Device, error) {
 	if _, err := d.find(); err != nil {
 		return nil, err
@@ -113,9 +111,9 @@ func (d *kernelDevice) have() (*wgtypes.Device, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, errGone
 	case err != nil:
-		return nil, fmt.Errorf("ask WireGuard device %s: %w", d.name, err)
+		return nil, fmt.Errorf("read WireGuard device %s: %w", d.name, err)
 	case have.Type != wgtypes.LinuxKernel:
-		return nil, errGone // it went a moment ago
+		return nil, errGone // removed a moment ago
 	}
 	return have, nil
 }
@@ -131,10 +129,10 @@ func (d *kernelDevice) configure(c wgtypes.Config) error {
 	return err
 }
 
-// resized has nothing to tell: the kernel's device is the one that was resized.
+// resized does nothing: the kernel's device is the one that was resized.
 func (d *kernelDevice) resized(int) {}
 
-// started has nothing to do: the device runs whenever it is up.
+// started does nothing: the device runs whenever it is up.
 func (d *kernelDevice) started() error { return nil }
 
 func (d *kernelDevice) close() error { return d.client.Close() }

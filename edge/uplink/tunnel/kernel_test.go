@@ -64,9 +64,9 @@ func TestKernelDevice(t *testing.T) {
 	if st.Implementation != Kernel || st.Why != "the kernel has WireGuard" || !st.Up || st.MTU != 1440 || st.Problem != "" || st.ListenPort == 0 {
 		t.Errorf("status %+v", st)
 	}
-	before, told := st.Peers[0].LastHandshake, a.log.count("tunnel is configured")
+	before, told := st.Peers[0].LastHandshake, a.log.count("tunnel configured")
 	a.apply()
-	if again := a.log.count("tunnel is configured"); again != told {
+	if again := a.log.count("tunnel configured"); again != told {
 		t.Errorf("the same settings are told %d times more", again-told)
 	}
 
@@ -80,10 +80,10 @@ func TestKernelDevice(t *testing.T) {
 	through(t, c) // nobody is there but the kernel
 	a = p.a.open(Options{Implementation: Auto}, p.sa)
 	through(t, c)
-	if st := a.Status(); !st.Peers[0].LastHandshake.Equal(before) || st.Why != "the kernel's device was there already" {
+	if st := a.Status(); !st.Peers[0].LastHandshake.Equal(before) || st.Why != "the kernel's device existed already" {
 		t.Errorf("after a restart: %+v, the handshake was at %s", st, before)
 	}
-	if n := a.log.count("tunnel is configured"); n != 0 {
+	if n := a.log.count("tunnel configured"); n != 0 {
 		t.Errorf("a device that is right is told something %d times", n)
 	}
 

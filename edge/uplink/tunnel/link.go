@@ -10,14 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ours is the alias of a device that this package made. Remove takes no other.
+// ours is the alias of a device that this package made. Remove removes no other.
 const ours = "anymx tunnel"
 
-// errGone says that the device was taken away.
-var errGone = errors.New("the device is gone")
+// errGone means that the device was removed.
+var errGone = errors.New("the device was removed")
 
-// links is the kernel's table of devices and routes, asked over one socket of
-// the tunnel's namespace.
+// links is the kernel's table of devices and routes, queried over one socket of the tunnel's
+// namespace.
 type links struct{ *netlink.Handle }
 
 func openLinks() (links, error) {
@@ -28,7 +28,7 @@ func openLinks() (links, error) {
 	return links{h}, nil
 }
 
-// find is the device of this name; nil: there is none.
+// find returns the device of this name; nil: there is none.
 func (l links) find(name string) (netlink.Link, error) {
 	link, err := l.LinkByName(name)
 	var absent netlink.LinkNotFoundError
@@ -41,7 +41,7 @@ func (l links) find(name string) (netlink.Link, error) {
 	return link, nil
 }
 
-// made are the devices that this package made.
+// made returns the devices that this package made.
 func (l links) made() ([]netlink.Link, error) {
 	all, err := l.LinkList()
 	if err != nil {
@@ -50,12 +50,12 @@ func (l links) made() ([]netlink.Link, error) {
 	return slices.DeleteFunc(all, func(link netlink.Link) bool { return !isOurs(link) }), nil
 }
 
-// isOurs says whether this package made a device.
+// isOurs reports whether this package made a device.
 func isOurs(link netlink.Link) bool {
 	return (kind(link) == kindWireGuard || kind(link) == kindTUN) && link.Attrs().Alias == ours
 }
 
-// path is the way to a peer from a device.
+// path returns the path to a peer from a device.
 func (l links) path(to netip.Addr, device int) (path, error) {
 	routes, err := l.RouteGet(to.AsSlice())
 	if err == nil && len(routes) == 0 {
@@ -66,10 +66,10 @@ func (l links) path(to netip.Addr, device int) (path, error) {
 	}
 	route := routes[0]
 	if route.LinkIndex == device {
-		return path{}, fmt.Errorf("the route to %s leads into the tunnel itself", to)
+		return path{}, fmt.Errorf("the route to %s goes through the tunnel itself", to)
 	}
-	// A route has an MTU of its own if it was given one, or if the kernel
-	// learnt from the way that its device's is too large (RFC 1191, RFC 8201).
+	// A route has its own MTU if it was configured with one, or if the kernel discovered a smaller
+	// path MTU (RFC 1191, RFC 8201).
 	if route.MTU != 0 {
 		return path{to, route.MTU}, nil
 	}
@@ -80,7 +80,7 @@ func (l links) path(to netip.Addr, device int) (path, error) {
 	return path{to, link.Attrs().MTU}, nil
 }
 
-// kind is what a device is, as far as a tunnel is concerned.
+// kind is a device's kind, as far as it matters to a tunnel.
 func kind(link netlink.Link) string {
 	if link == nil {
 		return ""

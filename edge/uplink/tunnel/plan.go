@@ -10,10 +10,9 @@ import (
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
 
-// plan is what a device must be told to become what is wanted: what differs
-// and nothing else, so that a plan for a device that is right is empty, and
-// sessions with peers that stay outlive a change. endpoints are those that are
-// to be set; an endpoint that is not in it is left to what the peer itself says.
+// plan is the configuration change that makes a device what is wanted: only the differences, so
+// that a plan for a correct device is empty, and sessions with peers that stay survive a change.
+// endpoints are those to set; an endpoint that is not in it is left as learnt from the peer.
 func plan(have *wgtypes.Device, want Settings, endpoints map[PublicKey]netip.AddrPort) wgtypes.Config {
 	var c wgtypes.Config
 	if key := want.PrivateKey.clamped().wg(); have.PrivateKey != key {
@@ -34,7 +33,7 @@ func plan(have *wgtypes.Device, want Settings, endpoints map[PublicKey]netip.Add
 			c.Peers = append(c.Peers, p)
 		}
 	}
-	// Whoever goes, goes first: a network may move from it to one that stays.
+	// Removals come first: a network may move from a removed peer to one that stays.
 	var gone []wgtypes.PeerConfig
 	for key := range there {
 		gone = append(gone, wgtypes.PeerConfig{PublicKey: wgtypes.Key(key), Remove: true, UpdateOnly: true})
@@ -68,12 +67,12 @@ func planPeer(have wgtypes.Peer, exists bool, want Peer, endpoint netip.AddrPort
 	return p, differs
 }
 
-// empty says that a plan changes nothing.
+// empty reports whether a plan changes nothing.
 func empty(c wgtypes.Config) bool {
 	return c.PrivateKey == nil && c.ListenPort == nil && len(c.Peers) == 0
 }
 
-// changes names what a plan does, for the log; no secret is in it.
+// changes names what a plan does, for the log; it contains no secret.
 func changes(c wgtypes.Config) string {
 	var said []string
 	if c.PrivateKey != nil {
@@ -86,7 +85,7 @@ func changes(c wgtypes.Config) string {
 		verb := "peer "
 		switch {
 		case p.Remove:
-			verb = "no peer "
+			verb = "removed peer "
 		case !p.UpdateOnly:
 			verb = "new peer "
 		}
@@ -95,8 +94,7 @@ func changes(c wgtypes.Config) string {
 	return strings.Join(said, ", ")
 }
 
-// networks are what a device makes of allowed networks: without host bits, each
-// once, in order.
+// networks normalizes allowed networks as a device does: without host bits, unique, sorted.
 func networks(of []netip.Prefix) []netip.Prefix {
 	masked := make([]netip.Prefix, len(of))
 	for i, n := range of {
@@ -106,7 +104,7 @@ func networks(of []netip.Prefix) []netip.Prefix {
 	return slices.Compact(masked)
 }
 
-// networksOf are the allowed networks of a device's peer.
+// networksOf returns the allowed networks of a device's peer.
 func networksOf(p wgtypes.Peer) []netip.Prefix {
 	found := make([]netip.Prefix, 0, len(p.AllowedIPs))
 	for _, n := range p.AllowedIPs {
@@ -119,7 +117,7 @@ func networksOf(p wgtypes.Peer) []netip.Prefix {
 	return networks(found)
 }
 
-// endpointOf is where a device sends what is for a peer; zero: it does not know.
+// endpointOf returns where a device sends packets for a peer; zero: unknown.
 func endpointOf(p wgtypes.Peer) netip.AddrPort {
 	if p.Endpoint == nil {
 		return netip.AddrPort{}
@@ -128,7 +126,7 @@ func endpointOf(p wgtypes.Peer) netip.AddrPort {
 	return netip.AddrPortFrom(e.Addr().Unmap(), e.Port())
 }
 
-// handshakes are the last ones of all peers.
+// handshakes returns the last ones of all peers.
 func handshakes(have *wgtypes.Device) map[PublicKey]time.Time {
 	last := make(map[PublicKey]time.Time, len(have.Peers))
 	for _, p := range have.Peers {

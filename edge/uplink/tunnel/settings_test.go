@@ -32,7 +32,7 @@ func TestSettings(t *testing.T) {
 		"negative port":       {func(s *Settings) { s.ListenPort = -1 }, "listen port -1"},
 		"small MTU":           {func(s *Settings) { s.MTU = 575 }, "an MTU of 575"},
 		"large MTU":           {func(s *Settings) { s.MTU = 65456 }, "an MTU of 65456"},
-		"MTU too small for 6": {func(s *Settings) { s.MTU = 1279; s.Addresses = prefixes("fd77::1/64") }, "not one of 1280"},
+		"MTU too small for 6": {func(s *Settings) { s.MTU = 1279; s.Addresses = prefixes("fd77::1/64") }, "not within 1280"},
 		"no public key":       {func(s *Settings) { s.Peers[0].PublicKey = PublicKey{} }, "no public key"},
 		"twice":               {func(s *Settings) { s.Peers[1].PublicKey = s.Peers[0].PublicKey }, "twice"},
 		"itself":              {func(s *Settings) { s.Peers[1].PublicKey = s.PrivateKey.PublicKey() }, "this node itself"},
@@ -59,21 +59,21 @@ func TestSettings(t *testing.T) {
 func TestParseEndpoint(t *testing.T) {
 	tests := []struct {
 		text string
-		want place
+		want hostPort
 		says string
 	}{
-		{"192.0.2.1:51820", place{addr: netip.MustParseAddr("192.0.2.1"), port: 51820}, ""},
-		{"[2001:db8::1]:1", place{addr: netip.MustParseAddr("2001:db8::1"), port: 1}, ""},
-		{"[::ffff:192.0.2.1]:65535", place{addr: netip.MustParseAddr("192.0.2.1"), port: 65535}, ""},
-		{"core.example.net:51820", place{name: "core.example.net", port: 51820}, ""},
-		{"192.0.2.1:0", place{}, "port"},
-		{"192.0.2.1:65536", place{}, "port"},
-		{"192.0.2.1:smtp", place{}, "port"},
-		{"192.0.2.1:", place{}, "port"},
-		{":51820", place{}, "names no host"},
-		{"2001:db8::1:51820", place{}, "not host:port"},
-		{"[fe80::1%eth0]:51820", place{}, "zone"},
-		{"", place{}, "not host:port"},
+		{"192.0.2.1:51820", hostPort{addr: netip.MustParseAddr("192.0.2.1"), port: 51820}, ""},
+		{"[2001:db8::1]:1", hostPort{addr: netip.MustParseAddr("2001:db8::1"), port: 1}, ""},
+		{"[::ffff:192.0.2.1]:65535", hostPort{addr: netip.MustParseAddr("192.0.2.1"), port: 65535}, ""},
+		{"core.example.net:51820", hostPort{name: "core.example.net", port: 51820}, ""},
+		{"192.0.2.1:0", hostPort{}, "port"},
+		{"192.0.2.1:65536", hostPort{}, "port"},
+		{"192.0.2.1:smtp", hostPort{}, "port"},
+		{"192.0.2.1:", hostPort{}, "port"},
+		{":51820", hostPort{}, "has no host"},
+		{"2001:db8::1:51820", hostPort{}, "not host:port"},
+		{"[fe80::1%eth0]:51820", hostPort{}, "zone"},
+		{"", hostPort{}, "not host:port"},
 	}
 	for _, test := range tests {
 		got, err := parseEndpoint(test.text)

@@ -12,8 +12,8 @@ import (
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
 
-// alive is how old a handshake may be. The keys that it made are refused by
-// both sides after this time, so a peer that is spoken to has made others.
+// alive is how old a handshake may be. Both sides refuse its keys after this time, so a peer with
+// traffic has made newer ones.
 const alive = device.RejectAfterTime
 
 // Status is a tunnel at one moment.
@@ -24,33 +24,33 @@ type Status struct {
 	Why            string
 	PublicKey      PublicKey // this node's own; zero before the first Apply
 	ListenPort     int       // UDP; 0: none is open
-	MTU            int       // octets; MTUWhy is where it comes from
+	MTU            int       // bytes; MTUWhy is the reason for it
 	MTUWhy         string
 	Peers          []PeerStatus // in the order of the settings
-	// Up says that each peer that is spoken to, which is one with an endpoint
-	// or a keepalive, is up. False without such a peer that is up.
+	// Up means that each peer with an endpoint or a keepalive is up. It is false without such a
+	// peer.
 	Up bool
-	// Problem is what is wrong, of the tunnel and of all peers; "": nothing.
+	// Problem is what is wrong with the tunnel and all peers; "": nothing.
 	Problem string
 }
 
-// PeerStatus is one far end at one moment.
+// PeerStatus is one remote end at one moment.
 type PeerStatus struct {
 	PublicKey     PublicKey
 	Endpoint      netip.AddrPort // zero: not known yet
 	AllowedIPs    []netip.Prefix
 	LastHandshake time.Time // zero: none since the device was made
-	Received      int64     // octets, with WireGuard's own, since the device was made
-	Sent          int64     // octets
-	// Up says that the last handshake is at most three minutes old.
+	Received      int64     // bytes, with WireGuard's own, since the device was made
+	Sent          int64     // bytes
+	// Up means that the last handshake is at most three minutes old.
 	Up bool
 	// Problem is what is wrong; "": nothing.
 	Problem string
 }
 
-// report puts a status together: what the device says, what was asked for, what
-// is known of each peer, and what is wrong with the whole.
-func report(now time.Time, have *wgtypes.Device, want Settings, known map[PublicKey]*far, wrong error) Status {
+// report combines a status from the device's state, the settings, what is known of each peer, and
+// what is wrong with the whole.
+func report(now time.Time, have *wgtypes.Device, want Settings, known map[PublicKey]*peerEndpoint, wrong error) Status {
 	s := Status{ListenPort: have.ListenPort, Peers: make([]PeerStatus, 0, len(want.Peers))}
 	if have.PrivateKey != (wgtypes.Key{}) {
 		s.PublicKey = PublicKey(have.PublicKey)
@@ -61,41 +61,41 @@ func report(now time.Time, have *wgtypes.Device, want Settings, known map[Public
 	}
 	spoken, down := 0, 0
 	for _, p := range want.Peers {
-		far := PeerStatus{PublicKey: p.PublicKey, AllowedIPs: p.AllowedIPs}
+		peer := PeerStatus{PublicKey: p.PublicKey, AllowedIPs: p.AllowedIPs}
 		if i := slices.IndexFunc(have.Peers, func(h wgtypes.Peer) bool { return PublicKey(h.PublicKey) == p.PublicKey }); i >= 0 {
 			h := have.Peers[i]
-			far.Endpoint, far.LastHandshake = endpointOf(h), h.LastHandshakeTime
-			far.Received, far.Sent = h.ReceiveBytes, h.TransmitBytes
+			peer.Endpoint, peer.LastHandshake = endpointOf(h), h.LastHandshakeTime
+			peer.Received, peer.Sent = h.ReceiveBytes, h.TransmitBytes
 			shaken := &handshake{}
 			if f := known[p.PublicKey]; f != nil {
 				shaken = &f.shaken
 			}
-			far.Up = shaken.fresh(now, h.LastHandshakeTime)
-			far.LastHandshake = shaken.shown(now)
+			peer.Up = shaken.fresh(now, h.LastHandshakeTime)
+			peer.LastHandshake = shaken.shown(now)
 		}
-		far.Problem = complaint(now, p, far, known[p.PublicKey])
+		peer.Problem = complaint(now, p, peer, known[p.PublicKey])
 		if p.Endpoint != "" || p.Keepalive > 0 {
 			spoken++
-			if !far.Up {
+			if !peer.Up {
 				down++
 			}
 		}
-		if far.Problem != "" {
-			problems = append(problems, fmt.Sprintf("peer %s: %s", p.PublicKey, far.Problem))
+		if peer.Problem != "" {
+			problems = append(problems, fmt.Sprintf("peer %s: %s", p.PublicKey, peer.Problem))
 		}
-		s.Peers = append(s.Peers, far)
+		s.Peers = append(s.Peers, peer)
 	}
 	s.Up = spoken > 0 && down == 0
 	s.Problem = strings.Join(problems, "; ")
 	return s
 }
 
-// complaint says what is wrong with a peer, in the words of who has to mend it.
-func complaint(now time.Time, want Peer, have PeerStatus, known *far) (problem string) {
+// complaint describes what is wrong with a peer and what to check.
+func complaint(now time.Time, want Peer, have PeerStatus, known *peerEndpoint) (problem string) {
 	var said []string
 	defer func() {
 		if known != nil && known.clock != "" && strings.Contains(problem, "no handshake") {
-			problem += "; the clock may be why: " + known.clock
+			problem += "; the clock may be the cause: " + known.clock
 		}
 	}()
 	if known != nil {
@@ -106,17 +106,17 @@ func complaint(now time.Time, want Peer, have PeerStatus, known *far) (problem s
 	switch {
 	case have.Up || want.Endpoint == "" && want.Keepalive == 0:
 	case !have.Endpoint.IsValid() && want.Endpoint == "":
-		said = append(said, "its endpoint is not known: it has not spoken yet")
+		said = append(said, "its endpoint is unknown: it has not sent anything yet")
 	case !have.Endpoint.IsValid():
 	case have.LastHandshake.IsZero() && have.Received == 0:
-		said = append(said, fmt.Sprintf("no handshake: nothing that can be believed came from %s (wrong key, wrong endpoint, a firewall, or a clock of this node that was ahead once: the peer refuses handshakes until that time)", have.Endpoint))
+		said = append(said, fmt.Sprintf("no handshake: no valid packet from %s (wrong key, wrong endpoint, a firewall, or this node's clock was ahead earlier: the peer refuses handshakes until that time)", have.Endpoint))
 	case have.LastHandshake.IsZero():
-		said = append(said, fmt.Sprintf("no handshake: %s answers, but not as this peer does (wrong key or preshared key)", have.Endpoint))
+		said = append(said, fmt.Sprintf("no handshake: %s answers, but not with this peer's keys (wrong key or preshared key)", have.Endpoint))
 	case want.Keepalive > 0:
 		said = append(said, fmt.Sprintf("no handshake for %s", now.Sub(have.LastHandshake).Round(time.Second)))
 	}
 	return strings.Join(said, "; ")
 }
 
-// oneLine is an error that may join several.
+// oneLine formats an error that may join several.
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

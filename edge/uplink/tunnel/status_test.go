@@ -21,24 +21,24 @@ func TestReport(t *testing.T) {
 		name  string
 		want  Peer
 		have  wgtypes.Peer
-		known *far
+		known *peerEndpoint
 		up    bool   // the tunnel
 		says  string // the peer's problem
 	}{
 		{"works", spoken, wgtypes.Peer{Endpoint: endpoint, LastHandshakeTime: now.Add(-alive)}, nil, true, ""},
 		{"silent", spoken, wgtypes.Peer{Endpoint: endpoint, LastHandshakeTime: now.Add(-alive - time.Second)}, nil, false, "no handshake for 3m1s"},
-		{"never", spoken, wgtypes.Peer{Endpoint: endpoint}, nil, false, "nothing that can be believed came from 192.0.2.1:51820"},
+		{"never", spoken, wgtypes.Peer{Endpoint: endpoint}, nil, false, "no valid packet from 192.0.2.1:51820"},
 		{"answers wrongly", spoken, wgtypes.Peer{Endpoint: endpoint, ReceiveBytes: 92}, nil, false, "wrong key or preshared key"},
 		{"idle without keepalive", quiet, wgtypes.Peer{Endpoint: endpoint, LastHandshakeTime: now.Add(-time.Hour)}, nil, false, ""},
 		{"not heard yet", learnt, wgtypes.Peer{}, nil, false, "has not spoken yet"},
 		{"nobody speaks to it", passive, wgtypes.Peer{}, nil, false, ""},
-		{"name", spoken, wgtypes.Peer{}, &far{err: errors.New("no such host")}, false, "no such host"},
-		{"route", spoken, wgtypes.Peer{Endpoint: endpoint}, &far{route: errors.New("no route")}, false, "no route; no handshake"},
+		{"name", spoken, wgtypes.Peer{}, &peerEndpoint{err: errors.New("no such host")}, false, "no such host"},
+		{"route", spoken, wgtypes.Peer{Endpoint: endpoint}, &peerEndpoint{route: errors.New("no route")}, false, "no route; no handshake"},
 	}
 	for _, test := range tests {
 		test.have.PublicKey = wgtypes.Key{1}
 		s := report(now, &wgtypes.Device{ListenPort: 7, Peers: []wgtypes.Peer{test.have}},
-			Settings{Peers: []Peer{test.want}}, map[PublicKey]*far{{1}: test.known}, nil)
+			Settings{Peers: []Peer{test.want}}, map[PublicKey]*peerEndpoint{{1}: test.known}, nil)
 		problem := s.Peers[0].Problem
 		if s.Up != test.up || (problem == "") != (test.says == "") || !strings.Contains(problem, test.says) || s.ListenPort != 7 {
 			t.Errorf("%s: up %t, problem %q, want %t, %q", test.name, s.Up, problem, test.up, test.says)

@@ -14,13 +14,12 @@ import (
 
 const clone = "/dev/net/tun"
 
-// genNone is the kernel's IN6_ADDR_GEN_MODE_NONE: it gives a device no
-// link-local address by itself.
+// genNone is the kernel's IN6_ADDR_GEN_MODE_NONE: the device gets no automatic link-local address.
 const genNone = 1
 
-// tunDevice is a TUN as wireguard-go wants it, without its watching: whether
-// the device is up and how large its packets are is told by the tunnel, which
-// watches in the right network namespace, and opens the sockets there.
+// tunDevice is a TUN as wireguard-go needs it, without its monitoring: whether the device is up and
+// its MTU are reported by the tunnel, which listens in the right network namespace, and opens the
+// sockets there.
 type tunDevice struct {
 	tun.Device
 	mtu    atomic.Int64
@@ -29,14 +28,13 @@ type tunDevice struct {
 	stream chan tun.Event // the same, for reading
 }
 
-// openTUN attaches to the TUN of this name, or makes it: persistent, so that it
-// stays, with index, addresses and routes, when the process that serves it ends,
-// and the next one attaches to it.
+// openTUN attaches to the TUN of this name, or makes it: persistent, so that it stays, with index,
+// addresses and routes, when the process that serves it ends, and the next one attaches to it.
 func openTUN(l links, name string) (*tunDevice, error) {
 	fd, err := unix.Open(clone, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENODEV):
-		return nil, fmt.Errorf("%s: %w (the kernel's TUN driver is needed without its WireGuard)", clone, err)
+		return nil, fmt.Errorf("%s: %w (without the kernel's WireGuard its TUN driver is required)", clone, err)
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", clone, err)
 	}
@@ -45,7 +43,7 @@ func openTUN(l links, name string) (*tunDevice, error) {
 		_ = unix.Close(fd)
 		return nil, err
 	}
-	// From here on the descriptor is the device's.
+	// From here on the device owns the descriptor.
 	inner, _, err := tun.CreateUnmonitoredTUNFromFD(fd)
 	if err != nil {
 		return nil, fmt.Errorf("TUN %s: %w", name, err)
@@ -66,15 +64,15 @@ func attach(l links, fd int, name string) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("device name %q: %w", name, err)
 	}
-	// No header of our own; the kernel's, by which it hands over segments that
-	// are not cut yet and sums that are not made yet.
+	// No header of our own; but the kernel's, by which it hands over segments that are not cut yet
+	// and checksums that are not computed yet.
 	ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
 	err = unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr)
 	switch {
 	case errors.Is(err, unix.EBUSY):
-		return 0, fmt.Errorf("TUN %s is held by another program: %w", name, err)
+		return 0, fmt.Errorf("TUN %s is in use by another program: %w", name, err)
 	case errors.Is(err, unix.EPERM):
-		return 0, fmt.Errorf("TUN %s: %w (CAP_NET_ADMIN is needed, or to be the owner of the device)", name, err)
+		return 0, fmt.Errorf("TUN %s: %w (requires CAP_NET_ADMIN, or ownership of the device)", name, err)
 	case err != nil:
 		return 0, fmt.Errorf("TUN %s: %w", name, err)
 	}
@@ -94,15 +92,14 @@ func attach(l links, fd int, name string) (int, error) {
 	return link.Attrs().MTU, nil
 }
 
-// mark makes a new TUN ours, and persistent last: until then it vanishes with
-// this process, so none is left that we would not know again.
+// mark makes a new TUN ours, and persistent last: until then it vanishes with this process, so none
+// is left over unmarked.
 func mark(l links, link netlink.Link, fd int) error {
 	if err := l.LinkSetAlias(link, ours); err != nil {
 		return fmt.Errorf("alias: %w", err)
 	}
-	// The far end would not believe packets of a link-local address, as it has
-	// none of them in its allowed networks. Without IPv6 in the kernel there is
-	// nothing to set.
+	// The remote end would drop packets from a link-local address, as its allowed networks contain
+	// none. Without IPv6 in the kernel there is nothing to set.
 	err := l.LinkSetIP6AddrGenMode(link, genNone)
 	if err != nil && !errors.Is(err, unix.EAFNOSUPPORT) && !errors.Is(err, unix.EOPNOTSUPP) {
 		return fmt.Errorf("no link-local address: %w", err)
@@ -113,11 +110,11 @@ func mark(l links, link netlink.Link, fd int) error {
 	return nil
 }
 
-// MTU is what the tunnel said last.
+// MTU is the last one that the tunnel reported.
 func (d *tunDevice) MTU() (int, error) { return int(d.mtu.Load()), nil }
 
-// resized passes on that the device takes packets of another size. One event
-// that waits is enough: its reader asks for the MTU of then.
+// resized reports a new MTU. One pending event is enough: its reader asks for the MTU of that
+// moment.
 func (d *tunDevice) resized(mtu int) {
 	if d.mtu.Swap(int64(mtu)) == int64(mtu) {
 		return
@@ -132,7 +129,7 @@ func (d *tunDevice) resized(mtu int) {
 
 func (d *tunDevice) Events() <-chan tun.Event { return d.stream }
 
-// Close lets go of the device, which stays.
+// Close releases the device, which stays.
 func (d *tunDevice) Close() error {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()

@@ -1,36 +1,32 @@
-// Package tunnel is the WireGuard tunnel to core: a device, its keys and peers,
-// and the size of its packets. Addresses on the device and routes into it are
-// put there by who plumbs the node.
+// Package tunnel is the WireGuard tunnel to core: a device, its keys and peers, and its MTU.
+// Package plumb adds the addresses on the device and the routes into it.
 //
-// What happens to a packet to core: the kernel routes it into the device, which
-// is the kernel's own WireGuard or a TUN that wireguard-go reads in this
-// process; it is encrypted for the one peer whose allowed networks hold its
-// destination, and leaves by UDP to where that peer was last heard, or is said
-// to be. A packet for which there is no such peer, or no session with it, goes
-// nowhere. What comes back is believed only from an address that the peer is
-// allowed to have.
+// What happens to a packet to core: the kernel routes it into the device, which is the kernel's own
+// WireGuard or a TUN that wireguard-go reads in this process; it is encrypted for the one peer
+// whose allowed networks contain its destination, and leaves by UDP to where that peer was last
+// heard, or to its configured endpoint. A packet without such a peer, or without a session with it,
+// is dropped. What comes back is accepted only from an address that the peer is allowed to have.
 //
 // What happens to settings:
 //
-//  1. Open finds the device or makes it. One that is there is taken over as it
+//  1. Open finds the device or makes it. An existing one is taken over as it
 //     is, with its sessions if it is the kernel's, whoever made it. One that was
-//     made here under another name goes: a kernel's would keep the UDP port.
-//  2. Apply compares what the device has with what is wanted, and tells it what
-//     differs: a session with a peer that stays is not touched.
-//  3. Run does the same again and again: when routes or devices change, because
-//     the MTU hangs on them; when a host name is due to be looked up; and every
-//     few seconds, so that what others changed is put back.
-//  4. Close lets go. The device stays, with addresses and routes: the kernel's
-//     goes on working, and a TUN drops what is sent into it until somebody
-//     serves it again: TCP sends it once more. Remove takes it away.
+//     made here under another name is removed: a kernel's would occupy the UDP port.
+//  2. Apply compares what the device has with what is wanted, and configures
+//     the difference: a session with a peer that stays is not touched.
+//  3. Run repeats that: when routes or devices change, because the MTU depends
+//     on them; when a host name is due to be looked up; and every few seconds,
+//     to undo foreign changes.
+//  4. Close releases the device, which stays, with addresses and routes: the
+//     kernel's goes on working, and a TUN drops what is sent into it until a
+//     process serves it again: TCP retransmits. Remove removes it.
 //
-// The MTU inside is the smallest that any route to a peer allows less what
-// WireGuard puts around. Local TCP sockets derive their segment size from it.
+// The inner MTU is the smallest that any route to a peer allows less what WireGuard adds. Local TCP
+// sockets derive their segment size from it.
 //
-// wireguard-go allocates 64 KiB for each packet that it holds, and sets no
-// bound of its own but the lengths of its queues: 128 reads of the TUN for each
-// peer that has no session, the oldest of which are dropped. A tunnel that is
-// down holds what its senders retransmit, and no more.
+// wireguard-go allocates 64 KiB for each packet that it holds, and sets no bound of its own but the
+// lengths of its queues: 128 reads of the TUN for each peer that has no session, the oldest of
+// which are dropped. A tunnel that is down holds only what its senders retransmit.
 package tunnel
 
 import (
@@ -49,9 +45,9 @@ import (
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
 
-// Options is what a tunnel keeps for its life.
+// Options are a tunnel's settings that never change.
 type Options struct {
-	// Interface is the name of the device, 1 to 15 octets.
+	// Interface is the name of the device, 1 to 15 bytes.
 	Interface string
 	// Implementation is Auto, Kernel or Userspace; "" is Auto.
 	Implementation string
@@ -61,29 +57,28 @@ type Options struct {
 	// whose sockets are made in the process's network namespace, not the
 	// tunnel's.
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
-	// Clock says what is wrong with the wall clock; "": nothing is known to be. A
-	// peer refuses handshakes that are dated before one that it has seen, so
-	// Status names it where none comes. Nil: nothing is.
+	// Clock says what is wrong with the wall clock; "": nothing known. A peer refuses handshakes
+	// that are dated before one that it has seen, so Status names the clock where no handshake
+	// succeeds. Nil: never anything.
 	Clock func() string
 }
 
-// wireguard is a device: the kernel's or wireguard-go's. Its calls are made
-// under the tunnel's mutex, in its network namespace.
+// wireguard is a device: the kernel's or wireguard-go's. It is called with the tunnel's mutex held,
+// in the tunnel's network namespace.
 type wireguard interface {
-	// have is the device as it is. errGone: it was taken away.
+	// have returns the device's current state. errGone: it was removed.
 	have() (*wgtypes.Device, error)
 	configure(wgtypes.Config) error
 	// started makes sure that the device sends and receives. It has a key.
 	started() error
-	// resized says that the device takes packets of this size now.
+	// resized reports the device's new MTU.
 	resized(mtu int)
-	// close lets go of the device.
+	// close releases the device.
 	close() error
 }
 
-// Tunnel is one device. Its methods may be called from any goroutine, whatever
-// network namespace that is in: the tunnel stays in the one that it was opened
-// in. It prints as its name, since it holds keys.
+// Tunnel is one device. Its methods may be called from any goroutine, in any network namespace: the
+// tunnel stays in the one that it was opened in. It prints as its name, since it holds keys.
 type Tunnel struct {
 	name   string
 	asked  string
@@ -94,25 +89,24 @@ type Tunnel struct {
 	links  links
 	poke   chan struct{} // something may have changed
 
-	mutex  sync.Mutex // held for calls to the kernel, never for a look-up
+	mutex  sync.Mutex // held for calls to the kernel, never for a lookup
 	chosen choice
-	device wireguard // nil: gone or closed
+	device wireguard // nil: removed or closed
 	closed bool
 	want   *Settings // nil: no Apply yet
-	known  map[PublicKey]*far
+	known  map[PublicKey]*peerEndpoint
 	up     map[PublicKey]bool // at the last step, for the log
 	mtu    int                // of the device; 0: not derived yet
 	mtuWhy string
 	wrong  error // of the last step
 }
 
-// Open finds the device or makes it, in the network namespace of the calling
-// thread. It errs if the device cannot be made, is of another kind, or is held
-// by another program; an Implementation of Kernel errs where the kernel has no
-// WireGuard. Close it.
-func Open(o Options) (*Tunnel, error) {
+// Open finds the device or makes it, in the network namespace of the calling thread. It fails if
+// the device can't be made, is of another kind, or is in use by another program; an Implementation
+// of Kernel fails where the kernel has no WireGuard. Close it.
+func Open(options Options) (*Tunnel, error) {
 	t := &Tunnel{
-		name: o.Interface, asked: o.Implementation, log: o.Log, lookup: o.Lookup, clock: o.Clock,
+		name: options.Interface, asked: options.Implementation, log: options.Log, lookup: options.Lookup, clock: options.Clock,
 		poke: make(chan struct{}, 1), up: map[PublicKey]bool{},
 	}
 	if t.asked == "" {
@@ -130,16 +124,16 @@ func Open(o Options) (*Tunnel, error) {
 		}
 	}
 	if n := len(t.name); n == 0 || n >= unix.IFNAMSIZ {
-		return nil, fmt.Errorf("tunnel: the name of a device is 1 to %d octets, %q has %d", unix.IFNAMSIZ-1, t.name, n)
+		return nil, fmt.Errorf("tunnel: a device name has 1 to %d bytes, %q has %d", unix.IFNAMSIZ-1, t.name, n)
 	}
-	if err := t.begin(); err != nil {
+	if err := t.openAll(); err != nil {
 		return nil, fmt.Errorf("tunnel %s: %w", t.name, err)
 	}
 	return t, nil
 }
 
-// begin takes hold of namespace, kernel and device.
-func (t *Tunnel) begin() (err error) {
+// openAll opens namespace, kernel handles and device.
+func (t *Tunnel) openAll() (err error) {
 	if t.space, err = here(); err != nil {
 		return err
 	}
@@ -169,7 +163,7 @@ func (t *Tunnel) open() error {
 		return err
 	}
 	if t.mtu == 0 && link != nil && isOurs(link) {
-		t.mtu = link.Attrs().MTU // stays until a way to a peer is known
+		t.mtu = link.Attrs().MTU // valid until a path to a peer is known
 	}
 	if c.implementation == Kernel {
 		d, err := openKernel(t.links, t.name, link != nil)
@@ -189,12 +183,11 @@ func (t *Tunnel) open() error {
 		t.device = d
 	}
 	t.chosen = c
-	t.log.Info("tunnel is open", "interface", t.name, "implementation", c.implementation, "why", c.why, "made", link == nil)
+	t.log.Info("tunnel opened", "interface", t.name, "implementation", c.implementation, "why", c.why, "made", link == nil)
 	return nil
 }
 
-// sweep takes away devices of ours that have another name: the config had it, or
-// somebody renamed one.
+// sweep removes devices of ours that have another name: the config had it, or somebody renamed one.
 func (t *Tunnel) sweep() error {
 	made, err := t.links.made()
 	if err != nil {
@@ -206,18 +199,17 @@ func (t *Tunnel) sweep() error {
 			continue
 		}
 		if err := t.links.LinkDel(link); err != nil {
-			return fmt.Errorf("take away %s, which the tunnel was before: %w", name, err)
+			return fmt.Errorf("remove %s, the tunnel's former device: %w", name, err)
 		}
-		t.log.Info("took away the device that the tunnel was before", "interface", t.name, "before", name)
+		t.log.Info("removed the tunnel's former device", "interface", t.name, "before", name)
 	}
 	return nil
 }
 
-// Apply makes the tunnel what the settings say: device, keys, peers, MTU, and
-// the device up. It changes what differs and nothing else. A host name that
-// does not resolve, or a peer that has no route, is no error but stands in
-// Status; the other peers work. The settings stay wanted when Apply errs, and
-// Run tries again.
+// Apply makes the tunnel what the settings say: device, keys, peers, MTU, and the device up. It
+// changes only what differs. A host name that does not resolve, or a peer without a route, is no
+// error but a problem in Status; the other peers work. The settings stay wanted when Apply fails,
+// and Run retries.
 func (t *Tunnel) Apply(ctx context.Context, s Settings) error {
 	if err := s.check(); err != nil {
 		return fmt.Errorf("tunnel %s: %w", t.name, err)
@@ -238,18 +230,18 @@ func (t *Tunnel) Apply(ctx context.Context, s Settings) error {
 	return nil
 }
 
-// adopt takes the settings as what is wanted. What is known of an endpoint is
-// kept if the endpoint stays.
+// adopt makes the settings the wanted ones. What is known of an endpoint stays if the endpoint
+// stays.
 func (t *Tunnel) adopt(s Settings) {
 	s.Addresses, s.Peers = slices.Clone(s.Addresses), slices.Clone(s.Peers)
-	known := make(map[PublicKey]*far, len(s.Peers))
+	known := make(map[PublicKey]*peerEndpoint, len(s.Peers))
 	for i, p := range s.Peers {
 		s.Peers[i].AllowedIPs = slices.Clone(p.AllowedIPs)
 		before := t.known[p.PublicKey]
 		if before != nil && before.text == p.Endpoint {
 			known[p.PublicKey] = before
 		} else {
-			known[p.PublicKey] = newFar(p.Endpoint)
+			known[p.PublicKey] = newPeerEndpoint(p.Endpoint)
 			if before != nil {
 				known[p.PublicKey].changed, known[p.PublicKey].shaken = true, before.shaken
 			}
@@ -258,7 +250,7 @@ func (t *Tunnel) adopt(s Settings) {
 	t.want, t.known = &s, known
 }
 
-// Status asks the device and says how the tunnel is.
+// Status reads the device and returns the state of the tunnel.
 func (t *Tunnel) Status() Status {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
@@ -284,8 +276,7 @@ func (t *Tunnel) Status() Status {
 	return s
 }
 
-// Close lets go of the device, which stays as it is. Run must have ended. Close
-// twice is once.
+// Close releases the device, which stays as it is. Run must have ended. Further calls do nothing.
 func (t *Tunnel) Close() error {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
@@ -306,10 +297,9 @@ func (t *Tunnel) Close() error {
 	return nil
 }
 
-// Remove takes away each device that this package made, in the network namespace
-// of the calling thread, with addresses and routes, and returns their names. It
-// errs if the device of the given name was made by another, and stays; "" is no
-// device.
+// Remove removes each device that this package made, in the network namespace of the calling
+// thread, with addresses and routes, and returns their names. It fails if the device of the given
+// name was made by another program, which stays; "" is no device.
 func Remove(name string) ([]string, error) {
 	l, err := openLinks()
 	if err != nil {
@@ -336,7 +326,7 @@ func Remove(name string) ([]string, error) {
 	if err != nil {
 		errs = append(errs, fmt.Errorf("tunnel %s: %w", name, err))
 	} else if link != nil && !isOurs(link) {
-		errs = append(errs, fmt.Errorf("tunnel %s: the device (%s) was not made by anymx, it stays", name, kind(link)))
+		errs = append(errs, fmt.Errorf("tunnel %s: the device (%s) was not made by anymx and was not removed", name, kind(link)))
 	}
 	return removed, errors.Join(errs...)
 }

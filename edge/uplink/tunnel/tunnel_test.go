@@ -89,11 +89,11 @@ func TestApplyAgain(t *testing.T) {
 	a := p.a.open(Options{}, p.sa)
 	s := p.b.serve("10.77.0.2:2525", echo)
 	p.a.passes(s.address, 1<<16)
-	before, told := a.Status().Peers[0].LastHandshake, a.log.count("tunnel is configured")
+	before, told := a.Status().Peers[0].LastHandshake, a.log.count("tunnel configured")
 	for range 3 {
 		a.apply()
 	}
-	if again := a.log.count("tunnel is configured"); again != told {
+	if again := a.log.count("tunnel configured"); again != told {
 		t.Errorf("the same settings are told %d times more", again-told)
 	}
 	a.settings.Peers[0].Keepalive = 20 * time.Second
@@ -180,8 +180,8 @@ func TestWrongKeys(t *testing.T) {
 		spoil func(p *pair)
 		says  string
 	}{
-		"public key":    {func(p *pair) { p.sa.Peers[0].PublicKey = GenerateKey().PublicKey() }, "no handshake: nothing that can be believed came from 192.0.2.2:51820"},
-		"private key":   {func(p *pair) { p.sa.PrivateKey = GenerateKey() }, "no handshake: nothing that can be believed"},
+		"public key":    {func(p *pair) { p.sa.Peers[0].PublicKey = GenerateKey().PublicKey() }, "no handshake: no valid packet from 192.0.2.2:51820"},
+		"private key":   {func(p *pair) { p.sa.PrivateKey = GenerateKey() }, "no handshake: no valid packet"},
 		"preshared key": {func(p *pair) { p.sa.Peers[0].Preshared = GenerateKey() }, "no handshake: "},
 		"no preshared":  {func(p *pair) { p.sa.Peers[0].Preshared = Key{} }, "no handshake: "},
 	} {
@@ -200,7 +200,7 @@ func TestWrongKeys(t *testing.T) {
 				t.Errorf("status %+v", st)
 			}
 			if b.Status().Peers[0].Up {
-				t.Errorf("status of the far end %+v", b.Status())
+				t.Errorf("status of the remote end %+v", b.Status())
 			}
 			// Put right, it works at once.
 			good := newFarSettings(p, b)
@@ -286,7 +286,7 @@ func TestRemove(t *testing.T) {
 
 	// One that is there is taken over, and stays foreign.
 	e = h.open(Options{Implementation: Auto}, Settings{PrivateKey: GenerateKey()})
-	if s := e.Status(); s.Why != "the TUN was there already" || s.Implementation != Userspace {
+	if s := e.Status(); s.Why != "the TUN device existed already" || s.Implementation != Userspace {
 		t.Errorf("status %+v", s)
 	}
 	e.stop()

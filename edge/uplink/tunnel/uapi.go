@@ -12,11 +12,11 @@ import (
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
 
-// wireguard-go is spoken to in the lines of WireGuard's cross-platform
-// interface: key=value, the device's first, then each peer's after its
-// public_key. What passes here holds keys: it is never logged.
+// wireguard-go is configured in the lines of WireGuard's cross-platform interface: key=value, the
+// device's first, then each peer's after its public_key. These lines contain keys: they are never
+// logged.
 
-// write is a plan in those lines.
+// write formats a plan in those lines.
 func write(c wgtypes.Config) string {
 	var b strings.Builder
 	line := func(key, value string) { b.WriteString(key + "=" + value + "\n") }
@@ -48,7 +48,7 @@ func write(c wgtypes.Config) string {
 		for _, n := range p.AllowedIPs {
 			line("allowed_ip", n.String())
 		}
-		// Last: a keepalive that begins is sent at once, and needs the rest.
+		// Last: a new keepalive is sent at once, and needs the rest.
 		if p.PersistentKeepaliveInterval != nil {
 			line("persistent_keepalive_interval", strconv.Itoa(int(*p.PersistentKeepaliveInterval/time.Second)))
 		}
@@ -56,8 +56,8 @@ func write(c wgtypes.Config) string {
 	return b.String()
 }
 
-// read is what a device says in those lines. A key that is not known is passed
-// over, a value that makes no sense is an error that does not show it.
+// read parses a device's state from those lines. An unknown key is ignored, an invalid value is an
+// error that does not show it.
 func read(text string) (*wgtypes.Device, error) {
 	d := &wgtypes.Device{Type: wgtypes.Userspace}
 	var handshake struct{ sec, nsec int64 }
@@ -91,13 +91,13 @@ func read(text string) (*wgtypes.Device, error) {
 			}
 		}
 		if err != nil {
-			return nil, fmt.Errorf("wireguard-go's %s makes no sense", key)
+			return nil, fmt.Errorf("wireguard-go: invalid value of %s", key)
 		}
 	}
 	return d, nil
 }
 
-// readPeer takes one line of a peer.
+// readPeer parses one line of a peer.
 func readPeer(p *wgtypes.Peer, key, value string) (err error) {
 	switch key {
 	case "preshared_key":
@@ -123,11 +123,11 @@ func readPeer(p *wgtypes.Peer, key, value string) (err error) {
 	return err
 }
 
-// readKey takes the hexadecimal of a key.
+// readKey parses the hexadecimal of a key.
 func readKey(into *wgtypes.Key, value string) error {
 	raw, err := hex.DecodeString(value)
 	if err != nil || len(raw) != len(into) {
-		return fmt.Errorf("not a key")
+		return fmt.Errorf("invalid key")
 	}
 	*into = wgtypes.Key(raw)
 	return nil

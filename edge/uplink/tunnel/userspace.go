@@ -11,8 +11,8 @@ import (
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
 
-// userspaceDevice is wireguard-go over a TUN, in this process. Sessions end with
-// the process; the TUN does not.
+// userspaceDevice is wireguard-go over a TUN, in this process. Sessions end with the process; the
+// TUN does not.
 type userspaceDevice struct {
 	tun    *tunDevice
 	device *device.Device
@@ -20,8 +20,8 @@ type userspaceDevice struct {
 	deaf   bool // no sockets are open, since the port could not be changed
 }
 
-// openUserspace attaches to the TUN or makes it. narrow is called when a way
-// turns out to be narrower than the packets.
+// openUserspace attaches to the TUN or makes it. narrow is called when a path turns out to be
+// narrower than the packets.
 func openUserspace(l links, name string, narrow func(), log *slog.Logger) (*userspaceDevice, error) {
 	t, err := openTUN(l, name)
 	if err != nil {
@@ -30,7 +30,7 @@ func openUserspace(l links, name string, narrow func(), log *slog.Logger) (*user
 	return &userspaceDevice{tun: t, device: device.NewDevice(t, newBind(narrow), logger(log))}, nil
 }
 
-// have is the device as it is. errGone: the TUN was taken away.
+// have returns the device's current state. errGone: the TUN was removed.
 func (d *userspaceDevice) have() (*wgtypes.Device, error) {
 	select {
 	case <-d.device.Wait():
@@ -44,27 +44,26 @@ func (d *userspaceDevice) have() (*wgtypes.Device, error) {
 	return read(text)
 }
 
-// configure tells the device what a plan says. A changed port opens sockets in
-// the namespace of the calling thread.
+// configure applies a plan to the device. A changed port opens sockets in the namespace of the
+// calling thread.
 func (d *userspaceDevice) configure(c wgtypes.Config) error {
 	err := d.device.IpcSet(write(c))
 	var refused *device.IPCError
 	if errors.As(err, &refused) {
-		// The rest of the text is wireguard-go's view of a line, which may hold
-		// a key.
+		// The rest of the text is wireguard-go's copy of a line, which may contain a key.
 		var cause syscall.Errno
 		if c.ListenPort != nil && errors.As(err, &cause) {
 			d.deaf = true // the old ones are closed
 			return fmt.Errorf("UDP port %d: %w", *c.ListenPort, cause)
 		}
-		return fmt.Errorf("wireguard-go refuses what it is told (%d)", refused.ErrorCode())
+		return fmt.Errorf("wireguard-go refused the configuration (%d)", refused.ErrorCode())
 	}
 	return err
 }
 
-// started opens the sockets, in the namespace of the calling thread, once there
-// is a key. Each peer whose place is known is greeted: it may still hold a
-// session of the process before, and would find out only after 15 s of silence.
+// started opens the sockets, in the namespace of the calling thread, once there is a key. It starts
+// a handshake with each peer whose endpoint is known: the peer may still have a session with the
+// previous process, and would notice only after 15 s of silence.
 func (d *userspaceDevice) started() error {
 	if d.up && !d.deaf {
 		return nil
@@ -86,7 +85,7 @@ func (d *userspaceDevice) started() error {
 	d.up = true
 	for _, p := range have.Peers {
 		if peer := d.device.LookupPeer(device.NoisePublicKey(p.PublicKey)); peer != nil && p.Endpoint != nil {
-			_ = peer.SendHandshakeInitiation(false) // tried again by its own timers
+			_ = peer.SendHandshakeInitiation(false) // its own timers retry
 		}
 	}
 	return nil
@@ -96,12 +95,11 @@ func (d *userspaceDevice) resized(mtu int) { d.tun.resized(mtu) }
 
 func (d *userspaceDevice) close() error {
 	d.device.Close()
-	return d.tun.Close() // has been closed by the device, if it ran
+	return d.tun.Close() // the device has closed it already, if it ran
 }
 
-// logger passes on wireguard-go's lines, none of which holds a key: it names
-// peers by eight characters of the public one. All are for debugging: what an
-// operator must know stands in Status.
+// logger forwards wireguard-go's lines, none of which contains a key: it names peers by eight
+// characters of the public one. All are for debugging: what an operator must know is in Status.
 func logger(log *slog.Logger) *device.Logger {
 	say := func(format string, args ...any) {
 		if log.Enabled(context.Background(), slog.LevelDebug) {

@@ -13,21 +13,19 @@ import (
 )
 
 const (
-	// pace is how often the device is compared with what is wanted when
-	// nothing is heard of a change. A path MTU that the kernel learnt is heard
-	// of only so.
+	// pace is how often the device is compared with what is wanted without a notification of a
+	// change. A path MTU that the kernel discovered is only noticed this way.
 	pace = 5 * time.Second
-	// rest is how long a comparison waits after the one before, so that a
-	// burst of changes is met by a few.
+	// rest is how long a comparison waits after the previous one, so that few of them handle a
+	// burst of changes.
 	rest = 200 * time.Millisecond
 	// patience is how long a host name may take to resolve.
 	patience = 5 * time.Second
 )
 
-// Run watches until ctx ends, and returns nil then: it derives the MTU again
-// when routes or devices change, looks host names up again while their peers do
-// not answer, and repairs what others change of the device. What goes wrong
-// stands in Status and log, and is tried again. It errs if it cannot watch.
+// Run watches until ctx ends, and then returns nil: it derives the MTU again when routes or devices
+// change, looks host names up again while their peers do not answer, and undoes foreign changes of
+// the device. Failures are in Status and log, and are retried. It fails if it can't watch.
 func (t *Tunnel) Run(ctx context.Context) error {
 	var changes *nl.NetlinkSocket
 	err := t.space.do(func() (err error) {
@@ -55,7 +53,7 @@ func (t *Tunnel) Run(ctx context.Context) error {
 	return broken
 }
 
-// keep steps whenever it is poked, and at its own pace.
+// keep steps whenever it is poked, and periodically.
 func (t *Tunnel) keep(ctx context.Context) {
 	tick := time.NewTicker(pace)
 	defer tick.Stop()
@@ -67,7 +65,7 @@ func (t *Tunnel) keep(ctx context.Context) {
 		case <-tick.C:
 		}
 		t.mutex.Lock()
-		_ = t.step(time.Now()) // kept for Status, and logged
+		_ = t.step(time.Now()) // reported by Status, and logged
 		t.mutex.Unlock()
 		select {
 		case <-ctx.Done():
@@ -77,12 +75,12 @@ func (t *Tunnel) keep(ctx context.Context) {
 	}
 }
 
-// listen pokes for each change that the kernel tells of, until the socket is
-// closed. What is said does not matter: all is compared anyway.
+// listen pokes for each change that the kernel reports, until the socket is closed. The content
+// does not matter: everything is compared anyway.
 func (t *Tunnel) listen(changes *nl.NetlinkSocket) error {
 	for {
 		_, _, err := changes.Receive()
-		if err != nil && !errors.Is(err, unix.ENOBUFS) { // then more was said than fits
+		if err != nil && !errors.Is(err, unix.ENOBUFS) { // ENOBUFS: the buffer overflowed, which pokes too
 			return err
 		}
 		t.poked()
@@ -112,8 +110,8 @@ func (t *Tunnel) keepResolved(ctx context.Context) {
 	}
 }
 
-// resolve looks up the host names that are due, all at once, and says whether
-// there were any. The mutex is not held meanwhile.
+// resolve looks up the host names that are due, all at once, and reports whether there were any.
+// The mutex is not held meanwhile.
 func (t *Tunnel) resolve(ctx context.Context) bool {
 	due := t.due(time.Now())
 	if len(due) == 0 {
@@ -123,18 +121,18 @@ func (t *Tunnel) resolve(ctx context.Context) bool {
 	defer cancel()
 	var asking sync.WaitGroup
 	for _, f := range due {
-		name := f.place.name // never changes
+		name := f.host.name // never changes
 		asking.Go(func() {
 			addrs, err := t.lookup(ctx, name)
-			t.answer(f, name, addrs, err)
+			t.recordAnswer(f, name, addrs, err)
 		})
 	}
 	asking.Wait()
 	return true
 }
 
-// due are the peers whose name is to be looked up.
-func (t *Tunnel) due(now time.Time) []*far {
+// due returns the peers whose name should be looked up.
+func (t *Tunnel) due(now time.Time) []*peerEndpoint {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
 	if t.device == nil || t.want == nil {
@@ -142,10 +140,10 @@ func (t *Tunnel) due(now time.Time) []*far {
 	}
 	have, err := t.device.have()
 	if err != nil {
-		return nil // the next step finds out
+		return nil // the next step notices
 	}
 	last := handshakes(have)
-	var due []*far
+	var due []*peerEndpoint
 	for key, f := range t.known {
 		if f.due(now, last[key]) {
 			due = append(due, f)
@@ -154,16 +152,16 @@ func (t *Tunnel) due(now time.Time) []*far {
 	return due
 }
 
-// answer takes the answer to a look-up.
-func (t *Tunnel) answer(f *far, name string, addrs []netip.Addr, err error) {
+// recordAnswer records the answer to a lookup.
+func (t *Tunnel) recordAnswer(f *peerEndpoint, name string, addrs []netip.Addr, err error) {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
 	before := f.err
 	f.answer(time.Now(), addrs, err)
 	switch {
 	case f.err != nil && (before == nil || before.Error() != f.err.Error()):
-		t.log.Warn("tunnel's endpoint does not resolve", "interface", t.name, "host", name, "err", f.err)
+		t.log.Warn("tunnel endpoint does not resolve", "interface", t.name, "host", name, "err", f.err)
 	case f.err == nil && before != nil:
-		t.log.Info("tunnel's endpoint resolves again", "interface", t.name, "host", name)
+		t.log.Info("tunnel endpoint resolves again", "interface", t.name, "host", name)
 	}
 }
