@@ -71,8 +71,8 @@ func TestListsAreKept(t *testing.T) {
 
 	node.post("/v1/shield/unlist", `{"prefix":"203.0.113.0/24"}`, 200, `{"removed":true}`)
 	node.post("/v1/shield/unlist", `{"prefix":"203.0.113.0/24"}`, 200, `{"removed":false}`)
-	node.post("/v1/shield/list", `{"prefix":"::ffff:203.0.113.0/120"}`, 400, "no prefix that can be listed")
-	node.post("/v1/shield/list", `{"prefix":"203.0.113.0/24","until":"2001-01-01T00:00:00Z"}`, 400, "that time is over")
+	node.post("/v1/shield/list", `{"prefix":"::ffff:203.0.113.0/120"}`, 400, "can't be listed")
+	node.post("/v1/shield/list", `{"prefix":"203.0.113.0/24","until":"2001-01-01T00:00:00Z"}`, 400, "is in the past")
 	node.post("/v1/shield/list", `{"prefix":"203.0.113.0/24","reason":"a\nb"}`, 400, "one line")
 	soon := time.Now().Add(1500 * time.Millisecond)
 	node.post("/v1/shield/list", fmt.Sprintf(`{"prefix":"203.0.113.0/24","until":%q}`, soon.Format(time.RFC3339Nano)), 200, "")
@@ -100,7 +100,7 @@ func TestListsAreKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	r = node.startWith(shielded, func(s api.NetworkStatus) bool {
-		return strings.Contains(s.Problem, "what commands have listed cannot be read, and is put aside") && s.Shield.Listed == 1
+		return strings.Contains(s.Problem, "the lists of blocked and allowed prefixes are unreadable, set aside") && s.Shield.Listed == 1
 	})
 	if _, err := os.Stat(file + ".corrupt"); err != nil {
 		t.Error(err)
@@ -146,7 +146,7 @@ func TestListFiles(t *testing.T) {
 	if e := node.listed()["203.0.113.9/32"]; e.Allowed || e.Source != blocked {
 		t.Errorf("then the file again: %+v", e)
 	}
-	node.post("/v1/shield/unlist", `{"prefix":"203.0.113.9/32"}`, 400, "stands in "+blocked)
+	node.post("/v1/shield/unlist", `{"prefix":"203.0.113.9/32"}`, 400, "is listed in the file "+blocked)
 
 	node.write("blocked", "203.0.113.0/24\nsomewhere\n")
 	node.until("refused", 10*time.Second, func(s api.NetworkStatus) bool {
@@ -168,7 +168,7 @@ func TestListFiles(t *testing.T) {
 	node.write("blocked", "# nobody\n")
 	node.until("emptied", 15*time.Second, holds(2))
 	r.end(syscall.SIGTERM)
-	if !strings.Contains(again.log.String(), `msg="a list was read" file=`+blocked+` prefixes=99999 new=1 gone=0`) {
+	if !strings.Contains(again.log.String(), `msg="prefix list read" file=`+blocked+` prefixes=99999 added=1 removed=0`) {
 		t.Errorf("log: %s", again.log)
 	}
 }

@@ -29,7 +29,7 @@ shield.
 		Sections: network.Sections,
 		Flags: func(f *flag.FlagSet) {
 			f.BoolVar(&plan, "plan", false, "print what would be done, and do nothing")
-			f.BoolVar(&remove, "remove", false, "take away what it made, print that, and end")
+			f.BoolVar(&remove, "remove", false, "remove what it made, print each step, and exit")
 		},
 		Run: func(ctx context.Context, env *service.Env) error {
 			switch {

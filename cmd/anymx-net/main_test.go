@@ -139,10 +139,10 @@ func TestWithoutCapability(t *testing.T) {
 	node, _ := pair(t)
 	node.settle()
 	before := node.all()
-	if _, errs, code := node.once(""); code != 1 || !strings.Contains(errs, "anymx-net: it may not change the network: it lacks CAP_NET_ADMIN") {
+	if _, errs, code := node.once(""); code != 1 || !strings.Contains(errs, "anymx-net: not permitted to change the network: CAP_NET_ADMIN is missing") {
 		t.Errorf("exit code %d, error %q", code, errs)
 	}
-	if _, errs, code := node.once("", "-remove"); code != 1 || !strings.Contains(errs, "lacks CAP_NET_ADMIN") {
+	if _, errs, code := node.once("", "-remove"); code != 1 || !strings.Contains(errs, "CAP_NET_ADMIN is missing") {
 		t.Errorf("-remove: exit code %d, error %q", code, errs)
 	}
 	out, errs, code := node.once("", "-plan")
@@ -229,7 +229,7 @@ func TestRemove(t *testing.T) {
 	node.write("anymx.toml", gone)
 	node.ip("route add blackhole 10.99.0.0/24 proto 125")
 	out, errs, code := node.once(",+net_admin", "-remove")
-	if code != 1 || !strings.Contains(errs, "10.99.0.0/24 could not be taken away: it is still there") || !strings.HasPrefix(out, "ip link del dev wg-core\n") {
+	if code != 1 || !strings.Contains(errs, "10.99.0.0/24 could not be removed: it still exists") || !strings.HasPrefix(out, "ip link del dev wg-core\n") {
 		t.Errorf("-remove: exit code %d, %s%s", code, out, errs)
 	}
 	node.ip("route del blackhole 10.99.0.0/24")
@@ -301,7 +301,7 @@ prefixes = ["192.0.2.0/24"]
 	}
 	t.Logf("repaired after %s", time.Since(start))
 	r.end(syscall.SIGTERM)
-	if !strings.Contains(r.log.String(), `msg="put back" what="192.0.2.25/32 dev lo scope host" kind=address`) {
+	if !strings.Contains(r.log.String(), `msg="restored" what="192.0.2.25/32 dev lo scope host" kind=address`) {
 		t.Errorf("log: %s", r.log)
 	}
 }

@@ -181,7 +181,7 @@ func TestShieldFailsOpen(t *testing.T) {
 			}
 			node.configure(strings.ReplaceAll(guarded(""), pins, test.pins))
 			r := node.startWith(test.capabilities, func(s api.NetworkStatus) bool {
-				return strings.HasPrefix(s.Problem, "shield: it is not loaded: packets pass unprotected; ") && strings.Contains(s.Problem, test.says)
+				return strings.HasPrefix(s.Problem, "shield: not loaded: packets pass unprotected; ") && strings.Contains(s.Problem, test.says)
 			})
 			if out := node.ip("address show dev lo"); !strings.Contains(out, "192.0.2.25/32") {
 				t.Errorf("the service address is missing: %s", out)
@@ -196,7 +196,7 @@ func TestShieldFailsOpen(t *testing.T) {
 				t.Error("the metrics say nothing of it")
 			}
 			code, text := node.ask("POST", "/v1/shield/list", `{"prefix":"203.0.113.0/24"}`)
-			if code != 503 || !strings.Contains(text, "it is kept on the list, and not in force") {
+			if code != 503 || !strings.Contains(text, "stored on the list, but not in force") {
 				t.Errorf("a block is answered with %d %s", code, text)
 			}
 			if code := r.end(syscall.SIGTERM); code != 0 {

@@ -10,28 +10,26 @@ import (
 	"anymx/edge/uplink/tunnel"
 )
 
-// again is how long opening the tunnel waits after it failed.
+// again is the pause before opening the tunnel is retried.
 const again = 5 * time.Second
 
-// core is the way to core: the tunnel, opened and held open.
+// core is the path to core: the tunnel, opened and kept open.
 type core struct {
 	options tunnel.Options
 	log     *slog.Logger
-	// read gives the settings as they are wanted, with the keys as their files
-	// are now.
+	// read returns the wanted settings, with the keys from their files.
 	read func() (tunnel.Settings, error)
-	// degraded is told of keys that can't be read.
+	// degraded reports keys that can't be read.
 	degraded *service.Degraded
 
 	busy sync.Mutex // held while the tunnel is opened or changed, which may look names up
 
 	mu      sync.Mutex
-	tunnel  *tunnel.Tunnel // nil: it is not open
-	problem error          // why it is not, or not as it should be
+	tunnel  *tunnel.Tunnel // nil: not open
+	problem error          // why it is not open or not set up
 }
 
-// apply tells the tunnel what is wanted, if it is open. What it can't do it
-// tries again by itself.
+// apply applies settings to the tunnel, if it is open. The tunnel itself retries what fails.
 func (c *core) apply(ctx context.Context, s tunnel.Settings) error {
 	c.busy.Lock()
 	defer c.busy.Unlock()
@@ -53,18 +51,18 @@ func (c *core) opened() (*tunnel.Tunnel, error) {
 func (c *core) open(ctx context.Context) *tunnel.Tunnel {
 	c.busy.Lock()
 	defer c.busy.Unlock()
-	t, err := c.begin(ctx)
+	t, err := c.openAndApply(ctx)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil && (c.problem == nil || c.problem.Error() != err.Error()) {
-		c.log.Error("the tunnel is not open: mail waits", "err", err)
+		c.log.Error("tunnel not open, mail for core waits", "err", err)
 	}
 	c.tunnel, c.problem = t, err
 	return t
 }
 
-// settings reads the settings and reports the keys that can't be read. It errs if
-// there is no tunnel without one.
+// settings reads the settings and reports the keys that can't be read. It fails on a key without
+// which there is no tunnel.
 func (c *core) settings() (tunnel.Settings, error) {
 	s, err := c.read()
 	alone, rest := service.SplitAlone(err)
@@ -75,7 +73,7 @@ func (c *core) settings() (tunnel.Settings, error) {
 	return s, rest
 }
 
-func (c *core) begin(ctx context.Context) (*tunnel.Tunnel, error) {
+func (c *core) openAndApply(ctx context.Context) (*tunnel.Tunnel, error) {
 	s, err := c.settings()
 	if err != nil {
 		return nil, err
@@ -85,13 +83,13 @@ func (c *core) begin(ctx context.Context) (*tunnel.Tunnel, error) {
 		return nil, err
 	}
 	if err := t.Apply(ctx, s); err != nil {
-		c.log.Error("the tunnel is not as it should be", "err", err) // it tries again by itself
+		c.log.Error("tunnel setup failed, retrying", "err", err) // it retries by itself
 	}
 	return t, nil
 }
 
-// run holds the tunnel open until ctx ends. opened is what open returned before,
-// nil if it failed. What is there stays there.
+// run keeps the tunnel open until ctx ends. opened is what open returned before, nil if it failed.
+// The device stays.
 func (c *core) run(ctx context.Context, opened *tunnel.Tunnel) {
 	for {
 		for opened == nil {
@@ -107,16 +105,16 @@ func (c *core) run(ctx context.Context, opened *tunnel.Tunnel) {
 		c.tunnel, c.problem = nil, err
 		c.mu.Unlock()
 		if err != nil {
-			c.log.Error("the tunnel is not watched any more; it is opened again", "err", err)
+			c.log.Error("watching the tunnel failed, reopening it", "err", err)
 		}
 		if err := opened.Close(); err != nil {
-			c.log.Error("the tunnel does not close", "err", err)
+			c.log.Error("closing the tunnel failed", "err", err)
 		}
 		opened = nil
 	}
 }
 
-// status is how the tunnel is. open is false if there is nothing but a problem.
+// status returns the state of the tunnel. open is false if it contains only a problem.
 func (c *core) status() (s tunnel.Status, open bool) {
 	t, problem := c.opened()
 	if t != nil {

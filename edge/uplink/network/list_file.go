@@ -20,84 +20,83 @@ import (
 	"anymx/edge/statefile"
 )
 
-// Limits of what commands may list. A file has room for more.
+// Limits on what commands may list. A file has room for more.
 const (
-	maxKept     = 10_000
-	maxReason   = 200 // octets
+	maxEntries  = 10_000
+	maxReason   = 200 // bytes
 	maxKeptFile = 16 << 20
 )
 
 // Where a listed prefix comes from, besides files.
 const (
 	fromCommand = "command"
-	fromKernel  = "unknown" // in the kernel, and nobody says why
+	fromKernel  = "unknown" // in the kernel, but on no list
 )
 
-// kept is what commands have listed, by prefix.
-type kept map[netip.Prefix]api.ShieldEntry
+// commandList is what commands have listed, by prefix.
+type commandList map[netip.Prefix]api.ShieldEntry
 
-// keptFile is where it outlives restarts.
-type keptFile string
+// listFile is the file in which that survives restarts.
+type listFile string
 
-// keptRecord is what stands in the file.
-type keptRecord struct {
+// listRecord is the content of the file.
+type listRecord struct {
 	Version int               `json:"version"` // 1
 	Entries []api.ShieldEntry `json:"entries"`
 }
 
-// checkEntry makes e fit to be kept, or says why it is not.
+// checkEntry normalizes e for storage, or returns why it is invalid.
 func checkEntry(e api.ShieldEntry, now time.Time) (api.ShieldEntry, error) {
 	p, err := checkPrefix(e.Prefix)
 	control := func(r rune) bool { return unicode.IsControl(r) || r == utf8.RuneError }
 	switch {
 	case err != nil:
 	case !e.Until.IsZero() && !e.Until.After(now):
-		err = fmt.Errorf("until %s: that time is over", e.Until.Format(time.RFC3339))
+		err = fmt.Errorf("until %s is in the past", e.Until.Format(time.RFC3339))
 	case len(e.Reason) > maxReason:
-		err = fmt.Errorf("the reason is longer than %d octets", maxReason)
+		err = fmt.Errorf("the reason is longer than %d bytes", maxReason)
 	case strings.ContainsFunc(e.Reason, control):
-		err = errors.New("the reason is not one line of text")
+		err = errors.New("the reason must be one line of text")
 	}
 	e.Prefix, e.Source = p, fromCommand
 	return e, err
 }
 
-// checkPrefix masks p, or says why it can't be listed.
+// checkPrefix masks p, or returns why it can't be listed.
 func checkPrefix(p netip.Prefix) (netip.Prefix, error) {
 	if !p.IsValid() || p.Addr().Is4In6() {
-		return p, fmt.Errorf("%q is no prefix that can be listed", p)
+		return p, fmt.Errorf("prefix %q can't be listed", p)
 	}
 	return p.Masked(), nil
 }
 
-// load reads what has not expired. No file is an empty list. A file that can't be
-// understood is put aside, where nothing is written over it, and the error says
-// so; the list is empty then.
-func (f keptFile) load(now time.Time) (kept, error) {
+// load reads what has not expired. A missing file is an empty list. An unreadable file is set
+// aside, so that it is not overwritten, and named in the error; the list is empty then.
+func (f listFile) load(now time.Time) (commandList, error) {
 	list, err := f.read(now)
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		return list, nil
 	}
 	aside := string(f) + ".corrupt"
-	err = fmt.Errorf("what commands have listed cannot be read, and is put aside as %s: %w", aside, err)
-	return kept{}, oneLine([]error{err, os.Rename(string(f), aside)})
+	err = fmt.Errorf("the lists of blocked and allowed prefixes are unreadable, set aside as %s: %w", aside, err)
+	return commandList{}, oneLine([]error{err, os.Rename(string(f), aside)})
 }
 
-func (f keptFile) read(now time.Time) (kept, error) {
-	list := kept{}
+func (f listFile) read(now time.Time) (commandList, error) {
+	list := commandList{}
 	text, err := service.ReadFile(string(f), maxKeptFile)
 	if err != nil {
 		return list, err
 	}
-	var r keptRecord
+	var r listRecord
 	if err := json.Unmarshal(text, &r); err != nil {
 		return nil, err
 	}
 	if r.Version != 1 {
-		return nil, fmt.Errorf("version %d is unknown", r.Version)
+		return nil, fmt.Errorf("unknown version %d", r.Version)
 	}
-	if len(r.Entries) > maxKept {
-		return nil, fmt.Errorf("it has more than %d entries", maxKept)
+	if len(r.Entries) > maxEntries {
+		return nil, fmt.Errorf("more than %d entries", maxEntries)
 	}
 	for i, e := range r.Entries {
 		if !e.Until.IsZero() && !e.Until.After(now) {
@@ -111,24 +110,23 @@ func (f keptFile) read(now time.Time) (kept, error) {
 	return list, nil
 }
 
-// save makes the file say list, at once and whole. When it returns nil, that is on
-// stable storage.
-func (f keptFile) save(list kept) error {
-	r := keptRecord{Version: 1, Entries: slices.SortedFunc(maps.Values(list), byPrefix)}
+// save replaces the file's content with list. When it returns nil, that is on stable storage.
+func (f listFile) save(list commandList) error {
+	r := listRecord{Version: 1, Entries: slices.SortedFunc(maps.Values(list), byPrefix)}
 	for i := range r.Entries {
-		r.Entries[i].Source = "" // which it is, they all are
+		r.Entries[i].Source = "" // always a command
 	}
 	text, err := json.MarshalIndent(r, "", "\t")
 	if err == nil {
 		err = f.replace(text)
 	}
 	if err != nil {
-		return fmt.Errorf("keeping the lists: %w", err)
+		return fmt.Errorf("storing the lists: %w", err)
 	}
 	return nil
 }
 
-func (f keptFile) replace(text []byte) error {
+func (f listFile) replace(text []byte) error {
 	dir := filepath.Dir(string(f))
 	_, err := os.Stat(dir)
 	absent := errors.Is(err, fs.ErrNotExist)

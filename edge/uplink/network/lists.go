@@ -14,33 +14,32 @@ import (
 	"anymx/xdp"
 )
 
-// lists is who is blocked and who is allowed, whoever said so: a command comes
-// before the file of the allowed, and that before the file of the blocked. Its
-// owner calls one method at a time.
+// lists are the blocked and the allowed prefixes from all sources: a command precedes the file of
+// allowed ones, and that the file of blocked ones. Its owner calls one method at a time.
 type lists struct {
-	log    *slog.Logger
-	store  keptFile
-	kept   kept
-	allow  *prefixFile
-	block  *prefixFile
-	broken error // why store could not be read; until the next reload
-	lost   bool  // store could not be read
-	fault  error // why the kernel has not all of it; it is tried again
+	log       *slog.Logger
+	store     listFile
+	byCommand commandList
+	allow     *prefixFile
+	block     *prefixFile
+	broken    error // why store could not be read; until the next reload
+	lost      bool  // store could not be read
+	fault     error // why the kernel lacks part of it; it is retried
 }
 
-// openLists reads what was kept. The files are read by look.
-func openLists(store keptFile, log *slog.Logger, now time.Time) *lists {
+// openLists reads what is stored. look reads the files.
+func openLists(store listFile, log *slog.Logger, now time.Time) *lists {
 	l := &lists{log: log, store: store, allow: &prefixFile{}, block: &prefixFile{}}
-	if l.kept, l.broken = store.load(now); l.broken != nil {
+	if l.byCommand, l.broken = store.load(now); l.broken != nil {
 		l.lost = true
-		log.Error("lists", "err", l.broken)
+		log.Error("reading the lists failed", "err", l.broken)
 	}
 	return l
 }
 
-// of is what is wanted of a prefix.
+// of returns the wanted entry of a prefix.
 func (l *lists) of(p netip.Prefix) (api.ShieldEntry, bool) {
-	if e, ok := l.kept[p]; ok {
+	if e, ok := l.byCommand[p]; ok {
 		return e, true
 	}
 	if _, ok := l.allow.list[p]; ok {
@@ -50,17 +49,17 @@ func (l *lists) of(p netip.Prefix) (api.ShieldEntry, bool) {
 	return api.ShieldEntry{Prefix: p, Source: l.block.path}, ok
 }
 
-// all is what is wanted, each prefix once.
+// all yields the wanted entries, each prefix once.
 func (l *lists) all() iter.Seq[api.ShieldEntry] {
 	return func(yield func(api.ShieldEntry) bool) {
-		for _, e := range l.kept {
+		for _, e := range l.byCommand {
 			if !yield(e) {
 				return
 			}
 		}
 		for _, f := range []*prefixFile{l.allow, l.block} {
 			for p := range f.list {
-				// A prefix of an earlier source was given already.
+				// An earlier source has yielded this prefix.
 				if e, _ := l.of(p); e.Source == f.path && !yield(e) {
 					return
 				}
@@ -69,12 +68,11 @@ func (l *lists) all() iter.Seq[api.ShieldEntry] {
 	}
 }
 
-// sure says whether what stands in the kernel and is not wanted may go. It may
-// not while a list was never read: it could come from there.
+// sure reports whether prefixes in the kernel that are on no list may be removed. They may not
+// while a list was never read: they could come from it.
 func (l *lists) sure() bool { return !l.lost && l.allow.good && l.block.good }
 
-// prepare reads the files under other names than those in use, without a change
-// to what is in force.
+// prepare reads the files under names other than those in use, without changing what is in force.
 func (l *lists) prepare(allow, block string) (newAllow, newBlock *prefixFile, err error) {
 	fresh := func(now *prefixFile, key, path string) *prefixFile {
 		if now.path == path && now.key != "" {
@@ -102,7 +100,7 @@ func (l *lists) prepare(allow, block string) (newAllow, newBlock *prefixFile, er
 	return newAllow, newBlock, err
 }
 
-// together refuses lists that the kernel has no room for.
+// together refuses lists that exceed the kernel's maps.
 func together(allow, block prefixes) error {
 	if len(allow)+len(block) <= xdp.MaxListed {
 		return nil
@@ -117,14 +115,14 @@ func together(allow, block prefixes) error {
 		}
 	}
 	if most := max(counts[0], counts[1]); most > xdp.MaxListed {
-		return fmt.Errorf("shield.allow_file and shield.block_file hold %d prefixes of one IP version together, more than %d", most, xdp.MaxListed)
+		return fmt.Errorf("shield.allow_file and shield.block_file together hold %d prefixes of one IP version; the limit is %d", most, xdp.MaxListed)
 	}
 	return nil
 }
 
-// look takes the files as they are now, drops what has expired, and returns the
-// prefixes of which something else is wanted than before. first says that a file
-// is good that never was: all has to be compared then.
+// look reads the files, drops what has expired, and returns the prefixes whose wanted entry has
+// changed. first reports that a file was read for the first time: then everything has to be
+// compared.
 func (l *lists) look(now time.Time) (touched []netip.Prefix, first bool) {
 	touched = l.expire(now)
 	for _, f := range []*prefixFile{l.allow, l.block} {
@@ -135,7 +133,7 @@ func (l *lists) look(now time.Time) (touched []netip.Prefix, first bool) {
 			f.refuse(together(list, l.other(f).list))
 		}
 		if f.problem != nil && (before == nil || before.Error() != f.problem.Error()) {
-			l.log.Error("a list is wrong; nothing of it is changed", "err", f.problem)
+			l.log.Error("a prefix list is invalid; the previous one stays in force", "err", f.problem)
 		}
 		if !fresh || f.problem != nil {
 			continue
@@ -144,14 +142,14 @@ func (l *lists) look(now time.Time) (touched []netip.Prefix, first bool) {
 		first = first || !f.good
 		f.list, f.good = list, true
 		if f.path != "" {
-			l.log.Info("a list was read", "file", f.path, "prefixes", len(list), "new", len(come), "gone", len(gone))
+			l.log.Info("prefix list read", "file", f.path, "prefixes", len(list), "added", len(come), "removed", len(gone))
 		}
 		touched = append(append(touched, gone...), come...)
 	}
 	return touched, first
 }
 
-// other is the other list.
+// other returns the other list.
 func (l *lists) other(f *prefixFile) *prefixFile {
 	if f == l.allow {
 		return l.block
@@ -159,7 +157,7 @@ func (l *lists) other(f *prefixFile) *prefixFile {
 	return l.allow
 }
 
-// without lists what of a is not in b.
+// without returns the prefixes of a that are not in b.
 func without(a, b prefixes) (left []netip.Prefix) {
 	for p := range a {
 		if _, stays := b[p]; !stays {
@@ -169,45 +167,45 @@ func without(a, b prefixes) (left []netip.Prefix) {
 	return left
 }
 
-// expire drops what commands have listed for a time that is over.
+// expire drops entries of commands whose time is over.
 func (l *lists) expire(now time.Time) (touched []netip.Prefix) {
-	for p, e := range l.kept {
+	for p, e := range l.byCommand {
 		if !e.Until.IsZero() && !e.Until.After(now) {
-			l.log.Info("no longer listed", "prefix", p, "allowed", e.Allowed)
-			delete(l.kept, p)
+			l.log.Info("list entry expired", "prefix", p, "allowed", e.Allowed)
+			delete(l.byCommand, p)
 			touched = append(touched, p)
 		}
 	}
 	if len(touched) > 0 {
-		if err := l.store.save(l.kept); err != nil { // the next start drops them too
-			l.log.Error("what has expired is still in the file", "err", err)
+		if err := l.store.save(l.byCommand); err != nil { // the next start drops them too
+			l.log.Error("removing expired entries from the file failed", "err", err)
 		}
 	}
 	return touched
 }
 
-// list keeps an entry. When it returns nil, that is on stable storage.
+// list stores an entry. When it returns nil, that is on stable storage.
 func (l *lists) list(e api.ShieldEntry, now time.Time) (api.ShieldEntry, error) {
 	e, err := checkEntry(e, now)
 	if err != nil {
 		return e, badRequest(err)
 	}
-	if _, known := l.kept[e.Prefix]; !known && len(l.kept) >= maxKept {
-		return e, badRequest(fmt.Errorf("commands have listed %d prefixes, and there is room for no more: put them into a file", maxKept))
+	if _, known := l.byCommand[e.Prefix]; !known && len(l.byCommand) >= maxEntries {
+		return e, badRequest(fmt.Errorf("the limit of %d prefixes listed by commands is reached: use a file instead", maxEntries))
 	}
 	if _, known := l.of(e.Prefix); !known && l.count(version(e.Prefix)) >= xdp.MaxListed {
 		return e, badRequest(xdp.ErrListFull)
 	}
-	next := maps.Clone(l.kept)
+	next := maps.Clone(l.byCommand)
 	next[e.Prefix] = e
 	if err := l.store.save(next); err != nil {
 		return e, err
 	}
-	l.kept = next
+	l.byCommand = next
 	return e, nil
 }
 
-// count is how many prefixes of an IP version are wanted.
+// count returns the number of wanted prefixes of an IP version.
 func (l *lists) count(of int) (n int) {
 	for e := range l.all() {
 		if version(e.Prefix) == of {
@@ -217,29 +215,29 @@ func (l *lists) count(of int) (n int) {
 	return n
 }
 
-// unlist takes back what a command has listed. When it returns nil, that is on
-// stable storage.
+// unlist removes an entry that a command has listed. When it returns nil, that is on stable
+// storage.
 func (l *lists) unlist(p netip.Prefix) (removed bool, err error) {
-	if _, ok := l.kept[p]; !ok {
+	if _, ok := l.byCommand[p]; !ok {
 		if e, ok := l.of(p); ok {
-			return false, badRequest(fmt.Errorf("%s stands in %s: take it out there", p, e.Source))
+			return false, badRequest(fmt.Errorf("%s is listed in the file %s: remove it there", p, e.Source))
 		}
 		return false, nil
 	}
-	next := maps.Clone(l.kept)
+	next := maps.Clone(l.byCommand)
 	delete(next, p)
 	if err := l.store.save(next); err != nil {
 		return false, err
 	}
-	l.kept = next
+	l.byCommand = next
 	return true, nil
 }
 
-// place makes the kernel do what is wanted of these prefixes.
-func (l *lists) place(to *xdp.Shield, touched []netip.Prefix) error {
+// enforce writes the wanted entries of these prefixes to the kernel.
+func (l *lists) enforce(to *xdp.Shield, touched []netip.Prefix) error {
 	var faults []error
 	var rest []api.ShieldEntry
-	for _, p := range touched { // what goes makes room
+	for _, p := range touched { // removals first: they make room
 		if e, ok := l.of(p); ok {
 			rest = append(rest, e)
 		} else if _, err := to.Unlist(p); err != nil {
@@ -255,54 +253,52 @@ func (l *lists) place(to *xdp.Shield, touched []netip.Prefix) error {
 			faults = append(faults, err)
 		}
 	}
-	if more := len(faults) - told; more > 0 {
-		faults = append(faults[:told], fmt.Errorf("and %d more", more))
+	if more := len(faults) - maxShown; more > 0 {
+		faults = append(faults[:maxShown], fmt.Errorf("and %d more", more))
 	}
 	before := l.fault
 	if err := oneLine(faults); err != nil {
-		l.fault = fmt.Errorf("not all that is listed is in force: %w", err)
+		l.fault = fmt.Errorf("some listed prefixes are not in force: %w", err)
 		if before == nil || before.Error() != l.fault.Error() {
-			l.log.Error("lists", "err", l.fault)
+			l.log.Error("writing the lists to the kernel failed", "err", l.fault)
 		}
 		return l.fault
 	}
 	return nil
 }
 
-// placeAll compares all with what the kernel has, and makes it do what is wanted.
-func (l *lists) placeAll(to *xdp.Shield) error {
+// enforceAll compares everything with the kernel, and writes what differs.
+func (l *lists) enforceAll(to *xdp.Shield) error {
 	l.fault = nil
 	have := to.Lists()
 	if l.lost && l.allow.good && l.block.good {
 		l.recover(have)
 	}
-	return l.place(to, l.differences(have))
+	return l.enforce(to, l.differences(have))
 }
 
-// recover takes what the kernel has, and no file says, for what commands have
-// listed.
+// recover treats prefixes that are in the kernel and in no file as listed by commands.
 func (l *lists) recover(have []xdp.Listed) {
-	next := maps.Clone(l.kept)
+	next := maps.Clone(l.byCommand)
 	for _, h := range have {
 		if _, known := l.of(h.Prefix); !known {
 			next[h.Prefix] = api.ShieldEntry{Prefix: h.Prefix, Allowed: h.Allowed, Until: h.Until, Source: fromCommand, Reason: "found in the kernel"}
 		}
 	}
-	found := len(next) - len(l.kept)
-	if len(next) > maxKept {
-		l.log.Error("the kernel has more prefixes than commands can list: they stay, and nobody knows why", "prefixes", found)
+	found := len(next) - len(l.byCommand)
+	if len(next) > maxEntries {
+		l.log.Error("the kernel holds more unlisted prefixes than commands can list; they stay without an entry", "prefixes", found)
 		return
 	}
 	if err := l.store.save(next); err != nil {
-		l.log.Error("lists", "err", err)
+		l.log.Error("storing the lists failed", "err", err)
 		return
 	}
-	l.kept, l.lost = next, false
-	l.log.Warn("what commands have listed was taken from the kernel", "prefixes", found)
+	l.byCommand, l.lost = next, false
+	l.log.Warn("restored the list of commands from the kernel", "prefixes", found)
 }
 
-// differences are the prefixes of which the kernel has something else than what
-// is wanted. Pure.
+// differences returns the prefixes whose entry in the kernel differs from the wanted one. Pure.
 func (l *lists) differences(have []xdp.Listed) (touched []netip.Prefix) {
 	there := make(map[netip.Prefix]xdp.Listed, len(have))
 	for _, h := range have {
@@ -321,8 +317,8 @@ func (l *lists) differences(have []xdp.Listed) (touched []netip.Prefix) {
 	return touched
 }
 
-// sameTime compares two ends, one of which was read from a clock that ticks
-// coarsely, and stands still while the machine sleeps.
+// sameTime compares two expiry times, one of which was read from a coarse clock that stops while
+// the machine sleeps.
 func sameTime(a, b time.Time) bool {
 	if a.IsZero() || b.IsZero() {
 		return a.IsZero() == b.IsZero()
@@ -330,8 +326,8 @@ func sameTime(a, b time.Time) bool {
 	return a.Sub(b).Abs() < time.Second
 }
 
-// entries is all that is listed, in order. What the kernel has besides is told
-// too: it drops packets.
+// entries returns all that is listed, sorted. It includes what only the kernel has, since that
+// drops packets.
 func (l *lists) entries(have []xdp.Listed) []api.ShieldEntry {
 	all := slices.AppendSeq([]api.ShieldEntry{}, l.all())
 	for _, h := range have {

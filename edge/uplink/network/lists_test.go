@@ -24,7 +24,7 @@ func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 func newLists(t *testing.T, allowed, blocked string) *lists {
 	t.Helper()
 	dir := t.TempDir()
-	l := openLists(keptFile(filepath.Join(dir, "net", "lists.json")), slog.New(slog.DiscardHandler), noon)
+	l := openLists(listFile(filepath.Join(dir, "net", "lists.json")), slog.New(slog.DiscardHandler), noon)
 	allow, block := filepath.Join(dir, "allowed"), filepath.Join(dir, "blocked")
 	rewrite(t, allow, allowed)
 	rewrite(t, block, blocked)
@@ -160,12 +160,12 @@ func TestKept(t *testing.T) {
 	}
 	put(api.ShieldEntry{Prefix: prefix("203.0.113.0/24"), Until: noon.Add(time.Minute), Reason: "déjà vu", Source: "me"}, "")
 	put(api.ShieldEntry{Prefix: prefix("2001:db8::1/32"), Allowed: true}, "")
-	put(api.ShieldEntry{}, "no prefix that can be listed")
-	put(api.ShieldEntry{Prefix: prefix("203.0.113.0/24"), Until: noon}, "that time is over")
+	put(api.ShieldEntry{}, "can't be listed")
+	put(api.ShieldEntry{Prefix: prefix("203.0.113.0/24"), Until: noon}, "is in the past")
 	put(api.ShieldEntry{Prefix: prefix("203.0.113.0/24"), Reason: "a\rb"}, "one line")
 	put(api.ShieldEntry{Prefix: prefix("203.0.113.0/24"), Reason: "\xff"}, "one line")
-	put(api.ShieldEntry{Prefix: prefix("203.0.113.0/24"), Reason: strings.Repeat("x", 201)}, "200 octets")
-	if removed, err := l.unlist(prefix("192.0.2.1/32")); removed || err == nil || !strings.Contains(err.Error(), "stands in "+l.block.path) {
+	put(api.ShieldEntry{Prefix: prefix("203.0.113.0/24"), Reason: strings.Repeat("x", 201)}, "200 bytes")
+	if removed, err := l.unlist(prefix("192.0.2.1/32")); removed || err == nil || !strings.Contains(err.Error(), "is listed in the file "+l.block.path) {
 		t.Errorf("%v, %v", removed, err)
 	}
 	if removed, err := l.unlist(prefix("192.0.2.77/32")); removed || err != nil {
@@ -189,19 +189,19 @@ func TestKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	rewrite(t, dir, "in the way")
-	if _, err := l.list(api.ShieldEntry{Prefix: prefix("192.0.2.9/32")}, noon); err == nil || len(l.kept) != 2 {
-		t.Errorf("%v, %+v", err, l.kept)
+	if _, err := l.list(api.ShieldEntry{Prefix: prefix("192.0.2.9/32")}, noon); err == nil || len(l.byCommand) != 2 {
+		t.Errorf("%v, %+v", err, l.byCommand)
 	}
-	if _, err := l.unlist(prefix("2001:db8::/32")); err == nil || len(l.kept) != 2 {
-		t.Errorf("%v, %+v", err, l.kept)
+	if _, err := l.unlist(prefix("2001:db8::/32")); err == nil || len(l.byCommand) != 2 {
+		t.Errorf("%v, %+v", err, l.byCommand)
 	}
 }
 
 func TestKeptIsBounded(t *testing.T) {
 	l := newLists(t, "", "")
-	for i := range maxKept {
+	for i := range maxEntries {
 		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 32)
-		l.kept[p] = api.ShieldEntry{Prefix: p}
+		l.byCommand[p] = api.ShieldEntry{Prefix: p}
 	}
 	if _, err := l.list(api.ShieldEntry{Prefix: prefix("10.0.0.1/32"), Allowed: true}, noon); err != nil {
 		t.Error(err)
@@ -218,14 +218,14 @@ func TestCorruptKept(t *testing.T) {
 		"another version":  {`{"version":2}`, "version 2 is unknown"},
 		"no prefix":        {`{"version":1,"entries":[{}]}`, "entry 0: "},
 		"a bad prefix":     {`{"version":1,"entries":[{"prefix":"somewhere"}]}`, "somewhere"},
-		"too many entries": {`{"version":1,"entries":[` + strings.Repeat(`{},`, maxKept) + `{}]}`, "more than 10000"},
+		"too many entries": {`{"version":1,"entries":[` + strings.Repeat(`{},`, maxEntries) + `{}]}`, "more than 10000"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "lists.json")
 			rewrite(t, file, test.text)
-			l := openLists(keptFile(file), slog.New(slog.DiscardHandler), noon)
-			if err := l.problem(); err == nil || !strings.Contains(err.Error(), test.says) || len(l.kept) > 0 || l.sure() {
-				t.Errorf("problem %v, kept %v, sure %v", err, l.kept, l.sure())
+			l := openLists(listFile(file), slog.New(slog.DiscardHandler), noon)
+			if err := l.problem(); err == nil || !strings.Contains(err.Error(), test.says) || len(l.byCommand) > 0 || l.sure() {
+				t.Errorf("problem %v, by command %v, sure %v", err, l.byCommand, l.sure())
 			}
 			if aside, err := os.ReadFile(file + ".corrupt"); err != nil || string(aside) != test.text {
 				t.Errorf("put aside: %v", err)

@@ -7,20 +7,19 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// The metrics. Kinds are "address", "route" and "rule"; present is "true" or
-// "false"; peers are the public keys of the config; direction is "received" or
-// "sent".
+// The metrics. Kinds are "address", "route" and "rule"; present is "true" or "false"; peers are the
+// public keys in the config; direction is "received" or "sent".
 var (
-	descThings   = describe("anymx_net_things", "Addresses, routes and rules that the config asks for.", "kind", "present")
-	descRepairs  = describe("anymx_net_repairs_total", "Things put back that others had changed or taken away.")
-	descRetries  = describe("anymx_net_retries_total", "Tries of addresses that another host had.")
-	descContested   = describe("anymx_net_contested_things", "Addresses, routes and rules that another program removes repeatedly.")
-	descCompared = describe("anymx_net_compared_timestamp_seconds", "When config and kernel were last compared.")
+	descThings    = describe("anymx_net_things", "Addresses, routes and rules that the config asks for.", "kind", "present")
+	descRepairs   = describe("anymx_net_repairs_total", "Addresses, routes and rules restored after another program had changed or removed them.")
+	descRetries   = describe("anymx_net_retries_total", "Retries of IPv6 addresses that another host used.")
+	descContested = describe("anymx_net_contested_things", "Addresses, routes and rules that another program removes repeatedly.")
+	descCompared  = describe("anymx_net_compared_timestamp_seconds", "Unix time at which config and kernel were last compared.")
 
-	descUp        = describe("anymx_tunnel_up", "1 if every peer that is spoken to has shaken hands within three minutes.")
-	descMTU       = describe("anymx_tunnel_mtu_bytes", "The largest packet inside the tunnel.")
-	descHandshake = describe("anymx_tunnel_handshake_age_seconds", "The time since the last handshake; absent before the first.", "peer")
-	descBytes     = describe("anymx_tunnel_bytes_total", "What went through, with WireGuard's own.", "peer", "direction")
+	descUp        = describe("anymx_tunnel_up", "1 if each peer with an endpoint or a keepalive has had a handshake within three minutes.")
+	descMTU       = describe("anymx_tunnel_mtu_bytes", "MTU inside the tunnel.")
+	descHandshake = describe("anymx_tunnel_handshake_age_seconds", "Time since the last handshake; absent before the first.", "peer")
+	descBytes     = describe("anymx_tunnel_bytes_total", "Bytes through the tunnel, including WireGuard's own messages.", "peer", "direction")
 )
 
 func describe(name, about string, labels ...string) *prometheus.Desc {
@@ -40,7 +39,7 @@ func (g gauges) Describe(to chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect measures them.
+// Collect sends their current values.
 func (g gauges) Collect(to chan<- prometheus.Metric) {
 	send := func(d *prometheus.Desc, kind prometheus.ValueType, v float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, kind, v, labels...)

@@ -34,9 +34,8 @@ type network struct {
 	reloader *service.Reloader
 }
 
-// Run is anymx-net, until ctx ends. It errs if it may not change the network, and if
-// another process holds its control socket; what is wrong with a single thing or with
-// the tunnel is in its status.
+// Run runs anymx-net until ctx ends. It fails if it may not change the network, or if another
+// process holds its control socket; problems of single things or of the tunnel are in its status.
 func Run(ctx context.Context, env *service.Env) error {
 	if err := privilege(); err != nil {
 		return err
@@ -51,6 +50,16 @@ func Run(ctx context.Context, env *service.Env) error {
 		return errors.Join(err, closeAll(socket, metrics))
 	}
 	defer plumbing.Close()
+	n := newNetwork(env, plumbing, degraded)
+	endpoint, err := n.endpoint()
+	if err != nil {
+		return errors.Join(err, closeAll(socket, metrics))
+	}
+	return n.run(ctx, func(ctx context.Context) error { return endpoint.Serve(ctx, socket, metrics) })
+}
+
+// newNetwork makes a network in which nothing is set up yet.
+func newNetwork(env *service.Env, plumbing *plumb.Plumbing, degraded *service.Degraded) *network {
 	n := &network{env: env, log: env.Log, started: time.Now(), plumbing: plumbing, degraded: degraded}
 	n.reloader = n.newReloader()
 	if t := env.Config.Tunnel; t != nil {
@@ -62,24 +71,24 @@ func Run(ctx context.Context, env *service.Env) error {
 	if env.Config.Shield != nil {
 		n.shield = newShield(n.log, filepath.Join(env.Config.Node.StateDir, "net"), func() (shieldPlan, error) { return shieldWants(n.inForce()) })
 	} else if err := withdraw(env.Config, n.log); err != nil {
-		n.log.Error("a shield of an earlier config stays", "err", err)
+		n.log.Error("removing the shield of an earlier config failed", "err", err)
 	}
-	endpoint, err := n.endpoint()
-	if err != nil {
-		return errors.Join(err, closeAll(socket, metrics))
-	}
+	return n
+}
 
+// run sets everything up and keeps it so, and runs serve, until ctx ends or a part fails.
+func (n *network) run(ctx context.Context, serve func(context.Context) error) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	var parts sync.WaitGroup
-	parts.Go(func() { end(endpoint.Serve(ctx, socket, metrics)) })
+	parts.Go(func() { end(serve(ctx)) })
 	if n.shield != nil { // before there is an address that it protects
 		n.shield.start()
 		parts.Go(func() { n.shield.run(ctx) })
 	}
 	opened, err := n.start(ctx)
 	if err == nil {
-		parts.Go(func() { end(plumbing.Run(ctx)) })
+		parts.Go(func() { end(n.plumbing.Run(ctx)) })
 		parts.Go(func() { n.reloader.Run(ctx) })
 		if n.core != nil {
 			parts.Go(func() { n.core.run(ctx, opened) })
@@ -94,13 +103,13 @@ func Run(ctx context.Context, env *service.Env) error {
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause
 	}
-	n.log.Info("stopped; addresses, rules, routes, the tunnel's device and the shield stay")
+	n.log.Info("stopped; addresses, rules, routes, tunnel device and shield stay in place")
 	return nil
 }
 
-// parts are those that answer systemd's watchdog. Neither asks the kernel or a name
-// server, as reloads, comparisons and the tunnel do: one that hangs would hang
-// again after a kill, which a tunnel in user space does not survive.
+// parts are those that answer systemd's watchdog. None of them asks the kernel or a name server, as
+// reloads, comparisons and the tunnel do: what hangs there would hang again after a kill, which a
+// userspace tunnel does not survive.
 func (n *network) parts() []service.Part {
 	parts := []service.Part{
 		{Name: "addresses, rules and routes", Answers: func() { n.plumbing.Status() }},
@@ -112,11 +121,11 @@ func (n *network) parts() []service.Part {
 	return parts
 }
 
-// partKey are the tunnel's keys in Degraded, by their key of the config.
+// partKey is the name of the tunnel's keys in Degraded, before their config key.
 const partKey = "key"
 
-// listen opens the control socket and the listener for metrics, nil if none is
-// configured, late if need be. It errs if another process holds the socket.
+// listen opens the control socket and the listener for metrics, nil if none is configured; both are
+// retried in the background. It fails if another process holds the socket.
 func listen(c *config.Config, degraded *service.Degraded) (socket, metrics net.Listener, err error) {
 	late := service.ListenControl(c.Net.Control, degraded)
 	if err := late.Err(); errors.Is(err, control.ErrSocketLive) {
@@ -135,7 +144,7 @@ func closeAll(listeners ...net.Listener) error {
 	return errors.Join(errs...)
 }
 
-// endpoint is what the control socket answers.
+// endpoint makes the control socket's HTTP endpoint.
 func (n *network) endpoint() (*control.Endpoint, error) {
 	registry := prometheus.NewRegistry()
 	if n.env.Clock != nil {
@@ -165,8 +174,7 @@ func (n *network) endpoint() (*control.Endpoint, error) {
 	return e, nil
 }
 
-// start puts everything in place, in its order. It errs only if nothing can be
-// done at all.
+// start sets everything up in order. It fails only if nothing can be done at all.
 func (n *network) start(ctx context.Context) (*tunnel.Tunnel, error) {
 	all := wants(n.inForce())
 	if err := n.set(ctx, all); err != nil {
@@ -177,7 +185,7 @@ func (n *network) start(ctx context.Context) (*tunnel.Tunnel, error) {
 	}
 	opened := n.core.open(ctx)
 	if opened == nil {
-		return nil, nil // why is in the status, and it is tried again
+		return nil, nil // the reason is in the status, and it is retried
 	}
 	if err := n.set(ctx, all); err != nil {
 		return nil, errors.Join(err, opened.Close())
@@ -185,7 +193,7 @@ func (n *network) start(ctx context.Context) (*tunnel.Tunnel, error) {
 	return opened, nil
 }
 
-// set tells the plumbing what is wanted.
+// set passes the wanted things to the plumbing.
 func (n *network) set(ctx context.Context, all []plumb.Want) error {
 	_, err := n.plumbing.Set(ctx, all)
 	if errors.Is(err, unix.EPERM) {

@@ -14,14 +14,14 @@ import (
 	"anymx/edge/uplink/tunnel"
 )
 
-// Something is the exit code of Plan when there is something to do; 1 and 2 are
-// taken, by errors and by unknown flags.
+// Something is the exit code of Plan when there is something to do; errors have 1, and unknown
+// flags 2.
 const Something service.Code = 3
 
-// Plan writes what Run would do at its start, one line for each step, as `ip`
-// would take it. It changes nothing and needs no privilege, and so it does not look
-// at the tunnel's keys, peers and MTU, which only who may change them may read. It
-// returns nil if there is nothing to do, and Something if there is.
+// Plan writes what Run would do at its start, one line for each step, in the syntax of `ip`. It
+// changes nothing and needs no privilege, and so it does not compare the tunnel's keys, peers and
+// MTU, which need privilege to read. It returns nil if there is nothing to do, and Something if
+// there is.
 func Plan(env *service.Env, w io.Writer) error {
 	plumbing, err := plumb.Open(plumb.Options{})
 	if err != nil {
@@ -48,7 +48,7 @@ func Plan(env *service.Env, w io.Writer) error {
 	for _, step := range steps {
 		line := step.String()
 		if device := step.Thing.Device(); device != "" && !exists(device) {
-			line += " # there is no device " + device + " yet"
+			line += " # device " + device + " does not exist yet"
 		}
 		fmt.Fprintln(w, line)
 	}
@@ -63,9 +63,8 @@ func exists(device string) bool {
 	return err == nil
 }
 
-// Remove takes away what was made here and nothing else, and writes each step. It
-// errs if anymx-net runs, which would put everything back, and if something
-// remains, which it names.
+// Remove removes only what anymx-net made, and writes each step. It fails if anymx-net runs, which
+// would restore everything, and if something remains, which it names.
 func Remove(ctx context.Context, env *service.Env, w io.Writer) error {
 	if err := privilege(); err != nil {
 		return err
@@ -73,7 +72,7 @@ func Remove(ctx context.Context, env *service.Env, w io.Writer) error {
 	socket, err := control.Listen(env.Config.Net.Control) // held until the end, so that none starts meanwhile
 	switch {
 	case errors.Is(err, control.ErrSocketLive):
-		return errors.New("anymx-net runs, and would put everything back: stop it first")
+		return errors.New("anymx-net is running and would restore everything: stop it first")
 	case errors.Is(err, fs.ErrNotExist): // without the socket's directory none can run
 	case err != nil:
 		return err
@@ -89,7 +88,7 @@ func Remove(ctx context.Context, env *service.Env, w io.Writer) error {
 	if t := env.Config.Tunnel; t != nil {
 		device = t.Interface
 	}
-	removed, kept := tunnel.Remove(device)
+	removed, foreign := tunnel.Remove(device)
 	for _, name := range removed {
 		fmt.Fprintf(w, "ip link del dev %s\n", name)
 	}
@@ -97,12 +96,12 @@ func Remove(ctx context.Context, env *service.Env, w io.Writer) error {
 	for _, step := range steps {
 		fmt.Fprintln(w, step)
 	}
-	errs := []error{kept, err}
+	errs := []error{foreign, err}
 	left := plumbing.Status()
 	for _, problem := range remains(left, len(left.Left)) {
 		errs = append(errs, errors.New(problem))
 	}
-	if there(env.Config) { // behind the addresses that it protects
+	if there(env.Config) { // after the addresses that it protects
 		unpinned := unpin(env.Config)
 		if unpinned == nil {
 			fmt.Fprintf(w, "rm -r %s # the shield, with its counters\n", pinsOf(env.Config))

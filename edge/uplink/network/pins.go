@@ -16,11 +16,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// defaultPins is where a shield was pinned whose section has gone from the
-// config: the default of shield.pins.
+// defaultPins is where a shield was pinned whose section was removed from the config: the default
+// of shield.pins.
 const defaultPins = "/sys/fs/bpf/anymx"
 
-// pinsOf is where the shield of c is pinned, or would be.
+// pinsOf returns where the shield of c is pinned, or would be.
 func pinsOf(c *config.Config) string {
 	if c.Shield == nil {
 		return defaultPins
@@ -28,8 +28,8 @@ func pinsOf(c *config.Config) string {
 	return c.Shield.Pins
 }
 
-// pinnedOn lists the interfaces that a shield is pinned on, by the names of its
-// links: "shield-eth0". No directory: none.
+// pinnedOn lists the interfaces that a shield is pinned on, by the names of its links:
+// "shield-eth0". A missing directory means none.
 func pinnedOn(pins string) ([]string, error) {
 	entries, err := os.ReadDir(pins)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -47,24 +47,23 @@ func pinnedOn(pins string) ([]string, error) {
 	return names, nil
 }
 
-// there says whether there may be pins of c. Without a shield in c they are of an
-// earlier config, and those that can't be seen were not made by this user.
+// there reports whether there may be pins of c. Without a shield in c they are of an earlier
+// config, and those that can't be seen were not made by this user.
 func there(c *config.Config) bool {
 	_, err := os.Lstat(pinsOf(c))
 	return err == nil || c.Shield != nil && !errors.Is(err, fs.ErrNotExist)
 }
 
-// unpin takes away the shield that c names, or an earlier config.
+// unpin removes the shield that c names, or one of an earlier config.
 func unpin(c *config.Config) error {
 	err := xdp.Remove(pinsOf(c))
 	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("the shield can't be taken away: %w; it takes CAP_BPF, CAP_NET_ADMIN and the user that it was pinned by", err)
+		return fmt.Errorf("removing the shield: %w; this requires CAP_BPF, CAP_NET_ADMIN and the user that pinned it", err)
 	}
 	return err
 }
 
-// withdraw takes away the shield of a config that had one, for the config has
-// none.
+// withdraw removes the shield of an earlier config if the config has none.
 func withdraw(c *config.Config, log *slog.Logger) error {
 	if !there(c) {
 		return nil
@@ -72,12 +71,12 @@ func withdraw(c *config.Config, log *slog.Logger) error {
 	if err := unpin(c); err != nil {
 		return err
 	}
-	log.Info("the shield of an earlier config was taken away", "pins", defaultPins)
+	log.Info("removed the shield of an earlier config", "pins", defaultPins)
 	return nil
 }
 
-// planShield is what Run would do about the shield, a line for each interface. It
-// can't say on which it stands where the pins are not this user's to read.
+// planShield returns what Run would do about the shield, a line for each interface. Where this user
+// may not read the pins, it can't know where the shield is attached.
 func planShield(c *config.Config) ([]string, error) {
 	pins := pinsOf(c)
 	pinned, err := pinnedOn(pins)
@@ -85,7 +84,7 @@ func planShield(c *config.Config) ([]string, error) {
 	case !there(c):
 		pinned, err = nil, nil
 	case errors.Is(err, fs.ErrPermission):
-		return []string{fmt.Sprintf("# the shield: only the owner of %s and root can see where it stands", pins)}, nil
+		return []string{fmt.Sprintf("# the shield: only the owner of %s and root can see where it is attached", pins)}, nil
 	case err != nil:
 		return nil, err
 	}
@@ -106,8 +105,8 @@ func planShield(c *config.Config) ([]string, error) {
 	return lines, nil
 }
 
-// explainPins adds to err that the directory is on no BPF file system, if that is
-// so: what the kernel says of it is hard to understand.
+// explainPins adds to err that the directory is not on a BPF file system, if that is the cause: the
+// kernel's own message is hard to understand.
 func explainPins(err error, pins string) error {
 	var at unix.Statfs_t
 	for dir := pins; ; dir = filepath.Dir(dir) {
@@ -122,5 +121,5 @@ func explainPins(err error, pins string) error {
 	if at.Type == unix.BPF_FS_MAGIC {
 		return err
 	}
-	return fmt.Errorf("%w (shield.pins: no BPF file system is mounted where %s should be: mount -t bpf bpf /sys/fs/bpf)", err, pins)
+	return fmt.Errorf("%w (shield.pins: %s is not on a BPF file system: mount -t bpf bpf /sys/fs/bpf)", err, pins)
 }

@@ -6,21 +6,20 @@ import (
 	"anymx/edge/service"
 )
 
-// maxPrefixFile bounds a list, in octets. 200,000 prefixes with a comment each
-// need less.
+// maxPrefixFile bounds a list, in bytes. 200,000 prefixes with a comment each need less.
 const maxPrefixFile = 64 << 20
 
-// prefixFile is a list as it was when its file was last good.
+// prefixFile is a list from the last valid version of its file.
 type prefixFile struct {
-	key, path string        // of the config; no path: there is no list
-	seen      service.Stamp // of what was last read, good or bad
+	key, path string        // of the config; no path: no list
+	seen      service.Stamp // of what was last read, valid or not
 	list      prefixes
-	good      bool  // it was read, at some time
+	good      bool  // it was read successfully before
 	problem   error // what is wrong with the file now
 }
 
-// look reads the file if it is not what it was, and returns the list that stands
-// in it then. fresh is false if there is none: nothing changed, or the file is bad.
+// look reads the file if it has changed, and returns its list. fresh is false if there is no new
+// one: nothing changed, or the file is invalid.
 func (f *prefixFile) look() (list prefixes, fresh bool) {
 	if f.path == "" {
 		return prefixes{}, !f.good
@@ -30,7 +29,7 @@ func (f *prefixFile) look() (list prefixes, fresh bool) {
 		return nil, false
 	}
 	text, err := service.ReadFile(f.path, maxPrefixFile)
-	if err != nil { // it may be another the next time, and the stamp the same
+	if err != nil { // the error may differ next time with the same stamp
 		f.seen, f.problem = service.Stamp{}, fmt.Errorf("%s: %w", f.key, err)
 		return nil, false
 	}
@@ -43,7 +42,7 @@ func (f *prefixFile) look() (list prefixes, fresh bool) {
 	return list, true
 }
 
-// refuse takes back that the file was read, if err says why.
+// refuse discards what was read if err is not nil, so that it is read again.
 func (f *prefixFile) refuse(err error) {
 	if err != nil {
 		f.seen, f.problem = service.Stamp{}, err

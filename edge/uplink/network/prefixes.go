@@ -10,12 +10,12 @@ import (
 	"anymx/xdp"
 )
 
-// prefixes is what a file lists.
+// prefixes is the content of a file.
 type prefixes map[netip.Prefix]struct{}
 
-// parsePrefixes reads a list: a prefix or an address in each line, and comments
-// behind #. Bits behind a prefix's length count as 0. Its errors name file and
-// line; more than a few of them are counted. Pure.
+// parsePrefixes reads a list: a prefix or an address in each line, and comments after #. Bits
+// beyond a prefix's length count as 0. Its errors name file and line; beyond a few they are only
+// counted. Pure.
 func parsePrefixes(file string, text []byte) (prefixes, error) {
 	list := prefixes{}
 	var faults []error
@@ -39,12 +39,12 @@ func parsePrefixes(file string, text []byte) (prefixes, error) {
 			}
 			err = fmt.Errorf("more than %d prefixes of one IP version", xdp.MaxListed)
 		}
-		if bad++; bad <= told {
+		if bad++; bad <= maxShown {
 			faults = append(faults, fmt.Errorf("%s:%d: %w", file, n, err))
 		}
 	}
-	if bad > told {
-		faults = append(faults, fmt.Errorf("and %d more lines", bad-told))
+	if bad > maxShown {
+		faults = append(faults, fmt.Errorf("and %d more lines", bad-maxShown))
 	}
 	if bad > 0 {
 		return nil, oneLine(faults)
@@ -52,7 +52,7 @@ func parsePrefixes(file string, text []byte) (prefixes, error) {
 	return list, nil
 }
 
-// parsePrefix reads a prefix, or an address as a prefix of its own.
+// parsePrefix reads a prefix, or an address as a single-address prefix.
 func parsePrefix(word string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(word)
 	if err != nil && !strings.Contains(word, "/") {
@@ -62,13 +62,13 @@ func parsePrefix(word string) (netip.Prefix, error) {
 		}
 	}
 	if err != nil || !p.IsValid() || p.Addr().Is4In6() {
-		const most = 64 // octets of a line that an error shows
+		const most = 64 // bytes of the line that an error shows
 		return netip.Prefix{}, fmt.Errorf("%q is neither a prefix nor an address", word[:min(most, len(word))])
 	}
 	return p.Masked(), nil
 }
 
-// version is 0 for an IPv4 prefix and 1 for an IPv6 one.
+// version returns 0 for an IPv4 prefix and 1 for an IPv6 one.
 func version(p netip.Prefix) int {
 	if p.Addr().Is4() {
 		return 0
@@ -76,7 +76,7 @@ func version(p netip.Prefix) int {
 	return 1
 }
 
-// oneLine joins errors into one that fits a line, nil if there are none.
+// oneLine joins errors into a single-line one, nil if there are none.
 func oneLine(faults []error) error {
 	var texts []string
 	for _, err := range faults {

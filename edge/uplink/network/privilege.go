@@ -7,12 +7,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errPrivilege says what a process lacks that may not change the network.
-var errPrivilege = errors.New(`it may not change the network: it lacks CAP_NET_ADMIN, and needs nothing else but CAP_BPF and CAP_PERFMON for a shield. ` +
+// errPrivilege names the missing capabilities.
+var errPrivilege = errors.New(`not permitted to change the network: CAP_NET_ADMIN is missing; a shield requires CAP_BPF and CAP_PERFMON as well.  ` +
 	`A unit of systemd gives it with AmbientCapabilities=CAP_NET_ADMIN; ` +
 	`-plan says without it what would be done`)
 
-// privilege checks that this process may do what it is for.
+// privilege checks that this process has the capabilities that it needs.
 func privilege() error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData // 32 capabilities each

@@ -33,19 +33,18 @@ func keyPaths(t *config.Tunnel) []string {
 	return files
 }
 
-// applyCore makes the tunnel what the config and the keys say now. Without its own key
-// it stays as it is.
+// applyCore applies config and keys to the tunnel. Without its own key it stays as it is.
 func (n *network) applyCore(ctx context.Context) {
 	s, err := n.core.settings()
 	if err == nil {
 		err = n.core.apply(ctx, s)
 	}
 	if err != nil {
-		n.log.Error("the tunnel could not be changed; it is attempted again", "err", err)
+		n.log.Error("changing the tunnel failed, retrying", "err", err)
 	}
 }
 
-// brokenKeys says which keys of the tunnel can't be read and were not missing before.
+// brokenKeys returns an error for the tunnel's keys that became unreadable.
 func (n *network) brokenKeys(t *config.Tunnel) error {
 	_, err := n.keys.settings(t)
 	alone, rest := service.SplitAlone(err)
@@ -53,7 +52,7 @@ func (n *network) brokenKeys(t *config.Tunnel) error {
 }
 
 // prepareConfig checks the keys of the tunnel and what the shield needs of the next config: one
-// that is newly broken refuses a reload. A key that was missing before costs only itself.
+// that is newly broken refuses a reload. A key that was missing before affects only itself.
 func (n *network) prepareConfig(ctx context.Context, now, next *config.Config) (apply func(), err error) {
 	if n.core != nil {
 		if err := n.brokenKeys(next.Tunnel); err != nil {
@@ -77,13 +76,13 @@ func (n *network) applyConfig(ctx context.Context, now, next *config.Config, fil
 	}
 	// What was allowed before stays guarded until the tunnel has dropped it.
 	if err := n.set(ctx, append(wants(now), wants(next)...)); err != nil {
-		n.log.Error("what is new could not be put in place", "err", err)
+		n.log.Error("applying the new config failed", "err", err)
 	}
 	if n.core != nil {
 		n.applyCore(ctx)
 	}
 	if err := n.set(ctx, wants(next)); err != nil {
-		n.log.Error("what is old could not be taken away", "err", err)
+		n.log.Error("removing the old config failed", "err", err)
 	}
 }
 

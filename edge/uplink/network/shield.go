@@ -16,61 +16,59 @@ import (
 	"anymx/xdp"
 )
 
-// shield is the packet filter in front of ingress, loaded, attached and held so.
-// Where it can't be, packets pass unprotected, everything else goes on, and it is
-// tried again.
+// shield is the packet filter in front of ingress, loaded, attached and kept so. Where it can't be,
+// packets pass unprotected, everything else goes on, and it is retried.
 type shield struct {
 	log  *slog.Logger
-	want func() (shieldPlan, error) // by the config in force
+	want func() (shieldPlan, error) // from the config in force
 
-	busy    sync.Mutex // held while anything is changed; of what follows
-	plan    shieldPlan
-	ordered xdp.Mode    // by a command, until the next reload; empty: as planned
-	opened  xdp.Options // what loaded was opened with
-	stop    func()      // ends loaded's Run, and returns when it has; nil: it does not run
-	lists   *lists
-	problem error     // why the plan is not in force
-	tried   time.Time // to put the plan into force
-	ended   bool
+	busy      sync.Mutex // held during a change; guards the fields below
+	plan      shieldPlan
+	commanded xdp.Mode    // the mode set by a command, until the next reload; empty: as planned
+	opened    xdp.Options // the options that loaded was opened with
+	stop      func()      // ends loaded's Run, and returns when it has; nil: it does not run
+	lists     *lists
+	problem   error     // why the plan is not in force
+	attempted time.Time // when the plan was last enforced
+	ended     bool
 
-	mu     sync.RWMutex // whoever uses loaded without busy holds it for reading
-	loaded *xdp.Shield  // nil: there is none
-	told   shieldTold
+	mu     sync.RWMutex // read-held by whoever uses loaded without busy
+	loaded *xdp.Shield  // nil: not loaded
+	report shieldReport
 }
 
-// shieldTold is what status tells of what busy guards, which may be held for long.
-type shieldTold struct {
+// shieldReport is status's copy of what busy guards, since busy may be held for long.
+type shieldReport struct {
 	options xdp.Options
-	problem error // of anything but what loaded tells by itself
+	problem error // of anything but what loaded reports itself
 	off     bool  // nothing is wanted, so nothing is loaded
 }
 
-// newShield makes a shield that is not loaded. What commands have listed is kept
-// in dir.
+// newShield makes a shield that is not loaded. dir stores what commands have listed.
 func newShield(log *slog.Logger, dir string, want func() (shieldPlan, error)) *shield {
-	return &shield{log: log, want: want, lists: openLists(keptFile(filepath.Join(dir, "lists.json")), log, time.Now())}
+	return &shield{log: log, want: want, lists: openLists(listFile(filepath.Join(dir, "lists.json")), log, time.Now())}
 }
 
-// start loads it as the config asks, as well as that can be done.
+// start loads the shield as far as possible.
 func (s *shield) start() {
 	s.busy.Lock()
 	defer s.busy.Unlock()
 	plan, err := s.want()
-	s.plan = plan // as far as it goes: status tells it
-	s.takeLists()
-	_ = s.enforce(err) // logged, told, and tried again
+	s.plan = plan // as far as it is valid: status shows it
+	s.setListFiles()
+	_ = s.enforce(err) // logged, reported, and retried
 }
 
-// takeLists makes the lists be those that the plan names.
-func (s *shield) takeLists() {
+// setListFiles switches the lists to the files of the plan.
+func (s *shield) setListFiles() {
 	var err error
 	if s.lists.allow, s.lists.block, err = s.lists.prepare(s.plan.allow, s.plan.block); err != nil {
-		s.log.Error("a list is wrong; nothing of it is in force", "err", err)
+		s.log.Error("a prefix list is invalid; none of it is in force", "err", err)
 	}
 }
 
-// prepare reads what a config asks for, the key and lists under new names
-// included. If any of it is wrong, that is the error.
+// prepare reads what a config names, including the key and the lists under new names, and returns
+// an error if any of it is invalid.
 func (s *shield) prepare(c *config.Config) (shieldPlan, error) {
 	plan, err := shieldWants(c)
 	if err == nil {
@@ -84,34 +82,34 @@ func (s *shield) prepare(c *config.Config) (shieldPlan, error) {
 	return plan, err
 }
 
-// apply makes a plan the one in force. A change of limits is one write; one of
-// interfaces or mode loads the programs anew, in place of those that hang there.
+// apply puts a plan into force. A change of limits is one write; one of interfaces or mode loads
+// the programs again, replacing those attached.
 func (s *shield) apply(plan shieldPlan) {
 	s.busy.Lock()
 	defer s.busy.Unlock()
-	s.plan, s.ordered = plan, ""
+	s.plan, s.commanded = plan, ""
 	s.lists.broken = nil
-	s.takeLists()
-	_ = s.enforce(nil) // logged, told, and tried again
+	s.setListFiles()
+	_ = s.enforce(nil) // logged, reported, and retried
 	if s.loaded != nil {
-		_ = s.lists.placeAll(s.loaded) // logged, told, and tried again
+		_ = s.lists.enforceAll(s.loaded) // logged, reported, and retried
 	}
-	s.tell()
+	s.updateReport()
 }
 
-// options are those in force: the plan's, and the mode that was ordered.
+// options returns those in force: the plan's, with the mode that a command set.
 func (s *shield) options() xdp.Options {
 	o := s.plan.options
-	if s.ordered != "" {
-		o.Mode = s.ordered
+	if s.commanded != "" {
+		o.Mode = s.commanded
 	}
 	return o
 }
 
-// enforce puts the plan into force. unplanned is why there is none. Its error
-// tells why it is not in force; without its key it is. Caller holds busy.
+// enforce puts the plan into force. unplanned is why there is none. It returns why the plan is not
+// in force; a missing key does not prevent that. The caller holds busy.
 func (s *shield) enforce(unplanned error) error {
-	s.tried = time.Now()
+	s.attempted = time.Now()
 	err := unplanned
 	switch {
 	case s.ended || err != nil || s.idle():
@@ -122,15 +120,14 @@ func (s *shield) enforce(unplanned error) error {
 	}
 	problem := oneLine([]error{err, s.plan.unkeyed})
 	if problem != nil && (s.problem == nil || s.problem.Error() != problem.Error()) {
-		s.log.Error("the shield is not as it should be", "err", problem, "loaded", s.loaded != nil)
+		s.log.Error("shield setup failed, retrying", "err", problem, "loaded", s.loaded != nil)
 	}
 	s.problem = problem
-	s.tell()
+	s.updateReport()
 	return err
 }
 
-// idle says that nothing is wanted and nothing is there, so that nothing needs
-// to be loaded.
+// idle reports that nothing is wanted and nothing exists, so that nothing needs to be loaded.
 func (s *shield) idle() bool {
 	if s.loaded != nil || s.options().Mode != xdp.Off {
 		return false
@@ -139,12 +136,11 @@ func (s *shield) idle() bool {
 	return err == nil && len(pinned) == 0
 }
 
-// replace loads the programs, and lets go of what was loaded once they hang where
-// that did. What can't be attached is told by the shield's status, and tried again by
-// its Run.
+// replace loads the programs, and closes the previous ones once the new ones are attached in their
+// place. The shield's status reports what can't be attached, and its Run retries it.
 func (s *shield) replace() error {
 	if s.stop != nil {
-		s.stop() // it would attach by the options of before
+		s.stop() // it would attach with the previous options
 		s.stop = nil
 	}
 	options := s.options()
@@ -154,7 +150,7 @@ func (s *shield) replace() error {
 		return err
 	}
 	if err := next.Attach(); err != nil {
-		s.log.Error("the shield is not attached: packets pass unprotected", "err", err)
+		s.log.Error("shield not attached, packets pass unprotected", "err", err)
 	}
 	s.mu.Lock()
 	before := s.loaded
@@ -162,30 +158,30 @@ func (s *shield) replace() error {
 	s.mu.Unlock()
 	if before != nil {
 		if err := before.Close(); err != nil {
-			s.log.Error("the shield of before does not close", "err", err)
+			s.log.Error("closing the previous shield failed", "err", err)
 		}
 	}
 	s.work()
-	s.log.Info("the shield is loaded", "interfaces", options.Interfaces, "mode", options.Mode)
+	s.log.Info("shield loaded", "interfaces", options.Interfaces, "mode", options.Mode)
 	return nil
 }
 
-// load opens a shield that has all its rules and touches no packet yet.
-func (s *shield) load(o xdp.Options) (*xdp.Shield, error) {
-	o.Log = s.log
-	next, err := xdp.Open(o)
+// load opens a shield that has all its rules and is not attached yet.
+func (s *shield) load(options xdp.Options) (*xdp.Shield, error) {
+	options.Log = s.log
+	next, err := xdp.Open(options)
 	if err != nil {
-		return nil, explainPins(err, o.Pins)
+		return nil, explainPins(err, options.Pins)
 	}
 	if err := next.Configure(s.plan.settings); err != nil {
 		return nil, errors.Join(err, next.Close())
 	}
-	_ = s.lists.placeAll(next) // logged, told, and tried again
+	_ = s.lists.enforceAll(next) // logged, reported, and retried
 	return next, nil
 }
 
-// work starts what a loaded shield needs a process for. Caller holds busy, and ends it by
-// stop.
+// work starts the tasks that a loaded shield needs a process for; stop ends them. The caller holds
+// busy.
 func (s *shield) work() {
 	if s.loaded == nil {
 		return
@@ -195,7 +191,7 @@ func (s *shield) work() {
 	loaded := s.loaded
 	running.Go(func() {
 		if err := loaded.Run(ctx); err != nil {
-			s.log.Error("shield", "err", err)
+			s.log.Error("shield failed", "err", err)
 		}
 	})
 	s.stop = func() {
@@ -204,8 +200,7 @@ func (s *shield) work() {
 	}
 }
 
-// run looks at the lists, and tries again what could not be done, until ctx ends.
-// What is pinned protects on.
+// run checks the lists, and retries what failed, until ctx ends. What is pinned keeps protecting.
 func (s *shield) run(ctx context.Context) {
 	tick := time.NewTicker(service.WatchEvery)
 	defer tick.Stop()
@@ -235,7 +230,7 @@ func (s *shield) end() {
 		return
 	}
 	if err := loaded.Close(); err != nil {
-		s.log.Error("the shield does not close", "err", err)
+		s.log.Error("closing the shield failed", "err", err)
 	}
 }
 
@@ -243,47 +238,47 @@ func (s *shield) look(now time.Time) {
 	s.busy.Lock()
 	defer s.busy.Unlock()
 	touched, first := s.lists.look(now)
-	switch { // what goes wrong is logged, told, and tried again
+	switch { // failures are logged, reported, and retried
 	case s.loaded == nil:
 	case first:
-		_ = s.lists.placeAll(s.loaded)
+		_ = s.lists.enforceAll(s.loaded)
 	case len(touched) > 0:
-		_ = s.lists.place(s.loaded, touched)
+		_ = s.lists.enforce(s.loaded, touched)
 	}
-	if now.Sub(s.tried) >= again {
+	if now.Sub(s.attempted) >= again {
 		if s.problem != nil {
 			plan, err := s.want()
 			if err == nil {
 				s.plan = plan
 			}
-			_ = s.enforce(err) // logged, told, and tried again
+			_ = s.enforce(err) // logged, reported, and retried
 		}
 		if s.loaded != nil && s.lists.fault != nil {
-			s.tried = now
-			_ = s.lists.placeAll(s.loaded)
+			s.attempted = now
+			_ = s.lists.enforceAll(s.loaded)
 		}
 	}
-	s.tell()
+	s.updateReport()
 }
 
-// tell makes status say how things stand. Caller holds busy.
-func (s *shield) tell() {
-	t := shieldTold{options: s.options(), problem: oneLine([]error{s.problem, s.lists.problem()}), off: s.idle()}
+// updateReport updates what status returns. The caller holds busy.
+func (s *shield) updateReport() {
+	t := shieldReport{options: s.options(), problem: oneLine([]error{s.problem, s.lists.problem()}), off: s.idle()}
 	if s.loaded == nil && !t.off {
 		pinned, err := pinnedOn(t.options.Pins)
-		state := errors.New("it is not loaded: packets pass unprotected")
+		state := errors.New("not loaded: packets pass unprotected")
 		if len(pinned) > 0 && err == nil {
-			state = fmt.Errorf("it is not loaded: what an earlier process pinned on %v goes on with the rules and keys of then", pinned)
+			state = fmt.Errorf("not loaded: the programs pinned on %v by an earlier process keep running with their old rules and keys", pinned)
 		}
 		t.problem = oneLine([]error{state, t.problem})
 	}
 	s.mu.Lock()
-	s.told = t
+	s.report = t
 	s.mu.Unlock()
 }
 
-// setMode is a command's. Where fewer interfaces would be protected by the mode
-// than were before, nothing changes; what else is wrong stands in the status.
+// setMode runs a command. If fewer interfaces would be protected than before, nothing changes;
+// other problems are in the status.
 func (s *shield) setMode(text string) error {
 	mode, err := parseMode(text)
 	if err != nil {
@@ -291,8 +286,8 @@ func (s *shield) setMode(text string) error {
 	}
 	s.busy.Lock()
 	defer s.busy.Unlock()
-	was, before := s.ordered, s.protected()
-	s.ordered = mode
+	was, before := s.commanded, s.protected()
+	s.commanded = mode
 	err = s.enforce(nil)
 	if s.protected() >= before || mode == xdp.Off && err == nil {
 		return unavailable(err)
@@ -300,12 +295,12 @@ func (s *shield) setMode(text string) error {
 	if err == nil {
 		err = s.fault()
 	}
-	s.ordered = was
+	s.commanded = was
 	_ = s.enforce(nil) // what is wrong with it was so before
 	return unavailable(fmt.Errorf("the mode stays %s: %w", s.options().Mode, err))
 }
 
-// protected is on how many interfaces packets are looked at.
+// protected returns the number of interfaces with a filter.
 func (s *shield) protected() (n int) {
 	if s.loaded == nil {
 		return 0
@@ -322,7 +317,7 @@ func (s *shield) protected() (n int) {
 	return n
 }
 
-// fault is the first thing that is not attached as it should be.
+// fault is the first attachment that failed.
 func (s *shield) fault() error {
 	if s.loaded == nil {
 		return errors.New("the shield is not loaded")
@@ -336,10 +331,10 @@ func (s *shield) fault() error {
 			return errors.New(i.Problem)
 		}
 	}
-	return errors.New("it protects less than before")
+	return errors.New("it would protect fewer interfaces than before")
 }
 
-// list is a command's: what it returns is kept, and in force unless it errs.
+// list runs a command: its entry is stored, and in force if the error is nil.
 func (s *shield) list(e api.ShieldEntry) (api.ShieldEntry, error) {
 	s.busy.Lock()
 	defer s.busy.Unlock()
@@ -347,10 +342,10 @@ func (s *shield) list(e api.ShieldEntry) (api.ShieldEntry, error) {
 	if err != nil {
 		return e, err
 	}
-	return e, s.place(e.Prefix, "it is kept on the list, and not in force")
+	return e, s.enforcePrefix(e.Prefix, "stored on the list, but not in force")
 }
 
-// unlist is a command's. Whether there was anything to take off.
+// unlist runs a command. It reports whether an entry was removed.
 func (s *shield) unlist(p netip.Prefix) (bool, error) {
 	p, err := checkPrefix(p)
 	if err != nil {
@@ -362,18 +357,18 @@ func (s *shield) unlist(p netip.Prefix) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if !removed && s.loaded != nil { // it may be there and nobody know why
+	if !removed && s.loaded != nil { // in the kernel, but on no list
 		return s.loaded.Unlist(p)
 	}
-	return removed, s.place(p, "it is off the list")
+	return removed, s.enforcePrefix(p, "removed from the list")
 }
 
-// place brings one prefix into force; but is what is true where that fails.
-func (s *shield) place(p netip.Prefix, but string) error {
-	defer s.tell()
+// enforcePrefix brings one prefix into force; but describes the state if that fails.
+func (s *shield) enforcePrefix(p netip.Prefix, but string) error {
+	defer s.updateReport()
 	switch {
 	case s.loaded != nil:
-		return unavailable(s.lists.place(s.loaded, []netip.Prefix{p}))
+		return unavailable(s.lists.enforce(s.loaded, []netip.Prefix{p}))
 	case s.idle():
 		return nil
 	case s.problem != nil:
@@ -382,7 +377,7 @@ func (s *shield) place(p netip.Prefix, but string) error {
 	return unavailable(fmt.Errorf("%s: %s; the shield is not loaded", p, but))
 }
 
-// entries is all that is listed.
+// entries returns all that is listed.
 func (s *shield) entries() []api.ShieldEntry {
 	s.busy.Lock()
 	defer s.busy.Unlock()
@@ -393,7 +388,7 @@ func (s *shield) entries() []api.ShieldEntry {
 	return s.lists.entries(have)
 }
 
-// unavailable is the answer for what the kernel or the disk would not do.
+// unavailable is the error for what the kernel or the disk refused.
 func unavailable(err error) error {
 	var e *api.Error
 	if err == nil || errors.As(err, &e) {

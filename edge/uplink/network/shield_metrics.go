@@ -7,22 +7,22 @@ import (
 	"anymx/xdp"
 )
 
-// The shield's metrics. Verdicts are those of package xdp; interfaces are those of
-// the config; mode is "native" or "generic"; kind is "syns" or "strays"; event is
-// "sent", "returned", "admitted" or "refused".
+// The shield's metrics. Verdicts are those of package xdp; interfaces are those in the config; mode
+// is "native" or "generic"; kind is "syns" or "strays"; event is "sent", "returned", "admitted" or
+// "refused".
 var (
-	descShieldPackets  = describe("anymx_shield_packets_total", "Packets that were judged so, since the shield's maps were made.", "verdict")
-	descShieldBytes    = describe("anymx_shield_bytes_total", "Bytes of frames that were judged so.", "verdict")
-	descShieldCookies  = describe("anymx_shield_cookies_total", "SYN cookies, by what became of them.", "event")
-	descShieldAttached = describe("anymx_shield_attached", "1 for the mode that the shield runs in on an interface.", "interface", "mode")
-	descShieldPressure = describe("anymx_shield_pressure", "1 while more packets of a kind come than the limit, and shield.hold longer.", "kind")
-	descShieldPeak     = describe("anymx_shield_rate_peak", "The most packets of a kind in a second, since the shield's maps were made.", "kind")
-	descShieldLimit    = describe("anymx_shield_limit", "How many packets of a kind in a second pass to the stack.", "kind")
-	descShieldListed   = describe("anymx_shield_listed", "Prefixes on the block list and the allow list.")
-	descShieldFailed   = describe("anymx_shield_failed", "1 if packets pass unprotected that should not.")
+	descShieldPackets  = describe("anymx_shield_packets_total", "Packets by verdict, since the shield's maps were created.", "verdict")
+	descShieldBytes    = describe("anymx_shield_bytes_total", "Bytes of frames by verdict, since the shield's maps were created.", "verdict")
+	descShieldCookies  = describe("anymx_shield_cookies_total", "SYN cookies by outcome.", "event")
+	descShieldAttached = describe("anymx_shield_attached", "1 for the mode in which the shield runs on an interface.", "interface", "mode")
+	descShieldPressure = describe("anymx_shield_pressure", "1 while the packet rate of a kind exceeds its limit, and for shield.hold after.", "kind")
+	descShieldPeak     = describe("anymx_shield_rate_peak", "Highest rate of a kind in packets per second, since the shield's maps were created.", "kind")
+	descShieldLimit    = describe("anymx_shield_limit", "Limit of a kind in packets per second.", "kind")
+	descShieldListed   = describe("anymx_shield_listed", "Number of prefixes on the block list and the allow list.")
+	descShieldFailed   = describe("anymx_shield_failed", "1 if packets pass unfiltered although the config asks for the shield.")
 )
 
-// cookieEvents are the verdicts that tell of cookies.
+// cookieEvents are the verdicts about cookies.
 var cookieEvents = map[string]string{
 	xdp.SYNAnswered.String(): "sent", xdp.Cookie.String(): "returned",
 	xdp.Admitted.String(): "admitted", xdp.Unadmitted.String(): "refused",
@@ -34,7 +34,7 @@ var shieldDescs = []*prometheus.Desc{
 	descShieldPeak, descShieldLimit, descShieldListed, descShieldFailed,
 }
 
-// collectShield measures them.
+// collectShield sends their current values.
 func collectShield(to chan<- prometheus.Metric, s *api.ShieldStatus) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)

@@ -17,12 +17,12 @@ const (
 	maxTop      = 1000
 )
 
-// shieldLists is the answer to GET /v1/shield/lists.
+// shieldLists is the response to GET /v1/shield/lists.
 type shieldLists struct {
 	Entries []api.ShieldEntry `json:"entries"`
 }
 
-// unlistRequest and unlisted are POST /v1/shield/unlist and its answer.
+// unlistRequest and unlisted are POST /v1/shield/unlist and its response.
 type (
 	unlistRequest struct {
 		Prefix netip.Prefix `json:"prefix"`
@@ -32,11 +32,10 @@ type (
 	}
 )
 
-// errNoShield is what all of it is answered with where there is none.
-var errNoShield = &api.Error{Code: api.NotFound, Text: "this node has no shield: there is no [shield] in its config"}
+// errNoShield is the response to all of it on a node without a shield.
+var errNoShield = &api.Error{Code: api.NotFound, Text: "this node has no shield: its config has no [shield] section"}
 
-// shieldRoutes adds what commands ask of the shield. e is in the endpoint's hands
-// from then on.
+// shieldRoutes adds the shield's routes to e.
 func (n *network) shieldRoutes(e *control.Endpoint) {
 	handle := func(pattern string, do func(*http.Request) (any, error)) {
 		e.Handle(pattern, func(r *http.Request) (any, error) {
@@ -85,7 +84,7 @@ func (n *network) shieldRoutes(e *control.Endpoint) {
 	})
 }
 
-// forever is when a listed prefix ends, as a log line tells it.
+// forever formats the expiry of a listed prefix for a log line.
 func forever(until time.Time) string {
 	if until.IsZero() {
 		return "never"
@@ -93,14 +92,14 @@ func forever(until time.Time) string {
 	return until.UTC().Format(time.RFC3339)
 }
 
-// topOf reads how many prefixes are asked for.
+// topOf parses the requested number of prefixes.
 func topOf(text string) (int, error) {
 	if text == "" {
 		return standardTop, nil
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 || n > maxTop {
-		return 0, fmt.Errorf("n is a number from 1 to %d", maxTop)
+		return 0, fmt.Errorf("n must be a number from 1 to %d", maxTop)
 	}
 	return n, nil
 }

@@ -7,24 +7,23 @@ import (
 	"anymx/xdp"
 )
 
-// status is the shield at this moment. It does not wait for a change that is
-// under way.
+// status returns the shield's current state. It does not wait for a change that is in progress.
 func (s *shield) status() *api.ShieldStatus {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	st := &api.ShieldStatus{
-		Mode: string(s.told.options.Mode), Interfaces: []api.ShieldInterface{}, Verdicts: []api.ShieldVerdict{},
+		Mode: string(s.report.options.Mode), Interfaces: []api.ShieldInterface{}, Verdicts: []api.ShieldVerdict{},
 	}
 	if s.loaded == nil {
-		for _, name := range s.told.options.Interfaces {
+		for _, name := range s.report.options.Interfaces {
 			st.Interfaces = append(st.Interfaces, api.ShieldInterface{Name: name, Mode: string(xdp.Off)})
 		}
-		st.Problem = line(s.told.problem)
+		st.Problem = line(s.report.problem)
 		return st
 	}
 	now, err := s.loaded.Status()
 	counters, uncounted := s.loaded.Counters()
-	faults := []error{err, uncounted, s.told.problem}
+	faults := []error{err, uncounted, s.report.problem}
 	if now.Problem != "" {
 		faults = slices.Insert(faults, 0, error(text(now.Problem)))
 	}
@@ -50,16 +49,16 @@ func pressure(p xdp.Pressure) api.ShieldPressure {
 	return api.ShieldPressure{On: p.On, Left: p.Left, Peak: p.Peak, Limit: p.Limit}
 }
 
-// top is who is noisiest, n of each kind.
+// top returns the noisiest prefixes, n of each kind.
 func (s *shield) top(n int) (api.ShieldTop, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	top := api.ShieldTop{Noisy: []api.ShieldNoisy{}, Openers: []api.ShieldOpener{}}
 	if s.loaded == nil {
-		if s.told.off {
+		if s.report.off {
 			return top, nil
 		}
-		return top, unavailable(s.told.problem)
+		return top, unavailable(s.report.problem)
 	}
 	noisy, err := s.loaded.Top(n)
 	if err != nil {
@@ -78,18 +77,18 @@ func (s *shield) top(n int) (api.ShieldTop, error) {
 	return top, nil
 }
 
-// unprotected says whether packets pass unseen that should not.
+// unprotected reports whether packets pass unfiltered that should not.
 func unprotected(s *api.ShieldStatus) bool {
 	return s.Mode != string(xdp.Off) &&
 		slices.ContainsFunc(s.Interfaces, func(i api.ShieldInterface) bool { return i.Mode == string(xdp.Off) })
 }
 
-// text is an error that somebody else has put into words.
+// text is an error message that is already formatted.
 type text string
 
 func (t text) Error() string { return string(t) }
 
-// line is what an error says, nothing for none.
+// line returns an error's text, "" for nil.
 func line(err error) string {
 	if err == nil {
 		return ""

@@ -64,7 +64,7 @@ allow_file = "/etc/allowed"
 pins = "/run/pins"
 mtu = 1400
 `)
-	for _, step := range []struct{ key, says string }{{"", "shield.key_file: "}, {"fifteen octets.\n", "holds less than 16 octets"}, {"sixteen octets..\n", ""}} {
+	for _, step := range []struct{ key, says string }{{"", "shield.key_file: "}, {"fifteen octets.\n", "holds less than 16 bytes"}, {"sixteen octets..\n", ""}} {
 		if step.key != "" {
 			if err := os.WriteFile(filepath.Join(dir, "key"), []byte(step.key), 0o600); err != nil {
 				t.Fatal(err)

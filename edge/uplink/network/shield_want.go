@@ -13,7 +13,7 @@ import (
 	"anymx/xdp"
 )
 
-// How long the secret behind the cookies may be, in octets.
+// Limits on the length of the cookies' secret, in bytes.
 const (
 	minShieldKey = 16
 	maxShieldKey = 1024
@@ -23,14 +23,14 @@ const (
 type shieldPlan struct {
 	options  xdp.Options // without a log
 	settings xdp.Settings
-	unkeyed  error // why settings have not the key that they should have
+	unkeyed  error // why the settings lack the key
 	allow    string
 	block    string
 }
 
-// shieldWants is what c asks of the shield, with the key read from its file. A key
-// that can't be read stands in unkeyed: a node without the key of the others
-// still protects itself. The error is of settings that no shield takes.
+// shieldWants returns what c asks of the shield, with the key read from its file. A key that can't
+// be read is reported in unkeyed: a node without the shared key still protects itself. The error is
+// for settings that no shield accepts.
 func shieldWants(c *config.Config) (shieldPlan, error) {
 	p := shieldPlan{
 		options:  shieldOptions(c.Shield),
@@ -46,11 +46,11 @@ func shieldWants(c *config.Config) (shieldPlan, error) {
 	return p, nil
 }
 
-// shieldKey reads the secret behind the cookies.
+// shieldKey reads the cookies' secret.
 func shieldKey(file string) ([]byte, error) {
 	key, err := secret.Read(file, maxShieldKey)
 	if err == nil && len(key) < minShieldKey {
-		err = fmt.Errorf("%s holds less than %d octets", file, minShieldKey)
+		err = fmt.Errorf("%s holds less than %d bytes", file, minShieldKey)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("shield.key_file: %w", err)
@@ -62,7 +62,7 @@ func shieldOptions(s *config.Shield) xdp.Options {
 	return xdp.Options{Interfaces: s.Interfaces, Mode: xdp.Mode(s.Mode), Pins: s.Pins}
 }
 
-// shieldSettings are the rules that c asks for, but for the key. Pure.
+// shieldSettings returns the rules that c asks for, without the key. Pure.
 func shieldSettings(c *config.Config) xdp.Settings {
 	s := c.Shield
 	return xdp.Settings{
@@ -76,7 +76,7 @@ func shieldSettings(c *config.Config) xdp.Settings {
 	}
 }
 
-// shieldServices gathers points by their address, in their order. Pure.
+// shieldServices groups endpoints by address, in their order. Pure.
 func shieldServices(points []netip.AddrPort) []xdp.Service {
 	var services []xdp.Service
 	for _, point := range points {
@@ -90,16 +90,16 @@ func shieldServices(points []netip.AddrPort) []xdp.Service {
 	return services
 }
 
-// parseMode reads a mode that a command asks for.
+// parseMode parses the mode of a command.
 func parseMode(text string) (xdp.Mode, error) {
 	switch m := xdp.Mode(text); m {
 	case xdp.Auto, xdp.Native, xdp.Generic, xdp.Off:
 		return m, nil
 	}
-	return "", errors.New(`the mode is "auto", "native", "generic" or "off"`)
+	return "", errors.New(`the mode must be "auto", "native", "generic" or "off"`)
 }
 
-// alike says whether a shield that was opened with a serves b.
+// alike reports whether a shield opened with a also fits b.
 func alike(a, b xdp.Options) bool {
 	return a.Mode == b.Mode && a.Pins == b.Pins && slices.Equal(a.Interfaces, b.Interfaces)
 }

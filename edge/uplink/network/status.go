@@ -12,16 +12,16 @@ import (
 	"anymx/edge/uplink/tunnel"
 )
 
-// Sections are those that a config must have for this program: none. A node may
-// have addresses and no tunnel, or the other way round.
+// Sections are those that a config must have for this program: none. A node may have addresses and
+// no tunnel, or the reverse.
 var Sections []string
 
-// told bounds how many problems stand in the one line that sums them up.
-const told = 3
+// maxShown bounds how many problems the one-line summary lists.
+const maxShown = 3
 
 func (n *network) answer(*http.Request) (any, error) { return n.status(), nil }
 
-// status is the network at this moment.
+// status returns the network's current state.
 func (n *network) status() api.NetworkStatus {
 	about := n.reloader.Status()
 	p := n.plumbing.Status()
@@ -34,7 +34,7 @@ func (n *network) status() api.NetworkStatus {
 		t, open := n.core.status()
 		s.Tunnel = tunnelStatus(t)
 		if !open {
-			problems = append(problems, fmt.Sprintf("tunnel %s is not open: %s", t.Interface, t.Problem))
+			problems = append(problems, fmt.Sprintf("tunnel %s not open: %s", t.Interface, t.Problem))
 		}
 	}
 	if n.shield != nil {
@@ -66,7 +66,7 @@ func complaints(p plumb.Status) []string {
 		return []string{p.Problem}
 	}
 	if p.Compared.IsZero() {
-		return []string{"nothing was compared yet"}
+		return []string{"config and kernel have not been compared yet"}
 	}
 	var problems []string
 	missing := 0
@@ -74,7 +74,7 @@ func complaints(p plumb.Status) []string {
 		if s.Present {
 			continue
 		}
-		if missing++; missing > told {
+		if missing++; missing > maxShown {
 			continue
 		}
 		text := fmt.Sprintf("%s %s is missing", s.Kind(), s)
@@ -83,21 +83,20 @@ func complaints(p plumb.Status) []string {
 		}
 		problems = append(problems, text)
 	}
-	if missing > told {
-		problems = append(problems, fmt.Sprintf("and %d more are missing", missing-told))
+	if missing > maxShown {
+		problems = append(problems, fmt.Sprintf("and %d more are missing", missing-maxShown))
 	}
-	return append(problems, remains(p, told)...)
+	return append(problems, remains(p, maxShown)...)
 }
 
-// remains names what is not wanted any more and could not be taken away, up to
-// most things.
+// remains names what is no longer wanted and could not be removed, up to most things.
 func remains(p plumb.Status, most int) []string {
 	var problems []string
 	for i, s := range p.Left {
 		if i == most {
-			return append(problems, fmt.Sprintf("and %d more could not be taken away", len(p.Left)-most))
+			return append(problems, fmt.Sprintf("and %d more could not be removed", len(p.Left)-most))
 		}
-		problems = append(problems, fmt.Sprintf("%s %s could not be taken away: %s", s.Kind(), s, s.Problem))
+		problems = append(problems, fmt.Sprintf("%s %s could not be removed: %s", s.Kind(), s, s.Problem))
 	}
 	return problems
 }

@@ -19,14 +19,14 @@ func TestComplaints(t *testing.T) {
 		status plumb.Status
 		want   []string
 	}{
-		"at the start":        {want: []string{"nothing was compared yet"}},
+		"at the start":        {want: []string{"config and kernel have not been compared yet"}},
 		"the kernel is mute":  {status: plumb.Status{Compared: compared, Problem: "list routes: timeout"}, want: []string{"list routes: timeout"}},
 		"all is there":        {status: plumb.Status{Compared: compared, Things: []plumb.State{state(1, true, "")}}},
 		"one is missing":      {status: plumb.Status{Compared: compared, Things: []plumb.State{state(1, true, ""), state(2, false, "")}}, want: []string{"address 192.0.2.2/32 dev lo scope host is missing"}},
 		"and says why":        {status: plumb.Status{Compared: compared, Things: []plumb.State{state(2, false, "lo is down")}}, want: []string{"address 192.0.2.2/32 dev lo scope host is missing: lo is down"}},
 		"the others are many": {status: plumb.Status{Compared: compared, Things: []plumb.State{state(1, false, ""), state(2, false, ""), state(3, false, ""), state(4, false, ""), state(5, false, "")}}, want: []string{"address 192.0.2.1/32 dev lo scope host is missing", "address 192.0.2.2/32 dev lo scope host is missing", "address 192.0.2.3/32 dev lo scope host is missing", "and 2 more are missing"}},
-		"one is left":         {status: plumb.Status{Compared: compared, Left: []plumb.State{state(1, true, "it is still there")}}, want: []string{"address 192.0.2.1/32 dev lo scope host could not be taken away: it is still there"}},
-		"many are left":       {status: plumb.Status{Compared: compared, Left: slices.Repeat([]plumb.State{state(1, true, "no")}, told+2)}, want: append(slices.Repeat([]string{"address 192.0.2.1/32 dev lo scope host could not be taken away: no"}, told), "and 2 more could not be taken away")},
+		"one is left":         {status: plumb.Status{Compared: compared, Left: []plumb.State{state(1, true, "it is still there")}}, want: []string{"address 192.0.2.1/32 dev lo scope host could not be removed: it is still there"}},
+		"many are left":       {status: plumb.Status{Compared: compared, Left: slices.Repeat([]plumb.State{state(1, true, "no")}, maxShown+2)}, want: append(slices.Repeat([]string{"address 192.0.2.1/32 dev lo scope host could not be removed: no"}, maxShown), "and 2 more could not be removed")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := complaints(test.status); !slices.Equal(got, test.want) {

@@ -13,7 +13,7 @@ import (
 	"anymx/edge/uplink/tunnel"
 )
 
-// wants is what a config asks of the kernel beside the tunnel's device. Pure.
+// wants returns what a config asks of the kernel besides the tunnel's device. Pure.
 func wants(c *config.Config) []plumb.Want {
 	var all []plumb.Want
 	for _, address := range c.Anycast.Addresses {
@@ -34,13 +34,13 @@ func wants(c *config.Config) []plumb.Want {
 	return append(all, plumb.Tunnel(c.Tunnel.Interface, c.Tunnel.Address, behind)...)
 }
 
-// keys remembers, by the name of its file, each key that was read well.
+// keys remembers, by file name, each key that was read successfully.
 type keys struct{ last service.Last[tunnel.Key] }
 
-// settings is what a config asks of the tunnel, with its keys read from their
-// files. A peer whose preshared key can't be read is not among its peers, as it is
-// never spoken to without, and costs itself alone (service.AloneError, by the config's
-// key). Where a key is known from before it stays in use, and the error says so.
+// settings returns what a config asks of the tunnel, with its keys read from their files. A peer
+// whose preshared key can't be read is left out: it must not be contacted without it, and affects
+// no other (service.AloneError, by the config's key). A key that was read before stays in use, and
+// the error says so.
 func (k *keys) settings(t *config.Tunnel) (tunnel.Settings, error) {
 	private, known, err := k.read("tunnel.private_key_file", t.PrivateKeyFile)
 	if !known {
@@ -66,7 +66,7 @@ func (k *keys) settings(t *config.Tunnel) (tunnel.Settings, error) {
 	return s, errors.Join(errs...)
 }
 
-// read reads a key, or recalls it. Its error is a service.AloneError.
+// read reads a key, or returns the remembered one. Its error is a service.AloneError.
 func (k *keys) read(name, file string) (value tunnel.Key, known bool, err error) {
 	value, known, err = k.last.Read(file, func() (tunnel.Key, error) { return key(name, file) })
 	if err != nil {
@@ -75,7 +75,7 @@ func (k *keys) read(name, file string) (value tunnel.Key, known bool, err error)
 	return value, known, err
 }
 
-// keyFiles are the files of a tunnel's keys.
+// keyFiles returns the files of a tunnel's keys.
 func keyFiles(t *config.Tunnel) []string {
 	files := []string{t.PrivateKeyFile}
 	for _, p := range t.Peers {
@@ -86,7 +86,7 @@ func keyFiles(t *config.Tunnel) []string {
 	return files
 }
 
-// key reads the key in the file that a config names under the given config key.
+// key reads the key from the file named by the given config key.
 func key(name, file string) (tunnel.Key, error) {
 	text, err := secret.Read(file, tunnel.KeyText)
 	if err != nil {

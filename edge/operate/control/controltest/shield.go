@@ -164,7 +164,7 @@ func ShieldTroubled() *api.ShieldStatus {
 func ShieldUnloaded() *api.ShieldStatus {
 	return &api.ShieldStatus{
 		Mode: "auto", Interfaces: []api.ShieldInterface{{Name: "eth0", Mode: "off"}}, Verdicts: []api.ShieldVerdict{},
-		Problem: "it is not loaded: packets pass unprotected; capability CAP_BPF is missing",
+		Problem: "not loaded: packets pass unprotected; capability CAP_BPF is missing",
 	}
 }
 
