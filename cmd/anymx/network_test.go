@@ -29,7 +29,7 @@ func endDrain(s *api.Status) {
 	s.Drain = &api.DrainStatus{Reason: s.Drain.Reason, Until: s.Drain.Until, Began: began, Steps: list, Confirmed: 2, Peers: 2}
 	if s.Speaker != nil {
 		p := s.Speaker.Status
-		p.Routes, p.Reason, p.Since = api.Withdrawn, "ordered", began
+		p.Routes, p.Reason, p.Since = api.Withdrawn, "by command", began
 		p.Order = api.Order{Routes: api.Withdrawn, Reason: "kernel update", Keep: true}
 	}
 }
@@ -217,7 +217,7 @@ func refuses() *controltest.Speaker {
 func withdrawn() *controltest.Speaker {
 	s := &controltest.Speaker{State: controltest.SpeakerStatus()}
 	p := &s.State
-	p.Routes, p.Since, p.Reason = api.Withdrawn, ago(time.Hour), "ordered"
+	p.Routes, p.Since, p.Reason = api.Withdrawn, ago(time.Hour), "by command"
 	p.Order = api.Order{Routes: api.Withdrawn, Keep: true}
 	p.Health.Up, p.Health.Since = false, ago(time.Hour)
 	p.Health.Checks[0].OK, p.Health.Checks[0].Reason = false, "nothing answers on /run/anymx/edge.sock"

@@ -48,7 +48,7 @@ func TestDeathOfTheEdge(t *testing.T) {
 		t.Errorf("checks %q, want %q", names, want)
 	}
 	n.logged("routes changed", "from=withdrawn to=announced reason=healthy", "peers=1")
-	n.logged("peers have confirmed", "routes=announced", "took=")
+	n.logged("peers confirmed", "routes=announced", "took=")
 
 	killed := time.Now()
 	n.edge.Kill()
@@ -133,7 +133,7 @@ func TestKeptOrders(t *testing.T) {
 	file := filepath.Join(n.dir, "state", "bgp", "order.json")
 
 	s := n.order(api.Order{Routes: api.Graceful, Reason: "new kernel", Keep: true})
-	if s.Routes != api.Graceful || s.Reason != "ordered: new kernel" {
+	if s.Routes != api.Graceful || s.Reason != "by command: new kernel" {
 		t.Errorf("%+v", s)
 	}
 	r.await(long, prefix4+graceful, prefix6+graceful)
@@ -166,10 +166,10 @@ func TestKeptOrders(t *testing.T) {
 	}
 	n.startBGP()
 	s = n.status("healthy", func(s *api.SpeakerStatus) bool { return s.Health.Up })
-	if s.Routes != api.Withdrawn || !strings.Contains(s.Reason, "the kept order cannot be read") {
+	if s.Routes != api.Withdrawn || !strings.Contains(s.Reason, "the desired state is unreadable") {
 		t.Errorf("with a file that is cut: %+v", s)
 	}
-	n.logged("level=ERROR", "the kept order cannot be read", "order.json")
+	n.logged("level=ERROR", "the desired state is unreadable", "order.json")
 	n.order(api.Order{Routes: api.Announced})
 	r.await(long, prefix4, prefix6)
 
@@ -191,14 +191,14 @@ func TestPassingOrder(t *testing.T) {
 	n.edge.Kill()
 	n.startEdge()
 	r.await(long, prefix4, prefix6)
-	n.logged("the order has ended")
+	n.logged("desired state ended")
 
 	// It never allows more than an order that was kept.
 	n.order(api.Order{Routes: api.Withdrawn, Reason: "drained", Keep: true})
 	n.order(api.Order{Routes: api.Graceful, Reason: "anymx-edge is stopping"})
 	n.edge.Kill()
 	n.startEdge()
-	n.logged("node is not healthy")
+	n.logged("node is unhealthy")
 	s := n.status("healthy", func(s *api.SpeakerStatus) bool { return s.Health.Up })
 	if s.Routes != api.Withdrawn || s.Order.Reason != "drained" {
 		t.Errorf("%+v", s)

@@ -102,7 +102,7 @@ func TestPageOfNetwork(t *testing.T) {
 		},
 		"troubled": {controltest.NetworkTroubled,
 			[]string{
-				`<p class="note bad"><b>Routes are withdrawn</b> for 4s: ordered: look at it</p>`, "The tunnel to core is down:",
+				`<p class="note bad"><b>Routes are withdrawn</b> for 4s: by command: look at it</p>`, "The tunnel to core is down:",
 				"`anymx resume` takes the order back", "health: down for 4s", "readyz: 503 not ready", "tunnel: no handshake (for information)",
 				`<span class="pill bad">Active for 11m, no session</span>`, `dial: connection refused \x1b]0;owned\a (9s ago)`,
 				`received Cease, Administrative Reset: \x1b[2Jbye`, "NO HANDSHAKE yet", "endpoint not known", "public key of this node",
@@ -134,7 +134,7 @@ func TestPageOfNetwork(t *testing.T) {
 			[]string{"<b>The shield is open:</b> everything passes", `<p class="line wrong">off: EVERYTHING PASSES`}, nil,
 		},
 		"shield not loaded": {shieldOn(controltest.ShieldUnloaded()),
-			[]string{"<b>The shield is open:</b> it is not loaded: packets pass unprotected; capability CAP_BPF is missing", "NOT LOADED"}, nil,
+			[]string{"<b>The shield is open:</b> not loaded: packets pass unprotected; capability CAP_BPF is missing", "NOT LOADED"}, nil,
 		},
 		"addresses": {func(n *controltest.Node) {
 			controltest.NetworkTroubled(n)

@@ -17,16 +17,16 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// check is one thing to be asked about the node.
+// check is one question about the node.
 type check struct {
 	name string
 	ask  func(context.Context) (answer, error)
 }
 
-// answer is what a check has found out. Its error says why it is not good.
+// answer is the result of a check. Its error says why it is not good.
 type answer struct {
 	outcome outcome
-	process int // that answered; 0: not known
+	process int // that answered; 0: unknown
 }
 
 // checked is a check that has ended.
@@ -39,7 +39,7 @@ type checked struct {
 	took    time.Duration
 }
 
-// run asks, within the time.
+// run performs the check, within the timeout.
 func (c check) run(ctx context.Context, timeout time.Duration) checked {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -52,12 +52,12 @@ func (c check) run(ctx context.Context, timeout time.Duration) checked {
 	return done
 }
 
-// status is the check as people see it.
+// status converts the check for the status.
 func (c checked) status() api.HealthCheck {
 	return api.HealthCheck{Name: c.name, OK: c.outcome == good, Reason: c.reason, Took: c.took, At: c.at}
 }
 
-// checksOf are the checks that decide.
+// checksOf returns the checks that decide.
 func checksOf(c *config.Config) []check {
 	checks := []check{{"readyz", func(ctx context.Context) (answer, error) { return askReady(ctx, c.Node.Control) }}}
 	for _, point := range c.ServicePoints() {
@@ -74,8 +74,8 @@ func proxied(c *config.Config, from netip.Addr) bool {
 	return slices.ContainsFunc(c.Ingress.ProxyProtocolFrom, func(p netip.Prefix) bool { return p.Contains(from) })
 }
 
-// askReady asks /readyz on the socket of anymx-edge. Each time it connects anew:
-// a socket whose program has died refuses that at once.
+// askReady asks /readyz on the socket of anymx-edge. It connects each time: a socket whose program
+// has died refuses that at once.
 func askReady(ctx context.Context, socket string) (answer, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
 	if err != nil {
@@ -95,7 +95,7 @@ func askReady(ctx context.Context, socket string) (answer, error) {
 	if err := request.Write(conn); err != nil {
 		return a, plainly("request", err)
 	}
-	const most = 16 << 10 // octets of an answer
+	const most = 16 << 10 // bytes of a response
 	response, err := http.ReadResponse(bufio.NewReader(io.LimitReader(conn, most)), request)
 	if err != nil {
 		return a, plainly("answer", err)
@@ -115,7 +115,7 @@ func askReady(ctx context.Context, socket string) (answer, error) {
 	return a, errors.New(quoted[1 : len(quoted)-1])
 }
 
-// trimLine is the first line of text.
+// trimLine returns the first line of text.
 func trimLine(text []byte) []byte {
 	if i := slices.Index(text, '\n'); i >= 0 {
 		return text[:i]
@@ -123,8 +123,7 @@ func trimLine(text []byte) []byte {
 	return text
 }
 
-// listenerOf is the process that listens on the unix socket, 0 where that is not
-// known.
+// listenerOf returns the process that listens on the unix socket, 0 if unknown.
 func listenerOf(conn net.Conn) int {
 	unix, ok := conn.(*net.UnixConn)
 	if !ok {

@@ -6,25 +6,24 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// standing is an order that holds.
-type standing struct {
+// desired is a desired state that is set.
+type desired struct {
 	api.Order
-	at   time.Time // zero: nobody has ordered it
-	fell bool      // the node was seen to be down since
+	at   time.Time // zero: never set
+	fell bool      // the node was down since
 }
 
-// orders are those that hold. One that is kept holds until the next order; one
-// that is not passes when the node was down and has proven its health again,
-// and then the kept one before it holds again. A passing order never allows
-// more than the kept one: a drained node that is restarted stays drained.
-type orders struct {
-	kept    standing
-	passing standing // without Routes: there is none
-	// stopping is the speaker's own, on its way out; "": it is not.
+// desiredStates are those that are set. A kept one holds until the next one; a passing one ends when the
+// node was down and has been confirmed healthy again, and then the kept one before it holds again.
+// A passing one never allows more than the kept one: a drained node that restarts stays drained.
+type desiredStates struct {
+	lasting desired
+	passing desired // without Routes: none
+	// stopping is the speaker's own state during shutdown; "": it is not shutting down.
 	stopping api.Routes
 }
 
-// rank orders what can be told by how much traffic it draws.
+// rank sorts routes by how much traffic they draw.
 func rank(r api.Routes) int {
 	switch r {
 	case api.Announced:
@@ -35,73 +34,73 @@ func rank(r api.Routes) int {
 	return 0
 }
 
-// inForce is the order that counts.
-func (o orders) inForce() standing {
-	if o.passes() && rank(o.passing.Routes) <= rank(o.kept.Routes) {
+// inForce returns the one that counts.
+func (o desiredStates) inForce() desired {
+	if o.passes() && rank(o.passing.Routes) <= rank(o.lasting.Routes) {
 		return o.passing
 	}
-	return o.kept
+	return o.lasting
 }
 
-// passes says whether there is an order that will pass.
-func (o orders) passes() bool { return o.passing.Routes != "" }
+// passes reports whether a passing one is set.
+func (o desiredStates) passes() bool { return o.passing.Routes != "" }
 
-// with is what holds after one more order, which came at the time.
-func (o orders) with(order api.Order, at time.Time) orders {
+// with adds a desired state that came at the given time.
+func (o desiredStates) with(order api.Order, at time.Time) desiredStates {
 	switch {
 	case !order.Keep:
-		o.passing = standing{Order: order, at: at}
+		o.passing = desired{Order: order, at: at}
 	case o.passing.at.After(at): // it was waiting for the disk meanwhile
-		o.kept = standing{Order: order, at: at}
+		o.lasting = desired{Order: order, at: at}
 	default:
-		o.kept, o.passing = standing{Order: order, at: at}, standing{}
+		o.lasting, o.passing = desired{Order: order, at: at}, desired{}
 	}
 	return o
 }
 
-// seen is what holds after a look at the node.
-func (o orders) seen(h health) orders {
+// seen updates the desiredStates after a look at the node's health.
+func (o desiredStates) seen(h health) desiredStates {
 	switch {
 	case !o.passes():
 	case h.down():
 		o.passing.fell = true
 	case h.up && o.passing.fell:
-		o.passing = standing{}
+		o.passing = desired{}
 	}
 	return o
 }
 
-// decision is what peers are told, and why.
+// decision is what peers are sent, and why.
 type decision struct {
 	routes api.Routes
 	reason string
 }
 
-// decide makes the routes of what was ordered and of the node's health.
-func decide(o orders, h health) decision {
-	order := o.inForce()
+// decide derives the routes from the desired state and the node's health.
+func decide(o desiredStates, h health) decision {
+	state := o.inForce()
 	switch {
 	case o.stopping == api.Withdrawn:
 		return decision{api.Withdrawn, "anymx-bgp is stopping"}
-	case order.Routes == api.Withdrawn:
-		return decision{api.Withdrawn, ordered(order)}
+	case state.Routes == api.Withdrawn:
+		return decision{api.Withdrawn, commanded(state)}
 	case !h.up && h.since.IsZero():
 		return decision{api.Withdrawn, "not healthy: no check has ended yet"}
 	case !h.up:
 		return decision{api.Withdrawn, "not healthy: " + h.reason}
 	case o.stopping == api.Graceful:
 		return decision{api.Graceful, "anymx-bgp is stopping"}
-	case order.Routes == api.Graceful:
-		return decision{api.Graceful, ordered(order)}
+	case state.Routes == api.Graceful:
+		return decision{api.Graceful, commanded(state)}
 	}
 	return decision{api.Announced, "healthy"}
 }
 
-// ordered is an order as a reason.
-func ordered(s standing) string {
-	reason := "ordered"
+// commanded formats a desired state as a reason.
+func commanded(s desired) string {
+	reason := "by command"
 	if !s.Keep {
-		reason = "ordered until the node is back"
+		reason = "by command until the node is back"
 	}
 	if s.Reason != "" {
 		reason += ": " + s.Reason

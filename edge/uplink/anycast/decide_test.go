@@ -8,48 +8,48 @@ import (
 )
 
 var (
-	nothing = orders{kept: standing{Order: api.Order{Routes: api.Announced, Keep: true}}}
-	proven  = health{up: true, since: epoch}
-	fallen  = health{since: epoch, bad: 2, reason: "readyz: refused"}
-	fresh   = health{since: epoch, good: 1, reason: "not proven yet"}
+	nothing   = desiredStates{lasting: desired{Order: api.Order{Routes: api.Announced, Keep: true}}}
+	confirmed = health{up: true, since: epoch}
+	fallen    = health{since: epoch, bad: 2, reason: "readyz: refused"}
+	fresh     = health{since: epoch, good: 1, reason: "not confirmed yet"}
 )
 
-func kept(r api.Routes) api.Order {
+func lasting(r api.Routes) api.Order {
 	return api.Order{Routes: r, Reason: "kernel", Keep: true}
 }
 
 func passing(r api.Routes) api.Order { return api.Order{Routes: r, Reason: "restart"} }
 
 func TestDecide(t *testing.T) {
-	stopping := func(r api.Routes) orders {
+	stopping := func(r api.Routes) desiredStates {
 		o := nothing
 		o.stopping = r
 		return o
 	}
 	for name, test := range map[string]struct {
-		orders orders
+		states desiredStates
 		health health
 		want   decision
 	}{
 		"nothing known":          {nothing, health{}, decision{api.Withdrawn, "not healthy: no check has ended yet"}},
 		"down":                   {nothing, fallen, decision{api.Withdrawn, "not healthy: readyz: refused"}},
-		"up":                     {nothing, proven, decision{api.Announced, "healthy"}},
-		"graceful":               {nothing.with(kept(api.Graceful), epoch), proven, decision{api.Graceful, "ordered: kernel"}},
-		"graceful but down":      {nothing.with(kept(api.Graceful), epoch), fallen, decision{api.Withdrawn, "not healthy: readyz: refused"}},
-		"withdrawn":              {nothing.with(kept(api.Withdrawn), epoch), proven, decision{api.Withdrawn, "ordered: kernel"}},
-		"withdrawn and down":     {nothing.with(kept(api.Withdrawn), epoch), fallen, decision{api.Withdrawn, "ordered: kernel"}},
-		"passing":                {nothing.with(passing(api.Withdrawn), epoch), proven, decision{api.Withdrawn, "ordered until the node is back: restart"}},
-		"passing allows no more": {nothing.with(kept(api.Withdrawn), epoch).with(passing(api.Graceful), epoch), proven, decision{api.Withdrawn, "ordered: kernel"}},
-		"passing allows less":    {nothing.with(kept(api.Graceful), epoch).with(passing(api.Withdrawn), epoch), proven, decision{api.Withdrawn, "ordered until the node is back: restart"}},
-		"a later one counts":     {nothing.with(passing(api.Withdrawn), epoch).with(kept(api.Announced), epoch), proven, decision{api.Announced, "healthy"}},
-		"stopping":               {stopping(api.Graceful), proven, decision{api.Graceful, "anymx-bgp is stopping"}},
+		"up":                     {nothing, confirmed, decision{api.Announced, "healthy"}},
+		"graceful":               {nothing.with(lasting(api.Graceful), epoch), confirmed, decision{api.Graceful, "by command: kernel"}},
+		"graceful but down":      {nothing.with(lasting(api.Graceful), epoch), fallen, decision{api.Withdrawn, "not healthy: readyz: refused"}},
+		"withdrawn":              {nothing.with(lasting(api.Withdrawn), epoch), confirmed, decision{api.Withdrawn, "by command: kernel"}},
+		"withdrawn and down":     {nothing.with(lasting(api.Withdrawn), epoch), fallen, decision{api.Withdrawn, "by command: kernel"}},
+		"passing":                {nothing.with(passing(api.Withdrawn), epoch), confirmed, decision{api.Withdrawn, "by command until the node is back: restart"}},
+		"passing allows no more": {nothing.with(lasting(api.Withdrawn), epoch).with(passing(api.Graceful), epoch), confirmed, decision{api.Withdrawn, "by command: kernel"}},
+		"passing allows less":    {nothing.with(lasting(api.Graceful), epoch).with(passing(api.Withdrawn), epoch), confirmed, decision{api.Withdrawn, "by command until the node is back: restart"}},
+		"a later one counts":     {nothing.with(passing(api.Withdrawn), epoch).with(lasting(api.Announced), epoch), confirmed, decision{api.Announced, "healthy"}},
+		"stopping":               {stopping(api.Graceful), confirmed, decision{api.Graceful, "anymx-bgp is stopping"}},
 		"stopping and down":      {stopping(api.Graceful), fallen, decision{api.Withdrawn, "not healthy: readyz: refused"}},
-		"stopping and drained":   {stopping(api.Graceful).with(kept(api.Withdrawn), epoch), proven, decision{api.Withdrawn, "ordered: kernel"}},
-		"stopped":                {stopping(api.Withdrawn), proven, decision{api.Withdrawn, "anymx-bgp is stopping"}},
-		"stopped for good":       {stopping(api.Withdrawn).with(kept(api.Announced), epoch), proven, decision{api.Withdrawn, "anymx-bgp is stopping"}},
+		"stopping and drained":   {stopping(api.Graceful).with(lasting(api.Withdrawn), epoch), confirmed, decision{api.Withdrawn, "by command: kernel"}},
+		"stopped":                {stopping(api.Withdrawn), confirmed, decision{api.Withdrawn, "anymx-bgp is stopping"}},
+		"stopped for good":       {stopping(api.Withdrawn).with(lasting(api.Announced), epoch), confirmed, decision{api.Withdrawn, "anymx-bgp is stopping"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := decide(test.orders, test.health); got != test.want {
+			if got := decide(test.states, test.health); got != test.want {
 				t.Errorf("%+v, want %+v", got, test.want)
 			}
 		})
@@ -63,11 +63,11 @@ func TestPassing(t *testing.T) {
 		seen []health
 		ends bool
 	}{
-		"up all the time":    {[]health{proven, proven}, false},
-		"down":               {[]health{proven, fallen}, false},
-		"down and up":        {[]health{proven, fallen, fresh, proven}, true},
-		"down before":        {[]health{fallen, fresh, proven}, true},
-		"speaker just began": {[]health{fresh, proven}, false},
+		"up all the time":    {[]health{confirmed, confirmed}, false},
+		"down":               {[]health{confirmed, fallen}, false},
+		"down and up":        {[]health{confirmed, fallen, fresh, confirmed}, true},
+		"down before":        {[]health{fallen, fresh, confirmed}, true},
+		"speaker just began": {[]health{fresh, confirmed}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := nothing.with(passing(api.Withdrawn), epoch)
@@ -80,11 +80,11 @@ func TestPassing(t *testing.T) {
 		})
 	}
 	// A kept one was waiting for the disk when the passing one came.
-	o := nothing.with(passing(api.Withdrawn), epoch.Add(time.Second)).with(kept(api.Announced), epoch)
-	if got := decide(o, proven); got.routes != api.Withdrawn {
-		t.Errorf("an order before it has ended it: %+v", got)
+	o := nothing.with(passing(api.Withdrawn), epoch.Add(time.Second)).with(lasting(api.Announced), epoch)
+	if got := decide(o, confirmed); got.routes != api.Withdrawn {
+		t.Errorf("an earlier state has ended it: %+v", got)
 	}
-	if o = o.seen(fallen).seen(proven); decide(o, proven).routes != api.Announced {
+	if o = o.seen(fallen).seen(confirmed); decide(o, confirmed).routes != api.Announced {
 		t.Errorf("it does not end: %+v", o)
 	}
 }

@@ -13,68 +13,67 @@ import (
 	"anymx/edge/statefile"
 )
 
-// orderFile is the kept order on disk. Without a file the order is to announce.
-type orderFile struct{ dir string }
+// desiredFile is the kept desired state on disk. Without a file it is to announce.
+type desiredFile struct{ dir string }
 
-// record is what stands in the file.
+// record is the content of the file.
 type record struct {
 	Version int       `json:"version"` // 1
 	Order   api.Order `json:"order"`
 	At      time.Time `json:"at"`
 }
 
-// maxRecord bounds the file, in octets; a reason has no more than maxReason.
+// maxRecord bounds the file, in bytes; a reason has at most maxReason.
 const maxRecord = 1 << 20
 
-// openOrderFile opens the file in dir, which can be used although there is an error.
-func openOrderFile(dir string) (orderFile, error) {
-	f := orderFile{dir}
+// openDesiredFile opens the file in dir, which can be used despite an error.
+func openDesiredFile(dir string) (desiredFile, error) {
+	f := desiredFile{dir}
 	return f, f.open()
 }
 
-// open makes the directory that the file is in. It should be there before the first
-// drain: one that can't be kept would come as a surprise.
-func (f orderFile) open() error {
+// open makes the file's directory. It should exist before the first drain: one that can't be kept
+// would come as a surprise.
+func (f desiredFile) open() error {
 	if err := os.MkdirAll(f.dir, 0o700); err != nil {
-		return fmt.Errorf("directory of the kept order: %w; a drain ends with this process", err)
+		return fmt.Errorf("directory of the desired state: %w; a drain ends with this process", err)
 	}
 	return nil
 }
 
-func (f orderFile) path() string { return filepath.Join(f.dir, "order.json") }
+func (f desiredFile) path() string { return filepath.Join(f.dir, "order.json") }
 
-func (f orderFile) file() statefile.File { return statefile.File(f.path()) }
+func (f desiredFile) file() statefile.File { return statefile.File(f.path()) }
 
-// load reads the kept order. If there is a file and it can't be understood, the
-// order is to withdraw: what stood in it was no order to announce, for that has
-// no file. The error says what is wrong then.
-func (f orderFile) load() (standing, error) {
+// load reads the kept desired state. If a file exists and is unreadable, the state is to withdraw:
+// its content was not to announce, since that has no file. The error then says what is wrong.
+func (f desiredFile) load() (desired, error) {
 	text, err := f.file().Read(maxRecord)
 	if errors.Is(err, fs.ErrNotExist) {
-		return standing{Order: api.Order{Routes: api.Announced, Keep: true}}, nil
+		return desired{Order: api.Order{Routes: api.Announced, Keep: true}}, nil
 	}
 	var r record
 	if err == nil {
 		err = json.Unmarshal(text, &r)
 	}
 	if err == nil && r.Version != 1 {
-		err = fmt.Errorf("version %d is unknown", r.Version)
+		err = fmt.Errorf("unknown version %d", r.Version)
 	}
 	if err == nil {
 		err = checkRoutes(r.Order.Routes)
 	}
 	if err != nil {
-		err = fmt.Errorf("the kept order cannot be read: %s: %w", f.path(), err)
-		reason := err.Error() + "; nothing is announced until the next order"
-		return standing{Order: api.Order{Routes: api.Withdrawn, Reason: reason, Keep: true}}, err
+		err = fmt.Errorf("the desired state is unreadable: %s: %w", f.path(), err)
+		reason := err.Error() + "; nothing is announced until the next `anymx drain` or `anymx resume`"
+		return desired{Order: api.Order{Routes: api.Withdrawn, Reason: reason, Keep: true}}, err
 	}
 	r.Order.Keep = true
-	return standing{Order: r.Order, at: r.At}, nil
+	return desired{Order: r.Order, at: r.At}, nil
 }
 
-// save makes the file say s, at once and whole: after a crash it is either the
-// old one or the new one. When it returns nil, that is on stable storage.
-func (f orderFile) save(s standing) error {
+// save replaces the content with s: after a crash it is either the old one or the new one. When it
+// returns nil, that is on stable storage.
+func (f desiredFile) save(s desired) error {
 	var err error
 	if s.Routes == api.Announced {
 		err = f.file().Remove()
@@ -85,16 +84,16 @@ func (f orderFile) save(s standing) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("keeping the order: %w", err)
+		return fmt.Errorf("storing the desired state: %w", err)
 	}
 	return nil
 }
 
-// checkRoutes refuses what is none of the three.
+// checkRoutes refuses an unknown value.
 func checkRoutes(r api.Routes) error {
 	switch r {
 	case api.Announced, api.Graceful, api.Withdrawn:
 		return nil
 	}
-	return fmt.Errorf("routes are %q, %q or %q, not %q", api.Announced, api.Graceful, api.Withdrawn, r)
+	return fmt.Errorf("routes must be %q, %q or %q, not %q", api.Announced, api.Graceful, api.Withdrawn, r)
 }

@@ -14,11 +14,11 @@ import (
 )
 
 func TestOrderFile(t *testing.T) {
-	f, err := openOrderFile(filepath.Join(t.TempDir(), "state", "bgp"))
+	f, err := openDesiredFile(filepath.Join(t.TempDir(), "state", "bgp"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	load := func() standing {
+	load := func() desired {
 		t.Helper()
 		s, err := f.load()
 		if err != nil {
@@ -30,7 +30,7 @@ func TestOrderFile(t *testing.T) {
 		t.Errorf("without a file: %+v", s)
 	}
 	for _, routes := range []api.Routes{api.Graceful, api.Withdrawn, api.Withdrawn} {
-		want := standing{Order: kept(routes), at: epoch}
+		want := desired{Order: lasting(routes), at: epoch}
 		if err := f.save(want); err != nil {
 			t.Fatal(err)
 		}
@@ -46,7 +46,7 @@ func TestOrderFile(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	for range 2 {
-		if err := f.save(standing{Order: kept(api.Announced)}); err != nil {
+		if err := f.save(desired{Order: lasting(api.Announced)}); err != nil {
 			t.Fatal(err)
 		}
 		if s := load(); s.Routes != api.Announced {
@@ -71,7 +71,7 @@ func TestBadOrderFile(t *testing.T) {
 		"large":         `{"version":1,"order":{"routes":"announced"}}` + strings.Repeat(" ", maxRecord),
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := orderFile{t.TempDir()}
+			f := desiredFile{t.TempDir()}
 			var err error
 			if text == "/" {
 				err = os.Mkdir(f.path(), 0o700)
@@ -95,7 +95,7 @@ func FuzzOrderFile(f *testing.F) {
 	f.Add([]byte(`{`))
 	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, text []byte) {
-		file := orderFile{dir}
+		file := desiredFile{dir}
 		if err := os.WriteFile(file.path(), text, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -139,7 +139,7 @@ func announces(a *Announcer) api.Routes {
 // healthy has the announcer's node prove its health.
 func healthy(a *Announcer) {
 	for range 3 {
-		a.judged(verdict{outcome: good, began: time.Now()})
+		a.recordRound(verdict{outcome: good, began: time.Now()})
 	}
 }
 
@@ -154,8 +154,8 @@ func TestOrders(t *testing.T) {
 	want("at the beginning", api.Withdrawn)
 	healthy(a)
 	want("healthy", api.Announced)
-	for _, o := range []api.Order{kept(api.Graceful), kept(api.Withdrawn), kept(api.Graceful), kept(api.Announced)} {
-		s, err := a.Order(t.Context(), o)
+	for _, o := range []api.Order{lasting(api.Graceful), lasting(api.Withdrawn), lasting(api.Graceful), lasting(api.Announced)} {
+		s, err := a.SetDesired(t.Context(), o)
 		if err != nil || s.Routes != o.Routes || s.Order != o || s.Ordered.IsZero() {
 			t.Errorf("%+v, %v", s, err)
 		}
@@ -164,17 +164,17 @@ func TestOrders(t *testing.T) {
 			t.Errorf("on disk is %+v, %v", again, err)
 		}
 	}
-	if s, err := a.Order(t.Context(), passing(api.Withdrawn)); err != nil || s.Routes != api.Withdrawn {
+	if s, err := a.SetDesired(t.Context(), passing(api.Withdrawn)); err != nil || s.Routes != api.Withdrawn {
 		t.Errorf("%+v, %v", s, err)
 	}
 	if again, err := a.store.load(); err != nil || again.Routes != api.Announced {
-		t.Errorf("an order that is not to be kept is on disk: %+v, %v", again, err)
+		t.Errorf("a passing state is on disk: %+v, %v", again, err)
 	}
-	a.judged(verdict{outcome: bad, reason: "refused"}) // one is enough now
+	a.recordRound(verdict{outcome: bad, reason: "refused"}) // one is enough now
 	healthy(a)
 	want("down and up", api.Announced)
 	for _, o := range []api.Order{{Routes: "up"}, {}, {Routes: api.Withdrawn, Reason: strings.Repeat("x", maxReason+1)}} {
-		if _, err := a.Order(t.Context(), o); err == nil {
+		if _, err := a.SetDesired(t.Context(), o); err == nil {
 			t.Errorf("taken: %.50v", o)
 		}
 	}
@@ -185,8 +185,8 @@ func TestOrders(t *testing.T) {
 func TestResumedNodeProvesItsHealth(t *testing.T) {
 	a := newTestAnnouncer(t)
 	healthy(a)
-	for _, o := range []api.Order{kept(api.Withdrawn), kept(api.Announced)} {
-		if s, err := a.Order(t.Context(), o); err != nil || s.Routes != api.Withdrawn {
+	for _, o := range []api.Order{lasting(api.Withdrawn), lasting(api.Announced)} {
+		if s, err := a.SetDesired(t.Context(), o); err != nil || s.Routes != api.Withdrawn {
 			t.Errorf("%s: %+v, %v", o.Routes, s, err)
 		}
 	}
@@ -207,48 +207,48 @@ func TestOrderOnAFailedDisk(t *testing.T) {
 	if err := os.RemoveAll(a.store.dir); err != nil {
 		t.Fatal(err)
 	}
-	_, err := a.Order(t.Context(), kept(api.Withdrawn))
+	_, err := a.SetDesired(t.Context(), lasting(api.Withdrawn))
 	if err == nil || !strings.Contains(err.Error(), "only until anymx-bgp is started again") || announces(a) != api.Withdrawn {
 		t.Errorf("%s: %v", announces(a), err)
 	}
-	_, err = a.Order(t.Context(), kept(api.Announced))
+	_, err = a.SetDesired(t.Context(), lasting(api.Announced))
 	if err == nil || !strings.Contains(err.Error(), "nothing was changed") || announces(a) != api.Withdrawn {
 		t.Errorf("%s: %v", announces(a), err)
 	}
-	a.judged(verdict{outcome: bad})
-	a.judged(verdict{outcome: bad})
+	a.recordRound(verdict{outcome: bad})
+	a.recordRound(verdict{outcome: bad})
 	healthy(a)
 	if announces(a) != api.Withdrawn {
-		t.Error("an order that was not written has passed")
+		t.Error("a state that was not written has ended")
 	}
 }
 
-// A disk that hangs does not keep a withdrawal back; and of orders that wait for
+// A disk that hangs does not keep a withdrawal back; and of desiredStates that wait for
 // it the last one counts.
 func TestOrderOnADiskThatHangs(t *testing.T) {
 	a := newTestAnnouncer(t)
 	healthy(a)
-	if _, err := a.Order(t.Context(), kept(api.Withdrawn)); err != nil {
+	if _, err := a.SetDesired(t.Context(), lasting(api.Withdrawn)); err != nil {
 		t.Fatal(err)
 	}
 	a.writing <- struct{}{} // as if somebody were writing
 	resumed := make(chan error, 1)
 	go func() {
-		_, err := a.Order(t.Context(), kept(api.Announced))
+		_, err := a.SetDesired(t.Context(), lasting(api.Announced))
 		resumed <- err
 	}()
-	kit.Eventually(t, "the second command has arrived", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return a.ordered == 2 })
+	kit.Eventually(t, "the second command has arrived", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return a.commands == 2 })
 	drained := make(chan error, 1)
 	go func() {
-		_, err := a.Order(t.Context(), kept(api.Graceful))
+		_, err := a.SetDesired(t.Context(), lasting(api.Graceful))
 		drained <- err
 	}()
-	kit.Eventually(t, "the third command has arrived", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return a.ordered == 3 })
+	kit.Eventually(t, "the third command has arrived", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return a.commands == 3 })
 	if announces(a) != api.Withdrawn {
 		t.Error("announced before it was on disk")
 	}
 	<-a.writing
-	if err := <-resumed; err == nil || !strings.Contains(err.Error(), "later order") {
+	if err := <-resumed; err == nil || !strings.Contains(err.Error(), "overtaken by a later command") {
 		t.Errorf("the first: %v", err)
 	}
 	if err := <-drained; err != nil || announces(a) != api.Graceful {
@@ -258,7 +258,7 @@ func TestOrderOnADiskThatHangs(t *testing.T) {
 	a.writing <- struct{}{}
 	ctx, cancel := contextWithDeadline(t)
 	defer cancel()
-	if _, err := a.Order(ctx, kept(api.Withdrawn)); err == nil || announces(a) != api.Withdrawn {
+	if _, err := a.SetDesired(ctx, lasting(api.Withdrawn)); err == nil || announces(a) != api.Withdrawn {
 		t.Errorf("%v, %s", err, announces(a))
 	}
 	<-a.writing
@@ -269,24 +269,24 @@ func TestOrderOnADiskThatHangs(t *testing.T) {
 func TestOrderOfYesterday(t *testing.T) {
 	a := newTestAnnouncer(t)
 	healthy(a)
-	old := kept(api.Announced)
+	old := lasting(api.Announced)
 	old.Given = time.Now().Add(-time.Hour)
-	if _, err := a.Order(t.Context(), kept(api.Withdrawn)); err != nil {
+	if _, err := a.SetDesired(t.Context(), lasting(api.Withdrawn)); err != nil {
 		t.Fatal(err)
 	}
-	_, err := a.Order(t.Context(), old)
+	_, err := a.SetDesired(t.Context(), old)
 	if !errors.Is(err, errOvertaken) || a.Status().Order.Routes != api.Withdrawn {
 		t.Errorf("%v, %+v", err, a.Status().Order)
 	}
 	a.mu.Lock()
-	a.orders.kept.at = time.Now().Add(time.Hour)
+	a.states.lasting.at = time.Now().Add(time.Hour)
 	a.mu.Unlock()
-	if s, err := a.Order(t.Context(), kept(api.Announced)); err != nil || s.Order.Routes != api.Announced {
+	if s, err := a.SetDesired(t.Context(), lasting(api.Announced)); err != nil || s.Order.Routes != api.Announced {
 		t.Errorf("with a clock that was set back: %v, %+v", err, s.Order)
 	}
 	given, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := a.Order(given, kept(api.Withdrawn)); err == nil || a.Status().Order.Routes != api.Announced {
+	if _, err := a.SetDesired(given, lasting(api.Withdrawn)); err == nil || a.Status().Order.Routes != api.Announced {
 		t.Errorf("given up: %v, %+v", err, a.Status().Order)
 	}
 }

@@ -61,7 +61,7 @@ func TestHealth(t *testing.T) {
 					h = h.after(test.rules, v, now)
 					now = now.Add(time.Second)
 				}
-				if h.up != s.up || !strings.Contains(h.reason, s.reason) || h.up && s.reason == "" && strings.Contains(h.reason, "not proven") {
+				if h.up != s.up || !strings.Contains(h.reason, s.reason) || h.up && s.reason == "" && strings.Contains(h.reason, "not confirmed") {
 					t.Fatalf("after step %d: %+v, want up %v and %q", i, h, s.up, s.reason)
 				}
 			}
@@ -75,7 +75,7 @@ func TestHealthOfTheBeginning(t *testing.T) {
 		t.Errorf("an open round has said something: %+v", h)
 	}
 	if h = h.after(thresholds{rise: 2, fall: 1}, verdict{outcome: good}, epoch); h.down() || h.up {
-		t.Errorf("a node that is not proven yet is not down: %+v", h)
+		t.Errorf("a node that is not confirmed yet is not down: %+v", h)
 	}
 	if h = h.after(thresholds{rise: 2, fall: 1}, verdict{outcome: bad}, epoch); !h.down() || h.doubtful() {
 		t.Errorf("%+v", h)
@@ -85,39 +85,39 @@ func TestHealthOfTheBeginning(t *testing.T) {
 func TestRounds(t *testing.T) {
 	at := func(s int) time.Time { return epoch.Add(time.Duration(s) * time.Second) }
 	r := newRounds(2)
-	if got := r.begin(at(0)); len(got) != 2 {
+	if got := r.startRound(at(0)); len(got) != 2 {
 		t.Fatalf("began %v", got)
 	}
-	if v, known := r.end(0, checked{name: "a", process: 9}); known {
+	if v, known := r.endCheck(0, checked{name: "a", process: 9}); known {
 		t.Fatalf("a round is over before its checks: %+v", v)
 	}
 	// The second check hangs: the next round can't be good.
-	if got := r.begin(at(1)); len(got) != 1 || got[0] != 0 {
+	if got := r.startRound(at(1)); len(got) != 1 || got[0] != 0 {
 		t.Fatalf("began %v", got)
 	}
-	if v, known := r.end(0, checked{name: "a", process: 9}); !known || v.outcome != open || v.began != at(1) || v.process != 9 {
+	if v, known := r.endCheck(0, checked{name: "a", process: 9}); !known || v.outcome != open || v.began != at(1) || v.process != 9 {
 		t.Errorf("%+v %v", v, known)
 	}
 	// It may be bad, and says so at once; the round of the check that hangs is
 	// another one.
-	r.begin(at(2))
-	if v, known := r.end(0, checked{name: "a", outcome: bad, reason: "refused"}); !known || v.outcome != bad || v.reason != "a: refused" {
+	r.startRound(at(2))
+	if v, known := r.endCheck(0, checked{name: "a", outcome: bad, reason: "refused"}); !known || v.outcome != bad || v.reason != "a: refused" {
 		t.Errorf("%+v %v", v, known)
 	}
-	if v, known := r.end(1, checked{name: "b", outcome: busy, reason: "421"}); !known || v.outcome != busy || v.began != at(0) || v.process != 9 || v.reason != "b: 421" {
+	if v, known := r.endCheck(1, checked{name: "b", outcome: busy, reason: "421"}); !known || v.outcome != busy || v.began != at(0) || v.process != 9 || v.reason != "b: 421" {
 		t.Errorf("%+v %v", v, known)
 	}
 	// The first that is bad tells, once.
-	r.begin(at(3))
-	if v, known := r.end(1, checked{name: "b", outcome: bad, reason: "reset"}); !known || v.reason != "b: reset" {
+	r.startRound(at(3))
+	if v, known := r.endCheck(1, checked{name: "b", outcome: bad, reason: "reset"}); !known || v.reason != "b: reset" {
 		t.Errorf("%+v %v", v, known)
 	}
-	if v, known := r.end(0, checked{name: "a", outcome: bad, reason: "refused"}); known {
-		t.Errorf("the round was told twice: %+v", v)
+	if v, known := r.endCheck(0, checked{name: "a", outcome: bad, reason: "refused"}); known {
+		t.Errorf("the round was judged twice: %+v", v)
 	}
-	r.begin(at(4))
-	r.end(0, checked{name: "a"})
-	if v, known := r.end(1, checked{name: "b"}); !known || v.outcome != good || v.reason != "" {
+	r.startRound(at(4))
+	r.endCheck(0, checked{name: "a"})
+	if v, known := r.endCheck(1, checked{name: "b"}); !known || v.outcome != good || v.reason != "" {
 		t.Errorf("%+v %v", v, known)
 	}
 }

@@ -9,9 +9,9 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// metrics are what is counted as it happens. Label values: check is the name of
-// a check, as many as there are service points; outcome is good, open, busy or
-// bad; routes is announced, graceful or withdrawn.
+// metrics are counted as they happen. Label values: check is the name of a check, as many as there
+// are service points; outcome is good, open, busy or bad; routes is announced, graceful or
+// withdrawn.
 type metrics struct {
 	rounds      *prometheus.CounterVec // by outcome
 	checks      *prometheus.CounterVec // by check and outcome
@@ -24,20 +24,20 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	times := []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}
 	m := &metrics{
 		rounds: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "anymx_bgp_rounds_total", Help: "Rounds of checks by their outcome.",
+			Name: "anymx_bgp_rounds_total", Help: "Rounds of health checks by outcome.",
 		}, []string{"outcome"}),
 		checks: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "anymx_bgp_checks_total", Help: "Checks by their outcome.",
+			Name: "anymx_bgp_checks_total", Help: "Health checks by outcome.",
 		}, []string{"check", "outcome"}),
 		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "anymx_bgp_check_duration_seconds", Help: "How long checks took.", Buckets: times,
+			Name: "anymx_bgp_check_duration_seconds", Help: "Duration of health checks.", Buckets: times,
 		}, []string{"check"}),
 		transitions: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "anymx_bgp_transitions_total", Help: "Changes of what routers are told, by what they are told since.",
+			Name: "anymx_bgp_transitions_total", Help: "Changes of the announced routes, by the new state.",
 		}, []string{"routes"}),
 		confirm: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "anymx_bgp_confirm_duration_seconds", Buckets: times,
-			Help: "From a change of the routes until all connected routers had acknowledged it.",
+			Help: "Time from a change of the routes until all connected routers acknowledged it.",
 		}),
 	}
 	r.MustRegister(m.rounds, m.checks, m.took, m.transitions, m.confirm)
@@ -49,9 +49,8 @@ func (m *metrics) check(c checked) {
 	m.took.WithLabelValues(c.name).Observe(c.took.Seconds())
 }
 
-// gauges show the state at the moment that it is asked for. Label values: peer
-// is the address of a router, as many as the config has; state is one of
-// RFC 4271 8.2.2; direction is sent or received; type is open, update,
+// gauges are read when scraped. Label values: peer is the address of a router, as many as the
+// config has; state is one of RFC 4271 8.2.2; direction is sent or received; type is open, update,
 // notification, keepalive or refresh; code is 1 to 7, or 0 for unknown ones.
 type gauges struct{ of *Announcer }
 
@@ -60,23 +59,23 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	routesDesc        = desc("routes", "What routers are told: 1 for one of them.", "routes")
-	prefixesDesc      = desc("prefixes_announced", "Prefixes that are announced, gracefully or as usual.")
+	routesDesc        = desc("routes", "1 for the current state of the routes: announced, graceful or withdrawn.", "routes")
+	prefixesDesc      = desc("prefixes_announced", "Number of prefixes that are announced, gracefully or as usual.")
 	healthDesc        = desc("healthy", "1 while the node is healthy.")
-	checkDesc         = desc("check_ok", "1 if the last of these checks was good.", "check", "decides")
-	peerStateDesc     = desc("peer_state", "State of the session with a router: 1 for one of them.", "peer", "state")
-	peerConfirmedDesc = desc("peer_confirmed", "1 if the router has acknowledged all that it was to be told.", "peer")
-	peerPrefixesDesc  = desc("peer_prefixes", "Prefixes that the router has been told and not been told otherwise.", "peer")
-	peerDialsDesc     = desc("peer_dials_total", "Connections to the router that were tried.", "peer")
-	peerSessionsDesc  = desc("peer_sessions_total", "Sessions with the router that were established.", "peer")
-	peerAnnouncedDesc = desc("peer_announced_total", "Prefixes that were announced to the router.", "peer")
-	peerWithdrawnDesc = desc("peer_withdrawn_total", "Prefixes that were withdrawn from the router.", "peer")
+	checkDesc         = desc("check_ok", "1 if the last run of the check was good.", "check", "decides")
+	peerStateDesc     = desc("peer_state", "1 for the current state of the session with a router.", "peer", "state")
+	peerConfirmedDesc = desc("peer_confirmed", "1 if the router has acknowledged all announcements and withdrawals.", "peer")
+	peerPrefixesDesc  = desc("peer_prefixes", "Prefixes announced to the router and not withdrawn.", "peer")
+	peerDialsDesc     = desc("peer_dials_total", "Connection attempts to the router.", "peer")
+	peerSessionsDesc  = desc("peer_sessions_total", "Established sessions with the router.", "peer")
+	peerAnnouncedDesc = desc("peer_announced_total", "Prefixes announced to the router.", "peer")
+	peerWithdrawnDesc = desc("peer_withdrawn_total", "Prefixes withdrawn from the router.", "peer")
 	messagesDesc      = desc("messages_total", "BGP messages.", "peer", "direction", "type")
-	bytesDesc         = desc("message_bytes_total", "Octets of BGP messages.", "peer", "direction")
-	notificationsDesc = desc("notifications_total", "NOTIFICATION messages by their code (RFC 4271 4.5).", "peer", "direction", "code")
+	bytesDesc         = desc("message_bytes_total", "Bytes of BGP messages.", "peer", "direction")
+	notificationsDesc = desc("notifications_total", "NOTIFICATION messages by code (RFC 4271 4.5).", "peer", "direction", "code")
 )
 
-// Describe names what Collect sends.
+// Describe sends the descriptions of what Collect sends.
 func (g gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		routesDesc, prefixesDesc, healthDesc, checkDesc, peerStateDesc, peerConfirmedDesc, peerPrefixesDesc,
@@ -86,7 +85,7 @@ func (g gauges) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect sends the state as it is now.
+// Collect sends the current state.
 func (g gauges) Collect(ch chan<- prometheus.Metric) {
 	status := g.of.Status()
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {

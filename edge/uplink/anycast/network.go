@@ -9,8 +9,8 @@ import (
 	"anymx/edge/operate/control"
 )
 
-// How often anymx-net is asked, and how long its answer may take. It decides
-// nothing, so it may be late.
+// How often anymx-net is asked, and how long its response may take. It decides nothing, so it may
+// be late.
 const (
 	networkInterval = 10 * time.Second
 	networkTimeout  = 5 * time.Second
@@ -25,7 +25,7 @@ const (
 
 var information = []string{networkCheck, tunnelCheck, shieldCheck}
 
-// expected is what a config has that anymx-net tells of.
+// expected is what the config has that anymx-net reports on.
 type expected struct{ tunnel, shield bool }
 
 // inform asks anymx-net until ctx ends.
@@ -42,7 +42,7 @@ func (a *Announcer) inform(ctx context.Context, socket string) {
 		if ctx.Err() != nil {
 			return
 		}
-		a.informed(informationOf(status, err, a.expected(), began, time.Since(began)))
+		a.recordInformation(informationOf(status, err, a.expected(), began, time.Since(began)))
 		select {
 		case <-ctx.Done():
 			return
@@ -56,8 +56,8 @@ func (a *Announcer) expected() expected {
 	return expected{tunnel: c.Tunnel != nil, shield: c.Shield != nil}
 }
 
-// informationOf makes checks of what anymx-net says of itself. There are those of
-// the tunnel and of the shield where the config has them.
+// informationOf makes checks of anymx-net's status. Tunnel and shield are included if the config
+// has them.
 func informationOf(s api.NetworkStatus, err error, want expected, at time.Time, took time.Duration) []api.HealthCheck {
 	network := api.HealthCheck{Name: networkCheck, Information: true, Reason: s.Problem, At: at, Took: took}
 	if err != nil {
@@ -100,17 +100,17 @@ func shieldHealth(s api.NetworkStatus) (ok bool, reason string) {
 	return s.Shield.Problem == "", s.Shield.Problem
 }
 
-// informed takes checks for information, and logs those that have changed.
-func (a *Announcer) informed(checks []api.HealthCheck) {
+// recordInformation records checks for information, and logs those that have changed.
+func (a *Announcer) recordInformation(checks []api.HealthCheck) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, c := range checks {
 		if was, made := a.results[c.Name]; !made && !c.OK || made && was.OK != c.OK {
-			a.log.Info("for information", "check", c.Name, "ok", c.OK, "reason", c.Reason)
+			a.log.Info("informational check changed", "check", c.Name, "ok", c.OK, "reason", c.Reason)
 		}
 		a.results[c.Name] = c
 	}
-	for _, name := range information { // what a reload took away
+	for _, name := range information { // what a reload removed
 		if !slices.ContainsFunc(checks, func(c api.HealthCheck) bool { return c.Name == name }) {
 			delete(a.results, name)
 		}

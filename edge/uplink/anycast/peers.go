@@ -13,15 +13,15 @@ import (
 	"anymx/edge/service"
 )
 
-// maxPassword is how long a password of TCP MD5 may be, in octets.
+// maxPassword is how long a TCP MD5 password may be, in bytes.
 const maxPassword = 80
 
-// reader reads a secret of so many octets at most, as secret.Read does. With its
+// reader reads a secret of at most the given number of bytes, as secret.Read does. Along with its
 // error it may return what it read before.
 type reader func(name string, most int) ([]byte, error)
 
-// remembering is read with a memory: a password file that breaks leaves the session
-// alone that was established with its password.
+// remembering adds a memory to read: a password file that breaks does not affect a session
+// established with its password.
 func remembering(read reader) reader {
 	var last service.Last[[]byte]
 	return func(name string, most int) ([]byte, error) {
@@ -30,10 +30,10 @@ func remembering(read reader) reader {
 	}
 }
 
-// peersOf are the config's routers. Its passwords are read anew each time. The
-// error names every router with which something is wrong. One whose password can't be
-// read is not among the peers, as it is never dialled without, and costs itself alone
-// (service.AloneError, by its address); one whose password is known from before is.
+// peersOf returns the config's routers. It reads the passwords each time. The error names every
+// router with a problem. One whose password can't be read is left out: it must not be dialled
+// without it, and affects no other (service.AloneError, by its address); one whose password was
+// read before is included.
 func peersOf(c *config.Config, read reader) ([]bgp.Peer, error) {
 	var peers []bgp.Peer
 	var errs []error
@@ -49,8 +49,8 @@ func peersOf(c *config.Config, read reader) ([]bgp.Peer, error) {
 	return peers, errors.Join(errs...)
 }
 
-// withheld are the routers that are not dialled for want of their password, as the
-// status shows them.
+// withheld returns the routers that are not dialled because their password is missing, for the
+// status.
 func withheld(c *config.Config, peers []bgp.Peer, problems map[string]error, now time.Time) []api.SpeakerPeer {
 	var list []api.SpeakerPeer
 	for i := range c.BGP.Peers {
@@ -61,13 +61,13 @@ func withheld(c *config.Config, peers []bgp.Peer, problems map[string]error, now
 		}
 		list = append(list, api.SpeakerPeer{
 			Address: p.Address, ASN: p.ASN, State: bgp.Idle.String(), Sent: []api.SentRoute{},
-			LastError: problem.Error() + "; it is not dialled without", LastErrorAt: now,
+			LastError: problem.Error() + "; it is not dialled without it", LastErrorAt: now,
 		})
 	}
 	return list
 }
 
-// withheldPeers are those of this moment.
+// withheldPeers returns those of this moment.
 func (a *Announcer) withheldPeers() []api.SpeakerPeer {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -111,7 +111,7 @@ func peerOf(p *config.BGPPeer, read reader) (bgp.Peer, error) {
 	return peer, nil
 }
 
-// routesOf is what the speaker is to announce.
+// routesOf returns the routes that the speaker should announce.
 func routesOf(prefixes []netip.Prefix, routes api.Routes) []bgp.Route {
 	var list []bgp.Route
 	for _, p := range prefixes {

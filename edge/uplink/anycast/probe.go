@@ -14,23 +14,21 @@ import (
 	"time"
 )
 
-// probe is an SMTP dialogue with one service point, as a client has it: banner,
-// EHLO, QUIT. It comes from the service address, so that it stays on the host
-// whatever the routes say, and fails where nobody has put the address on it.
+// probe is an SMTP dialogue with one service point, as a client has it: banner, EHLO, QUIT. It
+// comes from the service address, so that it stays on the host whatever the routes say, and fails
+// if the address is missing there.
 type probe struct {
 	point netip.AddrPort
 	hello string // the name in EHLO
-	// proxied says that ingress wants a PROXY header from the service address.
+	// proxied means that ingress requires a PROXY header from the service address.
 	proxied bool
 }
 
-// proxyLocal is the PROXY protocol's header of version 2 (HAProxy, 2020/03/05,
-// 2.2) with the command LOCAL: the connection is the proxy's own, and its
-// addresses are what they are.
+// proxyLocal is the PROXY protocol's header of version 2 (HAProxy, 2020/03/05, 2.2) with the
+// command LOCAL: the connection is the proxy's own, with its real addresses.
 const proxyLocal = "\r\n\r\n\x00\r\nQUIT\n" + "\x20\x00\x00\x00"
 
-// say has the dialogue. A 421 is busy, anything else that is not the reply for
-// which a client waits is bad. ctx has the time that it may take.
+// say runs the dialogue. A 421 is busy, any other unexpected reply is bad. ctx limits its time.
 func (p probe) say(ctx context.Context) (outcome, error) {
 	d := net.Dialer{KeepAlive: -1, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(p.point.Addr(), 0))}
 	d.SetMultipathTCP(false)
@@ -40,7 +38,7 @@ func (p probe) say(ctx context.Context) (outcome, error) {
 	}
 	defer conn.Close()
 	if deadline, ok := ctx.Deadline(); ok {
-		_ = conn.SetDeadline(deadline) // a socket that can't have one fails at the first read
+		_ = conn.SetDeadline(deadline) // a socket that refuses it fails at the first read
 	}
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
 
@@ -59,8 +57,7 @@ func (p probe) say(ctx context.Context) (outcome, error) {
 	if result, err := expect(r, "EHLO", 250); err != nil {
 		return result, err
 	}
-	// The question is answered. That it ends well is a courtesy, which leaves
-	// the waiting state of TCP to the server.
+	// The result is known. QUIT is a courtesy, which leaves TCP's TIME-WAIT state to the server.
 	if _, err := io.WriteString(conn, "QUIT\r\n"); err == nil {
 		_, _ = readReply(r)
 	}
@@ -81,7 +78,7 @@ func expect(r *bufio.Reader, to string, code int) (outcome, error) {
 	return good, nil
 }
 
-// plainly puts words to an error of the network.
+// plainly explains a network error.
 func plainly(to string, err error) error {
 	var call *os.SyscallError
 	var op *net.OpError
@@ -89,7 +86,7 @@ func plainly(to string, err error) error {
 	case errors.Is(err, context.Canceled):
 		return err
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%s: no answer in time", to)
+		return fmt.Errorf("%s: timeout", to)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return fmt.Errorf("%s: this host does not have the service address; is anymx-net running?", to)
 	case errors.Is(err, io.EOF):

@@ -38,7 +38,7 @@ func (a *Announcer) newReloader(env *service.Env) *service.Reloader {
 	})
 }
 
-// passwordPaths are the paths of the password files of c.
+// passwordPaths returns the paths of the password files of c.
 func passwordPaths(c *config.Config) []string {
 	var paths []string
 	for i := range c.BGP.Peers {
@@ -50,9 +50,9 @@ func passwordPaths(c *config.Config) []string {
 	return paths
 }
 
-// mergeConfig is what is in force after a reload, and the keys that wait for a restart
-// of this program. Keys of anymx-edge wait for that one's: here they only say
-// what is probed, and a probe goes where the file says now.
+// mergeConfig returns what is in force after a reload, and the keys that wait for a restart of this
+// program. Keys of anymx-edge that need its restart apply here at once: they only say what is
+// probed, and a probe follows the file.
 func mergeConfig(now, next *config.Config) (*config.Config, []string) {
 	merged := now.Reloaded(next)
 	merged.Ingress, merged.Node.Control = next.Ingress, next.Node.Control
@@ -62,7 +62,7 @@ func mergeConfig(now, next *config.Config) (*config.Config, []string) {
 	return merged, restart
 }
 
-// applyConfig makes c what is checked, announced and dialled.
+// applyConfig puts c in force: what is checked, announced and dialled.
 func (a *Announcer) applyConfig(ctx context.Context, c *config.Config, want wantedPeers) {
 	todo := assignment{
 		checks: checksOf(c), interval: time.Duration(c.BGP.Health.Interval), timeout: time.Duration(c.BGP.Health.Timeout),
@@ -72,7 +72,7 @@ func (a *Announcer) applyConfig(ctx context.Context, c *config.Config, want want
 	maps.DeleteFunc(a.results, func(name string, c api.HealthCheck) bool {
 		return !c.Information && !slices.Contains(a.names, name)
 	})
-	a.settle()
+	a.updateRoutes()
 	a.mu.Unlock()
 	a.watch.assign(todo)
 	if unoffered := c.Unoffered(); len(unoffered) > 0 {
@@ -81,15 +81,14 @@ func (a *Announcer) applyConfig(ctx context.Context, c *config.Config, want want
 	a.setPeers(ctx, c, want)
 }
 
-// wantedPeers are the routers of a config that can be dialled, and those that lack
-// their password.
+// wantedPeers are the routers of a config that can be dialled, and those whose password is missing.
 type wantedPeers struct {
 	peers    []bgp.Peer
 	problems map[string]error // by address
 }
 
-// checkPeers reads the passwords and says what is wrong with c. A password that can't
-// be read is not.
+// checkPeers reads the passwords and returns what is wrong with c. An unreadable password is not an
+// error.
 func (a *Announcer) checkPeers(c *config.Config) (wantedPeers, error) {
 	peers, err := peersOf(c, a.read)
 	problems, err := service.SplitAlone(err)
@@ -99,7 +98,7 @@ func (a *Announcer) checkPeers(c *config.Config) (wantedPeers, error) {
 	return wantedPeers{peers, problems}, err
 }
 
-// rereadPasswords dials the routers whose password can be read now. Other sessions go on.
+// rereadPasswords dials the routers whose password can be read now. Other sessions are not affected.
 func (a *Announcer) rereadPasswords(ctx context.Context) {
 	c := a.reloader.Config()
 	want, err := a.checkPeers(c)

@@ -2,25 +2,24 @@ package anycast
 
 import "time"
 
-// rounds keeps the checks and their rounds apart: a check that hangs belongs to
-// the round that began it, and is not begun again before it has ended. So there
-// is never more than one of each at a time.
+// rounds assigns checks to their rounds: a check that hangs belongs to the round that started it,
+// and is not started again before it has ended. So there is never more than one of each at a time.
 type rounds struct {
-	running []*round // by check; nil: it is not running
+	running []*round // by check; nil: not running
 }
 
 // round is one round of checks.
 type round struct {
 	verdict
-	left int  // checks of it that run
-	told bool // its verdict was given
+	left   int  // checks of it that still run
+	judged bool // its verdict was returned
 }
 
 func newRounds(checks int) *rounds { return &rounds{running: make([]*round, checks)} }
 
-// begin begins a round, and returns the checks to be begun: those that do not
-// run. Empty: there is no round.
-func (r *rounds) begin(now time.Time) []int {
+// startRound starts a round, and returns the checks to be started: those that are not running.
+// Empty: no round.
+func (r *rounds) startRound(now time.Time) []int {
 	var idle []int
 	next := &round{verdict: verdict{began: now}}
 	for i, running := range r.running {
@@ -36,10 +35,9 @@ func (r *rounds) begin(now time.Time) []int {
 	return idle
 }
 
-// end takes the result of a check. It returns the verdict on the check's round
-// when that is known: with the first check that is bad, which waits for no
-// other, or when all have ended.
-func (r *rounds) end(i int, c checked) (verdict, bool) {
+// endCheck records the result of a check. It returns the verdict on the check's round when that is
+// known: with the first bad check, without waiting for the others, or when all have ended.
+func (r *rounds) endCheck(i int, c checked) (verdict, bool) {
 	of := r.running[i]
 	r.running[i] = nil
 	of.left--
@@ -52,9 +50,9 @@ func (r *rounds) end(i int, c checked) (verdict, bool) {
 			of.reason = c.name + ": " + c.reason
 		}
 	}
-	if of.told || of.left > 0 && of.outcome < bad {
+	if of.judged || of.left > 0 && of.outcome < bad {
 		return verdict{}, false
 	}
-	of.told = true
+	of.judged = true
 	return of.verdict, true
 }

@@ -23,23 +23,23 @@ import (
 // Sections are those that the config of anymx-bgp must have.
 var Sections = []string{"bgp"}
 
-// Parts of the speaker that it can go without, in Degraded.
+// Parts that the speaker can work without, in Degraded.
 const (
 	partPassword = "password" // of a router, by its address
-	partState    = "state"    // the directory of the kept order
+	partState    = "state"    // the directory of the desired state
 )
 
 // closing is how long sessions have to end in order.
 const closing = 5 * time.Second
 
-// sockets are what a running Announcer is asked on.
+// sockets are those that a running Announcer serves.
 type sockets struct {
 	endpoint *control.Endpoint
 	control  net.Listener
 	page     net.Listener // metrics; nil: none
 }
 
-// Run is anymx-bgp, until ctx ends.
+// Run runs anymx-bgp until ctx ends.
 func Run(ctx context.Context, env *service.Env) error {
 	a, err := newAnnouncer(env)
 	if err != nil {
@@ -52,7 +52,7 @@ func Run(ctx context.Context, env *service.Env) error {
 	return a.run(ctx, s)
 }
 
-// newAnnouncer makes an Announcer that has not told anybody anything yet.
+// newAnnouncer makes an Announcer that has not announced anything yet.
 func newAnnouncer(env *service.Env) (*Announcer, error) {
 	c := env.Config
 	speaker, err := bgp.New(bgp.Options{ASN: c.BGP.ASN, RouterID: c.BGP.RouterID, Logger: env.Log})
@@ -60,19 +60,19 @@ func newAnnouncer(env *service.Env) (*Announcer, error) {
 		return nil, err
 	}
 	degraded := service.NewDegraded(env.Log, service.PartControl, service.PartMetrics, partPassword, partState)
-	store, err := openOrderFile(filepath.Join(c.Node.StateDir, "bgp"))
+	store, err := openDesiredFile(filepath.Join(c.Node.StateDir, "bgp"))
 	degraded.Report(partState, store.dir, err)
 	kept, err := store.load()
 	switch {
 	case err != nil:
-		env.Log.Error("nothing is announced until the next order", "err", err)
+		env.Log.Error("nothing is announced until the next command", "err", err)
 	case kept.Routes != api.Announced:
-		env.Log.Info("an order holds", "routes", kept.Routes, "reason", kept.Reason, "since", kept.at)
+		env.Log.Info("desired state loaded", "routes", kept.Routes, "reason", kept.Reason, "since", kept.at)
 	}
 	a := &Announcer{
 		log: env.Log, read: remembering(secret.Read), degraded: degraded, started: time.Now(), clock: env.Clock,
 		registry: prometheus.NewRegistry(), speaker: speaker, store: store, writing: make(chan struct{}, 1),
-		orders:  orders{kept: kept},
+		states:  desiredStates{lasting: kept},
 		results: map[string]api.HealthCheck{}, moved: make(chan struct{}), confirmed: func() {},
 	}
 	a.reloader = a.newReloader(env)
@@ -81,8 +81,8 @@ func newAnnouncer(env *service.Env) (*Announcer, error) {
 		a.registry.MustRegister(env.Clock)
 	}
 	a.metrics = newMetrics(a.registry)
-	a.watch = newWatch(a.ended, a.judged)
-	a.told, a.prefixes, a.since = decide(a.orders, a.health), slices.Clone(c.Anycast.Prefixes), a.started
+	a.watch = newWatch(a.recordCheck, a.recordRound)
+	a.report, a.prefixes, a.since = decide(a.states, a.health), slices.Clone(c.Anycast.Prefixes), a.started
 	a.life, a.end = context.WithCancel(context.Background())
 	return a, nil
 }
@@ -99,7 +99,7 @@ func (a *Announcer) listen(_ context.Context) (s sockets, err error) {
 		if err := control.ReadJSON(r, &o); err != nil {
 			return nil, err
 		}
-		status, err := a.Order(r.Context(), o)
+		status, err := a.SetDesired(r.Context(), o)
 		s.endpoint.Audit(r, err, "action", "order", "routes", string(o.Routes), "reason", o.Reason, "keep", o.Keep)
 		return status, err
 	})
@@ -111,12 +111,12 @@ func (a *Announcer) listen(_ context.Context) (s sockets, err error) {
 	return s, nil
 }
 
-// run serves until ctx ends or the sockets fail; then it takes the routes back.
+// run serves until ctx ends or the sockets fail; then it withdraws the routes.
 func (a *Announcer) run(ctx context.Context, s sockets) error {
 	failed, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	var parts, asked sync.WaitGroup
-	// Checks and the control socket outlive ctx: leaving is watched too.
+	// Checks and the control socket outlive ctx: leaving is monitored too.
 	partsCtx, stopParts := context.WithCancel(context.WithoutCancel(ctx))
 	askedCtx, stopAsked := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopParts()
@@ -132,7 +132,7 @@ func (a *Announcer) run(ctx context.Context, s sockets) error {
 		a.applyConfig(failed, c, want)
 		parts.Go(func() { a.watch.run(partsCtx) })
 		parts.Go(func() { a.inform(partsCtx, c.Net.Control) })
-		parts.Go(func() { a.tell(partsCtx) })
+		parts.Go(func() { a.updateSystemd(partsCtx) })
 		parts.Go(func() { a.reloader.Run(failed) })
 		parts.Go(func() { service.Watchdog(partsCtx, a.log, a.parts(c.BGP.Control)...) })
 		service.Ready()
@@ -158,10 +158,9 @@ func (a *Announcer) run(ctx context.Context, s sockets) error {
 	return err
 }
 
-// parts are those that answer systemd's watchdog: what decides about routes, and
-// what can be told to. None of them waits for a router, for the node, or for the
-// disk that the orders are kept on: routes are withdrawn while any of those hangs,
-// which a speaker that was killed could not do.
+// parts are those that answer systemd's watchdog: what decides about routes, and what accepts
+// commands. None of them waits for a router, for the node, or for the disk that stores the desired
+// state: routes are withdrawn while any of those hangs, which a killed speaker could not do.
 func (a *Announcer) parts(socket string) []service.Part {
 	return []service.Part{
 		{Name: "health", Answers: a.watch.answers},
@@ -170,8 +169,8 @@ func (a *Announcer) parts(socket string) []service.Part {
 	}
 }
 
-// tell keeps systemd's line about the program up to date.
-func (a *Announcer) tell(ctx context.Context) {
+// updateSystemd keeps systemd's status line of the program up to date.
+func (a *Announcer) updateSystemd(ctx context.Context) {
 	last := ""
 	for {
 		s := a.Status()

@@ -13,17 +13,17 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// Status is the speaker at this moment. It waits for no peer and no check.
+// Status returns the speaker's current state. It waits for no peer and no check.
 func (a *Announcer) Status() api.SpeakerStatus {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	c := a.reloader.Config()
-	order := a.orders.inForce()
+	state := a.states.inForce()
 	s := api.SpeakerStatus{
 		Version: api.ThisVersion().Version, PID: os.Getpid(), Started: a.started,
 		ASN: c.BGP.ASN, RouterID: c.BGP.RouterID,
-		Order: order.Order, Ordered: order.at,
-		Routes: a.told.routes, Reason: a.told.reason, Since: a.since, Prefixes: slices.Clone(c.Anycast.Prefixes),
+		Order: state.Order, Ordered: state.at,
+		Routes: a.report.routes, Reason: a.report.reason, Since: a.since, Prefixes: slices.Clone(c.Anycast.Prefixes),
 		Health: api.SpeakerHealth{Up: a.health.up, Since: a.health.since, Reason: a.health.reason, Checks: a.checks()},
 		Peers:  []api.SpeakerPeer{},
 		Config: a.reloader.Status(),
@@ -38,14 +38,13 @@ func (a *Announcer) Status() api.SpeakerStatus {
 	return s
 }
 
-// checks are the last results, those that decide before those that do not. The
-// caller holds mu.
+// checks returns the last results, those that decide before the others. The caller holds mu.
 func (a *Announcer) checks() []api.HealthCheck {
 	list := []api.HealthCheck{}
 	for _, name := range a.names {
 		result, made := a.results[name]
 		if !made {
-			result = api.HealthCheck{Name: name, Reason: "not answered yet"}
+			result = api.HealthCheck{Name: name, Reason: "no result yet"}
 		}
 		list = append(list, result)
 	}
@@ -84,8 +83,8 @@ func peerStatus(p *bgp.PeerStatus) api.SpeakerPeer {
 	return s
 }
 
-// Ready is nil while the node attracts traffic: its routes are announced, and
-// there is a router that hears of them.
+// Ready returns nil while the node attracts traffic: its routes are announced, and a router has
+// acknowledged them.
 func (a *Announcer) Ready(context.Context) error {
 	s := a.Status()
 	confirmed, established := s.Confirmed()
@@ -100,8 +99,8 @@ func (a *Announcer) Ready(context.Context) error {
 	return nil
 }
 
-// line is the status as systemd shows it. A line break in a reason would begin
-// another message to systemd.
+// line formats the status for systemd. A line break in a reason would start another message to
+// systemd.
 func line(s *api.SpeakerStatus) string {
 	_, established := s.Confirmed()
 	text := fmt.Sprintf("%s (%s); %d of %d routers connected", s.Routes, s.Reason, established, len(s.Peers))

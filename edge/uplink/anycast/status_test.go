@@ -14,10 +14,10 @@ import (
 
 func TestLine(t *testing.T) {
 	s := api.SpeakerStatus{
-		Routes: api.Withdrawn, Reason: "ordered: new\nMAINPID=1\x1b[2J",
+		Routes: api.Withdrawn, Reason: "by command: new\nMAINPID=1\x1b[2J",
 		Peers: []api.SpeakerPeer{{State: "Established"}, {State: "Idle"}},
 	}
-	if got := line(&s); got != "withdrawn (ordered: new MAINPID=1 [2J); 1 of 2 routers connected" {
+	if got := line(&s); got != "withdrawn (by command: new MAINPID=1 [2J); 1 of 2 routers connected" {
 		t.Errorf("%q", got)
 	}
 }

@@ -7,16 +7,16 @@ import (
 	"time"
 )
 
-// watch makes the checks, round after round.
+// watch runs the checks, round after round.
 type watch struct {
-	ended  func(checked)      // is told of each check
-	judged func(verdict) bool // and of each round; true: the next one is in a hurry
+	ended  func(checked)      // called with each check
+	judged func(verdict) bool // called with each round; true: the next one comes early
 	change chan assignment    // one slot
-	asked  chan struct{}      // whether it still goes round
+	asked  chan struct{}      // whether its loop still runs
 	over   chan struct{}      // closed when it has ended
 }
 
-// assignment is what a watch has to do.
+// assignment is what a watch checks.
 type assignment struct {
 	checks   []check
 	interval time.Duration // from the start of one round to the next
@@ -30,7 +30,7 @@ func newWatch(ended func(checked), judged func(verdict) bool) *watch {
 	}
 }
 
-// answers returns when the watch has gone round once more, or has ended.
+// answers returns when the watch's loop has run once more, or has ended.
 func (w *watch) answers() {
 	select {
 	case w.asked <- struct{}{}:
@@ -41,13 +41,13 @@ func (w *watch) answers() {
 // assign changes what is checked, from the next round on.
 func (w *watch) assign(a assignment) {
 	select {
-	case <-w.change: // one that was not taken up yet
+	case <-w.change: // one that was not picked up yet
 	default:
 	}
 	w.change <- a
 }
 
-// run checks until ctx ends, and returns when no check is left.
+// run checks until ctx ends, and returns when no check is running.
 func (w *watch) run(ctx context.Context) {
 	defer close(w.over)
 	for a := <-w.change; ctx.Err() == nil; {
@@ -65,10 +65,10 @@ func (w *watch) follow(ctx context.Context, a assignment) assignment {
 		check int
 		checked
 	}
-	ends := make(chan end, len(a.checks)) // one of each runs at most: no send waits
+	ends := make(chan end, len(a.checks)) // at most one of each runs: no send blocks
 	rounds := newRounds(len(a.checks))
 	begin := func() {
-		for _, i := range rounds.begin(time.Now()) {
+		for _, i := range rounds.startRound(time.Now()) {
 			running.Go(func() { ends <- end{i, a.checks[i].run(ctx, a.timeout)} })
 		}
 	}
@@ -87,17 +87,17 @@ func (w *watch) follow(ctx context.Context, a assignment) assignment {
 		case <-w.asked:
 		case e := <-ends:
 			if ctx.Err() != nil {
-				return a // the check was broken off
+				return a // the check was cancelled
 			}
 			w.ended(e.checked)
-			if v, known := rounds.end(e.check, e.checked); known && w.judged(v) {
+			if v, known := rounds.endCheck(e.check, e.checked); known && w.judged(v) {
 				tick.Reset(a.interval / 2)
 			}
 		}
 	}
 }
 
-// names are those of the checks.
+// names returns the names of the checks.
 func (a assignment) names() []string {
 	var names []string
 	for _, c := range a.checks {

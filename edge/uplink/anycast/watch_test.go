@@ -76,9 +76,9 @@ func observe(t *testing.T, hurry bool, checks ...check) (*watch, *observed) {
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var a, b subject
-		_, told := observe(t, true, a.check("a"), b.check("b"))
+		_, seen := observe(t, true, a.check("a"), b.check("b"))
 		time.Sleep(time.Second)
-		if got, _ := told.since(0); got != "good good good" {
+		if got, _ := seen.since(0); got != "good good good" {
 			t.Errorf("rounds at 0, 400 and 800 ms: %s", got)
 		}
 		// One fails: the next round is in a hurry, the others as always.
@@ -86,7 +86,7 @@ func TestWatch(t *testing.T) {
 		time.Sleep(500 * time.Millisecond) // rounds at 1200 and 1400 ms
 		a.answers.Store(int64(good))
 		time.Sleep(600 * time.Millisecond) // at 1600 and 2000 ms
-		got, times := told.since(3)
+		got, times := seen.since(3)
 		want := []time.Duration{1200 * time.Millisecond, 1400 * time.Millisecond, 1600 * time.Millisecond, 2 * time.Second}
 		if got != "bad bad good good" || !slices.Equal(times, want) {
 			t.Errorf("%s at %s, want them at %s", got, times, want)
@@ -100,19 +100,19 @@ func TestWatchOfACheckThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var a, b subject
 		a.takes.Store(int64(time.Hour))
-		_, told := observe(t, false, a.check("a"), b.check("b"))
+		_, seen := observe(t, false, a.check("a"), b.check("b"))
 		time.Sleep(1900 * time.Millisecond)
-		if got, _ := told.since(0); got != "open open open open" {
+		if got, _ := seen.since(0); got != "open open open open" {
 			t.Errorf("before its time is over: %s", got)
 		}
 		time.Sleep(200 * time.Millisecond)
-		if got, _ := told.since(4); got != "bad open" && got != "open bad" && got != "bad" {
+		if got, _ := seen.since(4); got != "bad open" && got != "open bad" && got != "bad" {
 			t.Errorf("when its time is over: %s", got)
 		}
-		_, before := told.since(0)
+		_, before := seen.since(0)
 		b.answers.Store(int64(bad))
 		time.Sleep(400 * time.Millisecond)
-		if got, _ := told.since(len(before)); got != "bad" {
+		if got, _ := seen.since(len(before)); got != "bad" {
 			t.Errorf("the other one: %s", got)
 		}
 		if a.most.Load() != 1 || a.asked.Load() != 2 {
@@ -126,9 +126,9 @@ func TestWatchOfASlowCheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var a, b subject
 		a.takes.Store(int64(500 * time.Millisecond))
-		_, told := observe(t, false, a.check("a"), b.check("b"))
+		_, seen := observe(t, false, a.check("a"), b.check("b"))
 		time.Sleep(3 * time.Second)
-		if got, times := told.since(0); got != "open good open good open good open good" {
+		if got, times := seen.since(0); got != "open good open good open good open good" {
 			t.Errorf("%s at %s", got, times)
 		}
 	})
@@ -139,12 +139,12 @@ func TestWatchChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var a, b subject
 		a.takes.Store(int64(time.Hour))
-		w, told := observe(t, false, a.check("a"))
+		w, seen := observe(t, false, a.check("a"))
 		time.Sleep(time.Millisecond)
 		w.assign(assignment{[]check{a.check("a")}, time.Second, time.Second})
 		w.assign(assignment{[]check{b.check("b")}, time.Second, time.Second})
 		time.Sleep(1500 * time.Millisecond)
-		if got, _ := told.since(0); got != "good good" || a.running.Load() != 0 {
+		if got, _ := seen.since(0); got != "good good" || a.running.Load() != 0 {
 			t.Errorf("%s, %d still run", got, a.running.Load())
 		}
 	})

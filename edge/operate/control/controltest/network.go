@@ -18,7 +18,7 @@ func OnNetwork(n *Node) {
 func NetworkTroubled(n *Node) {
 	OnNetwork(n)
 	s := n.State.Speaker.Status
-	s.Routes, s.Reason, s.Since = api.Withdrawn, "ordered: look at it", ago(4*time.Second)
+	s.Routes, s.Reason, s.Since = api.Withdrawn, "by command: look at it", ago(4*time.Second)
 	s.Order = api.Order{Routes: api.Withdrawn, Keep: true, Reason: "look at it"}
 	s.Config.Restart = []string{"bgp.asn"}
 	s.Peers[0].Confirmed = false
@@ -70,7 +70,7 @@ func Draining(n *Node) {
 		Reason: "kernel update", Began: list[0].Began, Steps: list, Sessions: 12, Messages: 5, Held: 1, Confirmed: 1, Peers: 2,
 	}
 	s := n.State.Speaker.Status
-	s.Routes, s.Reason, s.Since = api.Withdrawn, "ordered", ago(8*time.Second)
+	s.Routes, s.Reason, s.Since = api.Withdrawn, "by command", ago(8*time.Second)
 	s.Order = api.Order{Routes: api.Withdrawn, Reason: "kernel update", Keep: true}
 	s.Peers[0].Confirmed = false
 }

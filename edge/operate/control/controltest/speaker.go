@@ -64,7 +64,7 @@ func (s *Speaker) order(r *http.Request) (any, error) {
 	if o.Routes != api.Announced || s.State.Health.Up {
 		s.State.Routes, s.State.Since, s.State.Reason = o.Routes, Now, "healthy"
 		if o.Routes != api.Announced {
-			s.State.Reason = "ordered: " + o.Reason
+			s.State.Reason = "by command: " + o.Reason
 		}
 	}
 	return s.answer(), nil
