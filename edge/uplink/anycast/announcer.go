@@ -154,7 +154,7 @@ func (a *Announcer) recordCheck(c checked) {
 }
 
 // SetDesired sets the desired state. When it returns nil, the speaker has applied it, and a state
-// that is to be kept is on stable storage.
+// that should last is on stable storage.
 //
 // A state that announces less, or the same, goes to the speaker first and then to disk: traffic
 // must leave a node at once, also one whose disk hangs, which is an important reason to drain it.

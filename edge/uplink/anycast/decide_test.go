@@ -56,8 +56,8 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// An order that is not kept ends when the node was down and is up again; not
-// when it only has to prove itself because the speaker has just begun.
+// A passing state ends when the node was down and is up again; not
+// when it only has to be confirmed because the speaker has just started.
 func TestPassing(t *testing.T) {
 	for name, test := range map[string]struct {
 		seen []health

@@ -19,7 +19,7 @@ type desiredFile struct{ dir string }
 // record is the content of the file.
 type record struct {
 	Version int       `json:"version"` // 1
-	Order   api.Order `json:"order"`
+	Desired api.Order `json:"order"`
 	At      time.Time `json:"at"`
 }
 
@@ -60,15 +60,15 @@ func (f desiredFile) load() (desired, error) {
 		err = fmt.Errorf("unknown version %d", r.Version)
 	}
 	if err == nil {
-		err = checkRoutes(r.Order.Routes)
+		err = checkRoutes(r.Desired.Routes)
 	}
 	if err != nil {
 		err = fmt.Errorf("the desired state is unreadable: %s: %w", f.path(), err)
 		reason := err.Error() + "; nothing is announced until the next `anymx drain` or `anymx resume`"
 		return desired{Order: api.Order{Routes: api.Withdrawn, Reason: reason, Keep: true}}, err
 	}
-	r.Order.Keep = true
-	return desired{Order: r.Order, at: r.At}, nil
+	r.Desired.Keep = true
+	return desired{Order: r.Desired, at: r.At}, nil
 }
 
 // save replaces the content with s: after a crash it is either the old one or the new one. When it
@@ -79,7 +79,7 @@ func (f desiredFile) save(s desired) error {
 		err = f.file().Remove()
 	} else {
 		var text []byte
-		if text, err = json.MarshalIndent(record{Version: 1, Order: s.Order, At: s.at}, "", "\t"); err == nil {
+		if text, err = json.MarshalIndent(record{Version: 1, Desired: s.Order, At: s.at}, "", "\t"); err == nil {
 			err = f.file().Write(append(text, '\n'))
 		}
 	}

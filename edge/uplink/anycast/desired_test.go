@@ -182,7 +182,7 @@ func TestOrders(t *testing.T) {
 }
 
 // A resumed node is not announced by the health that it had before.
-func TestResumedNodeProvesItsHealth(t *testing.T) {
+func TestResumedNodeConfirmsItsHealth(t *testing.T) {
 	a := newTestAnnouncer(t)
 	healthy(a)
 	for _, o := range []api.Order{lasting(api.Withdrawn), lasting(api.Announced)} {

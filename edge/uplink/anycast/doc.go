@@ -7,8 +7,8 @@
 //     /readyz of anymx-edge on its socket, and an SMTP dialogue with each
 //     service point (check.go, probe.go). The results are judged as a round
 //     (round.go), and the rounds as health (health.go).
-//  2. Desired states come in over the control socket. The last one counts; one
-//     that is to be kept is stored on disk (desired_file.go).
+//  2. Desired states come in over the control socket. The last one counts; a
+//     lasting one is stored on disk (desired_file.go).
 //  3. The desired state and health determine the routes: announced, graceful or
 //     withdrawn, with the reason (decide.go).
 //  4. A change goes to the speaker of package bgp at once, in the goroutine

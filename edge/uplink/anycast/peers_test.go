@@ -31,7 +31,7 @@ asn = 64512
 `)
 	read := func(name string, most int) ([]byte, error) {
 		if name != "credential:bgp" || most != 80 {
-			t.Errorf("read %s, at most %d octets", name, most)
+			t.Errorf("read %s, at most %d bytes", name, most)
 		}
 		return []byte("hunter2"), nil
 	}

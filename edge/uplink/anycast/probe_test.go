@@ -74,7 +74,7 @@ func forever(first, text string) func(net.Conn) {
 
 // patience is short where an answer that does not come is what is wanted.
 func patience(want string) time.Duration {
-	if strings.Contains(want, "no answer in time") {
+	if strings.Contains(want, "timeout") {
 		return 500 * time.Millisecond
 	}
 	return 10 * time.Second
@@ -92,21 +92,21 @@ func TestProbe(t *testing.T) {
 		"bare reply":           {script(true, "220\r\n", "250\r\n", "221\r\n"), good, ""},
 		"hangs up after QUIT":  {script(false, banner, hello, ""), good, ""},
 		"hangs up before QUIT": {script(false, banner, hello), good, ""},
-		"silent":               {script(true, ""), bad, "banner: no answer in time"},
-		"half a banner":        {script(true, "220 mx.exam"), bad, "banner: no answer in time"},
-		"endless banner":       {forever("220-", "x"), bad, "banner: a line of more than 1024 octets"},
+		"silent":               {script(true, ""), bad, "banner: timeout"},
+		"half a banner":        {script(true, "220 mx.exam"), bad, "banner: timeout"},
+		"endless banner":       {forever("220-", "x"), bad, "banner: a line of more than 1024 bytes"},
 		"endless lines":        {forever("", "220-and then\r\n"), bad, "banner: a reply of more than 64 lines"},
 		"hangs up at once":     {script(false), bad, "banner: the connection was closed"},
 		"hangs up within":      {script(false, "220-mx.example.net\r\n"), bad, "ends within a reply"},
 		"busy":                 {script(false, "421 4.7.0 too many connections\r\n"), busy, "banner: 421 4.7.0 too many"},
 		"busy later":           {script(false, banner, "421 4.3.2 try again\r\n"), busy, "EHLO: 421 4.3.2"},
 		"554":                  {script(true, "554 5.7.1 go away\r\n"), bad, "banner: 554 5.7.1 go away"},
-		"another service":      {script(true, "SSH-2.0-OpenSSH_9.9\r\n"), bad, `banner: "SSH-2.0-OpenSSH_9.9\r\n" is no SMTP reply`},
-		"two codes":            {script(true, "220-mx\r\n250 mx\r\n"), bad, "banner: a reply of both 220 and 250"},
-		"a code from nowhere":  {script(true, "999 mx\r\n"), bad, "is no SMTP reply"},
+		"another service":      {script(true, "SSH-2.0-OpenSSH_9.9\r\n"), bad, `banner: "SSH-2.0-OpenSSH_9.9\r\n" is not an SMTP reply`},
+		"two codes":            {script(true, "220-mx\r\n250 mx\r\n"), bad, "banner: a reply with both 220 and 250"},
+		"a code from nowhere":  {script(true, "999 mx\r\n"), bad, "is not an SMTP reply"},
 		"escapes":              {script(true, "554 \x1b[2J\x00\r\n"), bad, `banner: 554 \x1b[2J\x00`},
 		"refused EHLO":         {script(true, banner, "502 5.5.1 no\r\n"), bad, "EHLO: 502 5.5.1 no"},
-		"silent at EHLO":       {script(true, banner, ""), bad, "EHLO: no answer in time"},
+		"silent at EHLO":       {script(true, banner, ""), bad, "EHLO: timeout"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := serve(t, "tcp", "127.0.0.1:0", test.talk)
@@ -188,7 +188,7 @@ func TestReadyz(t *testing.T) {
 		"not ready": {answer(503, "not ready: the disk is full\nand more\n"), bad, "not ready: the disk is full"},
 		"bare 503":  {answer(503, ""), bad, "HTTP 503"},
 		"escapes":   {answer(503, "\x1b[2J"), bad, `\x1b[2J`},
-		"silent":    {script(true), bad, "answer: no answer in time"},
+		"silent":    {script(true), bad, "answer: timeout"},
 		"hangs up":  {script(false), bad, ": "},
 		"no HTTP":   {script(true, "220 mx\r\n"), bad, "answer: malformed HTTP"},
 		"endless":   {forever("HTTP/1.1 503 No\r\n", "X-Header: and then\r\n"), bad, "answer: "},

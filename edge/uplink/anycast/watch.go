@@ -30,7 +30,7 @@ func newWatch(ended func(checked), judged func(verdict) bool) *watch {
 	}
 }
 
-// answers returns when the watch's loop has run once more, or has ended.
+// answers returns when the watch's loop has run again, or has ended.
 func (w *watch) answers() {
 	select {
 	case w.asked <- struct{}{}:

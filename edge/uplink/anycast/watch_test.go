@@ -30,7 +30,7 @@ func (s *subject) check(name string) check {
 		defer s.running.Add(-1)
 		select {
 		case <-ctx.Done():
-			return answer{outcome: bad}, errors.New("no answer in time")
+			return answer{outcome: bad}, errors.New("timeout")
 		case <-time.After(time.Duration(s.takes.Load())):
 		}
 		if o := outcome(s.answers.Load()); o != good {

@@ -64,7 +64,7 @@ allow_file = "/etc/allowed"
 pins = "/run/pins"
 mtu = 1400
 `)
-	for _, step := range []struct{ key, says string }{{"", "shield.key_file: "}, {"fifteen octets.\n", "holds less than 16 bytes"}, {"sixteen octets..\n", ""}} {
+	for _, step := range []struct{ key, says string }{{"", "shield.key_file: "}, {"fifteen letters\n", "holds less than 16 bytes"}, {"sixteen letters!\n", ""}} {
 		if step.key != "" {
 			if err := os.WriteFile(filepath.Join(dir, "key"), []byte(step.key), 0o600); err != nil {
 				t.Fatal(err)
@@ -81,7 +81,7 @@ mtu = 1400
 		}
 	}
 	if want := (xdp.Settings{
-		Services: services, Key: []byte("sixteen octets.."), Epoch: 30 * time.Second, Cookies: xdp.Never, SYNRate: 1, StrayRate: 2,
+		Services: services, Key: []byte("sixteen letters!"), Epoch: 30 * time.Second, Cookies: xdp.Never, SYNRate: 1, StrayRate: 2,
 		Hold: 3 * time.Second, ConnectionRate: 4, ConnectionBurst: 5, PassUnparsable: true, PassFragments: true, PassUnserved: true, MTU: 1400,
 	}); !reflect.DeepEqual(p.settings, want) {
 		t.Errorf("settings %+v, want %+v", p.settings, want)

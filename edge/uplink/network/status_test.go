@@ -10,8 +10,8 @@ import (
 )
 
 func TestComplaints(t *testing.T) {
-	state := func(octet byte, present bool, problem string) plumb.State {
-		address := netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, octet}), 32)
+	state := func(last byte, present bool, problem string) plumb.State {
+		address := netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, last}), 32)
 		return plumb.State{Want: plumb.Service(address)[0], Present: present, Problem: problem}
 	}
 	compared := time.Unix(1, 0)

@@ -13,7 +13,7 @@ import (
 	"anymx/edge/uplink/tunnel"
 )
 
-// parse reads a config of this program's part. DIR stands for a directory.
+// parse reads a config of this program's part. DIR means a directory.
 func parse(t *testing.T, dir, text string) *config.Config {
 	t.Helper()
 	c, err := config.Parse("anymx.toml", []byte(strings.ReplaceAll(`[node]

@@ -66,11 +66,11 @@ func addressMessage(devices links, a Address) []nl.NetlinkRequestData {
 	if a.Deprecated {
 		lifetime.Prefered = 0
 	}
-	octets := a.Prefix.Addr().AsSlice()
+	raw := a.Prefix.Addr().AsSlice()
 	data := []nl.NetlinkRequestData{
 		header,
-		nl.NewRtAttr(unix.IFA_LOCAL, octets),
-		nl.NewRtAttr(unix.IFA_ADDRESS, octets),
+		nl.NewRtAttr(unix.IFA_LOCAL, raw),
+		nl.NewRtAttr(unix.IFA_ADDRESS, raw),
 		number32(unix.IFA_FLAGS, flags),
 		nl.NewRtAttr(unix.IFA_CACHEINFO, lifetime.Serialize()),
 		nl.NewRtAttr(ifaProto, nl.Uint8Attr(Protocol)),
@@ -83,9 +83,9 @@ func addressMessage(devices links, a Address) []nl.NetlinkRequestData {
 
 // broadcast returns the last address of an IPv4 network.
 func broadcast(p netip.Prefix) []byte {
-	octets := p.Masked().Addr().As4()
+	raw := p.Masked().Addr().As4()
 	for bit := p.Bits(); bit < 32; bit++ {
-		octets[bit/8] |= 0x80 >> (bit % 8)
+		raw[bit/8] |= 0x80 >> (bit % 8)
 	}
-	return octets[:]
+	return raw[:]
 }

@@ -61,8 +61,8 @@ func (ns *namespace) do(f func()) {
 	<-done
 }
 
-// try runs `ip`, and a process that is started in the namespace stays in it.
-func (ns *namespace) try(command string) (out string, err error) {
+// attempt runs `ip`, and a process that is started in the namespace stays in it.
+func (ns *namespace) attempt(command string) (out string, err error) {
 	ns.do(func() {
 		var b []byte
 		b, err = exec.Command("ip", strings.Fields(command)...).CombinedOutput()
@@ -76,7 +76,7 @@ func (ns *namespace) try(command string) (out string, err error) {
 
 func (ns *namespace) ip(command string) string {
 	ns.t.Helper()
-	out, err := ns.try(command)
+	out, err := ns.attempt(command)
 	if err != nil {
 		ns.t.Fatal(err)
 	}

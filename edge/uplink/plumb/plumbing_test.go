@@ -219,7 +219,7 @@ func TestTunnelDeviceGoesAway(t *testing.T) {
 		"route get 10.77.0.1", "route get 10.78.0.1", "route get 10.77.0.1 from 198.51.100.10", "route get 10.77.0.1 from 203.0.113.10",
 		"-6 route get fd77::1", "-6 route get fd77::1 from 2001:db8:1::10",
 	} {
-		if out, err := ns.try(command); err == nil {
+		if out, err := ns.attempt(command); err == nil {
 			t.Errorf("ip %s: %s", command, out)
 		}
 	}
@@ -246,7 +246,7 @@ func TestSet_withoutDevices(t *testing.T) {
 	if out := ns.ip("address show dev lo"); !strings.Contains(out, "192.0.2.25/32") || !strings.Contains(out, "2001:db8:25::25/128") {
 		t.Errorf("service addresses: %s", out)
 	}
-	if out, err := ns.try("route get 10.77.0.1"); err == nil || !strings.Contains(out, "No route to host") {
+	if out, err := ns.attempt("route get 10.77.0.1"); err == nil || !strings.Contains(out, "No route to host") {
 		t.Errorf("route to core: %s", out)
 	}
 	ns.devices()
@@ -338,7 +338,7 @@ func TestRun_fight(t *testing.T) {
 	ns.set(p, Service(prefixOf("192.0.2.25/32")))
 	taken := 0
 	for start := time.Now(); time.Since(start) < 8*time.Second && p.Status().Contested == 0; {
-		if _, err := ns.try("address del 192.0.2.25/32 dev lo"); err == nil {
+		if _, err := ns.attempt("address del 192.0.2.25/32 dev lo"); err == nil {
 			taken++
 		}
 		time.Sleep(2 * time.Millisecond)
@@ -347,7 +347,7 @@ func TestRun_fight(t *testing.T) {
 	if s.Contested != 1 || taken > 8 {
 		t.Errorf("%d contested after %d removals and %d restores", s.Contested, taken, s.Repaired)
 	}
-	ns.try("address del 192.0.2.25/32 dev lo") // it may be there or not
+	ns.attempt("address del 192.0.2.25/32 dev lo") // it may be there or not
 	within(t, time.Second, "shown as a problem", func() bool {
 		s := p.Status()
 		return len(s.Things) == 1 && strings.HasPrefix(s.Things[0].Problem, "another program removes it")
@@ -473,7 +473,7 @@ func TestTunnelSegmentSize(t *testing.T) {
 	}
 }
 
-// offered is the MSS in a SYN to remote, which nobody answers.
+// offered is the MSS in a SYN to remote, which gets no answer.
 func offered(t *testing.T, remote netip.Addr) int {
 	t.Helper()
 	family, address := unix.AF_INET, unix.Sockaddr(nil)

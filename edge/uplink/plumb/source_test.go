@@ -32,7 +32,7 @@ func TestSourceInterfaceGoesDown(t *testing.T) {
 	}
 	ns.ip("link set eth0 down")
 	for _, command := range gets {
-		if out, err := ns.try(command); err == nil || !strings.Contains(out, "No route to host") {
+		if out, err := ns.attempt(command); err == nil || !strings.Contains(out, "No route to host") {
 			t.Errorf("ip %s: %s", command, out)
 		}
 	}

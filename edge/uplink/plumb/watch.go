@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// groups are the netlink notifications we listen to: devices, and what is kept right here.
+// groups are the netlink notifications we listen to: devices, and what this package manages.
 var groups = []uint{
 	unix.RTNLGRP_LINK,
 	unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,

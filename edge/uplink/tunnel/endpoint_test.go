@@ -36,7 +36,7 @@ func TestFarAddress(t *testing.T) {
 	worked := now.Add(2 * time.Hour)
 	tells(t, f, worked.Add(time.Minute), at(addr2), worked, netip.AddrPort{})
 	tells(t, f, worked.Add(alive+time.Second), at(addr2), worked, at(addr1))
-	// The device was made anew.
+	// The device was recreated.
 	tells(t, f, worked.Add(alive+2*time.Second), netip.AddrPort{}, never, at(addr1))
 }
 

@@ -97,7 +97,7 @@ func TestKernelDevice(t *testing.T) {
 	if err := p.a.links.LinkDel(p.a.link("wg-core")); err != nil {
 		t.Fatal(err)
 	}
-	wait(t, "the device made anew", func() bool { link, err := p.a.links.find("wg-core"); return err == nil && link != nil })
+	wait(t, "the device recreated", func() bool { link, err := p.a.links.find("wg-core"); return err == nil && link != nil })
 	a.apply()
 	through(t, c)
 	a.stop()

@@ -19,7 +19,7 @@ const KeyText = 44
 const hidden = "(hidden)"
 
 // Key is a secret WireGuard key, private or preshared. It prints as "(hidden)" in fmt, slog and
-// encoding/json. The zero value is no key.
+// encoding/json. The zero value means no key.
 type Key [32]byte
 
 // ParseKey reads the base64 of a key, as `wg genkey` and `wg genpsk` write it. The error shows none

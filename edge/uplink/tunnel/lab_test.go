@@ -266,11 +266,11 @@ func (h *host) dial(address string, timeout time.Duration) (c *net.TCPConn, err 
 // pipes open until they are collected.
 func echo(c *net.TCPConn) { _, _ = io.Copy(struct{ io.Writer }{c}, struct{ io.Reader }{c}) }
 
-// transfer sends so many octets through a connection to an echo and compares
+// transfer sends size bytes through a connection to an echo and compares
 // what comes back. It returns the error of a tunnel that does not carry them.
-func transfer(c *net.TCPConn, octets int) error {
+func transfer(c *net.TCPConn, size int) error {
 	_ = c.SetDeadline(time.Now().Add(patient))
-	sent := bytes.Repeat([]byte("0123456789abcdef"), octets/16)
+	sent := bytes.Repeat([]byte("0123456789abcdef"), size/16)
 	failed := make(chan error, 1)
 	go func() {
 		_, err := c.Write(sent)
@@ -288,15 +288,15 @@ func transfer(c *net.TCPConn, octets int) error {
 }
 
 // passes asserts that TCP and a large transfer pass from a host.
-func (h *host) passes(address string, octets int) {
+func (h *host) passes(address string, size int) {
 	h.t.Helper()
 	c, err := h.dial(address, patient)
 	if err != nil {
 		h.t.Fatalf("dial through the tunnel: %v", err)
 	}
 	defer c.Close()
-	if err := transfer(c, octets); err != nil {
-		h.t.Fatalf("transfer of %d octets: %v", octets, err)
+	if err := transfer(c, size); err != nil {
+		h.t.Fatalf("transfer of %d bytes: %v", size, err)
 	}
 }
 

@@ -54,7 +54,7 @@ func TestRestart(t *testing.T) {
 			through(t, c)
 			t.Logf("the connection goes on %s after the restart began", time.Since(began).Round(time.Millisecond))
 			if got := again.host.link("wg-core").Attrs().Index; got != index {
-				t.Errorf("the device was made anew: index %d, was %d", got, index)
+				t.Errorf("the device was recreated: index %d, was %d", got, index)
 			}
 		})
 	}

@@ -299,7 +299,7 @@ func (t *Tunnel) Close() error {
 
 // Remove removes each device that this package made, in the network namespace of the calling
 // thread, with addresses and routes, and returns their names. It fails if the device of the given
-// name was made by another program, which stays; "" is no device.
+// name was made by another program, which stays; "" means none.
 func Remove(name string) ([]string, error) {
 	l, err := openLinks()
 	if err != nil {

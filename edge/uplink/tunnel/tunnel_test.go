@@ -169,7 +169,7 @@ func TestSeveralPeers(t *testing.T) {
 	}
 	_, _ = toB.Write([]byte("x"))
 	if n, err := toB.Read(make([]byte, 1)); err == nil {
-		t.Errorf("the peer that went still answers: %d octets", n)
+		t.Errorf("the peer that went still answers: %d bytes", n)
 	}
 }
 
@@ -239,8 +239,8 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%+v: %v, want an error that says %q", o, err, says)
 		}
 	}
-	refused(Options{}, "1 to 15 octets")
-	refused(Options{Interface: "wg-core-is-too-long"}, "1 to 15 octets")
+	refused(Options{}, "1 to 15 bytes")
+	refused(Options{Interface: "wg-core-is-too-long"}, "1 to 15 bytes")
 	refused(Options{Interface: "wg-core", Implementation: "both"}, `"both" is not auto`)
 
 	attrs := netlink.NewLinkAttrs()

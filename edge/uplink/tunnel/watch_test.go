@@ -186,7 +186,7 @@ func TestRepaired(t *testing.T) {
 	if err := p.a.links.LinkDel(p.a.link("wg-core")); err != nil {
 		t.Fatal(err)
 	}
-	wait(t, "the device made anew", func() bool {
+	wait(t, "the device recreated", func() bool {
 		link, err := p.a.links.find("wg-core")
 		return err == nil && link != nil && link.Attrs().Index != before && link.Attrs().Alias == ours && a.Status().MTU == 1440
 	})
