@@ -220,7 +220,7 @@ func TestEveryOctetCounts(t *testing.T) {
 		}
 	}
 	if ignored > 0 { // a checksum is over all octets of a header
-		t.Errorf("%d changed octets were not seen", ignored)
+		t.Errorf("%d changed bytes were not seen", ignored)
 	}
 }
 
@@ -265,27 +265,27 @@ func TestForgedBundles(t *testing.T) {
 		is     error
 		want   string
 	}{
-		"nothing":                {nil, ErrDamaged, "it ends too early"},
-		"no tar":                 {bytes.Repeat([]byte("x"), 4096), ErrDamaged, "it is no tar"},
+		"nothing":                {nil, ErrDamaged, "it is truncated"},
+		"no tar":                 {bytes.Repeat([]byte("x"), 4096), ErrDamaged, "not a tar archive"},
 		"an image":               {make([]byte, 4096), ErrDamaged, "manifest.json is missing"},
-		"unknown key":            {with(text, other.sign(Namespace, text), files...), ErrUntrusted, "signed by a key that this machine does not know: " + fingerprint + `, namespace "anymx-update"`},
-		"another namespace":      {with(text, s.sign("git", text), files...), ErrUntrusted, `(releases of 2026) signed it for another purpose: namespace "git", and not "anymx-update"`},
-		"another manifest":       {with(later, sig, files...), ErrUntrusted, "is not one of this manifest"},
-		"a key as signature":     {with(text, readFile(t, s.file), files...), ErrUntrusted, "it is a openssh private key, and no SSH signature"},
-		"junk as signature":      {with(text, []byte("-----BEGIN SSH SIGNATURE-----\nU1NIU0lH\n-----END SSH SIGNATURE-----\n"), files...), ErrUntrusted, "it is no SSH signature"},
+		"unknown key":            {with(text, other.sign(Namespace, text), files...), ErrUntrusted, "signed by an unknown key: " + fingerprint + `, namespace "anymx-update"`},
+		"another namespace":      {with(text, s.sign("git", text), files...), ErrUntrusted, `(releases of 2026) signed it for another purpose: namespace "git" instead of "anymx-update"`},
+		"another manifest":       {with(later, sig, files...), ErrUntrusted, "does not match the manifest"},
+		"a key as signature":     {with(text, readFile(t, s.file), files...), ErrUntrusted, "a openssh private key, not an SSH signature"},
+		"junk as signature":      {with(text, []byte("-----BEGIN SSH SIGNATURE-----\nU1NIU0lH\n-----END SSH SIGNATURE-----\n"), files...), ErrUntrusted, "not an SSH signature"},
 		"signature first":        {raw(signatureName, sig, manifestName, text), ErrDamaged, "manifest.json is missing"},
-		"large manifest":         {raw(manifestName, make([]byte, MaxManifest+1)), ErrDamaged, "it may have 1 to 65536"},
-		"empty signature":        {with(text, nil), ErrDamaged, "it may have 1 to 16384"},
-		"missing file":           {with(text, sig, files[:4]...), ErrDamaged, "should come next, but the end does"},
-		"order":                  {with(text, sig, files[2], files[3], files[0], files[1]), ErrDamaged, "anymx_0.5.0.verity.raw with 1200 octets should come next, but anymx_0.5.0.root.raw with 80000 does"},
-		"one more":               {with(text, sig, append(files, "more", []byte("x"))...), ErrDamaged, "something stands where nothing may be"},
+		"large manifest":         {raw(manifestName, make([]byte, MaxManifest+1)), ErrDamaged, "it must have 1 to 65536"},
+		"empty signature":        {with(text, nil), ErrDamaged, "it must have 1 to 16384"},
+		"missing file":           {with(text, sig, files[:4]...), ErrDamaged, ", found the end"},
+		"order":                  {with(text, sig, files[2], files[3], files[0], files[1]), ErrDamaged, "expected anymx_0.5.0.verity.raw with 1200 bytes, found anymx_0.5.0.root.raw with 80000"},
+		"one more":               {with(text, sig, append(files, "more", []byte("x"))...), ErrDamaged, "non-zero bytes in the padding"},
 		"shorter":                {with(text, sig, files[0], contents[Verity][1:]), ErrDamaged, "with 1199"},
-		"other content":          {with(text, sig, files[0], bytes.Repeat([]byte("TREE"), 300)), ErrDamaged, "and the manifest says"},
-		"link":                   {raw(manifestName, &tar.Header{Typeflag: tar.TypeSymlink, Linkname: "x"}), ErrDamaged, "no plain file"},
-		"extended header":        {raw("é", []byte("x")), ErrDamaged, "no plain file"},
-		"path":                   {raw("../"+manifestName, text), ErrDamaged, "a name that is not taken"},
-		"trailing garbage":       {append(with(text, sig, files...), 'x'), ErrDamaged, "something follows its end"},
-		"trailing zeros, no end": {append(with(text, sig, files...), make([]byte, maxTrailer+1)...), ErrDamaged, "something follows its end"},
+		"other content":          {with(text, sig, files[0], bytes.Repeat([]byte("TREE"), 300)), ErrDamaged, "as in the manifest"},
+		"link":                   {raw(manifestName, &tar.Header{Typeflag: tar.TypeSymlink, Linkname: "x"}), ErrDamaged, "not a plain file"},
+		"extended header":        {raw("é", []byte("x")), ErrDamaged, "not a plain file"},
+		"path":                   {raw("../"+manifestName, text), ErrDamaged, "is not allowed"},
+		"trailing garbage":       {append(with(text, sig, files...), 'x'), ErrDamaged, "data follows its end"},
+		"trailing zeros, no end": {append(with(text, sig, files...), make([]byte, maxTrailer+1)...), ErrDamaged, "data follows its end"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := readAll(bytes.NewReader(test.bundle), s.keys())
@@ -322,17 +322,17 @@ func TestManifest(t *testing.T) {
 		spoil func(*Manifest)
 		want  string
 	}{
-		"product":      {func(m *Manifest) { m.Product = "other" }, `it is of "other", and not of anymx`},
-		"architecture": {func(m *Manifest) { m.Architecture = "arm64" }, `it is for "arm64" machines`},
-		"version":      {func(m *Manifest) { m.Version = "../1" }, `"../1" is no version`},
-		"built":        {func(m *Manifest) { m.Built = time.Time{} }, "when it was built"},
-		"root hash":    {func(m *Manifest) { m.RootHash = "x" }, `"x" is no root hash`},
+		"product":      {func(m *Manifest) { m.Product = "other" }, `product "other" is not anymx`},
+		"architecture": {func(m *Manifest) { m.Architecture = "arm64" }, `architecture "arm64" does not match this machine`},
+		"version":      {func(m *Manifest) { m.Version = "../1" }, `"../1" is not a version`},
+		"built":        {func(m *Manifest) { m.Built = time.Time{} }, "the build time is missing"},
+		"root hash":    {func(m *Manifest) { m.RootHash = "x" }, `"x" is not a root hash`},
 		"a file less":  {func(m *Manifest) { m.Files = m.Files[:2] }, "it lists 2 files"},
 		"order":        {func(m *Manifest) { m.Files[0], m.Files[1] = m.Files[1], m.Files[0] }, `file 1 is "anymx_0.5.0.root.raw" for "root"`},
 		"name":         {func(m *Manifest) { m.Files[2].Name = "x" }, `it must be "anymx_0.5.0.efi" for "kernel"`},
 		"size":         {func(m *Manifest) { m.Files[2].Size = 0 }, "it must have 1 to"},
 		"zeros":        {func(m *Manifest) { m.Files[1].Zeros = MaxFile }, "it must have 1 to"},
-		"sum":          {func(m *Manifest) { m.Files[2].SHA256 = "AB" }, `"AB" is no SHA-256 sum`},
+		"sum":          {func(m *Manifest) { m.Files[2].SHA256 = "AB" }, `"AB" is not a SHA-256 sum`},
 	} {
 		m := manifestOf(t)
 		test.spoil(m)
@@ -343,7 +343,7 @@ func TestManifest(t *testing.T) {
 	text := string(encode(t, manifestOf(t)))
 	for want, text := range map[string]string{
 		"unknown field":                    strings.Replace(text, `"product"`, `"extra": 1, "product"`, 1),
-		"its format is 2":                  strings.Replace(text, `"format": 1`, `"format": 2, "extra": 1`, 1),
+		"format 2 is not supported":        strings.Replace(text, `"format": 1`, `"format": 2, "extra": 1`, 1),
 		"after top-level value":            text + "{}",
 		"unexpected end of JSON":           text[:20],
 		"cannot unmarshal string into":     strings.Replace(text, `"format": 1`, `"format": "1"`, 1),
@@ -361,8 +361,8 @@ func TestManifest(t *testing.T) {
 func TestWriteRefuses(t *testing.T) {
 	text := encode(t, manifestOf(t))
 	for want, open := range map[string]func(File) (io.ReadCloser, error){
-		"no such":     func(File) (io.ReadCloser, error) { return nil, errors.New("no such file") },
-		"has 1 octet": func(File) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("x")), nil },
+		"no such":    func(File) (io.ReadCloser, error) { return nil, errors.New("no such file") },
+		"has 1 byte": func(File) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("x")), nil },
 	} {
 		if err := Write(io.Discard, text, nil, open); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)

@@ -16,14 +16,14 @@ import (
 // Role is what a file of a bundle is for.
 type Role string
 
-// The roles, in the order in which the files stand in a bundle and are written.
+// The roles, in the order in which the files are in a bundle and are written.
 const (
 	Verity Role = "verity" // hash tree of the root
 	Root   Role = "root"   // root file system
 	Kernel Role = "kernel" // unified kernel image: what the loader boots
 )
 
-// Manifest says what is in a bundle.
+// Manifest describes the content of a bundle.
 type Manifest struct {
 	Format       int       `json:"format"`  // 1
 	Product      string    `json:"product"` // "anymx"
@@ -40,14 +40,14 @@ type Manifest struct {
 type File struct {
 	Name   string `json:"name"`
 	Role   Role   `json:"role"`
-	Size   int64  `json:"size"`   // octets in the bundle
+	Size   int64  `json:"size"`   // bytes in the bundle
 	SHA256 string `json:"sha256"` // of those, in lower-case hexadecimal digits
-	// Zeros is how many octets of zeros follow them, which the bundle leaves out.
-	// They belong to the file: the hash tree of a root covers all of its partition.
+	// Zeros is the number of zero bytes that follow them, which the bundle omits. They belong to
+	// the file: the hash tree of a root covers all of its partition.
 	Zeros int64 `json:"zeros,omitempty"`
 }
 
-// Full is how many octets the file has with its zeros.
+// Full is the size of the file with its zeros, in bytes.
 func (f File) Full() int64 { return f.Size + f.Zeros }
 
 const (
@@ -56,7 +56,7 @@ const (
 	architecture = "amd64"
 )
 
-// NewManifest is a manifest of a version without its files.
+// NewManifest makes a manifest of a version without its files.
 func NewManifest(version, rootHash string, built time.Time) *Manifest {
 	return &Manifest{
 		Format: format, Product: product, Version: version, Architecture: architecture,
@@ -66,7 +66,7 @@ func NewManifest(version, rootHash string, built time.Time) *Manifest {
 
 // ParseManifest reads a manifest, strictly.
 func ParseManifest(text []byte) (*Manifest, error) {
-	// What the format is comes first: a later one may have fields of its own.
+	// The format is checked first: a later one may have other fields.
 	var which struct {
 		Format int `json:"format"`
 	}
@@ -74,7 +74,7 @@ func ParseManifest(text []byte) (*Manifest, error) {
 		return nil, fmt.Errorf("manifest: %w", err)
 	}
 	if which.Format != format {
-		return nil, fmt.Errorf("manifest: its format is %d, and this program reads format %d: update in smaller steps", which.Format, format)
+		return nil, fmt.Errorf("manifest: format %d is not supported, only %d: update in smaller steps", which.Format, format)
 	}
 	var m Manifest
 	dec := json.NewDecoder(bytes.NewReader(text))
@@ -88,7 +88,7 @@ func ParseManifest(text []byte) (*Manifest, error) {
 	return &m, nil
 }
 
-// Validate says what is wrong with a manifest, all at once.
+// Validate returns all that is wrong with a manifest.
 func (m *Manifest) Validate() error {
 	var wrong []error
 	say := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf("manifest: "+format, args...)) }
@@ -96,23 +96,23 @@ func (m *Manifest) Validate() error {
 		say("format %d is not %d", m.Format, format)
 	}
 	if m.Product != product {
-		say("it is of %q, and not of anymx", m.Product)
+		say("product %q is not anymx", m.Product)
 	}
 	if m.Architecture != architecture {
-		say("it is for %q machines, and this one is %s", m.Architecture, architecture)
+		say("architecture %q does not match this machine (%s)", m.Architecture, architecture)
 	}
 	if !slot.ValidVersion(m.Version) {
-		say("%q is no version", m.Version)
+		say("%q is not a version", m.Version)
 	}
 	if m.Built.IsZero() {
-		say("it does not say when it was built")
+		say("the build time is missing")
 	}
 	if _, _, ok := slot.PartitionsOf(m.RootHash); !ok {
-		say("%q is no root hash", m.RootHash)
+		say("%q is not a root hash", m.RootHash)
 	}
 	want := []Role{Verity, Root, Kernel}
 	if len(m.Files) != len(want) {
-		say("it lists %d files, and there are %d", len(m.Files), len(want))
+		say("it lists %d files instead of %d", len(m.Files), len(want))
 		return errors.Join(wrong...)
 	}
 	for i, f := range m.Files {
@@ -120,16 +120,16 @@ func (m *Manifest) Validate() error {
 			say("file %d is %q for %q; it must be %q for %q", i+1, f.Name, f.Role, FileName(m.Version, want[i]), want[i])
 		}
 		if f.Size <= 0 || f.Zeros < 0 || f.Size > MaxFile || f.Zeros > MaxFile-f.Size {
-			say("%s has %d octets and %d zeros; it must have 1 to %d", f.Name, f.Size, f.Zeros, int64(MaxFile))
+			say("%s has %d bytes and %d zeros; it must have 1 to %d", f.Name, f.Size, f.Zeros, int64(MaxFile))
 		}
 		if b, err := hex.DecodeString(f.SHA256); err != nil || len(b) != 32 || f.SHA256 != strings.ToLower(f.SHA256) {
-			say("%s: %q is no SHA-256 sum", f.Name, f.SHA256)
+			say("%s: %q is not a SHA-256 sum", f.Name, f.SHA256)
 		}
 	}
 	return errors.Join(wrong...)
 }
 
-// FileName is what the file for a role is called in the bundle of a version.
+// FileName returns the name of the file for a role in a version's bundle.
 func FileName(version string, r Role) string {
 	if r == Kernel {
 		return "anymx_" + version + ".efi"
@@ -137,10 +137,10 @@ func FileName(version string, r Role) string {
 	return "anymx_" + version + "." + string(r) + ".raw"
 }
 
-// Name is what the bundle itself is called.
+// Name returns the file name of the bundle itself.
 func (m *Manifest) Name() string { return "anymx_" + m.Version + "_" + m.Architecture + ".update" }
 
-// Size is the sum of all files, in octets, without their zeros.
+// Size is the sum of all files in bytes, without their zeros.
 func (m *Manifest) Size() (n int64) {
 	for _, f := range m.Files {
 		n += f.Size
@@ -148,7 +148,7 @@ func (m *Manifest) Size() (n int64) {
 	return n
 }
 
-// File is the one for a role; the zero File if there is none.
+// File returns the one for a role; the zero File if there is none.
 func (m *Manifest) File(r Role) File {
 	if i := slices.IndexFunc(m.Files, func(f File) bool { return f.Role == r }); i >= 0 {
 		return m.Files[i]
@@ -156,14 +156,14 @@ func (m *Manifest) File(r Role) File {
 	return File{}
 }
 
-// Encode is the manifest as it is signed.
+// Encode returns the manifest as it is signed.
 func (m *Manifest) Encode() ([]byte, error) {
 	if err := m.Validate(); err != nil {
 		return nil, err
 	}
 	text, err := json.MarshalIndent(m, "", "  ")
 	if err == nil && len(text) >= MaxManifest {
-		err = fmt.Errorf("manifest: %d octets are more than %d", len(text), MaxManifest)
+		err = fmt.Errorf("manifest: %d bytes exceed the limit of %d", len(text), MaxManifest)
 	}
 	return append(text, '\n'), err
 }

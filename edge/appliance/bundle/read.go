@@ -9,20 +9,19 @@ import (
 	"io"
 )
 
-// Reader reads a bundle whose signature was good. It is not safe for use by many
-// goroutines.
+// Reader reads a bundle whose signature was good. It is not safe for concurrent use.
 type Reader struct {
 	Manifest *Manifest
 	Key      Key // that signed it
 
 	r     io.Reader
 	next  int       // of Manifest.Files
-	file  *fileBody // that was given last; nil: none
+	file  *fileBody // the last one returned; nil: none
 	ended bool
 }
 
-// Open reads the beginning of a bundle and verifies its signature. Errors wrap
-// ErrUntrusted, ErrDamaged, or are those of r.
+// Open reads the beginning of a bundle and verifies its signature. Errors wrap ErrUntrusted or
+// ErrDamaged, or are those of r.
 func Open(r io.Reader, keys Keys) (*Reader, error) {
 	text, err := small(r, manifestName, MaxManifest)
 	if err != nil {
@@ -50,9 +49,9 @@ func small(r io.Reader, name string, most int64) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case got == nil || got.name != name:
-		return nil, fmt.Errorf("%w: this is no update of anymx: its file %s is missing", ErrDamaged, name)
+		return nil, fmt.Errorf("%w: this is not an anymx update: its file %s is missing", ErrDamaged, name)
 	case got.size == 0 || got.size > most:
-		return nil, fmt.Errorf("%w: %s in it has %d octets; it may have 1 to %d", ErrDamaged, name, got.size, most)
+		return nil, fmt.Errorf("%w: its %s has %d bytes; it must have 1 to %d", ErrDamaged, name, got.size, most)
 	}
 	text := make([]byte, got.size)
 	if _, err := io.ReadFull(r, text); err != nil {
@@ -77,17 +76,17 @@ func header(r io.Reader) (*member, error) {
 	return m, nil
 }
 
-// cut is err, if a bundle ended too early: it is damaged then.
+// cut returns err, or ErrDamaged if a bundle ended too early.
 func cut(err error) error {
 	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("%w: it ends too early", ErrDamaged)
+		return fmt.Errorf("%w: it is truncated", ErrDamaged)
 	}
 	return err
 }
 
-// Next gives the next file. What is read of it is what was signed only if its
-// reader came to io.EOF. A file that was not read to its end is read now. At the
-// end Next returns io.EOF, and then the bundle was whole.
+// Next returns the next file. What is read of it is what was signed only if its reader came to
+// io.EOF. A file that was not read to its end is read now. At the end Next returns io.EOF, and then
+// the bundle was whole.
 func (b *Reader) Next() (File, io.Reader, error) {
 	if b.ended {
 		return File{}, nil, io.EOF
@@ -114,7 +113,7 @@ func (b *Reader) Next() (File, io.Reader, error) {
 		return File{}, nil, err
 	}
 	if got == nil || got.name != want.Name || got.size != want.Size {
-		return File{}, nil, fmt.Errorf("%w: %s with %d octets should come next, but %s does", ErrDamaged, want.Name, want.Size, got)
+		return File{}, nil, fmt.Errorf("%w: expected %s with %d bytes, found %s", ErrDamaged, want.Name, want.Size, got)
 	}
 	b.next++
 	b.file = &fileBody{r: b.r, want: want, left: want.Size, sum: sha256.New()}
@@ -128,7 +127,7 @@ func (m *member) String() string {
 	return fmt.Sprintf("%s with %d", m.name, m.size)
 }
 
-// end reads to the end of the stream, where only zeros may be.
+// end reads to the end of the stream, which may only contain zeros.
 func (b *Reader) end() error {
 	if err := readZeros(b.r, 2*block); err != nil {
 		return fmt.Errorf("%w: at its end: %w", ErrDamaged, cut(err))
@@ -138,7 +137,7 @@ func (b *Reader) end() error {
 		return err
 	}
 	if !isZero(rest) || len(rest) > maxTrailer {
-		return fmt.Errorf("%w: something follows its end", ErrDamaged)
+		return fmt.Errorf("%w: data follows its end", ErrDamaged)
 	}
 	return nil
 }
@@ -149,7 +148,7 @@ type fileBody struct {
 	want File
 	left int64
 	sum  hash.Hash
-	err  error // for good
+	err  error // permanent
 }
 
 func (f *fileBody) Read(p []byte) (int, error) {
@@ -159,7 +158,7 @@ func (f *fileBody) Read(p []byte) (int, error) {
 	if f.left == 0 {
 		f.err = io.EOF
 		if got := hex.EncodeToString(f.sum.Sum(nil)); got != f.want.SHA256 {
-			f.err = fmt.Errorf("%w: %s has the SHA-256 sum %s, and the manifest says %s", ErrDamaged, f.want.Name, got, f.want.SHA256)
+			f.err = fmt.Errorf("%w: %s has the SHA-256 sum %s instead of %s as in the manifest", ErrDamaged, f.want.Name, got, f.want.SHA256)
 		}
 		return 0, f.err
 	}

@@ -15,13 +15,13 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// Key is a public key whose signatures count.
+// Key is a trusted public key.
 type Key struct {
 	ssh.PublicKey
 	Comment string // as in the file: whose it is
 }
 
-// String is as ssh-keygen -l shows it: "SHA256:... (comment)".
+// String formats the key like ssh-keygen -l: "SHA256:... (comment)".
 func (k Key) String() string {
 	s := ssh.FingerprintSHA256(k.PublicKey)
 	if k.Comment != "" {
@@ -30,16 +30,16 @@ func (k Key) String() string {
 	return s
 }
 
-// Keys are the keys whose signatures a machine trusts.
+// Keys are the keys that a machine trusts.
 type Keys []Key
 
-const maxKeys = 64 << 10 // octets of a file of keys
+const maxKeys = 64 << 10 // bytes of a file of keys
 
 // ReadKeys reads the keys in a file.
 func ReadKeys(file string) (Keys, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("keys that updates are signed with: %w", err)
+		return nil, fmt.Errorf("trusted update keys: %w", err)
 	}
 	keys, err := ParseKeys(text)
 	if err != nil {
@@ -48,11 +48,11 @@ func ReadKeys(file string) (Keys, error) {
 	return keys, nil
 }
 
-// ParseKeys reads OpenSSH public keys, one a line. Empty lines and those that
-// begin with "#" are passed over. No key at all is an error.
+// ParseKeys reads OpenSSH public keys, one a line. It ignores empty lines and those that begin with
+// "#". A file without a key is an error.
 func ParseKeys(text []byte) (Keys, error) {
 	if len(text) > maxKeys {
-		return nil, fmt.Errorf("it has more than %d octets", maxKeys)
+		return nil, fmt.Errorf("more than %d bytes", maxKeys)
 	}
 	var keys Keys
 	n := 0
@@ -64,17 +64,17 @@ func ParseKeys(text []byte) (Keys, error) {
 		key, comment, options, _, err := ssh.ParseAuthorizedKey(line)
 		switch {
 		case err != nil:
-			return nil, fmt.Errorf("line %d is no OpenSSH public key", n)
+			return nil, fmt.Errorf("line %d is not an OpenSSH public key", n)
 		case len(options) > 0:
-			return nil, fmt.Errorf("line %d: options before a key mean nothing here", n)
+			return nil, fmt.Errorf("line %d: options before a key are not supported", n)
 		}
 		if _, ok := key.(*ssh.Certificate); ok {
-			return nil, fmt.Errorf("line %d: certificates are not taken", n)
+			return nil, fmt.Errorf("line %d: certificates are not supported", n)
 		}
 		keys = append(keys, Key{key, comment})
 	}
 	if len(keys) == 0 {
-		return nil, errors.New("no key is in it, so that no update is trusted")
+		return nil, errors.New("it has no key, so no update is trusted")
 	}
 	return keys, nil
 }
@@ -92,7 +92,7 @@ const (
 	armorType      = "SSH SIGNATURE"
 )
 
-// parseSignature takes an armored signature apart.
+// parseSignature parses an armored signature.
 func parseSignature(armored []byte) (*signature, error) {
 	blob, err := dearmor(armored)
 	if err != nil {
@@ -100,51 +100,49 @@ func parseSignature(armored []byte) (*signature, error) {
 	}
 	rest, ok := bytes.CutPrefix(blob, []byte(signatureMagic))
 	if !ok {
-		return nil, errors.New("it is no SSH signature")
+		return nil, errors.New("not an SSH signature")
 	}
 	var wire struct {
 		Version                                           uint32
 		PublicKey, Namespace, Reserved, Hash, SignatureOf string
 	}
 	if err := ssh.Unmarshal(rest, &wire); err != nil {
-		return nil, fmt.Errorf("it is no SSH signature: %w", err)
+		return nil, fmt.Errorf("not an SSH signature: %w", err)
 	}
 	if wire.Version != 1 {
-		return nil, fmt.Errorf("its version is %d, and only 1 is known", wire.Version)
+		return nil, fmt.Errorf("unknown version %d", wire.Version)
 	}
 	key, err := ssh.ParsePublicKey([]byte(wire.PublicKey))
 	if err != nil {
-		return nil, fmt.Errorf("its key: %w", err)
+		return nil, fmt.Errorf("key: %w", err)
 	}
 	s := &signature{key: key, namespace: wire.Namespace, hash: wire.Hash, signature: new(ssh.Signature)}
 	if err := ssh.Unmarshal([]byte(wire.SignatureOf), s.signature); err != nil {
-		return nil, fmt.Errorf("it is no SSH signature: %w", err)
+		return nil, fmt.Errorf("not an SSH signature: %w", err)
 	}
 	return s, nil
 }
 
-// dearmor takes the armor off. Its lines are longer than those of PEM, and
-// nothing may stand around it.
+// dearmor removes the armor. Its lines are longer than those of PEM, and nothing may surround it.
 func dearmor(armored []byte) ([]byte, error) {
 	begin, end := "-----BEGIN "+armorType+"-----", "-----END "+armorType+"-----"
 	text := strings.TrimSpace(string(armored))
 	body, ok := strings.CutPrefix(text, begin)
 	if !ok || !strings.HasSuffix(body, end) {
 		if block, _ := pem.Decode(armored); block != nil {
-			return nil, fmt.Errorf("it is a %s, and no SSH signature", strings.ToLower(block.Type))
+			return nil, fmt.Errorf("a %s, not an SSH signature", strings.ToLower(block.Type))
 		}
-		return nil, errors.New("it is no SSH signature")
+		return nil, errors.New("not an SSH signature")
 	}
 	body = strings.TrimSuffix(body, end)
 	blob, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(body), ""))
 	if err != nil {
-		return nil, fmt.Errorf("it is no SSH signature: %w", err)
+		return nil, fmt.Errorf("not an SSH signature: %w", err)
 	}
 	return blob, nil
 }
 
-// strong are the algorithms that count, by the type of key: RSA with SHA-1 does
-// not.
+// strong reports whether an algorithm counts for the type of key: RSA with SHA-1 does not.
 func strong(key ssh.PublicKey, algorithm string) bool {
 	if key.Type() == ssh.KeyAlgoRSA {
 		return algorithm == ssh.KeyAlgoRSASHA256 || algorithm == ssh.KeyAlgoRSASHA512
@@ -152,24 +150,24 @@ func strong(key ssh.PublicKey, algorithm string) bool {
 	return algorithm == key.Type() && key.Type() != "ssh-dss"
 }
 
-// Verify says which of the keys has signed message in a namespace. The error
-// wraps ErrUntrusted, and tells people what they would need to know.
+// Verify returns which of the keys has signed message in a namespace. The error wraps ErrUntrusted,
+// and says what an operator needs to know.
 func (k Keys) Verify(namespace string, message, armored []byte) (Key, error) {
 	s, err := parseSignature(armored)
 	if err != nil {
-		return Key{}, fmt.Errorf("%w: its signature can't be read: %w", ErrUntrusted, err)
+		return Key{}, fmt.Errorf("%w: unreadable signature: %w", ErrUntrusted, err)
 	}
 	i := slices.IndexFunc(k, func(one Key) bool { return bytes.Equal(one.Marshal(), s.key.Marshal()) })
 	if i < 0 {
-		return Key{}, fmt.Errorf("%w: it is signed by a key that this machine does not know: %s, namespace %q",
+		return Key{}, fmt.Errorf("%w: signed by an unknown key: %s, namespace %q",
 			ErrUntrusted, ssh.FingerprintSHA256(s.key), s.namespace)
 	}
 	key := k[i]
 	switch {
 	case s.namespace != namespace:
-		return Key{}, fmt.Errorf("%w: key %s signed it for another purpose: namespace %q, and not %q", ErrUntrusted, key, s.namespace, namespace)
+		return Key{}, fmt.Errorf("%w: key %s signed it for another purpose: namespace %q instead of %q", ErrUntrusted, key, s.namespace, namespace)
 	case !strong(s.key, s.signature.Format):
-		return Key{}, fmt.Errorf("%w: key %s signed it with %q, which is not taken", ErrUntrusted, key, s.signature.Format)
+		return Key{}, fmt.Errorf("%w: key %s signed it with %q, which is not accepted", ErrUntrusted, key, s.signature.Format)
 	}
 	var sum []byte
 	switch s.hash {
@@ -180,11 +178,11 @@ func (k Keys) Verify(namespace string, message, armored []byte) (Key, error) {
 		h := sha512.Sum512(message)
 		sum = h[:]
 	default:
-		return Key{}, fmt.Errorf("%w: key %s signed it with the hash %q, which is not taken", ErrUntrusted, key, s.hash)
+		return Key{}, fmt.Errorf("%w: key %s signed it with the hash %q, which is not accepted", ErrUntrusted, key, s.hash)
 	}
 	signed := ssh.Marshal(struct{ Namespace, Reserved, Hash, Sum string }{namespace, "", s.hash, string(sum)})
 	if err := key.PublicKey.Verify(append([]byte(signatureMagic), signed...), s.signature); err != nil {
-		return Key{}, fmt.Errorf("%w: the signature of key %s is not one of this manifest: it was changed after it was signed", ErrUntrusted, key)
+		return Key{}, fmt.Errorf("%w: the signature of key %s does not match the manifest: it was changed after signing", ErrUntrusted, key)
 	}
 	return key, nil
 }

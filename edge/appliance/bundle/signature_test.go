@@ -92,9 +92,9 @@ func TestVerifyWeak(t *testing.T) {
 	}
 	sum := sha512.Sum512(message)
 	for want, armored := range map[string][]byte{
-		"":                                   sign(ssh.KeyAlgoRSASHA512, "sha512", sum[:]),
-		`with "ssh-rsa", which is not taken`: sign(ssh.KeyAlgoRSA, "sha512", sum[:]),
-		`the hash "md5", which is not taken`: sign(ssh.KeyAlgoRSASHA512, "md5", sum[:16]),
+		"":                                      sign(ssh.KeyAlgoRSASHA512, "sha512", sum[:]),
+		`with "ssh-rsa", which is not accepted`: sign(ssh.KeyAlgoRSA, "sha512", sum[:]),
+		`the hash "md5", which is not accepted`: sign(ssh.KeyAlgoRSASHA512, "md5", sum[:16]),
 	} {
 		_, err := s.keys().Verify("mail", message, armored)
 		if want == "" && err == nil {
@@ -113,11 +113,11 @@ func TestParseKeys(t *testing.T) {
 		t.Errorf("%v, %v", keys, err)
 	}
 	for want, text := range map[string]string{
-		"no key is in it":                        "# none\n",
-		"line 2 is no OpenSSH public key":        string(a.public()) + "ssh-ed25519 AAAA\n",
+		"it has no key":                          "# none\n",
+		"line 2 is not an OpenSSH public key":    string(a.public()) + "ssh-ed25519 AAAA\n",
 		"line 1: options before a key mean noth": "cert-authority " + string(a.public()),
-		"line 1 is no OpenSSH public key":        string(readFile(t, a.file)),
-		"it has more than 65536 octets":          strings.Repeat("#", 70_000),
+		"line 1 is not an OpenSSH public key":    string(readFile(t, a.file)),
+		"more than 65536 bytes":                  strings.Repeat("#", 70_000),
 	} {
 		if _, err := ParseKeys([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)

@@ -9,39 +9,38 @@ import (
 	"strings"
 )
 
-// A bundle's tar has plain files only, with short names, as the first POSIX
-// format and GNU tar write them. What else a tar can hold is not read but
-// refused: it is parsed before the signature is verified, by a program that may do
-// anything to the machine.
+// A bundle's tar contains plain files only, with short names, as the first POSIX format and GNU tar
+// write them. Anything else that a tar can hold is refused instead of read: it is parsed before the
+// signature is verified, by a program that may do anything to the machine.
 
 const block = 512
 
 // member is the header of one file.
 type member struct {
 	name string
-	size int64 // octets
+	size int64 // bytes
 }
 
-// parseHeader reads a header. None, and no error, means a block of zeros: the end.
+// parseHeader reads a header. It returns nil without an error for a block of zeros: the end.
 func parseHeader(b []byte) (*member, error) {
 	if len(b) != block {
-		return nil, errors.New("it is no tar")
+		return nil, errors.New("not a tar archive")
 	}
 	if isZero(b) {
 		return nil, nil
 	}
 	sum, err := octal(b[148:156])
 	if err != nil || sum != checksum(b) || string(b[257:262]) != "ustar" {
-		return nil, errors.New("it is no tar")
+		return nil, errors.New("not a tar archive")
 	}
 	name := field(b[:100])
 	switch kind := b[156]; {
 	case kind != '0' && kind != 0:
-		return nil, fmt.Errorf("%q in it is no plain file", name)
+		return nil, fmt.Errorf("%q in it is not a plain file", name)
 	case name == "" || strings.ContainsFunc(name, func(r rune) bool { return !strings.ContainsRune(nameCharacters, r) }):
-		return nil, fmt.Errorf("%q in it is a name that is not taken", name)
+		return nil, fmt.Errorf("the name %q in it is not allowed", name)
 	case string(b[257:263]) == "ustar\x00" && field(b[345:500]) != "":
-		return nil, fmt.Errorf("%q in it is in a folder", name)
+		return nil, fmt.Errorf("the name %q in it is in a folder", name)
 	}
 	size, err := octal(b[124:136])
 	if err != nil {
@@ -54,7 +53,7 @@ const nameCharacters = "0123456789abcdefghijklmnopqrstuvwxyz._~^-"
 
 func isZero(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }
 
-// field is text that ends at a zero octet.
+// field is text that ends at a zero byte.
 func field(b []byte) string {
 	text, _, _ := bytes.Cut(b, []byte{0})
 	return string(text)
@@ -64,12 +63,12 @@ func field(b []byte) string {
 func octal(b []byte) (int64, error) {
 	text := strings.Trim(field(b), " ")
 	if text == "" || strings.Trim(text, "01234567") != "" {
-		return 0, fmt.Errorf("%q is no octal number", text)
+		return 0, fmt.Errorf("%q is not an octal number", text)
 	}
 	return strconv.ParseInt(text, 8, 64)
 }
 
-// checksum is the sum of a header's octets, those of the sum itself taken as spaces.
+// checksum is the sum of a header's bytes, with those of the sum itself counted as spaces.
 func checksum(b []byte) (sum int64) {
 	for i, c := range b {
 		if i >= 148 && i < 156 {
@@ -80,17 +79,17 @@ func checksum(b []byte) (sum int64) {
 	return sum
 }
 
-// padding is how many octets follow a file of size octets.
+// padding is how many bytes follow a file of size bytes.
 func padding(size int64) int64 { return (block - size%block) % block }
 
-// readZeros reads n octets, which must be zeros.
+// readZeros reads n bytes, which must be zeros.
 func readZeros(r io.Reader, n int64) error {
 	b := make([]byte, n)
 	if _, err := io.ReadFull(r, b); err != nil {
 		return err
 	}
 	if !isZero(b) {
-		return errors.New("something stands where nothing may be")
+		return errors.New("non-zero bytes in the padding")
 	}
 	return nil
 }

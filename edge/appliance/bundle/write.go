@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Write writes a bundle: the manifest as it was signed, its armored signature, and
-// the files, which open opens in their order. The same input gives the same octets.
+// Write writes a bundle: the manifest as it was signed, its armored signature, and the files, which
+// open opens in their order. The same input gives the same bytes.
 func Write(w io.Writer, manifest, armored []byte, open func(File) (io.ReadCloser, error)) error {
 	m, err := ParseManifest(manifest)
 	if err != nil {
@@ -23,7 +23,7 @@ func Write(w io.Writer, manifest, armored []byte, open func(File) (io.ReadCloser
 		}
 		n, err := io.Copy(t, from)
 		if err == nil && n != size {
-			err = fmt.Errorf("%s has %d octets, and the manifest says %d", name, n, size)
+			err = fmt.Errorf("%s has %d bytes instead of %d as in the manifest", name, n, size)
 		}
 		return err
 	}

@@ -7,26 +7,25 @@ import (
 	"strings"
 )
 
-// Uncounted are the tries left of an entry whose name has no counter: the loader
-// does not count it.
+// Uncounted is the number of boot attempts left of an entry whose name has no counter.
 const Uncounted = -1
 
-// Tries is how often the loader tries an entry before it takes it for bad.
-const Tries = 3
+// Attempts is how often the loader boots an entry before it treats it as bad.
+const Attempts = 3
 
-// Entry is a boot entry: a unified kernel image in the folder EFI/Linux of the
-// ESP. Its name carries the loader's count of its boots.
+// Entry is a boot entry: a unified kernel image in the folder EFI/Linux of the ESP. Its name
+// carries the loader's boot counter.
 type Entry struct {
-	File    string // its name in the folder; "": it has none yet, see Name
+	File    string // its name in the folder; "": none yet, see Name
 	Version string
-	Left    int // tries left; 0: the loader takes it last; Uncounted: it has no counter
-	Done    int // tries done
+	Left    int // boot attempts left; 0: the loader boots it last; Uncounted: it has no counter
+	Done    int // boot attempts made
 }
 
 const (
 	entryPrefix = "anymx_"
 	entrySuffix = ".efi"
-	maxTries    = 99 // in a name; the loader's own are one or two digits
+	maxAttempts = 99 // in a name; the loader's own are one or two digits
 )
 
 // ParseEntry reads the name of a boot entry: anymx_<version>[+<left>[-<done>]].efi.
@@ -43,11 +42,11 @@ func ParseEntry(name string) (e Entry, ok bool) {
 	e.Version = version
 	if counted {
 		left, done, both := strings.Cut(counter, "-")
-		if e.Left, ok = parseTries(left); !ok {
+		if e.Left, ok = parseAttempts(left); !ok {
 			return Entry{}, false
 		}
 		if both {
-			if e.Done, ok = parseTries(done); !ok {
+			if e.Done, ok = parseAttempts(done); !ok {
 				return Entry{}, false
 			}
 		}
@@ -58,15 +57,15 @@ func ParseEntry(name string) (e Entry, ok bool) {
 	return e, true
 }
 
-func parseTries(s string) (int, bool) {
+func parseAttempts(s string) (int, bool) {
 	if s == "" || strings.Trim(s, "0123456789") != "" {
 		return 0, false
 	}
 	n, err := strconv.Atoi(s)
-	return n, err == nil && n <= maxTries
+	return n, err == nil && n <= maxAttempts
 }
 
-// Name is the name that an entry with these counts has.
+// Name returns the file name of an entry with these counts.
 func (e Entry) Name() string {
 	name := entryPrefix + e.Version
 	if e.Left != Uncounted {
@@ -78,18 +77,17 @@ func (e Entry) Name() string {
 	return name + entrySuffix
 }
 
-// Armed is the entry with all its tries.
-func (e Entry) Armed() Entry { return Entry{File: e.File, Version: e.Version, Left: Tries} }
+// Armed is the entry with all its boot attempts.
+func (e Entry) Armed() Entry { return Entry{File: e.File, Version: e.Version, Left: Attempts} }
 
-// Lowered is the entry with no try left: the loader takes it after those that
-// have some.
+// Lowered is the entry with no boot attempt left: the loader boots it after those that have some.
 func (e Entry) Lowered() Entry {
 	return Entry{File: e.File, Version: e.Version, Done: max(1, e.Done)}
 }
 
-// LoaderOrder sorts entries as the loader does, which boots the first: those with
-// no try left come last, and newer versions before older ones (systemd-boot(7),
-// "Boot Counting", and the Boot Loader Specification, "Sorting").
+// LoaderOrder sorts entries as the loader does, which boots the first: those with no attempt left
+// come last, and newer versions before older ones (systemd-boot(7), "Boot Counting", and the Boot
+// Loader Specification, "Sorting").
 func LoaderOrder(entries []Entry) []Entry {
 	sorted := slices.Clone(entries)
 	slices.SortStableFunc(sorted, func(a, b Entry) int {

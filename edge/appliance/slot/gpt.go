@@ -10,7 +10,7 @@ import (
 	"anymx/edge/appliance/diskimage"
 )
 
-// UUID is as in text: "4f68bce3-e8cd-4db1-96e7-fbcaf984b709".
+// UUID is a UUID in text form: "4f68bce3-e8cd-4db1-96e7-fbcaf984b709".
 type UUID string
 
 // Types of partitions (Discoverable Partitions Specification).
@@ -26,16 +26,15 @@ type Partition struct {
 	Type   UUID
 	ID     UUID
 	Label  string
-	Start  int64 // octets from the beginning of the disk
-	Size   int64 // octets
+	Start  int64 // bytes from the beginning of the disk
+	Size   int64 // bytes
 }
 
 // ErrNoTable is wrapped by the error for a disk without a GUID partition table.
 var ErrNoTable = diskimage.ErrNoTable
 
-// ReadTable reads the GUID partition table of a disk of size octets: the one at
-// its beginning, or, if that is damaged, the one at its end. Partitions are in the
-// order of their numbers.
+// ReadTable reads the GUID partition table of a disk of size bytes: the primary one, or the backup
+// if that is damaged. Partitions are in the order of their numbers.
 func ReadTable(disk io.ReaderAt, size int64) ([]Partition, error) {
 	table, err := diskimage.ReadTable(disk, size)
 	if err != nil {
@@ -44,20 +43,20 @@ func ReadTable(disk io.ReaderAt, size int64) ([]Partition, error) {
 	list := make([]Partition, 0, len(table.Partitions))
 	for _, p := range table.Partitions {
 		if p.Start < 0 || p.Size < 0 || p.Start > size-p.Size {
-			return nil, fmt.Errorf("partition %d reaches beyond the disk", p.Number)
+			return nil, fmt.Errorf("partition %d ends after the disk", p.Number)
 		}
 		list = append(list, Partition{Number: p.Number, Type: UUID(p.Type.String()), ID: UUID(p.ID.String()), Label: p.Label, Start: p.Start, Size: p.Size})
 	}
 	return list, nil
 }
 
-// RootHashSize is how long a root hash is, in octets: it is a SHA-256.
+// RootHashSize is the length of a root hash in bytes: it is a SHA-256.
 const RootHashSize = 32
 
-// PartitionsOf are the UUIDs that the partitions of a root hash have, which is
-// how they are found at boot: the first half is the root's, the second half that
-// of its hash tree (systemd-veritysetup-generator(8)). The root hash is in
-// lower-case hexadecimal digits; ok is false if it is not one.
+// PartitionsOf returns the UUIDs of the partitions of a root hash, by which they are found at boot:
+// the first half is the root's, the second half that of its hash tree
+// (systemd-veritysetup-generator(8)). The root hash is in lower-case hexadecimal digits; ok is
+// false if it is invalid.
 func PartitionsOf(rootHash string) (root, verity UUID, ok bool) {
 	b, err := hex.DecodeString(rootHash)
 	if err != nil || len(b) != RootHashSize || rootHash != strings.ToLower(rootHash) {
@@ -69,7 +68,7 @@ func PartitionsOf(rootHash string) (root, verity UUID, ok bool) {
 // byNumber sorts partitions.
 func byNumber(a, b Partition) int { return cmp.Compare(a.Number, b.Number) }
 
-// uuidOf writes sixteen octets in their order.
+// uuidOf formats sixteen bytes in their order.
 func uuidOf(b []byte) UUID {
 	s := hex.EncodeToString(b)
 	return UUID(strings.Join([]string{s[:8], s[8:12], s[12:16], s[16:20], s[20:]}, "-"))

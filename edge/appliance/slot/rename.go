@@ -10,20 +10,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What is written here is written to a FAT file system, which has no journal: a
-// name is changed by one or two sectors of its directory. A power cut in the
-// middle may leave the old name, the new one, both, or, if the two sectors lie
-// apart and only the one with the old name was written, neither. That is why the
-// entries of the two slots are never renamed without a sync between them, and
-// the one that is to be booted is made good first.
+// This file writes to a FAT file system, which has no journal: renaming changes one or two sectors
+// of the directory. A power cut in the middle may leave the old name, the new one, both, or, if the
+// two sectors are apart and only the one with the old name was written, neither. That is why the
+// entries of the two slots are never renamed without a sync between them, and the one that should
+// boot is made good first.
 
-// Rename gives the entry e of the ESP the counts of as, and removes spare, further
-// entries of the same version. It returns when that is on stable storage. There
-// is nothing to do for an entry that has that name, and no spares.
+// Rename gives the entry e of the ESP the counts of as, and removes spare, further entries of the
+// same version. It returns when that is on stable storage. It does nothing for an entry that
+// already has that name and no spares.
 func Rename(esp string, e, as Entry, spare ...Entry) (Entry, error) {
 	dir := filepath.Join(esp, entriesDir)
 	if e.Version != as.Version {
-		return e, fmt.Errorf("boot entry %s can't become one of version %s", e.File, as.Version)
+		return e, fmt.Errorf("boot entry %s can't be renamed to version %s", e.File, as.Version)
 	}
 	as.File = as.Name()
 	changed := false
@@ -50,10 +49,10 @@ func Rename(esp string, e, as Entry, spare ...Entry) (Entry, error) {
 	return as, syncESP(dir)
 }
 
-// sameCounts says that two names mean the same: "+3-0" is "+3".
+// sameCounts reports whether two names mean the same: "+3-0" is "+3".
 func sameCounts(a, b Entry) bool { return a.Left == b.Left && a.Done == b.Done }
 
-// Remove takes boot entries away, and returns when that is on stable storage.
+// Remove removes boot entries, and returns when that is on stable storage.
 func Remove(esp string, entries ...Entry) error {
 	dir := filepath.Join(esp, entriesDir)
 	for _, e := range entries {
@@ -64,9 +63,8 @@ func Remove(esp string, entries ...Entry) error {
 	return syncESP(dir)
 }
 
-// syncESP brings all of the ESP to stable storage: FAT keeps what a directory
-// says about a file in no inode that a sync of the directory alone would be sure to
-// reach.
+// syncESP writes the whole ESP to stable storage: FAT stores a file's directory entry in no inode
+// that a sync of the directory alone would be sure to reach.
 func syncESP(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -79,5 +77,5 @@ func syncESP(dir string) error {
 	return nil
 }
 
-// Path is where an entry lies.
+// Path returns the path of an entry.
 func (t *Table) Path(e Entry) string { return filepath.Join(t.ESP, entriesDir, e.File) }

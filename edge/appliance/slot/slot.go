@@ -1,21 +1,20 @@
-// Package slot knows where the versions of a node's image lie: each in a slot,
-// which is a partition for its root and one for the hash tree that protects it,
-// with a boot entry in the ESP.
+// Package slot finds the versions of a node's image on its disk: each in a slot, which is a
+// partition for its root and one for the hash tree that protects it, with a boot entry in the ESP.
 //
 // What happens to the data:
 //
 //  1. A System reads what is there (system.go): the partition table of the disk
 //     that the running root is on, the names in the ESP's EFI/Linux, the running
-//     version and its root hash. It reads and never writes the partition table:
-//     systemd-sysupdate writes it.
-//  2. Arrange puts that in order (this file): which slot runs, which is the
+//     version and its root hash. It never writes the partition table:
+//     systemd-sysupdate does.
+//  2. Arrange sorts that out (this file): which slot runs, which is the
 //     other one, whether it is whole, and what the loader boots next.
-//  3. A rename of a boot entry (rename.go) is all that this package writes. The
-//     name of an entry is its count of boots (entry.go), so a rename arms an
-//     entry again, or puts it behind the others.
+//  3. Renaming boot entries (rename.go) is all that this package writes. The
+//     name of an entry is its boot counter (entry.go), so a rename arms an
+//     entry again, or moves it after the others.
 //
-// A slot is empty if its partitions are labelled "_empty", which is where the
-// next version goes. Labels are anymx_<version> and anymx_<version>_verity.
+// A slot is empty if its partitions are labelled "_empty"; the next version is written there.
+// Labels are anymx_<version> and anymx_<version>_verity.
 package slot
 
 import (
@@ -28,28 +27,27 @@ const (
 	veritySuffix = "_verity"
 )
 
-// Slot is one place for a version.
+// Slot is the storage of one version.
 type Slot struct {
-	// Version is the one whose root is in it; "": none, or one that was not
-	// written to the end.
+	// Version is the one whose root is in it; "": none, or one that was not completely written.
 	Version string
 	Running bool
 	Root    Partition // the zero Partition: the disk has none for it
 	Verity  Partition
-	// Entry is its boot entry; nil: the loader does not know it.
+	// Entry is its boot entry; nil: it can't be booted.
 	Entry *Entry
-	// Spare are further entries of the same version, which a power cut in the
-	// middle of a rename may leave. They are in the loader's order.
+	// Spare are further entries of the same version, which a power cut during a rename may leave.
+	// They are in the loader's order.
 	Spare []Entry
 }
 
-// Whole says whether the slot could be booted: it has its partitions and an entry.
+// Whole reports whether the slot has its partitions and a boot entry.
 func (s *Slot) Whole() bool { return s != nil && s.Version != "" && s.Entry != nil }
 
-// Bootable says whether the slot is whole and has tries left.
+// Bootable reports whether the slot is whole and has boot attempts left.
 func (s *Slot) Bootable() bool { return s.Whole() && s.Entry.Left != 0 }
 
-// State says what is in the slot.
+// State describes what is in the slot.
 func (s *Slot) State() string {
 	switch {
 	case s.Running:
@@ -66,15 +64,14 @@ func (s *Slot) State() string {
 type Table struct {
 	Disk     string // the device
 	ESP      string // where it is mounted
-	Version  string // that runs
-	RootHash string // of what runs
+	Version  string // the running one
+	RootHash string // of the running version
 	Slots    []Slot // the running one first
 	// Stray are entries of versions that are in no slot.
 	Stray []Entry
 }
 
-// Running is the slot that runs; nil if it was not found, as on a machine that is no
-// appliance.
+// Running is the running slot; nil if it was not found, as on a machine that is not an appliance.
 func (t *Table) Running() *Slot {
 	if len(t.Slots) > 0 && t.Slots[0].Running {
 		return &t.Slots[0]
@@ -82,7 +79,7 @@ func (t *Table) Running() *Slot {
 	return nil
 }
 
-// Other is the slot that does not run; nil if there is none.
+// Other is the slot that is not running; nil if there is none.
 func (t *Table) Other() *Slot {
 	for i := range t.Slots {
 		if !t.Slots[i].Running {
@@ -92,7 +89,7 @@ func (t *Table) Other() *Slot {
 	return nil
 }
 
-// Entries are all of the ESP, in the loader's order.
+// Entries returns all of the ESP, in the loader's order.
 func (t *Table) Entries() []Entry {
 	all := slices.Clone(t.Stray)
 	for i := range t.Slots {
@@ -112,9 +109,8 @@ func (t *Table) Next() string {
 	return ""
 }
 
-// Arrange makes slots of partitions and entries. running is the version that
-// runs. Its two partitions are a slot, and so are, in their order, those that are
-// left.
+// Arrange makes slots of partitions and entries. running is the running version. Its two partitions
+// are a slot, and so are, in their order, the remaining ones.
 func Arrange(running string, partitions []Partition, entries []Entry) (slots []Slot, stray []Entry) {
 	var roots, trees []Partition
 	for _, p := range slices.SortedFunc(slices.Values(partitions), byNumber) {
@@ -159,7 +155,7 @@ func Arrange(running string, partitions []Partition, entries []Entry) (slots []S
 	return slots, stray
 }
 
-// without takes the partition with a label out of list.
+// without removes the partition with a label from list.
 func without(list []Partition, label string) (rest []Partition, p Partition, ok bool) {
 	i := slices.IndexFunc(list, func(p Partition) bool { return p.Label == label })
 	if i < 0 {

@@ -15,10 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// System is where a machine's slots are looked for. The zero value is the machine
-// that this process runs on.
+// System says where a machine's slots are. The zero value is the machine that this process runs on.
 type System struct {
-	// Root stands before every path that is not given here; "" means "/".
+	// Root is prepended to every path that is not given here; "" means "/".
 	Root string
 	// ESP is where the ESP is mounted; "": /efi or /boot, whichever has a folder
 	// EFI/Linux.
@@ -30,11 +29,11 @@ type System struct {
 // entriesDir is where the loader finds unified kernel images.
 const entriesDir = "EFI/Linux"
 
-// maxEntries bounds how many names of the ESP are looked at.
+// maxEntries bounds how many names in the ESP are read.
 const maxEntries = 1000
 
-// Read looks at the machine. Its error wraps fs.ErrNotExist if this is no
-// appliance: if there is no ESP, no version in os-release, or no disk below the root.
+// Read reads the state of the machine. Its error wraps fs.ErrNotExist if this is not an appliance:
+// without an ESP, a version in os-release, or a disk below the root.
 func (s *System) Read() (*Table, error) {
 	t := &Table{ESP: s.ESP}
 	var err error
@@ -45,7 +44,7 @@ func (s *System) Read() (*Table, error) {
 		return nil, err
 	}
 	if t.Disk, err = s.disk(); err != nil {
-		return nil, fmt.Errorf("the disk of the running system: %w", err)
+		return nil, fmt.Errorf("disk of the running system: %w", err)
 	}
 	partitions, err := readDisk(t.Disk)
 	if err != nil {
@@ -75,16 +74,16 @@ func (s *System) version() (string, error) {
 		for line := range strings.Lines(string(text)) {
 			if v, ok := strings.CutPrefix(strings.TrimSpace(line), "IMAGE_VERSION="); ok {
 				if v = strings.Trim(v, `"'`); !ValidVersion(v) {
-					return "", fmt.Errorf("%s: the version %q is not one of an image", name, v)
+					return "", fmt.Errorf("%s: %q is not an image version", name, v)
 				}
 				return v, nil
 			}
 		}
 	}
-	return "", fmt.Errorf("this machine runs no image: os-release has no IMAGE_VERSION: %w", fs.ErrNotExist)
+	return "", fmt.Errorf("this machine is not an appliance: os-release has no IMAGE_VERSION: %w", fs.ErrNotExist)
 }
 
-// rootHash is the one that the kernel was given.
+// rootHash returns the one on the kernel's command line.
 func (s *System) rootHash() (string, error) {
 	text, err := readSmall(s.Root + "/proc/cmdline")
 	if err != nil {
@@ -93,16 +92,16 @@ func (s *System) rootHash() (string, error) {
 	for word := range strings.FieldsSeq(string(text)) {
 		if hash, ok := strings.CutPrefix(word, "roothash="); ok {
 			if _, _, ok := PartitionsOf(hash); !ok {
-				return "", fmt.Errorf("the kernel was given a root hash that is none: %q", hash)
+				return "", fmt.Errorf("invalid root hash on the kernel command line: %q", hash)
 			}
 			return hash, nil
 		}
 	}
-	return "", fmt.Errorf("this machine runs no image: the kernel was given no roothash=: %w", fs.ErrNotExist)
+	return "", fmt.Errorf("this machine is not an appliance: no roothash= on the kernel command line: %w", fs.ErrNotExist)
 }
 
-// disk finds the disk below the root file system: through the device mapper, for
-// two disks may carry the same image, with the same UUIDs.
+// disk finds the disk below the root file system: through the device mapper, since two disks may
+// carry the same image, with the same UUIDs.
 func (s *System) disk() (string, error) {
 	if s.Disk != "" {
 		return s.Disk, nil
@@ -125,7 +124,7 @@ func (s *System) disk() (string, error) {
 			return s.Root + "/dev/" + strings.ReplaceAll(filepath.Base(filepath.Dir(partition)), "!", "/"), nil // as the kernel names a folder of /dev
 		}
 	}
-	return "", fmt.Errorf("no partition lies below %s: %w", dev, fs.ErrNotExist)
+	return "", fmt.Errorf("no partition below %s: %w", dev, fs.ErrNotExist)
 }
 
 // esp finds where the ESP is mounted.
@@ -155,7 +154,7 @@ func readDisk(name string) ([]Partition, error) {
 	return ReadTable(f, size)
 }
 
-// readEntries reads the names of the boot entries. Other names are passed over.
+// readEntries reads the names of the boot entries, and ignores others.
 func readEntries(esp string) ([]Entry, error) {
 	dir, err := os.Open(filepath.Join(esp, entriesDir))
 	if err != nil {
@@ -175,7 +174,7 @@ func readEntries(esp string) ([]Entry, error) {
 	return entries, nil
 }
 
-// Uptime is for how long the machine has been up, in seconds.
+// Uptime returns how long the machine has been up, in seconds.
 func (s *System) Uptime() (float64, error) {
 	text, err := readSmall(s.Root + "/proc/uptime")
 	if err != nil {

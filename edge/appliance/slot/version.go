@@ -5,14 +5,13 @@ import (
 	"strings"
 )
 
-// MaxVersion is how long a version may be, in octets: with "anymx_" and "_verity"
-// around it, it has to fit a GPT label of 36 characters.
+// MaxVersion is how long a version may be, in bytes: with "anymx_" and "_verity" around it, it must
+// fit a GPT label of 36 characters.
 const MaxVersion = 36 - len(labelPrefix) - len(veritySuffix)
 
-// ValidVersion says whether v may be the version of an image: what the names of
-// its files, its partitions and its boot entry can be made of, and can be taken
-// apart again. Those are lower-case letters, digits, ".", "^", "~" and "-", with a
-// digit first.
+// ValidVersion reports whether v may be the version of an image, so that the names of its files,
+// partitions and boot entry can be built from it and parsed again: lower-case letters, digits, ".",
+// "^", "~" and "-", with a digit first.
 func ValidVersion(v string) bool {
 	return v != "" && len(v) <= MaxVersion && isDigit(v[0]) &&
 		strings.IndexFunc(v, func(r rune) bool { return !versionRune(r) }) < 0
@@ -22,9 +21,8 @@ func versionRune(r rune) bool {
 	return r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || strings.ContainsRune(".^~-", r)
 }
 
-// Compare says which of two versions is older, as UAPI.10 (version format
-// specification) does, and with it the boot loader and systemd-sysupdate: -1 if
-// a is, 0 if they are the same, 1 if b is.
+// Compare returns which of two versions is older, by UAPI.10 (version format specification), like
+// the boot loader and systemd-sysupdate: -1 if a is, 0 if they are the same, 1 if b is.
 func Compare(a, b string) int {
 	for {
 		a, b = skipStrange(a), skipStrange(b)
@@ -52,7 +50,7 @@ func Compare(a, b string) int {
 	}
 }
 
-// separator takes c off both. Who alone has it is older.
+// separator removes c from both. If only one has it, that one is older.
 func separator(c byte, a, b *string) (order int, any bool) {
 	is := func(x byte) bool { return x == c }
 	inA, inB := starts(*a, is), starts(*b, is)
@@ -87,7 +85,7 @@ func skipStrange(s string) string {
 	})
 }
 
-// prefix takes the leading characters that are of a kind off s.
+// prefix removes the leading characters of a kind from s.
 func prefix(s *string, of func(byte) bool) string {
 	n := 0
 	for n < len(*s) && of((*s)[n]) {
