@@ -85,7 +85,7 @@ type imageConfigured struct {
 
 // write checks the tree at from and writes it into the image at to; "" is no image.
 func (c *configuring) write(from, to string) error {
-	tree, err := provision.ReadTree(from)
+	tree, err := provision.ReadBundle(from)
 	if err != nil {
 		return &usageError{err}
 	}
@@ -125,7 +125,7 @@ func (c *configuring) write(from, to string) error {
 }
 
 // put writes a tree and looks whether it is there.
-func (c *configuring) put(img *image, tree *provision.Tree) error {
+func (c *configuring) put(img *image, tree *provision.Bundle) error {
 	var files []diskimage.File
 	for _, name := range tree.Names() {
 		files = append(files, diskimage.File{Name: name, Data: tree.Files[name]})
@@ -204,7 +204,7 @@ func (c *configuring) removeFrom(at string) error {
 	})
 }
 
-func filesOf(t *provision.Tree) []imageFile {
+func filesOf(t *provision.Bundle) []imageFile {
 	list := []imageFile{}
 	for _, name := range t.Names() {
 		list = append(list, imageFile{Name: name, Size: int64(len(t.Files[name])), Secret: provision.Secret(name)})

@@ -15,35 +15,34 @@ import (
 	"anymx/edge/judge/policy"
 )
 
-// CheckOptions is what Check needs beside a tree.
+// CheckOptions is what Check needs besides a bundle.
 type CheckOptions struct {
-	Now time.Time // for certificates that have ended; zero: none has
-	// Credential returns a systemd credential that the node has from elsewhere; nil:
-	// there are none.
+	Now time.Time // for expired certificates; zero: none has expired
+	// Credential returns a systemd credential that the node has from elsewhere; nil: there are
+	// none.
 	Credential func(name string) ([]byte, bool)
-	// Elsewhere says that the node is given its credentials elsewhere, where they
-	// can't be looked at: one that is missing is a note, not a problem.
+	// Elsewhere means that the node gets its credentials elsewhere, where they can't be checked: a
+	// missing one is a note, not a problem.
 	Elsewhere bool
 }
 
-// Checked is what Check found.
+// Checked is the result of Check.
 type Checked struct {
 	Problems []config.Problem // in the order of anymx.toml
-	// Alone are those of Problems that cost one file's purpose and nothing else: the
-	// programs start without it.
+	// Alone are those of Problems that affect only what one file is for: the programs start without
+	// it.
 	Alone  []config.Problem
 	Notes  []string
 	Config *config.Config // nil if anymx.toml is not valid
 }
 
-// startable says that the programs of a node start with the tree as it is.
+// startable reports whether the programs of a node start with the bundle as it is.
 func (c *Checked) startable() bool { return c.Config != nil && len(c.Alone) == len(c.Problems) }
 
-// Check says what is wrong with a tree, as the programs of a node would when they
-// start, and what an appliance does not have. It does no I/O. What it says holds
-// nothing that is in a secret.
-func Check(t Tree, o CheckOptions) Checked {
-	c := checker{tree: t, o: o, text: t.Files[configFile]}
+// Check returns what is wrong with a bundle, as the programs of a node would find when they start,
+// and what an appliance does not support. It does no I/O. Its texts contain nothing of a secret.
+func Check(t Bundle, o CheckOptions) Checked {
+	c := checker{bundle: t, o: o, text: t.Files[configFile]}
 	cfg, err := config.Parse(configFile, c.text, "core") // the one section that all nodes need
 	var bad *config.Errors
 	switch {
@@ -70,7 +69,7 @@ func Check(t Tree, o CheckOptions) Checked {
 	c.same()
 	for _, name := range t.Unused {
 		if cfg == nil {
-			break // what it names is not known
+			break // what it names is unknown
 		}
 		c.note("%s is not used: nothing in %s names it", name, configFile)
 	}
@@ -84,20 +83,20 @@ func Check(t Tree, o CheckOptions) Checked {
 }
 
 type checker struct {
-	tree Tree
-	o    CheckOptions
-	text []byte // of anymx.toml
-	out  Checked
+	bundle Bundle
+	o      CheckOptions
+	text   []byte // of anymx.toml
+	out    Checked
 }
 
-// problem is one at a key of anymx.toml; value is what stands there.
+// problem adds one at a key of anymx.toml; value is the key's value.
 func (c *checker) problem(key, value, format string, args ...any) {
 	c.out.Problems = append(c.out.Problems, config.Problem{
 		File: configFile, Line: lineOf(c.text, key, value), Key: key, Reason: fmt.Sprintf(format, args...),
 	})
 }
 
-// fault is a problem of a file of the tree.
+// fault adds a problem of a file in the bundle.
 func (c *checker) fault(name, format string, args ...any) {
 	c.out.Problems = append(c.out.Problems, config.Problem{File: name, Line: 1, Reason: fmt.Sprintf(format, args...)})
 }
@@ -106,11 +105,11 @@ func (c *checker) note(format string, args ...any) {
 	c.out.Notes = append(c.out.Notes, fmt.Sprintf(format, args...))
 }
 
-// places checks the paths that an appliance has no choice in: its root is
-// read-only, and the units of the programs open a few folders only.
+// places checks the paths that are fixed on an appliance: its root is read-only, and the units of
+// the programs open a few folders only.
 func (c *checker) places(cfg *config.Config) {
 	if dir := cfg.Node.StateDir; dir != "/var/lib/anymx" {
-		c.problem("node.state_dir", dir, "an appliance stores in /var/lib/anymx; leave the key out")
+		c.problem("node.state_dir", dir, "an appliance uses /var/lib/anymx; remove the key")
 	}
 	sockets := []struct{ key, path, want string }{{"node.control", cfg.Node.Control, "edge.sock"}, {"net.control", cfg.Net.Control, "net.sock"}}
 	if cfg.BGP != nil {
@@ -118,7 +117,7 @@ func (c *checker) places(cfg *config.Config) {
 	}
 	for _, s := range sockets {
 		if path.Dir(s.path) != "/run/anymx" {
-			c.problem(s.key, s.path, "an appliance has its sockets in /run/anymx; leave the key out, or write /run/anymx/%s", s.want)
+			c.problem(s.key, s.path, "an appliance has its sockets in /run/anymx; remove the key, or write /run/anymx/%s", s.want)
 		}
 	}
 }
@@ -131,7 +130,7 @@ func (c *checker) use(u use) {
 	}
 	name, ok := inTree(u.path)
 	if !ok {
-		c.problem(u.key, u.path, "is not below %s: a node has only the files of its tree; put the file there and name it %s/...", etcDir, etcDir)
+		c.problem(u.key, u.path, "is not below %s: a node has only the files of its config bundle; put the file there and name it %s/...", etcDir, etcDir)
 		return
 	}
 	if err := CheckName(name); err != nil {
@@ -139,22 +138,22 @@ func (c *checker) use(u use) {
 		return
 	}
 	if first, _, _ := strings.Cut(name, "/"); first == secretsIn || first == networkIn {
-		c.problem(u.key, u.path, "the folder %s is not placed in %s%s", first, etcDir, adviceFor(u, name))
+		c.problem(u.key, u.path, "the folder %s is not copied to %s%s", first, etcDir, adviceFor(u, name))
 		return
 	}
-	if err := c.tree.Faults[name]; err != nil {
+	if err := c.bundle.Faults[name]; err != nil {
 		c.problem(u.key, u.path, "%s: %s", name, err)
 		return
 	}
-	data, ok := c.tree.Files[name]
+	data, ok := c.bundle.Files[name]
 	if !ok {
-		c.problem(u.key, u.path, "there is no %s beside %s", name, configFile)
+		c.problem(u.key, u.path, "%s is missing beside %s", name, configFile)
 		return
 	}
 	c.content(u, name, data)
 }
 
-// adviceFor says how a secret is named instead.
+// adviceFor explains how a secret is named instead.
 func adviceFor(u use, name string) string {
 	if u.secret() && path.Dir(name) == secretsIn {
 		return fmt.Sprintf("; write \"credential:%s\"", path.Base(name))
@@ -162,7 +161,7 @@ func adviceFor(u use, name string) string {
 	return ""
 }
 
-// content checks what is in a file.
+// content checks the content of a file.
 func (c *checker) content(u use, name string, data []byte) {
 	switch u.why {
 	case recipients:
@@ -179,7 +178,7 @@ func (c *checker) content(u use, name string, data []byte) {
 		}
 	case prefixList:
 		if !utf8.Valid(data) {
-			c.problem(u.key, u.path, "%s is no text", name)
+			c.problem(u.key, u.path, "%s is not a text file", name)
 		}
 	case wireguardKey, shieldKey, password:
 		if err := checkSecret(u.why, data); err != nil {
@@ -188,65 +187,65 @@ func (c *checker) content(u use, name string, data []byte) {
 	}
 }
 
-// credential checks a secret that systemd hands to a unit.
+// credential checks a secret that systemd passes to a unit.
 func (c *checker) credential(u use, name string) {
 	if !strings.HasPrefix(name, u.prefix()) {
 		c.problem(u.key, u.path, "%s gets only credentials whose name begins with %q: call it %q", u.program(), u.prefix(), u.prefix()+name)
 		return
 	}
-	// systemd takes what the machine was given first, then what lies in its store.
+	// systemd prefers what the machine was given over what is in its store.
 	if c.o.Credential != nil {
 		if data, ok := c.o.Credential(name); ok {
 			if err := checkSecret(u.why, data); err != nil {
-				c.problem(u.key, u.path, "the system's credential %s %s", name, err)
-			} else if c.tree.Files[secretsIn+"/"+name] != nil {
-				c.note("the credential %s was given to the system too, which goes before %s/%s", name, secretsIn, name)
+				c.problem(u.key, u.path, "the system credential %s %s", name, err)
+			} else if c.bundle.Files[secretsIn+"/"+name] != nil {
+				c.note("the credential %s was also given to the system, which takes precedence over %s/%s", name, secretsIn, name)
 			}
 			return
 		}
 	}
 	file := secretsIn + "/" + name
-	data, ok := c.tree.Files[file]
+	data, ok := c.bundle.Files[file]
 	switch {
-	case c.tree.Faults[file] != nil:
-		c.problem(u.key, u.path, "%s: %s", file, c.tree.Faults[file])
+	case c.bundle.Faults[file] != nil:
+		c.problem(u.key, u.path, "%s: %s", file, c.bundle.Faults[file])
 	case ok:
 		if err := checkSecret(u.why, data); err != nil {
 			c.problem(u.key, u.path, "%s %s", file, err)
 		}
 	case c.o.Elsewhere:
-		c.note("the credential %s (%s) is not in the tree: the node must be given it elsewhere", name, u.key)
+		c.note("the credential %s (%s) is not in the bundle: the node must get it elsewhere", name, u.key)
 	case c.o.Credential == nil:
-		c.problem(u.key, u.path, "there is no %s in the tree", file)
+		c.problem(u.key, u.path, "%s is missing in the bundle", file)
 	default:
-		c.problem(u.key, u.path, "there is no %s in the tree, and the node was given no credential %s", file, name)
+		c.problem(u.key, u.path, "%s is missing in the bundle, and the node has no credential %s", file, name)
 	}
 }
 
-// What a secret must be like, as the programs that read it want.
+// Requirements of secrets, as in the programs that read them.
 const (
-	minShieldKey = 16 // octets
+	minShieldKey = 16 // bytes
 	maxShieldKey = 1024
 	maxPassword  = 80
 )
 
-// checkSecret says what is wrong with the content of a secret, and shows none of it.
+// checkSecret returns what is wrong with the content of a secret, and shows none of it.
 func checkSecret(why purpose, data []byte) error {
 	if line, ok := bytes.CutSuffix(data, []byte("\n")); ok {
 		data = bytes.TrimSuffix(line, []byte("\r"))
 	}
-	var key config.PublicKey // which is as many octets of the same base64
+	var key config.PublicKey // which has the same length in the same base64
 	switch {
 	case len(data) == 0:
 		return errors.New("is empty")
 	case why == wireguardKey && (key.UnmarshalText(data) != nil || key == config.PublicKey{}):
-		return errors.New("holds no WireGuard key: it must be the 44 characters of base64 that `wg genkey` or `wg genpsk` prints, and no more")
+		return errors.New("is not a WireGuard key: it must be exactly the 44 characters of base64 that `wg genkey` or `wg genpsk` prints")
 	case why == shieldKey && len(data) < minShieldKey:
-		return fmt.Errorf("holds less than %d octets", minShieldKey)
+		return fmt.Errorf("holds less than %d bytes", minShieldKey)
 	case why == shieldKey && len(data) > maxShieldKey:
-		return fmt.Errorf("holds more than %d octets", maxShieldKey)
+		return fmt.Errorf("holds more than %d bytes", maxShieldKey)
 	case why == password && len(data) > maxPassword:
-		return fmt.Errorf("holds more than %d octets", maxPassword)
+		return fmt.Errorf("holds more than %d bytes", maxPassword)
 	}
 	return nil
 }
@@ -256,7 +255,7 @@ func (c *checker) pair(cfg *config.Config) {
 	in := &cfg.Ingress
 	certName, _ := inTree(in.TLSCert)
 	keyName, _ := inTree(in.TLSKey)
-	cert, key := c.tree.Files[certName], c.tree.Files[keyName]
+	cert, key := c.bundle.Files[certName], c.bundle.Files[keyName]
 	if in.TLSCert == "" || cert == nil || key == nil {
 		return
 	}
@@ -265,15 +264,15 @@ func (c *checker) pair(cfg *config.Config) {
 	case err != nil:
 		c.problem("ingress.tls_cert", in.TLSCert, "%s and %s: %s", certName, keyName, err)
 	case pair.Leaf != nil && !c.o.Now.IsZero() && c.o.Now.After(pair.Leaf.NotAfter):
-		c.note("%s ended on %s: senders that check certificates will not deliver", certName, pair.Leaf.NotAfter.Format("2006-01-02"))
+		c.note("%s expired on %s: senders that check certificates will not deliver", certName, pair.Leaf.NotAfter.Format("2006-01-02"))
 	case pair.Leaf != nil && !c.o.Now.IsZero() && c.o.Now.Before(pair.Leaf.NotBefore):
-		c.note("%s begins on %s only; or the clock of this machine is wrong", certName, pair.Leaf.NotBefore.Format("2006-01-02"))
+		c.note("%s is valid from %s only, or the clock of this machine is wrong", certName, pair.Leaf.NotBefore.Format("2006-01-02"))
 	}
 }
 
-// credentials checks the secrets that the tree brings.
+// credentials checks the secrets in the bundle.
 func (c *checker) credentials(cfg *config.Config) {
-	if err := c.tree.Faults[secretsIn]; err != nil {
+	if err := c.bundle.Faults[secretsIn]; err != nil {
 		c.fault(secretsIn, "%s", err)
 	}
 	named := map[string]bool{}
@@ -285,35 +284,34 @@ func (c *checker) credentials(cfg *config.Config) {
 	}
 	for _, file := range c.in(secretsIn) {
 		name := path.Base(file)
-		switch err := c.tree.Faults[file]; {
+		switch err := c.bundle.Faults[file]; {
 		case named[name]: // checked
 		case err != nil:
 			c.fault(file, "%s", err)
 		case !imported(name):
-			c.fault(file, "no program of a node takes a credential of this name: it begins with %s", strings.Join(prefixes, ", "))
+			c.fault(file, "no program reads a credential of this name: it must begin with %s", strings.Join(prefixes, ", "))
 		case cfg != nil:
 			c.note("%s is not used: nothing in %s names \"credential:%s\"", file, configFile, name)
 		}
 	}
 }
 
-// network checks the files for systemd-networkd, as far as that can be told
-// without it.
+// network checks the files for systemd-networkd, as far as that is possible without it.
 func (c *checker) network() {
-	if err := c.tree.Faults[networkIn]; err != nil {
+	if err := c.bundle.Faults[networkIn]; err != nil {
 		c.fault(networkIn, "%s", err)
 	}
 	for _, file := range c.in(networkIn) {
-		data := c.tree.Files[file]
-		switch err := c.tree.Faults[file]; {
+		data := c.bundle.Files[file]
+		switch err := c.bundle.Faults[file]; {
 		case err != nil:
 			c.fault(file, "%s", err)
 		case !slices.Contains([]string{".network", ".netdev", ".link"}, path.Ext(file)):
-			c.fault(file, "systemd-networkd reads *.network, *.netdev and *.link only")
+			c.fault(file, "systemd-networkd reads only *.network, *.netdev and *.link")
 		case !utf8.Valid(data) || bytes.ContainsRune(data, 0):
-			c.fault(file, "is no text")
+			c.fault(file, "is not a text file")
 		case path.Ext(file) != ".netdev" && !hasSection(data, "Match"):
-			c.fault(file, "has no [Match] section: it would take every interface")
+			c.fault(file, "has no [Match] section: it would match every interface")
 		case path.Ext(file) == ".netdev" && !hasSection(data, "NetDev"):
 			c.fault(file, "has no [NetDev] section")
 		}
@@ -329,32 +327,32 @@ func hasSection(data []byte, name string) bool {
 	return false
 }
 
-// in are the files and faults in a folder of the tree, sorted.
+// in returns the files and faults in a folder of the bundle, sorted.
 func (c *checker) in(dir string) []string {
 	set := map[string]bool{}
-	for name := range c.tree.Files {
+	for name := range c.bundle.Files {
 		set[name] = true
 	}
-	for name := range c.tree.Faults {
+	for name := range c.bundle.Faults {
 		set[name] = true
 	}
 	return slices.DeleteFunc(sorted(set), func(name string) bool { return path.Dir(name) != dir })
 }
 
-// same refuses two names that FAT holds for one.
+// same refuses two names that are the same on FAT.
 func (c *checker) same() {
 	first := map[string]string{}
-	for _, name := range c.tree.Names() {
+	for _, name := range c.bundle.Names() {
 		folded := strings.ToLower(name)
 		if other, twice := first[folded]; twice {
-			c.fault(name, "differs from %s in case alone: the ESP can't hold both", other)
+			c.fault(name, "differs from %s in case only: the ESP can't store both", other)
 		}
 		first[folded] = name
 	}
 }
 
-// lineOf is the line, from 1, in which key has value in the text of a config; that
-// of the key's section, or 1, if it has not, which is a default.
+// lineOf returns the line, from 1, in which key has value in the text of a config; that of the
+// key's section, or 1, for a default.
 func lineOf(text []byte, key, value string) int {
 	name := key[strings.LastIndexByte(key, '.')+1:]
 	section, _, _ := strings.Cut(key, "[")

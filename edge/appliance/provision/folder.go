@@ -14,12 +14,12 @@ import (
 	"anymx/edge/config"
 )
 
-// directory is a folder on a file system. Nothing below it is followed out of it:
-// the kernel resolves names beneath it, through no link and no other mount.
+// directory is a folder on a file system. Names can't lead out of it: the kernel resolves them
+// beneath it, through no link and no other mount.
 type directory struct{ fd int }
 
-// openDirectory opens a directory of this machine's own, which may be a link. The
-// error wraps fs.ErrNotExist if there is none.
+// openDirectory opens a directory of this machine, which may be a link. The error wraps
+// fs.ErrNotExist if there is none.
 func openDirectory(path string) (*directory, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0) // O_PATH might not mount the ESP
 	if err != nil {
@@ -30,7 +30,7 @@ func openDirectory(path string) (*directory, error) {
 
 func (d *directory) close() { unix.Close(d.fd) }
 
-// open opens what is called name below d.
+// open opens name below d.
 func (d *directory) open(name string, flags uint64) (*os.File, error) {
 	if flags&unix.O_PATH == 0 {
 		flags |= unix.O_NONBLOCK | unix.O_NOCTTY // never wait for a FIFO's other end
@@ -48,9 +48,9 @@ func (d *directory) open(name string, flags uint64) (*os.File, error) {
 		case err == nil:
 			return os.NewFile(uintptr(fd), name), nil
 		case errors.Is(err, unix.ELOOP):
-			return nil, errors.New("is, or is behind, a symbolic link, which is not followed")
+			return nil, errors.New("is reached through a symbolic link, which is not followed")
 		case errors.Is(err, unix.EXDEV):
-			return nil, errors.New("lies on another file system")
+			return nil, errors.New("is on another file system")
 		case !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR):
 			return nil, err
 		}
@@ -83,7 +83,7 @@ func (d *directory) read(name string, most int64) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case !info.Mode().IsRegular():
-		return nil, errors.New("is no regular file")
+		return nil, errors.New("is not a regular file")
 	case info.Size() > most:
 		return nil, tooLarge(most)
 	}
@@ -126,12 +126,12 @@ func (d *directory) list(name string, most int) ([]string, error) {
 	return names, nil
 }
 
-// ReadTree reads the tree at path, on the machine of an operator: a folder, or
-// anymx.toml alone, whatever its name.
-func ReadTree(path string) (Tree, error) {
+// ReadBundle reads the bundle at path, on the machine of an operator: a folder, or anymx.toml
+// alone, whatever its name.
+func ReadBundle(path string) (Bundle, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return Tree{}, err
+		return Bundle{}, err
 	}
 	dir := path
 	if !info.IsDir() {
@@ -139,19 +139,19 @@ func ReadTree(path string) (Tree, error) {
 	}
 	d, err := openDirectory(dir)
 	if err != nil {
-		return Tree{}, err
+		return Bundle{}, err
 	}
 	defer d.close()
 	if !info.IsDir() {
 		text, err := d.read(filepath.Base(path), maxConfig)
 		if err != nil {
-			return Tree{}, fmt.Errorf("%s: %w", path, err)
+			return Bundle{}, fmt.Errorf("%s: %w", path, err)
 		}
-		return Tree{Files: map[string][]byte{configFile: text}}, nil
+		return Bundle{Files: map[string][]byte{configFile: text}}, nil
 	}
 	t, err := collect(d)
 	if err != nil {
-		return Tree{}, fmt.Errorf("%s: %w", path, err)
+		return Bundle{}, fmt.Errorf("%s: %w", path, err)
 	}
 	return t, nil
 }

@@ -14,27 +14,26 @@ import (
 	"anymx/edge/statefile"
 )
 
-// Only what came from a file system is kept: a stick is pulled out, and the node
-// must boot without it. A credential comes again with each boot, and whoever stops
-// giving it means that the node shall not have it any more; and the ESP stays where
-// it is.
+// Only configs from a file system are copied to /var: a stick is removed, and the node must boot
+// without it. A credential comes again with each boot, and no longer giving it means that the node
+// should not have it any more; and the ESP stays where it is.
 
-// keptTree is the folder of the tree in keptDir, keptMark the file that says where it
-// is from.
+// keptTree is the folder of the copied bundle in keptDir, keptMark the file that says where it came
+// from.
 const (
 	keptTree = "tree"
 	keptMark = "kept.json"
 )
 
-// mark says where what was kept came from.
+// mark records where the copy came from.
 type mark struct {
 	Source string    `json:"source"`
 	At     time.Time `json:"at"`
 }
 
-// keep writes a good tree to /var, unless it is there already: a new folder, synced,
-// is put in the place of the old one.
-func (o Options) keep(r *Report, t Tree) error {
+// keep copies a good bundle to /var, unless it is there already: a new folder, synced, replaces the
+// old one.
+func (o Options) keep(r *Report, t Bundle) error {
 	dir := o.path(keptDir)
 	if old, err := readKept(dir); err == nil && maps.EqualFunc(old.Files, t.Files, bytes.Equal) {
 		return nil
@@ -74,7 +73,7 @@ func keepFile(path string, data []byte) error {
 	return statefile.File(path).Write(data)
 }
 
-// syncDirs brings the names in all folders below top to stable storage.
+// syncDirs writes the names in all folders below top to stable storage.
 func syncDirs(top string) error {
 	return filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() {
@@ -84,21 +83,20 @@ func syncDirs(top string) error {
 	})
 }
 
-// readKept reads what was kept. The error wraps fs.ErrNotExist or is errNoConfig if
-// nothing was.
-func readKept(dir string) (Tree, error) {
+// readKept reads the copy. The error wraps fs.ErrNotExist or is errNoConfig if there is none.
+func readKept(dir string) (Bundle, error) {
 	d, err := openDirectory(filepath.Join(dir, keptTree))
 	if err != nil {
-		return Tree{}, err
+		return Bundle{}, err
 	}
 	defer d.close()
 	return collect(d)
 }
 
-// lookAtKept looks at what was kept.
+// lookAtKept reads the copy as a source.
 func lookAtKept(o Options) found {
 	dir := o.path(keptDir)
-	tree, err := readKept(dir)
+	bundle, err := readKept(dir)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNoConfig) {
 		return nothing("nothing")
 	}
@@ -109,17 +107,16 @@ func lookAtKept(o Options) found {
 	var m mark
 	text, err := statefile.File(filepath.Join(dir, keptMark)).Read(64 << 10)
 	if err == nil && json.Unmarshal(text, &m) == nil {
-		name = fmt.Sprintf("copy on /var, kept %s from the %s", m.At.UTC().Format("2006-01-02 15:04 MST"), m.Source)
+		name = fmt.Sprintf("copy on /var, made %s from the %s", m.At.UTC().Format("2006-01-02 15:04 MST"), m.Source)
 	}
-	return found{source: name, tree: tree, says: "taken"}
+	return found{source: name, bundle: bundle, says: "used"}
 }
 
-// Forget removes what was kept, below root, which is "" on a node. That there is
-// nothing is no error.
+// Forget removes the copy, below root, which is "" on a node. It does nothing if there is none.
 func Forget(root string) error {
 	dir := root + keptDir
 	if err := os.RemoveAll(dir); err != nil {
-		return fmt.Errorf("kept config: %w", err)
+		return fmt.Errorf("config copy: %w", err)
 	}
 	return nil
 }

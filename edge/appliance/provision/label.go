@@ -12,11 +12,11 @@ import (
 	"strings"
 )
 
-// label is that of the file system that an operator hands a config on.
+// label is that of the file system with which an operator provides a config.
 const label = "ANYMX"
 
-// types are the file systems that are mounted, and as what. Others would be more
-// code of the kernel that reads what a stranger wrote.
+// types are the file systems that are mounted, and as what. Others would add kernel code that
+// parses foreign data.
 var types = map[string]string{
 	"vfat": "vfat", "ext4": "ext4", "ext3": "ext4", "ext2": "ext4", "iso9660": "iso9660", "erofs": "erofs",
 }
@@ -35,8 +35,8 @@ func names(all []volume) []string {
 	return list
 }
 
-// labelled are all file systems with the label that udev knows of, by device. A link
-// in /dev/disk/by-label would show one of them only.
+// labelled returns all file systems with the label that udev knows, by device. A link in
+// /dev/disk/by-label would show only one of them.
 func labelled(root string) ([]volume, error) {
 	const blocks = "/sys/class/block"
 	devices, err := os.ReadDir(root + blocks)
@@ -50,16 +50,16 @@ func labelled(root string) ([]volume, error) {
 	for _, d := range devices {
 		number, err := os.ReadFile(filepath.Join(root+blocks, d.Name(), "dev"))
 		if err != nil {
-			continue // it went just now
+			continue // it was just removed
 		}
 		record, err := os.Open(root + "/run/udev/data/b" + strings.TrimSpace(string(number)))
 		if err != nil {
-			continue // udev has not got to it
+			continue // udev has not processed it yet
 		}
 		known := parseRecord(record)
 		record.Close()
-		// A disk that is a part of something else, such as a mirror, has the label of
-		// the whole as well; what holds it is looked at in its stead.
+		// A disk that is a part of something else, such as a mirror, has the label of the whole as
+		// well; its holder is read instead.
 		if known["ID_FS_LABEL"] != label || held(root+blocks, d.Name()) {
 			continue
 		}
@@ -69,8 +69,8 @@ func labelled(root string) ([]volume, error) {
 	return all, nil
 }
 
-// allKnown says whether udev has looked at each disk and partition that there is. A loop
-// device or a disk in memory is nobody's stick.
+// allKnown reports whether udev has processed each disk and partition. Loop devices and RAM disks
+// don't count: they are never a stick.
 func allKnown(root string) bool {
 	const blocks = "/sys/class/block"
 	devices, err := os.ReadDir(root + blocks)
@@ -83,7 +83,7 @@ func allKnown(root string) bool {
 		}
 		number, err := os.ReadFile(filepath.Join(root+blocks, d.Name(), "dev"))
 		if err != nil {
-			return false // it went just now
+			return false // it was just removed
 		}
 		_, err = os.Lstat(root + "/run/udev/data/b" + strings.TrimSpace(string(number)))
 		return err != nil
@@ -95,7 +95,7 @@ func held(blocks, name string) bool {
 	return err == nil && len(holders) > 0
 }
 
-// parseRecord reads the properties in a record of udev's, "E:NAME=VALUE" in lines.
+// parseRecord reads the properties in a udev record, "E:NAME=VALUE" in lines.
 func parseRecord(r io.Reader) map[string]string {
 	known := map[string]string{}
 	lines := bufio.NewScanner(io.LimitReader(r, 1<<20))

@@ -8,13 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mount opens the file system read-only, nosuid, nodev and noexec. It gets no place
-// in the tree of files: it is known by its descriptor alone, and is gone when that
-// is closed, even by a crash.
+// mount opens the file system read-only, nosuid, nodev and noexec. It is not attached to the file
+// hierarchy: only its descriptor refers to it, so it is unmounted when that is closed, even by a
+// crash.
 func (v volume) mount(root string) (*directory, error) {
 	fsType, ok := types[v.fsType]
 	if !ok {
-		return nil, fmt.Errorf("%s has a file system of type %q; make it vfat, ext4, iso9660 or erofs", v.device, v.fsType)
+		return nil, fmt.Errorf("%s has a file system of type %q; use vfat, ext4, iso9660 or erofs", v.device, v.fsType)
 	}
 	context, err := unix.Fsopen(fsType, unix.FSOPEN_CLOEXEC)
 	if err != nil {
@@ -37,7 +37,7 @@ func configure(context int, fsType, device string) error {
 	if err == nil {
 		err = unix.FsconfigSetFlag(context, "ro")
 	}
-	if err == nil && fsType == "ext4" { // else reading would write, to replay the journal
+	if err == nil && fsType == "ext4" { // otherwise reading would write, to replay the journal
 		err = unix.FsconfigSetFlag(context, "noload")
 	}
 	if err == nil {
@@ -46,7 +46,7 @@ func configure(context int, fsType, device string) error {
 	return err
 }
 
-// said is what the kernel has to say of a mount that failed.
+// said returns the kernel's message about a failed mount.
 func said(context int) string {
 	var b [512]byte
 	var lines []string

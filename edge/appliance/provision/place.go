@@ -16,15 +16,15 @@ import (
 	"anymx/edge/config"
 )
 
-// aside is the end of the name that a folder has until it is put in its place.
+// aside is the suffix of a folder's name until it is moved into place.
 const aside = ".new"
 
-// unseen is the name that a file has until it is renamed, in a folder that others
-// look into: neither systemd's patterns nor systemd-networkd find it.
+// unseen is the name of a file until it is renamed, in a folder that others read: neither systemd's
+// patterns nor systemd-networkd match it.
 func unseen(name string) string { return "." + name + aside }
 
-// place puts a good tree in force.
-func (o Options) place(r *Report, t Tree, before placed) error {
+// install puts a good bundle in force.
+func (o Options) install(r *Report, t Bundle, before placed) error {
 	cfg, err := config.Parse(configFile, t.Files[configFile])
 	if err != nil {
 		return err // Check has found no problem in it
@@ -44,19 +44,19 @@ func (o Options) place(r *Report, t Tree, before placed) error {
 	if !r.Changed.Any() && before.Config && before.Source == r.Source {
 		return os.RemoveAll(o.path(configDir) + aside) // so that nobody reloads for nothing
 	}
-	// From here on there are renames alone, which a full /run does not stop.
+	// From here on there are only renames, which a full /run does not stop.
 	return errors.Join(secrets.commit(), network.commit(), o.swap())
 }
 
-// placeNothing is for a node that nothing is in force on: it gets the report, and
-// the files of the network that are good, with which it may be reached to read that.
-func (o Options) placeNothing(r *Report, t Tree, before placed) error {
+// installNothing is for a node without a config in force: it gets the report, and the valid network
+// files, with which it may be reached to read that.
+func (o Options) installNothing(r *Report, t Bundle, before placed) error {
 	good := slices.DeleteFunc(planOf(t, nil).network, func(it item) bool {
 		return slices.ContainsFunc(r.Problems, func(p config.Problem) bool { return p.File == it.name })
 	})
 	network, err := o.networkFiles(good, before, r)
 	if err != nil {
-		r.note("the files of the network were not placed: %s", err)
+		r.note("the network files were not installed: %s", err)
 		network = fileSet{}
 	}
 	if err := o.configFolder(r, plan{}, before); err != nil {
@@ -65,18 +65,17 @@ func (o Options) placeNothing(r *Report, t Tree, before placed) error {
 	return errors.Join(network.commit(), o.swap())
 }
 
-// WantsRoutes says whether the config in force, below root ("" on a node), has something
-// for anymx-bgp to do.
+// WantsRoutes reports whether the config in force, below root ("" on a node), needs anymx-bgp.
 func WantsRoutes(root string) bool {
 	_, err := os.Lstat(filepath.Join(root+configDir, routesFile))
 	return err == nil
 }
 
-// fileSet are files in a folder that others use too: written aside, then renamed.
+// fileSet is files in a folder that others use too: written aside, then renamed.
 type fileSet struct {
 	dir    string
-	write  []string // names that are there unseen
-	remove []string // names that go
+	write  []string // names written under their unseen names
+	remove []string // names to be removed
 }
 
 func (s fileSet) commit() error {
@@ -92,7 +91,7 @@ func (s fileSet) commit() error {
 	return errors.Join(errs...)
 }
 
-// drop takes back what was written aside.
+// drop removes what was written aside.
 func (s fileSet) drop() error {
 	var errs []error
 	for _, name := range s.write {
@@ -101,8 +100,8 @@ func (s fileSet) drop() error {
 	return errors.Join(errs...)
 }
 
-// networkFiles writes the files for systemd-networkd aside. Files in its folder that
-// others made, such as systemd's own from credentials, are not replaced.
+// networkFiles writes the files for systemd-networkd aside. Foreign files in its folder, such as
+// systemd's own from credentials, are not replaced.
 func (o Options) networkFiles(items []item, before placed, r *Report) (fileSet, error) {
 	s, err := o.fileSet(networkDir, 0o755)
 	if err != nil {
@@ -115,7 +114,7 @@ func (o Options) networkFiles(items []item, before placed, r *Report) (fileSet, 
 		case err != nil && !errors.Is(err, fs.ErrNotExist):
 			return s, errors.Join(err, s.drop())
 		case err == nil && !ours && !bytes.Equal(old, it.data):
-			r.note("%s was not placed: systemd-networkd has a file of that name already, from a credential or the kernel's command line", it.name)
+			r.note("%s was not installed: systemd-networkd already has a file of that name, from a credential or the kernel command line", it.name)
 			continue
 		case err == nil && !ours:
 			continue
@@ -138,8 +137,8 @@ func (o Options) networkFiles(items []item, before placed, r *Report) (fileSet, 
 	return s, nil
 }
 
-// secretFiles writes the credentials aside. All names in systemd's store that units
-// of a node import are ours.
+// secretFiles writes the credentials aside. All names in systemd's store that units of a node
+// import are ours.
 func (o Options) secretFiles(items []item, r *Report) (fileSet, error) {
 	s, err := o.fileSet(secretDir, 0o700)
 	if err != nil {
@@ -185,7 +184,7 @@ func (s *fileSet) add(o Options, it item) error {
 	return err
 }
 
-// configFolder builds the folder of the config aside, with what it says of itself.
+// configFolder builds the config folder aside, with the files about its source.
 func (o Options) configFolder(r *Report, p plan, before placed) error {
 	next := o.path(configDir) + aside
 	if err := os.RemoveAll(next); err != nil { // of a run that was killed
@@ -244,7 +243,7 @@ func (o Options) changed(items []item, before placed) []string {
 		return list
 	}
 	top := o.path(configDir)
-	_ = filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error { // what can't be read is gone soon
+	_ = filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error { // what can't be read is replaced anyway
 		if err != nil || d.IsDir() {
 			return nil
 		}
@@ -256,8 +255,8 @@ func (o Options) changed(items []item, before placed) []string {
 	return list
 }
 
-// swap puts the folder that was built aside in the place of the one in force, in one
-// step, and takes that away.
+// swap replaces the folder in force by the one that was built aside, in one step, and removes the
+// old one.
 func (o Options) swap() error {
 	now, next := o.path(configDir), o.path(configDir)+aside
 	return swap(next, now)
@@ -275,7 +274,7 @@ func swap(next, old string) error {
 	return os.RemoveAll(next)
 }
 
-// mkdir makes a folder that a group may look into.
+// mkdir makes a folder that a group may read.
 func (o Options) mkdir(path, group string) error {
 	if err := os.Mkdir(path, 0o750); err != nil {
 		return err
@@ -283,7 +282,7 @@ func (o Options) mkdir(path, group string) error {
 	return o.give(path, 0o750, group)
 }
 
-// write makes a file, which must not be there unless it was left aside.
+// write makes a file, which must not exist unless it was left aside.
 func (o Options) write(dir string, it item) error {
 	path := filepath.Join(dir, it.at)
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -300,7 +299,7 @@ func (o Options) write(dir string, it item) error {
 	return o.give(path, it.mode, it.group)
 }
 
-// give sets mode and group. Only root can give files away.
+// give sets mode and group. Only root can change the group.
 func (o Options) give(path string, mode fs.FileMode, group string) error {
 	if root() && group != "" {
 		gid, err := o.Group(group)

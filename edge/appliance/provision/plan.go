@@ -8,32 +8,32 @@ import (
 	"anymx/edge/config"
 )
 
-// Groups that files are given to, beside those of the programs' own users.
+// Groups of files, besides those of the programs' own users.
 const (
 	everyProgram = "anymx"           // all programs of a node
 	networkd     = "systemd-network" // systemd-networkd
 )
 
-// item is a file that is to be placed.
+// item is a file to be installed.
 type item struct {
-	name  string // in the tree
-	at    string // its name in the folder that it goes to
+	name  string // in the bundle
+	at    string // its name in the target folder
 	mode  fs.FileMode
-	group string // "" is root's
+	group string // "": root
 	data  []byte
 }
 
-// plan says what of a tree goes where. It does no I/O. cfg is nil for a tree that is
-// not valid: nothing but the network's files is placed then.
+// plan says which file of a bundle goes where. It does no I/O. cfg is nil for an invalid bundle:
+// then only the network files are installed.
 type plan struct {
 	config  []item            // below configDir
 	secrets []item            // below secretDir
 	network []item            // below networkDir
 	folders map[string]string // of config: their groups
-	routes  bool              // there is a section [bgp]
+	routes  bool              // the config has a section [bgp]
 }
 
-func planOf(t Tree, cfg *config.Config) plan {
+func planOf(t Bundle, cfg *config.Config) plan {
 	p := plan{folders: map[string]string{}, routes: cfg != nil && cfg.BGP != nil}
 	groups := map[string]string{}
 	if cfg != nil {
@@ -49,7 +49,7 @@ func planOf(t Tree, cfg *config.Config) plan {
 		switch {
 		case first == networkIn:
 			it.at, it.mode, it.group = rest, 0o644, ""
-			if path.Ext(name) == ".netdev" { // it may hold keys
+			if path.Ext(name) == ".netdev" { // it may contain keys
 				it.mode, it.group = 0o640, networkd
 			}
 			p.network = append(p.network, it)

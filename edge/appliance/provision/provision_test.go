@@ -97,7 +97,7 @@ func (n *node) absent(names ...string) {
 	}
 }
 
-// placed checks that a good tree is in force, with owners and modes.
+// placed checks that a good bundle is in force, with owners and modes.
 func (n *node) placed(files map[string]string) {
 	n.t.Helper()
 	modes := map[string]fs.FileMode{
@@ -189,7 +189,7 @@ func TestProvisionTellsTheSpeaker(t *testing.T) {
 	n.absent("/run/anymx-config/wants-bgp")
 }
 
-// A bad tree at boot leaves no config; one while a config is in force leaves that.
+// A bad bundle at boot leaves no config; one while a config is in force leaves that.
 func TestProvisionBad(t *testing.T) {
 	n := newNode(t)
 	bad := with(goodFiles(), "anymx.toml", edit(t, "asn = 64512", "asn = \"x\""), "tls/key.pem", "-", "network/99-all.network", "[Network]\n")
@@ -241,7 +241,7 @@ func TestProvisionWithoutAFile(t *testing.T) {
 	lacking := with(goodFiles(), "tls/key.pem", "-")
 	n.esp(lacking)
 	r := n.run()
-	if !r.OK() || !r.InForce || len(r.Missing) != 1 || !strings.Contains(r.Text(), "there is no tls/key.pem beside anymx.toml") {
+	if !r.OK() || !r.InForce || len(r.Missing) != 1 || !strings.Contains(r.Text(), "tls/key.pem is missing beside anymx.toml") {
 		t.Fatalf("%+v\n%s", r, r.Text())
 	}
 	if got := n.read("/run/anymx-config/anymx.toml"); got != lacking["anymx.toml"] {
@@ -276,7 +276,7 @@ func TestProvisionFromCredentials(t *testing.T) {
 	n.esp(with(goodFiles(), "anymx.toml", "not TOML"))
 	n.credential("anymx.tree", pack(t, goodFiles(), true))
 	r := n.run()
-	if !r.OK() || r.Source != "credential anymx.tree" || r.Looked[2].Found != "not looked at" {
+	if !r.OK() || r.Source != "credential anymx.tree" || r.Looked[2].Found != "not read" {
 		t.Fatalf("%+v", r)
 	}
 	n.placed(goodFiles())
@@ -312,7 +312,7 @@ func TestProvisionLeavesOthersNetwork(t *testing.T) {
 	writeTree(t, n.root+"/run/systemd/network", map[string]string{"10-uplink.network": "[Match]\nName=ens3\n", "70-x.network": "x"})
 	n.esp(goodFiles())
 	r := n.run()
-	if !r.OK() || len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "10-uplink.network was not placed") {
+	if !r.OK() || len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "10-uplink.network was not installed") {
 		t.Errorf("%s", r.Text())
 	}
 	n.esp(with(goodFiles(), "network/10-uplink.network", "-", "network/20-vlan.netdev", "-"))
@@ -352,7 +352,7 @@ func TestProvisionWithoutRoom(t *testing.T) {
 	}
 }
 
-// stick makes a file system with a tree in it on a loop device, and has udev know it.
+// stick makes a file system with a bundle in it on a loop device, and has udev know it.
 func (n *node) stick(fsType string, files map[string]string, label string) (device string) {
 	n.t.Helper()
 	if os.Geteuid() != 0 {
@@ -448,7 +448,7 @@ func TestProvisionFromStick(t *testing.T) {
 			n.unplug()
 			n.reboot()
 			r = n.run()
-			if want := "copy on /var, kept 2026-05-01 12:00 UTC from the file system ANYMX on " + device; !r.OK() || r.Source != want {
+			if want := "copy on /var, made 2026-05-01 12:00 UTC from the file system ANYMX on " + device; !r.OK() || r.Source != want {
 				t.Fatalf("source %q, want %q\n%s", r.Source, want, r.Text())
 			}
 			n.placed(goodFiles())
@@ -476,7 +476,7 @@ func TestProvisionSticks(t *testing.T) {
 		n.esp(goodFiles())
 		a, b := n.stick("ext4", goodFiles(), "ANYMX"), n.stick("ext4", goodFiles(), "ANYMX")
 		r := n.run()
-		if r.OK() || !strings.Contains(r.Text(), "there are 2, and one alone can be meant") || !strings.Contains(r.Text(), a) || !strings.Contains(r.Text(), b) {
+		if r.OK() || !strings.Contains(r.Text(), "found 2, only one is allowed") || !strings.Contains(r.Text(), a) || !strings.Contains(r.Text(), b) {
 			t.Error(r.Text())
 		}
 	})
@@ -531,7 +531,7 @@ func TestProvisionSticks(t *testing.T) {
 	t.Run("a type that is not mounted", func(t *testing.T) {
 		n := newNode(t)
 		writeTree(t, n.root, map[string]string{"sys/class/block/sdz1/dev": "8:401\n", "run/udev/data/b8:401": "E:ID_FS_LABEL=ANYMX\nE:ID_FS_TYPE=ntfs\n"})
-		if r := n.run(); r.OK() || !strings.Contains(r.Text(), `/dev/sdz1 has a file system of type "ntfs"; make it vfat`) {
+		if r := n.run(); r.OK() || !strings.Contains(r.Text(), `/dev/sdz1 has a file system of type "ntfs"; use vfat`) {
 			t.Error(r.Text())
 		}
 	})
@@ -596,13 +596,13 @@ func TestKeepReplaces(t *testing.T) {
 	n := newNode(t)
 	o := n.o.withDefaults()
 	for _, recipients := range []string{"a\n", "b\n", "b\n"} {
-		tree := treeOf(with(goodFiles(), "recipients.example.net", recipients))
+		bundle := treeOf(with(goodFiles(), "recipients.example.net", recipients))
 		writeTree(t, n.root+keptDir+aside, map[string]string{"tree/anymx.toml": "of a crash"})
-		if err := o.keep(&Report{Source: "stick", At: testTime}, tree); err != nil {
+		if err := o.keep(&Report{Source: "stick", At: testTime}, bundle); err != nil {
 			t.Fatal(err)
 		}
 		got, err := readKept(n.root + keptDir)
-		if err != nil || string(got.Files["recipients.example.net"]) != recipients || len(got.Files) != len(tree.Files) {
+		if err != nil || string(got.Files["recipients.example.net"]) != recipients || len(got.Files) != len(bundle.Files) {
 			t.Errorf("%v, %v", got.Names(), err)
 		}
 	}
@@ -713,7 +713,7 @@ func TestServeTroubleWithoutReport(t *testing.T) {
 	}
 	text, err := io.ReadAll(response.Body)
 	response.Body.Close()
-	if err != nil || !strings.Contains(string(text), "provisioning has left no report") {
+	if err != nil || !strings.Contains(string(text), "provisioning left no report") {
 		t.Errorf("%s, %v", text, err)
 	}
 	http.DefaultClient.CloseIdleConnections()

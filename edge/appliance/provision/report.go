@@ -14,61 +14,61 @@ import (
 	"anymx/edge/statefile"
 )
 
-// Report is what came of provisioning. It holds no secret: it is shown on the
-// console and to whoever reaches the node.
+// Report is the outcome of provisioning. It contains no secret: it is shown on the console and to
+// whoever reaches the node.
 type Report struct {
 	At time.Time `json:"at"`
-	// Source says in one line where the config in force comes from, such as "file
-	// system ANYMX on /dev/sdb1"; "": none is in force.
+	// Source is where the config in force comes from, in one line, such as "file system ANYMX on
+	// /dev/sdb1"; "": none is in force.
 	Source string `json:"source"`
-	// InForce says that a valid config is in force, be it the one that was found or
-	// the one before it.
+	// InForce means that a valid config is in force, either the one that was found or the previous
+	// one.
 	InForce bool `json:"in_force"`
-	// Looked are the sources in their order, and what became of each.
+	// Looked are the sources in their order, with the result of each.
 	Looked []Look `json:"looked"`
-	// Taken is the source whose config was taken, good or bad; "": none had one.
+	// Taken is the source whose config was used, good or bad; "": none had one.
 	Taken string `json:"taken"`
-	// Problems are what is wrong with what was taken, in the order of anymx.toml.
+	// Problems are what is wrong with that config, in the order of anymx.toml.
 	Problems []config.Problem `json:"problems"`
-	// Missing are files that are missing or broken at boot: the node goes without what
-	// each of them is for. Once a config is in force they are Problems of the next one.
+	// Missing are files that are missing or broken at boot: the node runs without what each of them
+	// is for. Once a config is in force they are Problems of the next one.
 	Missing []config.Problem `json:"missing"`
-	// Notes are what somebody may want to know, and stops nothing.
+	// Notes are hints that stop nothing.
 	Notes []string `json:"notes"`
-	// Changed is what is different since the last time.
+	// Changed is what differs from the last time.
 	Changed Changed `json:"changed"`
-	// Network are the files that systemd-networkd was given.
+	// Network are the files that systemd-networkd got.
 	Network []string `json:"network"`
 }
 
-// Look is what became of one source.
+// Look is the result of reading one source.
 type Look struct {
 	Source string `json:"source"` // such as "ESP"
-	Found  string `json:"found"`  // in plain words
+	Found  string `json:"found"`  // as text
 }
 
-// Changed names the files that were added, replaced or taken away, each in the
-// words of the tree ("tls/cert.pem"). Secrets are named, never shown.
+// Changed names the files that were added, replaced or removed, by their names in the bundle
+// ("tls/cert.pem"). Secrets are named, never shown.
 type Changed struct {
 	Config      []string `json:"config"`      // reload or restart the programs
-	Credentials []string `json:"credentials"` // restart the programs: systemd hands secrets out at a start
+	Credentials []string `json:"credentials"` // restart the programs: systemd passes secrets at start
 	Network     []string `json:"network"`     // reload systemd-networkd
 }
 
-// Any says whether anything is different.
+// Any reports whether anything changed.
 func (c Changed) Any() bool { return len(c.Config)+len(c.Credentials)+len(c.Network) > 0 }
 
-// OK says whether a config was found and is good.
+// OK reports whether a config was found and is good.
 func (r *Report) OK() bool { return r.Taken != "" && len(r.Problems) == 0 }
 
 func (r *Report) note(format string, args ...any) {
 	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
 }
 
-// take puts what was found into the report, and what is wrong with it. At boot, when
-// no config is in force, a file that is missing costs its own purpose alone: a node
-// that takes mail without it is better than one that takes none.
-func (r *Report) take(f *found, o Options, boot bool) {
+// record puts what was found into the report, with its problems. At boot, when no config is in
+// force, a missing file affects only what it is for: a node that accepts mail without it is better
+// than one that accepts none.
+func (r *Report) record(f *found, o Options, boot bool) {
 	r.Missing = []config.Problem{}
 	r.Problems, r.Notes = []config.Problem{}, append([]string{}, f.notes...)
 	r.Network, r.Changed = []string{}, Changed{[]string{}, []string{}, []string{}}
@@ -80,7 +80,7 @@ func (r *Report) take(f *found, o Options, boot bool) {
 		r.Problems = append(r.Problems, config.Problem{Reason: f.err.Error()})
 		return
 	}
-	c := Check(f.tree, CheckOptions{Now: r.At, Credential: o.systemCredential})
+	c := Check(f.bundle, CheckOptions{Now: r.At, Credential: o.systemCredential})
 	if boot && c.startable() {
 		r.Missing = append(r.Missing, c.Problems...)
 	} else {
@@ -92,30 +92,30 @@ func (r *Report) take(f *found, o Options, boot bool) {
 	}
 }
 
-// Text is the report for people, some lines with a newline at the end of each.
+// Text returns the report as text, some lines with a newline at the end of each.
 func (r *Report) Text() string {
 	var b strings.Builder
 	b.WriteString(r.headline() + "\n")
 	if len(r.Problems) > 0 {
-		fmt.Fprintf(&b, "\nWrong with the config of the %s:\n", r.Taken)
+		fmt.Fprintf(&b, "\nProblems of the config from the %s:\n", r.Taken)
 		for _, p := range r.Problems {
 			fmt.Fprintf(&b, "  %s\n", clean(p.Error()))
 		}
 	}
 	if len(r.Missing) > 0 {
-		b.WriteString("\nMissing or broken; the node goes without until it is corrected:\n")
+		b.WriteString("\nMissing or broken files; the node runs without them until they are corrected:\n")
 		for _, p := range r.Missing {
 			fmt.Fprintf(&b, "  %s\n", clean(p.Error()))
 		}
 	}
 	if !r.OK() || len(r.Notes) > 0 {
-		b.WriteString("\nLooked at, in this order:\n")
+		b.WriteString("\nSources, in this order:\n")
 		for _, l := range r.Looked {
 			fmt.Fprintf(&b, "  %-22s %s\n", l.Source, clean(l.Found))
 		}
 	}
 	if len(r.Notes) > 0 {
-		b.WriteString("\nTo know:\n")
+		b.WriteString("\nNotes:\n")
 		for _, n := range r.Notes {
 			fmt.Fprintf(&b, "  %s\n", clean(n))
 		}
@@ -129,20 +129,20 @@ func (r *Report) Text() string {
 func (r *Report) headline() string {
 	switch {
 	case r.OK() && len(r.Missing) > 0:
-		return "anymx: the config is from the " + r.Source + "; files that it names are missing or broken."
+		return "anymx: the config is from the " + r.Source + "; some of its files are missing or broken."
 	case r.OK():
 		return "anymx: the config is from the " + r.Source + "; no problem found."
 	case r.InForce && r.Taken == "":
 		return "anymx: no config was found. The one from the " + r.Source + " stays in force."
 	case r.InForce:
-		return "anymx: the config of the " + r.Taken + " is not valid. The one from the " + r.Source + " stays in force."
+		return "anymx: the config from the " + r.Taken + " is invalid. The one from the " + r.Source + " stays in force."
 	case r.Taken == "":
-		return "anymx: this node has no config. It takes no mail and announces nothing."
+		return "anymx: this node has no config. It accepts no mail and announces no routes."
 	}
-	return "anymx: this node has no valid config. It takes no mail and announces nothing."
+	return "anymx: this node has no valid config. It accepts no mail and announces no routes."
 }
 
-// advice is what to do, in lines.
+// advice returns what to do, in lines.
 func (r *Report) advice() string {
 	if r.Taken == "" {
 		return `  Put anymx.toml, and the files that it names, on a USB stick whose file system is
@@ -152,19 +152,19 @@ func (r *Report) advice() string {
 `
 	}
 	if strings.HasPrefix(r.Taken, "credential ") {
-		return `  Correct it where it comes from: a credential goes before everything else. Then reboot
+		return `  Correct it where it comes from: a credential takes precedence over everything else. Then reboot
   the node. On any machine, anymx image config FOLDER --dry-run checks a whole folder
   before that.
 `
 	}
-	return `  Correct it, and hand it over again: the way it came, or on a USB stick labelled
-  ANYMX, which goes before the ESP. Then type provision at the console, or reboot the
+	return `  Correct it, and provide it again: the way it came, or on a USB stick labelled
+  ANYMX, which takes precedence over the ESP. Then type provision at the console, or reboot the
   node. On any machine, anymx image config FOLDER --dry-run checks a whole folder
   before that.
 `
 }
 
-// clean makes text safe for a terminal, in one line.
+// clean makes text safe for a terminal, on one line.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -177,19 +177,18 @@ func clean(s string) string {
 	}, s)
 }
 
-// The files beside the config that say where it came from.
+// Files beside the config that describe where it came from.
 const (
 	sourceFile  = "source"      // Report.Source, in one line
 	problemFile = "problem"     // Report.Text, unless a config is in force
 	reportFile  = "report.json" // the Report
-	routesFile  = "wants-bgp"   // empty, and there if anymx-bgp has something to do (ConditionPathExists= of its unit)
+	routesFile  = "wants-bgp"   // empty; exists if the config needs anymx-bgp (ConditionPathExists= of its unit)
 )
 
-const maxReport = 4 << 20 // octets
+const maxReport = 4 << 20 // bytes
 
-// Last reads the report of the last Run that placed something, below root, which
-// is "" on a node. The error wraps fs.ErrNotExist if there was none since the
-// node was started.
+// Last reads the report of the last Run that installed something, below root, which is "" on a
+// node. The error wraps fs.ErrNotExist if there was none since boot.
 func Last(root string) (Report, error) {
 	var r Report
 	text, err := statefile.File(filepath.Join(root+configDir, reportFile)).Read(maxReport)
@@ -202,13 +201,13 @@ func Last(root string) (Report, error) {
 	return r, nil
 }
 
-// placed is what an earlier Run left.
+// placed is the result of an earlier Run.
 type placed struct {
 	Report
 	Config bool // an anymx.toml is in force
 }
 
-// readPlaced looks at what is in force.
+// readPlaced reads what is in force.
 func readPlaced(root string) (placed, error) {
 	var p placed
 	switch _, err := os.Lstat(filepath.Join(root+configDir, configFile)); {
@@ -217,8 +216,8 @@ func readPlaced(root string) (placed, error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return p, fmt.Errorf("provision: %w", err)
 	}
-	// A report that can't be read is as good as none: files of systemd-networkd that
-	// only it knew of stay until the next boot.
+	// An unreadable report counts as none: files of systemd-networkd that only it listed stay until
+	// the next boot.
 	p.Report, _ = Last(root)
 	if p.Config && p.Source == "" {
 		p.Source = "last boot or run"

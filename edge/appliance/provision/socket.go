@@ -13,14 +13,14 @@ import (
 	"anymx/edge/config"
 )
 
-// socketFile is a drop-in of systemd's for the sockets of ingress.
+// socketFile is a systemd drop-in for the sockets of ingress.
 const socketFile = "/run/systemd/system/anymx-edge.socket.d/listen.conf"
 
-// standardListen are the addresses that anymx-edge.socket has by itself.
+// standardListen are the default addresses of anymx-edge.socket.
 var standardListen = config.Default().Ingress.Listen
 
-// socketText is the drop-in that has systemd open other addresses; "" if the
-// unit's own are right.
+// socketText is the drop-in with which systemd opens other addresses; "" if the unit's own are
+// right.
 func socketText(cfg *config.Config) string {
 	if slices.Equal(cfg.Ingress.Listen, standardListen) {
 		return ""
@@ -33,14 +33,13 @@ func socketText(cfg *config.Config) string {
 		}
 		fmt.Fprintf(&b, "ListenStream=%s\n", address)
 	}
-	// An address of the node's may come later than the socket.
+	// An address of the node may appear later than the socket.
 	b.WriteString("FreeBind=yes\n")
 	return b.String()
 }
 
-// socket puts the drop-in in its place, or takes it away, and says whether systemd
-// has to read its units again. The sockets themselves change at the next boot, or
-// when they are started anew.
+// socket writes or removes the drop-in, and reports whether systemd has to read its units again.
+// The sockets themselves change at the next boot, or when they are restarted.
 func (o Options) socket(cfg *config.Config) (changed bool, err error) {
 	file, want := o.path(socketFile), []byte(socketText(cfg))
 	have, err := os.ReadFile(file)

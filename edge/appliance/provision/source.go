@@ -11,31 +11,31 @@ import (
 	"time"
 )
 
-// found is what a source has.
+// found is the content of a source.
 type found struct {
-	source     string // in words, "" if there is no config in it
-	tree       Tree
-	err        error    // why what is there can't be read; it counts as a config that is bad
-	credential bool     // it goes before everything else
-	keep       bool     // it may be gone at the next boot, and nobody will give it again
-	says       string   // what to say of the source
+	source     string // as text, "" if it has no config
+	bundle     Bundle
+	err        error    // why its content can't be read; it counts as a bad config
+	credential bool     // it takes precedence over everything else
+	keep       bool     // it may be gone at the next boot
+	says       string   // what to report of the source
 	notes      []string // for people
 }
 
 // nothing is a source without a config.
 func nothing(format string, args ...any) found { return found{says: fmt.Sprintf(format, args...)} }
 
-// broken is a source that was meant and can't be read.
+// broken is a source with a config that can't be read.
 func broken(source string, err error) found {
 	return found{source: source, err: err, says: err.Error()}
 }
 
-// The sources, as people know them.
+// The sources, as shown to people.
 const (
 	credentialSource = "systemd credentials"
 	labelSource      = "file system " + label
 	espSource        = "ESP"
-	keptSource       = "kept on /var"
+	keptSource       = "copy on /var"
 )
 
 // source is one place that a config may come from.
@@ -44,7 +44,7 @@ type source struct {
 	look func(Options) found
 }
 
-// sources are all of them, in their order.
+// sources are all of them, in order of precedence.
 var sources = []source{
 	{credentialSource, lookAtCredentials},
 	{labelSource, lookAtFileSystems},
@@ -52,12 +52,12 @@ var sources = []source{
 	{keptSource, lookAtKept},
 }
 
-// pause is how often it is looked for a file system that is waited for.
+// pause is how often we check for a file system that is waited for.
 const pause = 200 * time.Millisecond
 
-// find takes the first source that has a config. While none has, and a stick may
-// still appear, it looks again; and so it does while one of those behind the sticks
-// has, and udev has not looked at all disks yet.
+// find returns the first source that has a config. While none has, and a stick may still appear, it
+// looks again; and also while only a source of lower precedence than sticks has one, and udev has
+// not processed all disks yet.
 func find(ctx context.Context, o Options) (found, []Look) {
 	began := o.Now()
 	for {
@@ -75,13 +75,13 @@ func find(ctx context.Context, o Options) (found, []Look) {
 	}
 }
 
-// choose looks at the sources in their order.
+// choose reads the sources in their order.
 func choose(o Options) (found, []Look) {
 	var taken found
 	var looked []Look
 	for _, s := range sources {
 		if taken.source != "" {
-			looked = append(looked, Look{s.name, "not looked at"})
+			looked = append(looked, Look{s.name, "not read"})
 			continue
 		}
 		f := s.look(o)
@@ -92,31 +92,31 @@ func choose(o Options) (found, []Look) {
 		looked = append(looked, Look{s.name, f.says})
 	}
 	if taken.keep && hasConfig(o) {
-		taken.notes = append(taken.notes, "the ESP has a config too, which the next boot takes if the stick is not plugged in then; to keep this one, write it there with `anymx image config`")
+		taken.notes = append(taken.notes, "the ESP has a config too, which the next boot uses without the stick; to use this one permanently, write it there with `anymx image config`")
 	}
 	return taken, looked
 }
 
-// taken is what a folder has: a tree, or an error, under the name of its source.
-func taken(source string, f folder) found {
-	switch tree, err := collect(f); {
+// foundIn is the content of a folder: a bundle, or an error, under the name of its source.
+func foundIn(source string, f folder) found {
+	switch bundle, err := collect(f); {
 	case errors.Is(err, errNoConfig):
 		return nothing("no %s", configFile)
 	case err != nil:
 		return broken(source, err)
 	default:
-		return found{source: source, tree: tree, says: "taken"}
+		return found{source: source, bundle: bundle, says: "used"}
 	}
 }
 
-// The credentials that hold a config.
+// The credentials that contain a config.
 const (
-	treeCredential   = "anymx.tree"   // a tar of the tree, may be compressed with gzip
+	treeCredential   = "anymx.tree"   // a tar of the bundle, optionally compressed with gzip
 	configCredential = "anymx.config" // anymx.toml alone
 )
 
-// lookAtCredentials looks at what the hypervisor, the firmware or the kernel's
-// command line gave to the machine.
+// lookAtCredentials reads what the hypervisor, the firmware or the kernel command line passed to
+// the machine.
 func lookAtCredentials(o Options) found {
 	if o.Credentials == "" {
 		return nothing("none")
@@ -145,12 +145,12 @@ func lookAtCredentials(o Options) found {
 	if a.files[configFile] == nil && a.below(ownFolder).files[configFile] != nil {
 		a = a.below(ownFolder)
 	}
-	f := taken(name, a)
-	if f.source == "" { // it was given for this, so that its emptiness is a mistake
+	f := foundIn(name, a)
+	if f.source == "" { // it was given for this purpose, so an empty one is a mistake
 		return broken(name, fmt.Errorf("%s: %w in it", treeCredential, errNoConfig))
 	}
 	if _, err := d.read(configCredential, maxConfig); err == nil {
-		f.notes = append(f.notes, "the credential "+configCredential+" was given too, and is not used")
+		f.notes = append(f.notes, "the credential "+configCredential+" was given too, but is not used")
 	}
 	return f
 }
@@ -164,17 +164,17 @@ func configAlone(d *directory) found {
 	case err != nil:
 		return broken(name, fmt.Errorf("%s: %w", configCredential, err))
 	}
-	return found{source: name, tree: Tree{Files: map[string][]byte{configFile: text}}, says: "taken"}
+	return found{source: name, bundle: Bundle{Files: map[string][]byte{configFile: text}}, says: "used"}
 }
 
-// systemCredential is a credential that the machine was given.
+// systemCredential returns a credential that the machine was given.
 func (o Options) systemCredential(name string) ([]byte, bool) {
 	data, err := os.ReadFile(filepath.Join(o.path(systemDir), filepath.Base(name)))
 	return data, err == nil
 }
 
-// lookAtFileSystems looks for a stick or a partition. Two of them are one too many:
-// nobody can tell which is meant.
+// lookAtFileSystems reads a stick or a partition. Two of them are refused: it is unclear which is
+// meant.
 func lookAtFileSystems(o Options) found {
 	all, err := labelled(o.Root)
 	if err != nil {
@@ -185,7 +185,7 @@ func lookAtFileSystems(o Options) found {
 		return nothing("none")
 	case 1:
 	default:
-		return broken(labelSource, fmt.Errorf("there are %d, and one alone can be meant: %s", len(all), strings.Join(names(all), ", ")))
+		return broken(labelSource, fmt.Errorf("found %d, only one is allowed: %s", len(all), strings.Join(names(all), ", ")))
 	}
 	v := all[0]
 	name := labelSource + " on " + v.device
@@ -194,11 +194,11 @@ func lookAtFileSystems(o Options) found {
 		return broken(name, err)
 	}
 	defer top.close()
-	f := taken(name, top)
+	f := foundIn(name, top)
 	if f.source == "" {
 		if own, err := top.sub(ownFolder); err == nil {
 			defer own.close()
-			f = taken(name, own)
+			f = foundIn(name, own)
 		} else if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrInvalid) {
 			return broken(name, fmt.Errorf("%s: %w", ownFolder, err))
 		}
@@ -211,8 +211,7 @@ func lookAtFileSystems(o Options) found {
 	return f
 }
 
-// esp opens the folder of the tree on the ESP. The error wraps fs.ErrNotExist if
-// there is none.
+// esp opens the bundle's folder on the ESP. The error wraps fs.ErrNotExist if there is none.
 func esp(o Options) (*directory, error) {
 	for _, at := range o.ESP {
 		d, err := openDirectory(o.path(at))
@@ -228,7 +227,7 @@ func esp(o Options) (*directory, error) {
 	return nil, fs.ErrNotExist
 }
 
-// lookAtESP looks at what `anymx image config` wrote.
+// lookAtESP reads what `anymx image config` wrote.
 func lookAtESP(o Options) found {
 	d, err := esp(o)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -238,10 +237,10 @@ func lookAtESP(o Options) found {
 		return broken(espSource, err)
 	}
 	defer d.close()
-	return taken(espSource, d)
+	return foundIn(espSource, d)
 }
 
-// hasConfig says whether the ESP has a config.
+// hasConfig reports whether the ESP has a config.
 func hasConfig(o Options) bool {
 	d, err := esp(o)
 	if err != nil {

@@ -13,18 +13,17 @@ import (
 	"strings"
 )
 
-// maxMembers bounds what of a tar is looked at, whatever it is.
+// maxMembers bounds how many members of a tar are read, of any kind.
 const maxMembers = 2 * maxFiles
 
-// archive is a folder in a tar: its regular files, and why a member is none.
+// archive is a folder in a tar: its regular files, and why other members are not.
 type archive struct {
 	files  map[string][]byte
 	faults map[string]error
 }
 
-// readTar reads a tar that may be compressed with gzip. Members that are no
-// regular files are not looked at unless somebody asks for them; a name that leads
-// out of the tar is an error.
+// readTar reads a tar that may be compressed with gzip. Members that are not regular files are
+// ignored unless requested; a name that leads out of the tar is an error.
 func readTar(data []byte) (*archive, error) {
 	var r io.Reader = bytes.NewReader(data)
 	if bytes.HasPrefix(data, []byte{0x1f, 0x8b}) {
@@ -34,7 +33,7 @@ func readTar(data []byte) (*archive, error) {
 		}
 		r = z
 	}
-	// One octet more than a tree may have, in memory, is enough to know.
+	// One byte more than a bundle may have, in memory, is enough to detect it.
 	limited := &io.LimitedReader{R: r, N: maxTotal + 1024*maxMembers}
 	a := &archive{files: map[string][]byte{}, faults: map[string]error{}}
 	total := int64(0)
@@ -56,11 +55,11 @@ func readTar(data []byte) (*archive, error) {
 		name, ok := memberName(h.Name)
 		switch {
 		case !ok:
-			return nil, fmt.Errorf("tar: the member %q leads out of the tree", h.Name)
+			return nil, fmt.Errorf("tar: the member %q leads out of the bundle", h.Name)
 		case name == "" || h.Typeflag == tar.TypeDir || h.Typeflag == tar.TypeXGlobalHeader:
 			continue
 		case h.Typeflag != tar.TypeReg:
-			a.faults[name] = errors.New("is no regular file")
+			a.faults[name] = errors.New("is not a regular file")
 			continue
 		}
 		if total += h.Size; h.Size < 0 || total > maxTotal {
@@ -73,8 +72,8 @@ func readTar(data []byte) (*archive, error) {
 	}
 }
 
-// memberName is the path of a member below the top: "./a/b" is "a/b", and the top
-// is "". Not ok: it leads out.
+// memberName returns the path of a member below the top: "./a/b" is "a/b", and the top is "". Not
+// ok: it leads out.
 func memberName(name string) (string, bool) {
 	if strings.HasPrefix(name, "/") || slices.Contains(strings.Split(name, "/"), "..") || strings.ContainsRune(name, 0) {
 		return "", false
@@ -86,7 +85,7 @@ func memberName(name string) (string, bool) {
 	return name, true
 }
 
-// below is the archive that a folder of a is.
+// below returns a folder of a as an archive.
 func (a *archive) below(dir string) *archive {
 	b := &archive{files: map[string][]byte{}, faults: map[string]error{}}
 	for name, data := range a.files {

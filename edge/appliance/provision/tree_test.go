@@ -94,7 +94,7 @@ var pair = sync.OnceValues(func() (cert, key []byte) {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw})
 })
 
-// goodFiles are those of a tree that is good.
+// goodFiles are those of a bundle that is good.
 func goodFiles() map[string]string {
 	cert, key := pair()
 	return map[string]string{
@@ -132,16 +132,16 @@ func edit(t testing.TB, old, replacement string) string {
 	return strings.Replace(goodConfig, old, replacement, 1)
 }
 
-func treeOf(files map[string]string) Tree {
+func treeOf(files map[string]string) Bundle {
 	a := &archive{files: map[string][]byte{}}
 	for name, text := range files {
 		a.files[name] = []byte(text)
 	}
-	tree, err := collect(a)
+	bundle, err := collect(a)
 	if err != nil {
 		panic(err)
 	}
-	return tree
+	return bundle
 }
 
 func writeTree(t testing.TB, dir string, files map[string]string) {
@@ -192,37 +192,37 @@ func TestCheck(t *testing.T) {
 		"not TOML":    {with(goodFiles(), "anymx.toml", "[node\n"), []string{"anymx.toml:1:"}, ""},
 		"no core":     {with(goodFiles(), "anymx.toml", "[node]\nname = \"a\"\nhostname = \"a.example.net\"\n"), []string{"anymx.toml:1:core: missing"}, ""},
 		"no recipients": {with(goodFiles(), "recipients.example.net", "-"),
-			[]string{"anymx.toml:12:domain[0].recipients: there is no recipients.example.net beside anymx.toml"}, ""},
+			[]string{"anymx.toml:12:domain[0].recipients: recipients.example.net is missing beside anymx.toml"}, ""},
 		"bad recipients":   {with(goodFiles(), "recipients.example.net", "a\nb c@@\n"), []string{"recipients.example.net:2: "}, ""},
 		"empty recipients": {with(goodFiles(), "recipients.example.net", ""), []string{"recipients.example.net:1: no recipients"}, ""},
-		"no key":           {with(goodFiles(), "tls/key.pem", "-"), []string{"anymx.toml:8:ingress.tls_key: there is no tls/key.pem"}, ""},
+		"no key":           {with(goodFiles(), "tls/key.pem", "-"), []string{"anymx.toml:8:ingress.tls_key: tls/key.pem is missing"}, ""},
 		"wrong key":        {with(goodFiles(), "tls/key.pem", string(key[:len(key)-60])+"\n-----END PRIVATE KEY-----\n"), []string{"anymx.toml:7:ingress.tls_cert: tls/cert.pem and tls/key.pem: "}, ""},
 		"elsewhere": {with(goodFiles(), "anymx.toml", edit(t, "/etc/anymx/tls/cert.pem", "/srv/cert.pem")),
 			[]string{"anymx.toml:7:ingress.tls_cert: is not below /etc/anymx"}, "tls/cert.pem is not used"},
-		"out of the tree": {with(goodFiles(), "anymx.toml", edit(t, "/etc/anymx/tls/cert.pem", "/etc/anymx/../shadow")),
-			[]string{"anymx.toml:7:ingress.tls_cert: the path is no plain path"}, "tls/cert.pem is not used"},
+		"out of the bundle": {with(goodFiles(), "anymx.toml", edit(t, "/etc/anymx/tls/cert.pem", "/etc/anymx/../shadow")),
+			[]string{"anymx.toml:7:ingress.tls_cert: the path is not a plain path"}, "tls/cert.pem is not used"},
 		"no credential": {with(goodFiles(), "credentials/wg.key", "-"),
-			[]string{"anymx.toml:18:tunnel.private_key_file: there is no credentials/wg.key in the tree"}, ""},
-		"no WireGuard key": {with(goodFiles(), "credentials/wg.key", hush[0][:43]), []string{"anymx.toml:18:tunnel.private_key_file: credentials/wg.key holds no WireGuard key"}, ""},
-		"zero key":         {with(goodFiles(), "credentials/wg.key", strings.Repeat("A", 43)+"="), []string{"holds no WireGuard key"}, ""},
+			[]string{"anymx.toml:18:tunnel.private_key_file: credentials/wg.key is missing in the bundle"}, ""},
+		"no WireGuard key": {with(goodFiles(), "credentials/wg.key", hush[0][:43]), []string{"anymx.toml:18:tunnel.private_key_file: credentials/wg.key is not a WireGuard key"}, ""},
+		"zero key":         {with(goodFiles(), "credentials/wg.key", strings.Repeat("A", 43)+"="), []string{"is not a WireGuard key"}, ""},
 		"empty password":   {with(goodFiles(), "credentials/bgp.router1", "\n"), []string{"bgp.peer[0].password_file: credentials/bgp.router1 is empty"}, ""},
-		"long password":    {with(goodFiles(), "credentials/bgp.router1", strings.Repeat("x", 81)), []string{"more than 80 octets"}, ""},
-		"short shield key": {with(goodFiles(), "shield.key", "short"), []string{"anymx.toml:39:shield.key_file: shield.key holds less than 16 octets"}, ""},
+		"long password":    {with(goodFiles(), "credentials/bgp.router1", strings.Repeat("x", 81)), []string{"more than 80 bytes"}, ""},
+		"short shield key": {with(goodFiles(), "shield.key", "short"), []string{"anymx.toml:39:shield.key_file: shield.key holds less than 16 bytes"}, ""},
 		"wrong unit": {with(goodFiles(), "anymx.toml", edit(t, "credential:wg.key", "credential:key")),
 			[]string{`tunnel.private_key_file: anymx-net gets only credentials whose name begins with "wg.": call it "wg.key"`}, "credentials/wg.key is not used"},
 		"by path": {with(goodFiles(), "anymx.toml", edit(t, "credential:wg.key", "/etc/anymx/credentials/wg.key")),
-			[]string{`the folder credentials is not placed in /etc/anymx; write "credential:wg.key"`}, "credentials/wg.key is not used"},
+			[]string{`the folder credentials is not copied to /etc/anymx; write "credential:wg.key"`}, "credentials/wg.key is not used"},
 		"foreign credential": {with(goodFiles(), "credentials/passwd.hashed-password.root", "x"),
-			[]string{"credentials/passwd.hashed-password.root:1: no program of a node takes a credential of this name"}, ""},
+			[]string{"credentials/passwd.hashed-password.root:1: no program reads a credential of this name"}, ""},
 		"unused credential": {with(goodFiles(), "credentials/wg.old", "x"), nil, `credentials/wg.old is not used: nothing in anymx.toml names "credential:wg.old"`},
-		"state elsewhere":   {with(goodFiles(), "anymx.toml", edit(t, "hostname", "state_dir = \"/srv/anymx\"\nhostname")), []string{"anymx.toml:4:node.state_dir: an appliance stores in /var/lib/anymx"}, ""},
+		"state elsewhere":   {with(goodFiles(), "anymx.toml", edit(t, "hostname", "state_dir = \"/srv/anymx\"\nhostname")), []string{"anymx.toml:4:node.state_dir: an appliance uses /var/lib/anymx"}, ""},
 		"socket elsewhere":  {with(goodFiles(), "anymx.toml", edit(t, "asn = 64512", "control = \"/tmp/x.sock\"\nasn = 64512")), []string{"bgp.control: an appliance has its sockets in /run/anymx"}, ""},
 		"network name":      {with(goodFiles(), "network/eth0.conf", "x"), []string{"network/eth0.conf:1: systemd-networkd reads"}, ""},
 		"network match":     {with(goodFiles(), "network/10-uplink.network", "[Network]\nDHCP=yes\n"), []string{"has no [Match] section"}, ""},
-		"network noise":     {with(goodFiles(), "network/10-uplink.network", "[Match]\x00\n"), []string{"is no text"}, ""},
+		"network noise":     {with(goodFiles(), "network/10-uplink.network", "[Match]\x00\n"), []string{"is not a text file"}, ""},
 		"case alone": {with(goodFiles(), "network/10-Uplink.network", "[Match]\n"),
-			[]string{"network/10-uplink.network:1: differs from network/10-Uplink.network in case alone"}, ""},
-		"a name": {with(goodFiles(), "network/a b.network", "[Match]\n"), []string{"network/a b.network:1: has other characters"}, ""},
+			[]string{"network/10-uplink.network:1: differs from network/10-Uplink.network in case only"}, ""},
+		"a name": {with(goodFiles(), "network/a b.network", "[Match]\n"), []string{"network/a b.network:1: contains characters"}, ""},
 		"no BGP": {with(goodFiles(), "anymx.toml", goodConfig[:strings.Index(goodConfig, "[bgp]")]), nil, "the node takes mail and announces nothing"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -245,7 +245,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// A credential that the machine was given stands for one in the tree, and goes
+// A credential that the machine was given stands for one in the bundle, and goes
 // before it.
 func TestCheckCredentials(t *testing.T) {
 	have := func(name string) ([]byte, bool) {
@@ -258,15 +258,15 @@ func TestCheckCredentials(t *testing.T) {
 	if c := Check(without, CheckOptions{Elsewhere: true}); len(c.Problems) > 0 || len(c.Notes) != 1 {
 		t.Errorf("given elsewhere: %s %v", problems(c), c.Notes)
 	}
-	if c := Check(treeOf(goodFiles()), CheckOptions{Credential: have}); len(c.Problems) > 0 || len(c.Notes) != 1 || !strings.Contains(c.Notes[0], "goes before") {
+	if c := Check(treeOf(goodFiles()), CheckOptions{Credential: have}); len(c.Problems) > 0 || len(c.Notes) != 1 || !strings.Contains(c.Notes[0], "takes precedence") {
 		t.Errorf("given twice: %s %v", problems(c), c.Notes)
 	}
 	bad := func(string) ([]byte, bool) { return []byte(hush[1]), true }
-	if c := Check(without, CheckOptions{Credential: bad}); !strings.Contains(problems(c), "the system's credential wg.key holds no WireGuard key") {
+	if c := Check(without, CheckOptions{Credential: bad}); !strings.Contains(problems(c), "the system credential wg.key is not a WireGuard key") {
 		t.Errorf("a bad one: %s", problems(c))
 	}
 	late := Check(treeOf(goodFiles()), CheckOptions{Now: testTime.Add(48 * time.Hour)})
-	if len(late.Problems) > 0 || len(late.Notes) != 1 || !strings.Contains(late.Notes[0], "ended on 2026-05-02") {
+	if len(late.Problems) > 0 || len(late.Notes) != 1 || !strings.Contains(late.Notes[0], "expired on 2026-05-02") {
 		t.Errorf("an old certificate: %s %v", problems(late), late.Notes)
 	}
 }
@@ -319,24 +319,24 @@ func TestUsesOfKnowsEveryFile(t *testing.T) {
 func TestReadTree(t *testing.T) {
 	dir := t.TempDir()
 	writeTree(t, dir, with(goodFiles(), "notes.txt", "x", ".git/config", "x", "tls/key.pem~", "x"))
-	tree, err := ReadTree(dir)
+	bundle, err := ReadBundle(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(tree.Files) != len(goodFiles()) || len(tree.Faults) > 0 || fmt.Sprint(tree.Unused) != "[notes.txt]" || tree.Names()[0] != "anymx.toml" {
-		t.Errorf("%v %v %v", tree.Names(), tree.Faults, tree.Unused)
+	if len(bundle.Files) != len(goodFiles()) || len(bundle.Faults) > 0 || fmt.Sprint(bundle.Unused) != "[notes.txt]" || bundle.Names()[0] != "anymx.toml" {
+		t.Errorf("%v %v %v", bundle.Names(), bundle.Faults, bundle.Unused)
 	}
-	if c := Check(tree, CheckOptions{Now: testTime}); len(c.Problems) > 0 {
+	if c := Check(bundle, CheckOptions{Now: testTime}); len(c.Problems) > 0 {
 		t.Error(problems(c))
 	}
-	alone, err := ReadTree(filepath.Join(dir, "anymx.toml"))
+	alone, err := ReadBundle(filepath.Join(dir, "anymx.toml"))
 	if err != nil || len(alone.Files) != 1 || string(alone.Files["anymx.toml"]) != goodConfig {
 		t.Errorf("%v, %v", alone, err)
 	}
-	if _, err := ReadTree(filepath.Join(dir, "tls")); !errors.Is(err, errNoConfig) {
+	if _, err := ReadBundle(filepath.Join(dir, "tls")); !errors.Is(err, errNoConfig) {
 		t.Errorf("a folder without a config: %v", err)
 	}
-	if _, err := ReadTree(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := ReadBundle(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no folder: %v", err)
 	}
 }
@@ -363,10 +363,10 @@ func TestReadHostileTree(t *testing.T) {
 		}, "credentials", "symbolic link"},
 		"a FIFO": {func(dir string) error {
 			return errors.Join(os.Remove(dir+"/shield.key"), mkfifo(dir+"/shield.key"))
-		}, "shield.key", "no regular file"},
+		}, "shield.key", "not a regular file"},
 		"a folder": {func(dir string) error {
 			return errors.Join(os.Remove(dir+"/shield.key"), os.Mkdir(dir+"/shield.key", 0o755))
-		}, "shield.key", "no regular file"},
+		}, "shield.key", "not a regular file"},
 		"a huge file": {func(dir string) error { return os.Truncate(dir+"/lists/shield.block", 1<<40) }, "lists/shield.block", "too large"},
 		"many files": {func(dir string) error {
 			for i := range maxListed {
@@ -383,19 +383,19 @@ func TestReadHostileTree(t *testing.T) {
 			if err := test.make(dir); err != nil {
 				t.Fatal(err)
 			}
-			tree, err := ReadTree(dir)
+			bundle, err := ReadBundle(dir)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := tree.Faults[test.file]; err == nil || !strings.Contains(err.Error(), test.want) {
+			if err := bundle.Faults[test.file]; err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("fault %v, want %q", err, test.want)
 			}
-			for name, data := range tree.Files {
+			for name, data := range bundle.Files {
 				if bytes.Contains(data, []byte("of this machine")) {
 					t.Errorf("%s holds a file of this machine", name)
 				}
 			}
-			c := Check(tree, CheckOptions{Now: testTime})
+			c := Check(bundle, CheckOptions{Now: testTime})
 			if len(c.Problems) == 0 {
 				t.Error("no problem")
 			}
@@ -406,7 +406,7 @@ func TestReadHostileTree(t *testing.T) {
 	if err := os.Symlink(secret, filepath.Join(dir, "anymx.toml")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ReadTree(dir); err == nil || !strings.Contains(err.Error(), "symbolic link") {
+	if _, err := ReadBundle(dir); err == nil || !strings.Contains(err.Error(), "symbolic link") {
 		t.Errorf("a config that is a link: %v", err)
 	}
 }
@@ -452,11 +452,11 @@ func TestReadTar(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		tree, err := collect(a)
-		if err != nil || len(tree.Files) != len(goodFiles()) {
-			t.Errorf("%v, %v", tree.Names(), err)
+		bundle, err := collect(a)
+		if err != nil || len(bundle.Files) != len(goodFiles()) {
+			t.Errorf("%v, %v", bundle.Names(), err)
 		}
-		if c := Check(tree, CheckOptions{Now: testTime}); len(c.Problems) > 0 {
+		if c := Check(bundle, CheckOptions{Now: testTime}); len(c.Problems) > 0 {
 			t.Error(problems(c))
 		}
 	}
@@ -465,9 +465,9 @@ func TestReadTar(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tree, err := collect(a)
-	if err != nil || tree.Faults["tls/key.pem"] == nil || tree.Files["tls/key.pem"] != nil {
-		t.Errorf("a link: %v, %v", tree.Faults, err)
+	bundle, err := collect(a)
+	if err != nil || bundle.Faults["tls/key.pem"] == nil || bundle.Files["tls/key.pem"] != nil {
+		t.Errorf("a link: %v, %v", bundle.Faults, err)
 	}
 	for name, data := range map[string][]byte{
 		"out":      pack(t, nil, false, &tar.Header{Name: "../x"}),
@@ -520,16 +520,16 @@ func FuzzReadTar(f *testing.F) {
 				t.Errorf("the name %q leads out", name)
 			}
 		}
-		tree, err := collect(a)
+		bundle, err := collect(a)
 		if err != nil {
 			return
 		}
-		for name := range tree.Files {
+		for name := range bundle.Files {
 			if err := CheckName(name); err != nil {
 				t.Errorf("%q: %v", name, err)
 			}
 		}
-		Check(tree, CheckOptions{Now: testTime})
+		Check(bundle, CheckOptions{Now: testTime})
 	})
 }
 
@@ -543,9 +543,9 @@ func FuzzCheck(f *testing.F) {
 		files := goodFiles()
 		files[name] = data
 		files["anymx.toml"] = text
-		tree := treeOf(files)
-		c := Check(tree, CheckOptions{Now: testTime})
-		p := planOf(tree, c.Config)
+		bundle := treeOf(files)
+		c := Check(bundle, CheckOptions{Now: testTime})
+		p := planOf(bundle, c.Config)
 		for _, it := range slices.Concat(p.config, p.secrets, p.network) {
 			if !filepath.IsLocal(it.at) {
 				t.Errorf("%q would be placed at %q", it.name, it.at)

@@ -23,7 +23,7 @@ var troubleText string
 
 var troubleTemplate = template.Must(template.New("trouble").Parse(troubleText))
 
-// troublePolicy lets the page use its own style and nothing else.
+// troublePolicy lets the page use only its own style.
 var troublePolicy = func() string {
 	_, style, _ := strings.Cut(troubleText, "<style>")
 	style, _, _ = strings.Cut(style, "</style>")
@@ -32,30 +32,30 @@ var troublePolicy = func() string {
 		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }()
 
-// Limits of what strangers can take from a node that has nothing else to do.
+// Limits on what strangers can use of a node that has nothing else to do.
 const (
 	troubleConnections = 32
-	troubleTimeout     = 10 * time.Second // of a request and of its answer
-	troubleHeader      = 8 << 10          // octets
+	troubleTimeout     = 10 * time.Second // of a request and of its response
+	troubleHeader      = 8 << 10          // bytes
 )
 
-// TroubleOptions is what ServeTrouble needs.
+// TroubleOptions are the settings of ServeTrouble.
 type TroubleOptions struct {
 	Listener net.Listener // [::]:9925; closed at the end
 	Root     string       // as in Options
-	Version  string       // of the software, for people
+	Version  string       // of the software, shown to people
 	Log      *slog.Logger // nil: nothing is logged
 }
 
-// Trouble is what ServeTrouble says as JSON.
+// Trouble is ServeTrouble's response as JSON.
 type Trouble struct {
 	Configured bool   `json:"configured"` // always false
 	Version    string `json:"version"`
-	Advice     string `json:"advice"` // what to do, in plain words
+	Advice     string `json:"advice"` // what to do, as text
 	Report     Report `json:"report"`
 }
 
-// At is when the sources were looked at, for people.
+// At is when the sources were read, as text.
 func (t Trouble) At() string {
 	if t.Report.At.IsZero() {
 		return ""
@@ -63,10 +63,9 @@ func (t Trouble) At() string {
 	return t.Report.At.UTC().Format("2006-01-02 15:04:05 UTC")
 }
 
-// ServeTrouble answers HTTP for a node that has no valid config, until ctx ends: "/"
-// says what is wrong and what to do, as a page, as text or, like /v1/status, as
-// JSON; /healthz is 200, /readyz 503. It reads what Run left, needs no privilege,
-// and changes nothing. It returns nil when ctx has ended.
+// ServeTrouble serves HTTP on a node without a valid config, until ctx ends: "/" says what is wrong
+// and what to do, as a page, as text or, like /v1/status, as JSON; /healthz is 200, /readyz 503. It
+// reads what Run left, needs no privilege, and changes nothing. It returns nil when ctx has ended.
 func ServeTrouble(ctx context.Context, o TroubleOptions) error {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -119,13 +118,13 @@ func (o TroubleOptions) handler() http.Handler {
 	return mux
 }
 
-// now is what the last provisioning left.
+// now reads what the last provisioning left.
 func (o TroubleOptions) now() Trouble {
 	t := Trouble{Version: o.Version}
 	r, err := Last(o.Root)
 	if err != nil {
 		o.Log.Warn("no report to show", "err", err)
-		r.note("provisioning has left no report: its log is on the console of the node")
+		r.note("provisioning left no report: see its log on the console of the node")
 	}
 	t.Report, t.Advice = r, r.advice()
 	return t
@@ -170,7 +169,7 @@ func say(w http.ResponseWriter, status int, contentType string, text []byte) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Vary", "Accept")
 	w.WriteHeader(status)
-	w.Write(text) // the client is gone, then
+	w.Write(text) // an error means that the client has gone
 }
 
 // fewConnections closes connections above a limit at once.
@@ -189,7 +188,7 @@ func (l *fewConnections) Accept() (net.Conn, error) {
 		case l.free <- struct{}{}:
 			return &fewConn{Conn: c, of: l}, nil
 		default:
-			c.Close() // nothing was said on it
+			c.Close() // nothing was sent on it
 		}
 	}
 }

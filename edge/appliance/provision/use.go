@@ -8,7 +8,7 @@ import (
 	"anymx/edge/config"
 )
 
-// purpose is what a config names a file for.
+// purpose is what a file is for.
 type purpose int
 
 const (
@@ -24,13 +24,13 @@ const (
 // use is one key of a config that names a file or a credential.
 type use struct {
 	key    string // "tunnel.peer[1].preshared_key_file"
-	path   string // as the config has it
+	path   string // as in the config
 	why    purpose
 	domain string // of recipients
 }
 
-// usesOf are the files that a config names, in the order of the structs. A test
-// holds it to every key of package config that names one.
+// usesOf returns the files that a config names, in the order of the structs. A test checks that
+// every key of package config that names one is included.
 func usesOf(c *config.Config) []use {
 	var all []use
 	add := func(key, path string, why purpose) {
@@ -64,7 +64,7 @@ func usesOf(c *config.Config) []use {
 	return all
 }
 
-// most is how large the file may be, in octets.
+// most is the size limit of the file, in bytes.
 func (u use) most() int64 {
 	if u.secret() {
 		return maxSecret
@@ -72,7 +72,7 @@ func (u use) most() int64 {
 	return maxFile
 }
 
-// secret says whether nobody but its program may read it.
+// secret reports whether only its program may read it.
 func (u use) secret() bool {
 	return u.why == wireguardKey || u.why == shieldKey || u.why == password
 }
@@ -88,7 +88,7 @@ func (u use) program() string {
 	return "anymx-edge"
 }
 
-// prefix is how the names of the credentials begin that its unit imports.
+// prefix is the common prefix of the credentials that its unit imports.
 func (u use) prefix() string {
 	switch u.why {
 	case wireguardKey:
@@ -99,11 +99,11 @@ func (u use) prefix() string {
 	return "bgp."
 }
 
-// prefixes are those of all units. Other credentials are not for a tree to give:
-// systemd knows names that set passwords.
+// prefixes are those of all units. A bundle can't provide other credentials: systemd has names that
+// set passwords.
 var prefixes = []string{"wg.", "shield.", "bgp."}
 
-// imported says whether a unit of a node takes a credential of this name.
+// imported reports whether a unit of a node reads a credential of this name.
 func imported(name string) bool {
 	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) })
 }

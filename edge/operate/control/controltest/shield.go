@@ -108,7 +108,7 @@ func (n *Network) unlist(r *http.Request) (any, error) {
 		return api.ShieldUnlisted{Removed: true}, nil
 	}
 	if i := n.find(u.Prefix); i >= 0 {
-		return nil, &api.Error{Code: api.BadRequest, Text: fmt.Sprintf("%s stands in %s: take it out there", u.Prefix, n.Entries[i].Source)}
+		return nil, &api.Error{Code: api.BadRequest, Text: fmt.Sprintf("%s is listed in the file %s: remove it there", u.Prefix, n.Entries[i].Source)}
 	}
 	return api.ShieldUnlisted{}, nil
 }
