@@ -87,7 +87,7 @@ func (f *flags) do(ctx context.Context, stdout io.Writer, log *slog.Logger) erro
 		_, err := provision.Run(ctx, provision.Options{Credentials: os.Getenv("CREDENTIALS_DIRECTORY"), Wait: f.wait, Settle: provision.Settle, Console: stdout, Reload: machine.ReloadUnits})
 		return err
 	case f.prove:
-		return machine.Prove(ctx, o)
+		return machine.Confirm(ctx, o)
 	case f.trouble:
 		l, err := service.ListenTCP(ctx, f.listen)
 		if err != nil {

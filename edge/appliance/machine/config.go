@@ -10,18 +10,17 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// mailUnits are the programs that read the config, in the order in which they are
-// started.
+// mailUnits are the programs that read the config, in their start order.
 var mailUnits = []string{"anymx-net.service", "anymx-bgp.service", "anymx-edge.service"}
 
-// provisionLimit is for reading the sources again and for what systemd has to do then.
+// provisionLimit bounds reading the sources again and what systemd has to do then.
 const provisionLimit = 5 * time.Minute
 
-// troubleUnit says on the network what is wrong with the config.
+// troubleUnit serves what is wrong with the config over the network.
 const troubleUnit = "anymx-trouble.service"
 
-// provision has the sources of the config read again, and has those read it that
-// it is for. A config that is not valid changes nothing.
+// provision reads the config sources again, and makes the programs that are affected read the
+// config. An invalid config changes nothing.
 func (m *Machine) provision(ctx context.Context, want api.ProvisionRequest) (api.Provisioned, error) {
 	m.provisioning.Lock()
 	defer m.provisioning.Unlock()
@@ -35,16 +34,16 @@ func (m *Machine) provision(ctx context.Context, want api.ProvisionRequest) (api
 	if err != nil || !r.OK() {
 		return p, err
 	}
-	// The page of a node without a config has done its work, and gives its port away.
+	// The page of a node without a config is no longer needed: it releases its port.
 	failed := []error{m.systemctl(ctx, "stop", troubleUnit)}
 	if len(r.Changed.Network) > 0 {
 		failed = append(failed, run(ctx, func(line string) { m.Log.Info("networkctl", "says", line) }, m.Networkctl, "reload"))
 	}
-	// To its end: a reload that comes meanwhile would take the stop's place.
+	// Wait for it: a reload in between would replace the stop job.
 	if !provision.WantsRoutes(m.System.Root) {
 		failed = append(failed, m.systemctl(ctx, "stop", "anymx-bgp.service"))
 	}
-	switch { // systemd hands secrets out at a start
+	switch { // systemd passes secrets at start
 	case len(r.Changed.Credentials) > 0:
 		failed = append(failed, m.systemctl(ctx, append([]string{"--no-block", "restart"}, mailUnits...)...))
 	case len(r.Changed.Config) > 0:

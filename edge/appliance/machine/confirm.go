@@ -13,23 +13,21 @@ import (
 )
 
 const (
-	proofLimit    = 45 * time.Second // of one message through all of the node
-	leastPatience = 30 * time.Second // of a proof that begins late
-	latePause     = time.Minute      // between two attempts that nobody waits for
-	mostRestarts  = 5                // of the mail program, until nothing more is expected of it
+	selfTestLimit = 45 * time.Second // of one message through the whole node
+	leastPatience = 30 * time.Second // of a confirmation that starts late
+	latePause     = time.Minute      // between two attempts that nothing waits for
+	mostRestarts  = 5                // of the mail program, until it is given up
 )
 
-// ErrNotProven is wrapped by the error of Prove for a version that did not prove
-// itself in time.
-var ErrNotProven = errors.New("this version is not proven")
+// ErrUnconfirmed is wrapped by the error of Confirm for a version that was not confirmed in time.
+var ErrUnconfirmed = errors.New("this version is not confirmed")
 
-// Prove waits until the running version has proven that it carries mail, and
-// remembers it. What it waits for is logged. A version that was proven before, and
-// a node that has no config, are not asked.
+// Confirm waits until the running version has carried mail, and records that. It logs what it waits
+// for. A version that was confirmed before is not tested, nor is a node without a config.
 //
-// When the time is over (Options.Deadline after the boot) and there is a version to
-// go back to, the machine is rebooted; the error says so.
-func Prove(ctx context.Context, o Options) error {
+// When the time is over (Options.Deadline after the boot) and there is a version to go back to, the
+// machine is rebooted; the error says so.
+func Confirm(ctx context.Context, o Options) error {
 	m, err := newMachine(ctx, o)
 	if err != nil {
 		return err
@@ -37,7 +35,7 @@ func Prove(ctx context.Context, o Options) error {
 	patience, cancel := context.WithTimeout(ctx, max(m.Deadline-m.sinceBoot(), min(leastPatience, m.Deadline)))
 	defer cancel()
 	m.givesUp = true
-	lacks, err := m.proveUntil(patience, m.Retry)
+	lacks, err := m.confirmUntil(patience, m.Retry)
 	switch {
 	case err != nil:
 		return err
@@ -49,14 +47,14 @@ func Prove(ctx context.Context, o Options) error {
 	return m.giveUp(ctx, lacks)
 }
 
-// proveUntil tries to prove the running version until that has worked, or ctx
-// ends: then it says what it lacks.
-func (m *Machine) proveUntil(ctx context.Context, pause time.Duration) (lacks string, err error) {
+// confirmUntil attempts to confirm the running version until that succeeds, or ctx ends: then it
+// returns what is missing.
+func (m *Machine) confirmUntil(ctx context.Context, pause time.Duration) (lacks string, err error) {
 	said := ""
 	for {
-		done, err := m.isProven()
+		done, err := m.isConfirmed()
 		if err != nil || done {
-			return "", errors.Join(err, m.settleIf(done))
+			return "", errors.Join(err, m.judgeIf(done))
 		}
 		if lacks, err = m.attempt(ctx); err != nil {
 			return "", err
@@ -65,7 +63,7 @@ func (m *Machine) proveUntil(ctx context.Context, pause time.Duration) (lacks st
 		m.notYet = lacks
 		m.mu.Unlock()
 		if lacks == "" {
-			return "", m.remember()
+			return "", m.recordConfirmed()
 		}
 		if lacks == unasked {
 			if back, err := m.retreats(); err != nil || !back {
@@ -73,7 +71,7 @@ func (m *Machine) proveUntil(ctx context.Context, pause time.Duration) (lacks st
 			}
 		}
 		if lacks != said && ctx.Err() == nil {
-			m.Log.Info("waiting for the proof of this version", "lacks", lacks)
+			m.Log.Info("waiting for the confirmation of this version", "lacks", lacks)
 			said = lacks
 		}
 		if why := m.hopeless(ctx); why != "" {
@@ -87,8 +85,8 @@ func (m *Machine) proveUntil(ctx context.Context, pause time.Duration) (lacks st
 	}
 }
 
-// hopeless says why there is nothing to wait for: the mail program ends again and
-// again. "" if there is, or if nobody would give up.
+// hopeless returns why waiting is pointless: the mail program keeps ending. "" if it is not, or if
+// nothing would be done about it.
 func (m *Machine) hopeless(ctx context.Context) string {
 	if !m.givesUp {
 		return ""
@@ -97,56 +95,55 @@ func (m *Machine) hopeless(ctx context.Context) string {
 	err := run(ctx, func(line string) { restarts, _ = strconv.Atoi(line) },
 		m.Systemctl, "show", "--property=NRestarts", "--value", "anymx-edge.service")
 	if err != nil || restarts < mostRestarts {
-		return "" // the deadline is there in any case
+		return "" // the deadline applies in any case
 	}
-	return fmt.Sprintf("anymx-edge was started %d times, and ended each time", restarts+1)
+	return fmt.Sprintf("anymx-edge was started %d times and ended each time", restarts+1)
 }
 
-// settleIf is settle, if done.
-func (m *Machine) settleIf(done bool) error {
+// judgeIf is judge, if done.
+func (m *Machine) judgeIf(done bool) error {
 	if !done {
 		return nil
 	}
-	return m.settle()
+	return m.judge()
 }
 
-// giveUp reboots a machine whose version did not prove itself, if there is one to go
-// back to.
+// giveUp reboots a machine whose version was not confirmed, if there is one to go back to.
 func (m *Machine) giveUp(ctx context.Context, lacks string) error {
-	err := fmt.Errorf("%w: %s", ErrNotProven, lacks)
+	err := fmt.Errorf("%w: %s", ErrUnconfirmed, lacks)
 	back, errBack := m.retreats()
 	if errBack != nil || !back {
-		return errors.Join(fmt.Errorf("%w. There is no other version to go back to, so the machine stays up", err), errBack)
+		return errors.Join(fmt.Errorf("%w; there is no version to go back to, so the machine stays up", err), errBack)
 	}
-	m.Log.Error("this version did not prove itself: the machine is rebooted, and after its last try the other version comes back", "lacks", lacks)
+	m.Log.Error("version not confirmed: rebooting; after its last boot attempt the loader boots the other version", "lacks", lacks)
 	ctx, cancel := context.WithTimeout(ctx, downLimit)
 	defer cancel()
-	return errors.Join(fmt.Errorf("%w. The machine is rebooted", err), m.systemctl(ctx, "reboot", "--force"))
+	return errors.Join(fmt.Errorf("%w; the machine is rebooted", err), m.systemctl(ctx, "reboot", "--force"))
 }
 
-// retreats says whether the machine goes back if this version does not prove itself.
+// retreats reports whether the machine goes back if this version is not confirmed.
 func (m *Machine) retreats() (bool, error) {
 	t, err := m.table()
 	if err != nil {
 		return false, err
 	}
 	last, err1 := m.records.last()
-	proven, err2 := m.records.proven()
-	return mayRetreat(t, last, proven), errors.Join(err1, err2)
+	confirmed, err2 := m.records.confirmed()
+	return mayRetreat(t, last, confirmed), errors.Join(err1, err2)
 }
 
-// isProven says whether the running version was proven.
-func (m *Machine) isProven() (bool, error) {
+// isConfirmed reports whether the running version is confirmed.
+func (m *Machine) isConfirmed() (bool, error) {
 	t, err := m.table()
 	if err != nil {
 		return false, err
 	}
-	proven, err := m.records.proven()
-	return proven.has(t.Version, t.RootHash), err
+	confirmed, err := m.records.confirmed()
+	return confirmed.has(t.Version, t.RootHash), err
 }
 
-// remember writes down that the running version is proven, and arms it again.
-func (m *Machine) remember() error {
+// recordConfirmed records that the running version is confirmed, and resets its boot counter.
+func (m *Machine) recordConfirmed() error {
 	t, err := m.table()
 	if err != nil {
 		return err
@@ -155,21 +152,19 @@ func (m *Machine) remember() error {
 	if err != nil {
 		return err
 	}
-	err = m.records.addProven(provenVersion{t.Version, t.RootHash, time.Now()})
+	err = m.records.addConfirmed(confirmedVersion{t.Version, t.RootHash, time.Now()})
 	unlock()
 	if err != nil {
-		return fmt.Errorf("the proof can't be written down: %w", err)
+		return fmt.Errorf("recording the confirmation: %w", err)
 	}
-	m.Log.Info("this version is proven", "version", t.Version)
-	return m.settle()
+	m.Log.Info("boot confirmed", "version", t.Version)
+	return m.judge()
 }
 
-// unasked is what a node lacks that has no config: there is no mail to prove
-// anything with.
+// unasked is what a node without a config lacks: there is no mail to test with.
 const unasked = "the node has no config"
 
-// attempt tries once to prove the running version. It says what is missing; "":
-// nothing is.
+// attempt tests the running version once. It returns what is missing; "" for nothing.
 func (m *Machine) attempt(ctx context.Context) (lacks string, err error) {
 	sockets, err := control.SocketsOf(m.Config, true)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -181,7 +176,7 @@ func (m *Machine) attempt(ctx context.Context) (lacks string, err error) {
 	if err != nil {
 		return err.Error(), nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, proofLimit)
+	ctx, cancel := context.WithTimeout(ctx, selfTestLimit)
 	defer cancel()
 	edge := control.NewClient(sockets.Node)
 	defer edge.Close()
@@ -208,11 +203,11 @@ func (m *Machine) attempt(ctx context.Context) (lacks string, err error) {
 	return peersLack(last, t.Version, &s), nil
 }
 
-// proveLate goes on trying after the time of Prove is over, for a node whose
-// config, or router, came late.
-func (m *Machine) proveLate(ctx context.Context) {
+// confirmLate continues after the time of Confirm is over, for a node whose config, or router, came
+// late.
+func (m *Machine) confirmLate(ctx context.Context) {
 	if _, err := m.table(); err != nil {
-		return // it was said at the start
+		return // reported at the start
 	}
 	select {
 	case <-ctx.Done():
@@ -220,12 +215,12 @@ func (m *Machine) proveLate(ctx context.Context) {
 	case <-time.After(max(0, m.Deadline-m.sinceBoot())):
 	}
 	for {
-		lacks, err := m.proveUntil(ctx, latePause)
+		lacks, err := m.confirmUntil(ctx, latePause)
 		if err != nil {
-			m.Log.Error("this version can't be proven", "err", err)
+			m.Log.Error("confirming this version failed", "err", err)
 		}
 		if err == nil && lacks == "" {
-			if done, err := m.isProven(); err == nil && done {
+			if done, err := m.isConfirmed(); err == nil && done {
 				return
 			}
 		}

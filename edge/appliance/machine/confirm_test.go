@@ -42,7 +42,7 @@ func TestProof(t *testing.T) {
 	w.sessions() // the router is not back yet
 	w.edge.lack(errors.New("[::]:25: connection refused"))
 	ended := make(chan error, 1)
-	go func() { ended <- Prove(t.Context(), w.options) }()
+	go func() { ended <- Confirm(t.Context(), w.options) }()
 	w.logs("connection refused")
 	w.edge.lack(nil)
 	w.logs("198.51.100.1 is Connect")
@@ -53,7 +53,7 @@ func TestProof(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.entries("anymx_0.5.0+3.efi", "anymx_0.6.0+3.efi")
-	if last := w.record(); last.Outcome != outcomeProven || last.Ended.IsZero() {
+	if last := w.record(); last.Outcome != outcomeConfirmed || last.Ended.IsZero() {
 		t.Errorf("%+v", last)
 	}
 	// Later boots are not asked again, not even beside a dead router.
@@ -61,7 +61,7 @@ func TestProof(t *testing.T) {
 	w.sessions()
 	w.entries("anymx_0.5.0+3.efi", "anymx_0.6.0+2-1.efi")
 	proofs := w.edge.count()
-	if err := Prove(t.Context(), w.options); err != nil || w.edge.count() != proofs {
+	if err := Confirm(t.Context(), w.options); err != nil || w.edge.count() != proofs {
 		t.Errorf("%v, %d proofs more", err, w.edge.count()-proofs)
 	}
 	w.entries("anymx_0.5.0+3.efi", "anymx_0.6.0+3.efi")
@@ -106,7 +106,7 @@ func TestNoProof(t *testing.T) {
 	if last := w.record(); last.Outcome != outcomeBack || last.Ended.IsZero() {
 		t.Errorf("%+v", last)
 	}
-	w.fails("There is no other version to go back to, so the machine stays up", false)
+	w.fails("there is no version to go back to, so the machine stays up", false)
 }
 
 // Nobody waits for a mail program that ends again and again.
@@ -115,7 +115,7 @@ func TestHopelessVersion(t *testing.T) {
 	w.edge.lack(errors.New("no listener answers"))
 	w.options.Deadline = time.Hour
 	w.put("/restarts", "5\n")
-	w.fails("anymx-edge was started 6 times, and ended each time", true)
+	w.fails("anymx-edge was started 6 times and ended each time", true)
 }
 
 // A node whose config is missing, or is not valid, after the update fails too. One
@@ -139,15 +139,15 @@ func TestProofWithoutConfig(t *testing.T) {
 	}
 	stop()
 	w.boots(true)
-	if err := Prove(t.Context(), w.options); err != nil || w.orders() != "" {
+	if err := Confirm(t.Context(), w.options); err != nil || w.orders() != "" {
 		t.Errorf("%v, %q", err, w.orders())
 	}
 	w.settled("anymx_0.5.0+3.efi", "anymx_0.6.0+3.efi")
 }
 
-// A version whose proof comes late, when nobody waits for it any more, is proven
+// A version that is confirmed late, when nothing waits for it any more, is confirmed
 // then by the program that serves.
-func TestLateProof(t *testing.T) {
+func TestConfirmedLate(t *testing.T) {
 	w := newWorld(t)
 	w.options.Deadline = time.Millisecond
 	c, _ := w.run()
@@ -164,7 +164,7 @@ func TestLateProof(t *testing.T) {
 
 func TestRollback(t *testing.T) {
 	w := newWorld(t)
-	w.remember("0.5.0")
+	w.recordConfirmed("0.5.0")
 	c, _ := w.run()
 	power := api.PowerRequest{}
 	if _, _, err := end(c.Rollback(t.Context(), power)); err == nil || !strings.Contains(err.Error(), "the other slot is empty") {
@@ -173,7 +173,7 @@ func TestRollback(t *testing.T) {
 	if _, _, err := w.update(c, api.UpdateRequest{StageOnly: true}, w.bundle("0.6.0")); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := end(c.Rollback(t.Context(), power)); err == nil || !strings.Contains(err.Error(), "0.6.0 in the other slot was never proven") {
+	if _, _, err := end(c.Rollback(t.Context(), power)); err == nil || !strings.Contains(err.Error(), "0.6.0 in the other slot was never confirmed") {
 		t.Error(err)
 	}
 	if w.orders() != "" || len(w.edge.Orders) != 0 {
@@ -181,8 +181,8 @@ func TestRollback(t *testing.T) {
 	}
 
 	w = updated(t)
-	w.remember("0.5.0")
-	if err := Prove(t.Context(), w.options); err != nil {
+	w.recordConfirmed("0.5.0")
+	if err := Confirm(t.Context(), w.options); err != nil {
 		t.Fatal(err)
 	}
 	c, stop := w.run()
@@ -200,7 +200,7 @@ func TestRollback(t *testing.T) {
 		t.Fatal(v)
 	}
 	w.settled("anymx_0.5.0+3.efi", "anymx_0.6.0+0-1.efi")
-	// And forward again: it was proven too.
+	// And forward again: it was confirmed too.
 	c, _ = w.run()
 	if _, last, err := end(c.Rollback(t.Context(), power)); err != nil || last != "reboot: version 0.6.0 is next" {
 		t.Error(last, err)
@@ -240,7 +240,7 @@ func TestDrainLimit(t *testing.T) {
 		}
 		told = told || strings.Contains(p.Text, "draining")
 	}
-	if !told || w.orders() != "reboot" || !strings.Contains(w.log.String(), "the node is not drained after 100ms") {
+	if !told || w.orders() != "reboot" || !strings.Contains(w.log.String(), "not drained after 100ms") {
 		t.Errorf("%v, %q\n%s", told, w.orders(), w.log)
 	}
 }
@@ -301,25 +301,25 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("%v, %v", problems, err)
 	}
 	err = testutil.GatherAndCompare(registry, strings.NewReader(`
-# HELP anymx_machine_info The version of the image that runs, and the one that the loader boots next.
+# HELP anymx_machine_info The running version of the image, and the one that the loader boots next.
 # TYPE anymx_machine_info gauge
 anymx_machine_info{next="0.6.0",version="0.6.0"} 1
-# HELP anymx_machine_proven Whether the running version has carried mail on this machine.
-# TYPE anymx_machine_proven gauge
-anymx_machine_proven 0
-# HELP anymx_machine_tries_left Boots that a slot's version has left before the loader takes it for bad.
-# TYPE anymx_machine_tries_left gauge
-anymx_machine_tries_left{slot="other"} 3
-anymx_machine_tries_left{slot="running"} 2
-# HELP anymx_machine_last_update_info The last update that was written into a slot, and what became of it.
+# HELP anymx_machine_confirmed 1 if the running version is confirmed: it has carried mail on this machine.
+# TYPE anymx_machine_confirmed gauge
+anymx_machine_confirmed 0
+# HELP anymx_machine_boot_attempts_left Boot attempts that a slot's version has left before the loader skips it.
+# TYPE anymx_machine_boot_attempts_left gauge
+anymx_machine_boot_attempts_left{slot="other"} 3
+anymx_machine_boot_attempts_left{slot="running"} 2
+# HELP anymx_machine_last_update_info The last update that was written into a slot, and its outcome.
 # TYPE anymx_machine_last_update_info gauge
 anymx_machine_last_update_info{outcome="staged",version="0.6.0"} 1
-# HELP anymx_machine_updates_total Updates that were ordered, by how they ended.
+# HELP anymx_machine_updates_total Requested updates by result.
 # TYPE anymx_machine_updates_total counter
 anymx_machine_updates_total{result="failed"} 0
 anymx_machine_updates_total{result="refused"} 0
 anymx_machine_updates_total{result="staged"} 1
-`), "anymx_machine_info", "anymx_machine_proven", "anymx_machine_tries_left", "anymx_machine_last_update_info", "anymx_machine_updates_total")
+`), "anymx_machine_info", "anymx_machine_confirmed", "anymx_machine_boot_attempts_left", "anymx_machine_last_update_info", "anymx_machine_updates_total")
 	if err != nil {
 		t.Error(err)
 	}

@@ -24,34 +24,34 @@ import (
 	"anymx/edge/appliance/bundle"
 )
 
-// Limits of a fetch.
+// Limits of a download.
 const (
-	maxURL       = 2 << 10 // octets
+	maxURL       = 2 << 10 // bytes
 	maxRedirects = 5
-	connectLimit = 15 * time.Second // TCP, and TLS, each
-	headerLimit  = 30 * time.Second // until the server answers
-	stallLimit   = time.Minute      // without one octet
+	connectLimit = 15 * time.Second // for TCP and TLS, each
+	headerLimit  = 30 * time.Second // until the server responds
+	stallLimit   = time.Minute      // without a byte
 	maxFetch     = 3*bundle.MaxFile + 1<<20
-	maxComplaint = 4 << 10 // octets of what the child says
+	maxComplaint = 4 << 10 // bytes of the child's error message
 )
 
-// checkURL says why an URL is not fetched.
+// checkURL returns why a URL is refused.
 func checkURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	switch {
 	case len(text) > maxURL:
-		return nil, fmt.Errorf("the URL has more than %d octets", maxURL)
+		return nil, fmt.Errorf("the URL is longer than %d bytes", maxURL)
 	case err != nil:
-		return nil, errors.New("it is no URL")
+		return nil, errors.New("not a valid URL")
 	case u.Scheme != "http" && u.Scheme != "https":
-		return nil, fmt.Errorf("the URL begins with %q, and its scheme must be http or https", u.Scheme+":")
+		return nil, fmt.Errorf("the URL's scheme is %q; it must be http or https", u.Scheme+":")
 	case u.Host == "":
-		return nil, errors.New("the URL names no host")
+		return nil, errors.New("the URL has no host")
 	}
 	return u, nil
 }
 
-// shown is an URL without what is secret in it.
+// shown returns a URL without secrets.
 func shown(text string) string {
 	u, err := url.Parse(text)
 	if err != nil {
@@ -61,9 +61,8 @@ func shown(text string) string {
 	return u.Redacted()
 }
 
-// Fetch writes what is behind an URL to w. It is the child: it gives up what it
-// does not need, and holds the process to that from now on. Nothing of what it
-// brings is trusted by the one who reads it.
+// Fetch writes the content at a URL to w. It runs in the child: it drops all that it does not need,
+// and restricts the process. The reader trusts nothing of its output.
 func Fetch(ctx context.Context, text string, w io.Writer) error {
 	u, err := checkURL(text)
 	if err != nil {
@@ -87,9 +86,9 @@ func Fetch(ctx context.Context, text string, w io.Writer) error {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("the server answers %s", resp.Status)
+		return fmt.Errorf("the server responded %s", resp.Status)
 	}
-	stall := time.AfterFunc(stallLimit, func() { cancel(fmt.Errorf("nothing has come for %s", stallLimit)) })
+	stall := time.AfterFunc(stallLimit, func() { cancel(fmt.Errorf("no data received for %s", stallLimit)) })
 	defer stall.Stop()
 	body := &countingReader{r: io.LimitReader(resp.Body, maxFetch+1), count: func(int64) { stall.Reset(stallLimit) }}
 	n, err := io.Copy(struct{ io.Writer }{w}, body)
@@ -99,13 +98,13 @@ func Fetch(ctx context.Context, text string, w io.Writer) error {
 	case err != nil:
 		return urlCause(err)
 	case n > maxFetch:
-		return fmt.Errorf("it is larger than an update can be (%d octets)", int64(maxFetch))
+		return fmt.Errorf("the download exceeds the limit for updates of %d bytes", int64(maxFetch))
 	}
 	return nil
 }
 
-// writeNothing gives up writing to files, of whoever they are. That nothing that
-// this process runs comes to privileges is what its unit says.
+// writeNothing forbids writing to any file. The unit ensures that nothing that this process runs
+// gains privileges.
 func writeNothing() error {
 	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{}); err != nil {
 		return fmt.Errorf("limit of file sizes: %w", err)
@@ -113,7 +112,7 @@ func writeNothing() error {
 	return nil
 }
 
-// fetcher is an HTTP client with limits in all its parts.
+// fetcher is an HTTP client in which everything has a limit.
 func fetcher() *http.Client {
 	dial := &net.Dialer{Timeout: connectLimit}
 	return &http.Client{
@@ -127,7 +126,7 @@ func fetcher() *http.Client {
 			case len(via) > maxRedirects:
 				return fmt.Errorf("more than %d redirects", maxRedirects)
 			case via[0].URL.Scheme == "https" && next.URL.Scheme != "https":
-				return errors.New("it redirects from https to http")
+				return errors.New("redirect from https to http refused")
 			}
 			_, err := checkURL(next.URL.String())
 			return err
@@ -135,7 +134,7 @@ func fetcher() *http.Client {
 	}
 }
 
-// urlCause takes the URL, which may have a secret in it, out of an error.
+// urlCause removes the URL, which may contain a secret, from an error.
 func urlCause(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {
@@ -144,8 +143,8 @@ func urlCause(err error) error {
 	return err
 }
 
-// fetch has the child fetch an URL. What comes is read from what it returns;
-// instead of an early end there is the child's own complaint.
+// fetch makes the child download a URL, and returns its output. If that ends early, reading returns
+// the child's error message.
 func (m *Machine) fetch(ctx context.Context, text string) (io.ReadCloser, error) {
 	if _, err := checkURL(text); err != nil {
 		return nil, refused(err)
@@ -184,7 +183,7 @@ func (m *Machine) fetch(ctx context.Context, text string) (io.ReadCloser, error)
 	return f, nil
 }
 
-// credential is what a process of a user has: its own group, and no other.
+// credential returns what a user's process has: its own group, and no other.
 func credential(name string) (*syscall.Credential, error) {
 	u, err := user.Lookup(name)
 	if err != nil {
@@ -198,7 +197,7 @@ func credential(name string) (*syscall.Credential, error) {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid), Groups: []uint32{}}, nil
 }
 
-// fetching is a child that fetches.
+// fetching is a running child.
 type fetching struct {
 	cmd       *exec.Cmd
 	out       io.Reader
@@ -236,11 +235,11 @@ func (f *fetching) wait() error {
 // Close ends the child.
 func (f *fetching) Close() error {
 	f.cancel()
-	_ = f.wait() // it was told to end
+	_ = f.wait() // Close made it end
 	return nil
 }
 
-// bounded keeps the beginning of what is written to it.
+// bounded stores the beginning of what is written to it.
 type bounded struct{ bytes.Buffer }
 
 func (b *bounded) Write(p []byte) (int, error) {

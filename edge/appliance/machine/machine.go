@@ -1,35 +1,34 @@
-// Package machine looks after the appliance itself: which version of the image it
-// runs, how it comes to another one, and whether that one holds. It is the program
-// anymx-machine, which is root, because it writes slots and boot entries and
-// reboots. It parses nothing that is not signed but two headers (package bundle), and
-// speaks to nobody but its own socket: what comes from the network comes through
+// Package machine manages the appliance itself: which version of the image it runs, how it gets
+// another one, and whether that one stays. It is the program anymx-machine, which is root, because
+// it writes slots and boot entries and reboots. Of unsigned data it parses only two headers
+// (package bundle), and it talks only to its own socket: what comes from the network comes through
 // a child that may do nothing else (fetch.go).
 //
 // What happens to the data of an update (update.go):
 //
 //  1. The bundle streams in, from the socket or from the child. Its signature is
 //     verified first; then each file is hashed while it is written to the folder
-//     staged on /var. Until here the order ends with its client; from here on it
-//     goes on without.
+//     staged on /var. Until here the operation ends with its client; from here on it
+//     continues without it.
 //  2. A record is written (record.go): the versions, and which BGP peers have a
-//     session now, so that the new version can be held to it.
-//  3. The running version's boot entry gets all its tries back: it is what the
-//     machine comes back to. Then the entry of the other slot is removed, and then
-//     what is in that slot. systemd-sysupdate writes the hash tree, the root, and
+//     session now, so that the same can be required of the new version.
+//  3. The boot counter of the running version's entry is reset: the machine comes
+//     back to it. Then the entry of the other slot is removed, and then the
+//     content of that slot. systemd-sysupdate writes the hash tree, the root, and
 //     last the kernel, which is the new boot entry.
 //  4. What was written is read back from the disk and compared with the manifest. If
 //     it differs, the new entry is removed.
 //  5. The node is drained, until its restart, and the machine is rebooted.
 //
-// A power cut, at any moment, finds the running version's entry in place and with
-// all its tries. Until the new entry is there, which is the last thing that is
-// written, the loader knows no other version: what is half written has no entry. From
-// then on it boots the new version, which is whole; the record is on disk before.
+// After a power cut at any moment, the running version's entry is in place with all its boot
+// attempts. Until the new entry exists, which is written last, the loader knows no other version:
+// what is half written has no entry. From then on it boots the new version, which is whole; the
+// record is on disk before.
 //
-// A version is proven once (prove.go): it has carried a message, and its BGP
-// sessions are there. A version that is not proven is not armed again, so that the
-// loader goes back after three boots, and five minutes after a boot without proof
-// the machine reboots. A proven one is armed again at each boot (judge.go).
+// A version is confirmed once (confirm.go): it has carried a message, and its BGP sessions are
+// established. The boot counter of an unconfirmed version is not reset, so that the loader goes
+// back after three boots, and five minutes after a boot without a confirmation the machine reboots.
+// That of a confirmed one is reset at each boot (judge.go).
 package machine
 
 import (
@@ -46,29 +45,29 @@ import (
 	"anymx/edge/operate/control"
 )
 
-// Options is where things are. A zero field means what stands beside it.
+// Options are paths and limits. A zero field means the value in its comment.
 type Options struct {
 	System     slot.System // the machine that this process runs on
-	State      string      // /var/lib/anymx-machine; made if it is not there
+	State      string      // /var/lib/anymx-machine; created if missing
 	Keys       string      // /usr/lib/anymx/update.keys
 	Sysupdate  string      // /usr/lib/systemd/systemd-sysupdate
 	Systemctl  string      // /usr/bin/systemctl
 	Networkctl string      // /usr/bin/networkctl
 	Socket     string      // /run/anymx/machine.sock
-	Config     string      // /etc/anymx/anymx.toml: it names the sockets of the others
-	// Fetch is the command that writes what is behind an URL, its last argument, to
-	// its standard output. Nil: this program, with -fetch.
+	Config     string      // /etc/anymx/anymx.toml: it names the other programs' sockets
+	// Fetch is the command that writes the content at a URL, its last argument, to its standard
+	// output. Nil: this program, with -fetch.
 	Fetch []string
-	// FetchUser is who that command runs as; "": as this process.
+	// FetchUser is the user that runs that command; "": this process's.
 	FetchUser string
-	// Users may give orders, beside root. Nil: anymx-console. Who else may open the socket
-	// may only look.
+	// Users may run operations, besides root. Nil: anymx-console. Others with access to the socket
+	// may only read.
 	Users []string
 
-	Deadline   time.Duration // 5m: from the boot until an unproven version gives up
-	Retry      time.Duration // 2s: between two attempts at a proof
-	Poll       time.Duration // 250ms: between two looks at a drain
-	DrainLimit time.Duration // 30m: the node's own limits end a drain before
+	Deadline   time.Duration // 5m: from the boot until an unconfirmed version gives up
+	Retry      time.Duration // 2s: between two attempts to confirm it
+	Poll       time.Duration // 250ms: between two checks of a drain
+	DrainLimit time.Duration // 30m: the node's own limits end a drain earlier
 	WriteLimit time.Duration // 20m: for systemd-sysupdate
 	Log        *slog.Logger  // nil: nothing is logged
 }
@@ -105,22 +104,22 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Machine is the appliance that this process looks after.
+// Machine is the appliance that this process manages.
 type Machine struct {
 	Options
 	records records
 	started time.Time
-	users   map[int]bool // that may give orders
+	users   map[int]bool // that may run operations
 	results results
-	givesUp bool // a version that fails for sure is not waited for
+	givesUp bool // don't wait for a version that fails for certain
 
 	provisioning sync.Mutex // one at a time
 
-	ctx    context.Context // of orders
-	work   sync.WaitGroup  // orders; begun under mu
-	mu     sync.Mutex
-	order  *order // under way; nil: none
-	notYet string // what the proof lacks; "": not known, or nothing
+	ctx       context.Context // of operations
+	work      sync.WaitGroup  // operations; started under mu
+	mu        sync.Mutex
+	operation *operation // the running one; nil: none
+	notYet    string     // what the confirmation still lacks; "": unknown, or nothing
 }
 
 func newMachine(ctx context.Context, o Options) (*Machine, error) {
@@ -133,8 +132,7 @@ func newMachine(ctx context.Context, o Options) (*Machine, error) {
 	return m, nil
 }
 
-// Run looks after the machine and answers on its socket, until ctx ends. ready is
-// called when it answers.
+// Run manages the machine and serves its socket, until ctx ends. ready is called once it serves.
 func Run(ctx context.Context, o Options, ready func()) error {
 	orders, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -142,7 +140,7 @@ func Run(ctx context.Context, o Options, ready func()) error {
 	if err != nil {
 		return err
 	}
-	m.begin()
+	m.cleanUpAndJudge()
 	e, err := m.endpoint()
 	if err != nil {
 		return err
@@ -154,8 +152,8 @@ func Run(ctx context.Context, o Options, ready func()) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var background sync.WaitGroup
-	background.Go(func() { m.proveLate(ctx) })
-	background.Go(func() { // first, so that the client of an order hears of it
+	background.Go(func() { m.confirmLate(ctx) })
+	background.Go(func() { // first, so that the client of an operation learns the outcome
 		<-ctx.Done()
 		cancel()
 	})
@@ -167,18 +165,18 @@ func Run(ctx context.Context, o Options, ready func()) error {
 	return err
 }
 
-// begin does what is due at each start: leftovers go, the last update is judged,
-// and the running version is armed again if it may be.
-func (m *Machine) begin() {
+// cleanUpAndJudge does what each start requires: it removes leftovers, judges the last update, and
+// resets the running version's boot counter if allowed.
+func (m *Machine) cleanUpAndJudge() {
 	if err := m.clean(); err != nil {
-		m.Log.Error("leftovers of an update can't be removed", "err", err)
+		m.Log.Error("removing the leftovers of an update failed", "err", err)
 	}
-	if err := m.settle(); err != nil {
-		m.Log.Error("the slots can't be looked after", "err", err)
+	if err := m.judge(); err != nil {
+		m.Log.Error("managing the slots failed", "err", err)
 	}
 }
 
-// staged is the folder from which systemd-sysupdate takes a version.
+// staged is the folder from which systemd-sysupdate reads a version.
 func (m *Machine) staged() string { return filepath.Join(m.State, "staged") }
 
 // clean removes what an update left on /var.
@@ -191,14 +189,14 @@ func (m *Machine) table() (*slot.Table, error) {
 		return nil, err
 	}
 	if t.Running() == nil {
-		return nil, fmt.Errorf("no slot of %s holds version %s, which runs", t.Disk, t.Version)
+		return nil, fmt.Errorf("no slot of %s contains the running version %s", t.Disk, t.Version)
 	}
 	return t, nil
 }
 
-// settle judges the last update and arms the running version again if it may be.
-// Only one process does that at a time.
-func (m *Machine) settle() error {
+// judge judges the last update and resets the running version's boot counter if allowed. Only one
+// process does that at a time.
+func (m *Machine) judge() error {
 	unlock, err := m.records.lock()
 	if err != nil {
 		return err
@@ -209,24 +207,24 @@ func (m *Machine) settle() error {
 		return err
 	}
 	last, err1 := m.records.last()
-	proven, err2 := m.records.proven()
+	confirmed, err2 := m.records.confirmed()
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	if next := outcome(t, last, proven, time.Now()); next != nil {
-		m.Log.Info("the last update", "version", next.Version, "from", next.From, "outcome", next.Outcome)
+	if next := outcome(t, last, confirmed, time.Now()); next != nil {
+		m.Log.Info("last update judged", "version", next.Version, "from", next.From, "outcome", next.Outcome)
 		if err := m.records.setLast(next); err != nil {
 			return err
 		}
 		last = next
 	}
-	if mayRetreat(t, last, proven) {
+	if mayRetreat(t, last, confirmed) {
 		return nil
 	}
 	return m.arm(t, t.Running())
 }
 
-// arm gives the entry of a slot all its tries.
+// arm resets the boot counter of a slot's entry.
 func (m *Machine) arm(t *slot.Table, s *slot.Slot) error {
 	if s.Entry == nil {
 		return fmt.Errorf("version %s has no boot entry", s.Version)
@@ -237,7 +235,7 @@ func (m *Machine) arm(t *slot.Table, s *slot.Slot) error {
 		return err
 	}
 	if e.File != before {
-		m.Log.Info("boot entry armed", "was", before, "is", e.File)
+		m.Log.Info("boot counter reset", "was", before, "is", e.File)
 	}
 	*s.Entry, s.Spare = e, nil
 	return nil

@@ -6,26 +6,26 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// results counts how updates ended.
+// results counts updates by result.
 type results struct{ staged, refused, failed atomic.Int64 }
 
-// Label "slot" is running or other; "result" is staged (written and read back), refused
-// (the bundle, or the machine's state, is not right) or failed.
+// Label "slot" is running or other; "result" is staged (written and read back), refused (the
+// bundle, or the machine's state, is invalid) or failed.
 var (
-	infoDesc    = prometheus.NewDesc("anymx_machine_info", "The version of the image that runs, and the one that the loader boots next.", []string{"version", "next"}, nil)
-	provenDesc  = prometheus.NewDesc("anymx_machine_proven", "Whether the running version has carried mail on this machine.", nil, nil)
-	triesDesc   = prometheus.NewDesc("anymx_machine_tries_left", "Boots that a slot's version has left before the loader takes it for bad.", []string{"slot"}, nil)
-	orderDesc   = prometheus.NewDesc("anymx_machine_orders_running", "Updates, rollbacks, reboots and poweroffs under way.", nil, nil)
-	updatesDesc = prometheus.NewDesc("anymx_machine_updates_total", "Updates that were ordered, by how they ended.", []string{"result"}, nil)
-	lastDesc    = prometheus.NewDesc("anymx_machine_last_update_info", "The last update that was written into a slot, and what became of it.", []string{"version", "outcome"}, nil)
+	infoDesc       = prometheus.NewDesc("anymx_machine_info", "The running version of the image, and the one that the loader boots next.", []string{"version", "next"}, nil)
+	confirmedDesc  = prometheus.NewDesc("anymx_machine_confirmed", "1 if the running version is confirmed: it has carried mail on this machine.", nil, nil)
+	attemptsDesc   = prometheus.NewDesc("anymx_machine_boot_attempts_left", "Boot attempts that a slot's version has left before the loader skips it.", []string{"slot"}, nil)
+	operationsDesc = prometheus.NewDesc("anymx_machine_operations_running", "Running updates, rollbacks, reboots and poweroffs.", nil, nil)
+	updatesDesc    = prometheus.NewDesc("anymx_machine_updates_total", "Requested updates by result.", []string{"result"}, nil)
+	lastDesc       = prometheus.NewDesc("anymx_machine_last_update_info", "The last update that was written into a slot, and its outcome.", []string{"version", "outcome"}, nil)
 )
 
-// collector shows a machine's status as metrics.
+// collector exports a machine's status as metrics.
 type collector struct{ m *Machine }
 
 // Describe implements prometheus.Collector.
 func (collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{infoDesc, provenDesc, triesDesc, orderDesc, updatesDesc, lastDesc} {
+	for _, d := range []*prometheus.Desc{infoDesc, confirmedDesc, attemptsDesc, operationsDesc, updatesDesc, lastDesc} {
 		ch <- d
 	}
 }
@@ -39,14 +39,14 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	truth := map[bool]float64{true: 1}
 	if s.Image != "" {
 		gauge(infoDesc, 1, s.Image, s.Next)
-		gauge(provenDesc, truth[s.Proven])
+		gauge(confirmedDesc, truth[s.Proven])
 	}
 	for i, name := range []string{"running", "other"} {
 		if i < len(s.Slots) && s.Slots[i].TriesLeft != nil {
-			gauge(triesDesc, float64(*s.Slots[i].TriesLeft), name)
+			gauge(attemptsDesc, float64(*s.Slots[i].TriesLeft), name)
 		}
 	}
-	gauge(orderDesc, truth[s.Order != nil])
+	gauge(operationsDesc, truth[s.Order != nil])
 	if s.Last != nil {
 		gauge(lastDesc, 1, s.Last.Version, s.Last.Outcome)
 	}

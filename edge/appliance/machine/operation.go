@@ -11,9 +11,9 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// order is one order under way. It says how far it is to whoever follows it, and goes
-// on without, once it is kept.
-type order struct {
+// operation is a running operation. It reports its progress to its client, and continues without it
+// once it is detached.
+type operation struct {
 	kind   string
 	began  time.Time
 	ctx    context.Context
@@ -23,33 +23,33 @@ type order struct {
 
 	mu      sync.Mutex
 	last    api.MachineProgress
-	pending []api.MachineProgress // not taken yet
-	final   *api.MachineProgress  // said at the end, if err is nil then
+	pending []api.MachineProgress // not sent yet
+	final   *api.MachineProgress  // sent at the end, if err is nil then
 	err     error                 // why it ended
 	kept    bool
 	gone    bool // nobody follows
 }
 
-// errGone ends an order whose client has gone before it was kept.
-var errGone = errors.New("the client has gone before the bundle had come whole: nothing was changed")
+// errGone ends an operation whose client disconnected before it was detached.
+var errGone = errors.New("the client disconnected before the bundle was complete: nothing was changed")
 
-// start begins an order, unless one is under way.
-func (m *Machine) start(kind string, run func(*order) error) (*order, error) {
-	o := &order{kind: kind, began: time.Now(), done: make(chan struct{}), poke: make(chan struct{}, 1)}
+// start starts an operation, unless one is running.
+func (m *Machine) start(kind string, run func(*operation) error) (*operation, error) {
+	o := &operation{kind: kind, began: time.Now(), done: make(chan struct{}), poke: make(chan struct{}, 1)}
 	o.ctx, o.cancel = context.WithCancel(m.ctx)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.order != nil {
+	if m.operation != nil {
 		o.cancel()
-		return nil, &api.Error{Code: api.Overtaken, Text: fmt.Sprintf("%s is under way, since %s: see anymx update --status",
-			withArticle(m.order.kind), time.Since(m.order.began).Truncate(time.Second))}
+		return nil, &api.Error{Code: api.Overtaken, Text: fmt.Sprintf("%s is already running, since %s: see anymx update --status",
+			withArticle(m.operation.kind), time.Since(m.operation.began).Truncate(time.Second))}
 	}
-	m.order = o
+	m.operation = o
 	m.work.Go(func() {
 		err := run(o)
 		o.cancel()
 		m.mu.Lock()
-		m.order = nil
+		m.operation = nil
 		m.mu.Unlock()
 		o.end(err)
 	})
@@ -63,9 +63,8 @@ func withArticle(kind string) string {
 	return "a " + kind
 }
 
-// say tells how far the order is. Octets of a step that nobody has heard of yet
-// are told once, as they are last.
-func (o *order) say(p api.MachineProgress) {
+// report adds a progress message. Only the last byte count of a step that was not sent yet is sent.
+func (o *operation) report(p api.MachineProgress) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.last = p
@@ -77,20 +76,21 @@ func (o *order) say(p api.MachineProgress) {
 	o.wake()
 }
 
-// text tells about a step.
-func (o *order) text(step api.MachineStep, format string, args ...any) {
-	o.say(api.MachineProgress{Step: step, Text: fmt.Sprintf(format, args...)})
+// reportText adds a message about a step.
+func (o *operation) reportText(step api.MachineStep, format string, args ...any) {
+	o.report(api.MachineProgress{Step: step, Text: fmt.Sprintf(format, args...)})
 }
 
-// ended tells that all is done. It is heard when the next order may come.
-func (o *order) ended(step api.MachineStep, format string, args ...any) {
+// reportDone sets the final message. It is sent once the next operation can start.
+func (o *operation) reportDone(step api.MachineStep, format string, args ...any) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.final = &api.MachineProgress{Step: step, Text: fmt.Sprintf(format, args...), Ended: true}
 }
 
-// keep has the order go on without its client. It errs if that has gone already.
-func (o *order) keep() error {
+// detach makes the operation continue without its client. It fails if that has disconnected
+// already.
+func (o *operation) detach() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.gone {
@@ -100,8 +100,8 @@ func (o *order) keep() error {
 	return nil
 }
 
-// leave says that nobody follows any more, and ends the order unless it is kept.
-func (o *order) leave() {
+// leave records that nobody follows any more, and ends the operation unless it is detached.
+func (o *operation) leave() {
 	o.mu.Lock()
 	o.gone, o.pending = true, nil
 	kept := o.kept
@@ -112,7 +112,7 @@ func (o *order) leave() {
 	}
 }
 
-func (o *order) end(err error) {
+func (o *operation) end(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.err = err
@@ -123,15 +123,15 @@ func (o *order) end(err error) {
 	o.wake()
 }
 
-func (o *order) wake() {
+func (o *operation) wake() {
 	select {
 	case o.poke <- struct{}{}:
-	default: // it is poked already
+	default: // already poked
 	}
 }
 
-// take takes what is pending; over once the order has ended.
-func (o *order) take() (pending []api.MachineProgress, over bool, err error) {
+// next returns what is pending; over once the operation has ended.
+func (o *operation) next() (pending []api.MachineProgress, over bool, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	pending, o.pending = o.pending, nil
@@ -143,16 +143,16 @@ func (o *order) take() (pending []api.MachineProgress, over bool, err error) {
 	return pending, over, o.err
 }
 
-func (o *order) progress() api.MachineProgress {
+func (o *operation) progress() api.MachineProgress {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.last
 }
 
-// follow sends what an order says until it has ended, or the client has gone.
-func (o *order) follow(r *http.Request, send func(any) error) error {
+// follow sends what an operation reports until it has ended, or the client has disconnected.
+func (o *operation) follow(r *http.Request, send func(any) error) error {
 	for {
-		pending, over, err := o.take()
+		pending, over, err := o.next()
 		for _, p := range pending {
 			if send(p) != nil {
 				o.leave()

@@ -14,23 +14,23 @@ import (
 )
 
 const (
-	answerLimit  = 10 * time.Second // of one answer of another program
-	silenceLimit = 30 * time.Second // of a node that drains
+	answerLimit  = 10 * time.Second // of one response of another program
+	silenceLimit = 30 * time.Second // of a draining node
 	downLimit    = time.Minute      // of systemctl
 )
 
-// rollback sends the machine to the version in the other slot.
-func (m *Machine) rollback(o *order, want api.PowerRequest) error {
+// rollback boots the version in the other slot.
+func (m *Machine) rollback(o *operation, want api.PowerRequest) error {
 	t, err := m.updatable()
 	if err != nil {
 		return refused(err)
 	}
-	proven, err := m.records.proven()
+	confirmed, err := m.records.confirmed()
 	if err != nil {
 		return err
 	}
-	if why := mayRollBack(t, proven, rootHashOf); why != "" {
-		return refusedf("there is nothing to roll back to: %s", why)
+	if why := mayRollBack(t, confirmed, rootHashOf); why != "" {
+		return refusedf("rollback refused: %s", why)
 	}
 	version := t.Other().Version
 	if want.Reason == "" {
@@ -43,8 +43,8 @@ func (m *Machine) rollback(o *order, want api.PowerRequest) error {
 	return m.goDown(o, "reboot", "version %s is next", version)
 }
 
-// swap makes the version in the other slot the next one: first it gets its tries
-// back, and only then the one that runs loses them.
+// swap makes the version in the other slot the next one: first its boot counter is reset, and only
+// then the running one's is used up.
 func (m *Machine) swap(version string) error {
 	unlock, err := m.records.lock()
 	if err != nil {
@@ -56,7 +56,7 @@ func (m *Machine) swap(version string) error {
 		return err
 	}
 	if other := t.Other(); !other.Whole() || other.Version != version {
-		return fmt.Errorf("version %s is not in the other slot any more", version)
+		return fmt.Errorf("version %s is no longer in the other slot", version)
 	}
 	if err := m.arm(t, t.Other()); err != nil {
 		return err
@@ -67,51 +67,50 @@ func (m *Machine) swap(version string) error {
 }
 
 // reboot drains and reboots.
-func (m *Machine) reboot(o *order, want api.PowerRequest) error {
+func (m *Machine) reboot(o *operation, want api.PowerRequest) error {
 	if want.Reason == "" {
 		want.Reason = "reboot"
 	}
 	m.drain(o, want)
-	next := "the machine's own choice"
+	next := "the loader's choice"
 	if t, err := m.table(); err == nil && t.Next() != "" {
 		next = "version " + t.Next()
 	}
 	return m.goDown(o, "reboot", "%s is next", next)
 }
 
-// poweroff drains and turns the machine off.
-func (m *Machine) poweroff(o *order, want api.PowerRequest) error {
+// poweroff drains and powers the machine off.
+func (m *Machine) poweroff(o *operation, want api.PowerRequest) error {
 	if want.Reason == "" {
 		want.Reason = "poweroff"
 	}
 	m.drain(o, want)
-	return m.goDown(o, "poweroff", "until somebody turns the machine on again")
+	return m.goDown(o, "poweroff", "until the machine is turned on again")
 }
 
-// goDown has systemd reboot the machine, or turn it off. It returns when that is
-// under way.
-func (m *Machine) goDown(o *order, verb, format string, args ...any) error {
-	o.text(api.MachineReboot, "%s", verb)
+// goDown makes systemd reboot the machine, or power it off. It returns when that has started.
+func (m *Machine) goDown(o *operation, verb, format string, args ...any) error {
+	o.reportText(api.MachineReboot, "%s", verb)
 	// Going down stops this program too, which must not stop systemctl
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(o.ctx), downLimit)
 	defer cancel()
 	if err := m.systemctl(ctx, verb); err != nil && m.ctx.Err() == nil {
 		return err
 	}
-	o.ended(api.MachineReboot, verb+": "+format, args...)
+	o.reportDone(api.MachineReboot, verb+": "+format, args...)
 	return nil
 }
 
-// drain takes the node out of service until its restart. A node that does not
-// answer, or does not end, holds up nothing: what it has accepted is on disk.
-func (m *Machine) drain(o *order, want api.PowerRequest) {
+// drain takes the node out of service until its restart. A node that does not respond, or does not
+// finish, delays nothing: what it has accepted is on disk.
+func (m *Machine) drain(o *operation, want api.PowerRequest) {
 	if err := m.drained(o, want); err != nil {
-		m.Log.Warn("going on without a whole drain", "err", err)
-		o.text(api.MachineDrain, "going on without a whole drain: %s", err)
+		m.Log.Warn("continuing without a complete drain", "err", err)
+		o.reportText(api.MachineDrain, "continuing without a complete drain: %s", err)
 	}
 }
 
-func (m *Machine) drained(o *order, want api.PowerRequest) error {
+func (m *Machine) drained(o *operation, want api.PowerRequest) error {
 	sockets, err := control.SocketsOf(m.Config, false)
 	if err != nil {
 		return err
@@ -125,18 +124,18 @@ func (m *Machine) drained(o *order, want api.PowerRequest) error {
 		return err
 	}
 	if s.Phase != api.Drained && s.Phase != api.Stopping {
-		o.text(api.MachineDrain, "the node leaves service")
+		o.reportText(api.MachineDrain, "draining the node")
 		if s, err = c.Drain(ctx, api.DrainRequest{Reason: want.Reason, Now: want.Now, Until: api.UntilRestart}); err != nil {
 			return err
 		}
 	}
-	var silent time.Time // since when; zero: it answers
+	var silent time.Time // since when; zero: it responds
 	for s.Phase != api.Drained && s.Phase != api.Stopping {
-		o.text(api.MachineDrain, "%s", words.DrainReport(s, time.Now()).Line)
+		o.reportText(api.MachineDrain, "%s", words.DrainReport(s, time.Now()).Line)
 		select {
 		case <-ctx.Done():
 			if o.ctx.Err() == nil {
-				return fmt.Errorf("the node is not drained after %s", m.DrainLimit)
+				return fmt.Errorf("not drained after %s", m.DrainLimit)
 			}
 			return ctx.Err()
 		case <-time.After(m.Poll):
@@ -153,13 +152,13 @@ func (m *Machine) drained(o *order, want api.PowerRequest) error {
 	}
 	left := words.DrainLeft(s, time.Now())
 	if len(left) == 0 {
-		o.text(api.MachineDrain, "the node is drained")
+		o.reportText(api.MachineDrain, "the node is drained")
 		return nil
 	}
 	return errors.New(strings.Join(left, "; "))
 }
 
-// ask asks another program, which has some seconds to answer.
+// ask asks another program, which has some seconds to respond.
 func ask[T any](ctx context.Context, what func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()

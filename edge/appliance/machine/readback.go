@@ -17,9 +17,9 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// readBack compares what is in the other slot with the manifest: the partitions
-// and their UUIDs, as they are on the disk, and the kernel in the ESP.
-func (m *Machine) readBack(o *order, t *slot.Table, f *bundle.Manifest) error {
+// readBack compares the content of the other slot with the manifest: the partitions and their
+// UUIDs, as they are on the disk, and the kernel in the ESP.
+func (m *Machine) readBack(o *operation, t *slot.Table, f *bundle.Manifest) error {
 	other := t.Other()
 	rootID, verityID, _ := slot.PartitionsOf(f.RootHash) // the manifest was validated
 	if other.Root.ID != rootID || other.Verity.ID != verityID {
@@ -49,7 +49,7 @@ func (m *Machine) readBack(o *order, t *slot.Table, f *bundle.Manifest) error {
 			}
 			p.room = info.Size()
 			if p.room != want.Full() {
-				return fmt.Errorf("read back: %s has %d octets, and not %d", p.name, p.room, want.Full())
+				return fmt.Errorf("read back: %s has %d bytes instead of %d", p.name, p.room, want.Full())
 			}
 		}
 		if want.Full() > p.room {
@@ -57,35 +57,34 @@ func (m *Machine) readBack(o *order, t *slot.Table, f *bundle.Manifest) error {
 		}
 		sum, err := sumOf(o.ctx, p.file, p.at, want, func(n int64) {
 			done += n
-			o.say(api.MachineProgress{Step: api.MachineCheck, Done: done, Total: total})
+			o.report(api.MachineProgress{Step: api.MachineCheck, Done: done, Total: total})
 		})
 		if err != nil {
 			return fmt.Errorf("read back: %s: %w", p.name, err)
 		}
 		if sum != want.SHA256 {
-			return fmt.Errorf("read back: %s is not what was written: its SHA-256 sum is %s, and the manifest says %s", p.name, sum, want.SHA256)
+			return fmt.Errorf("read back: %s differs from what was written: SHA-256 sum %s instead of %s as in the manifest", p.name, sum, want.SHA256)
 		}
 	}
-	o.text(api.MachineCheck, "what was written was read back, and is right")
+	o.reportText(api.MachineCheck, "read back and verified")
 	return nil
 }
 
-// readUnit is how much is read at once, in octets.
+// readUnit is how much is read at once, in bytes.
 const readUnit = 1 << 20
 
-// sumOf is the SHA-256 sum of a file of the bundle where it lies on a disk, from an
-// offset on. Behind it must be its zeros. It is read past the kernel's memory, which
-// may know better than the disk.
+// sumOf returns the SHA-256 sum of a bundle's file on a disk, from an offset on. It must be
+// followed by its zeros. It bypasses the page cache, whose content may differ from the disk's.
 func sumOf(ctx context.Context, name string, at int64, f bundle.File, count func(int64)) (string, error) {
 	file, err := os.OpenFile(name, os.O_RDONLY|unix.O_DIRECT, 0)
-	if errors.Is(err, unix.EINVAL) { // a file system that can't
+	if errors.Is(err, unix.EINVAL) { // a file system without O_DIRECT
 		file, err = os.Open(name)
 	}
 	if err != nil {
 		return "", err
 	}
 	defer file.Close()
-	b, err := unix.Mmap(-1, 0, readUnit, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE) // on whole pages, as O_DIRECT wants
+	b, err := unix.Mmap(-1, 0, readUnit, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE) // page-aligned, as O_DIRECT requires
 	if err != nil {
 		return "", err
 	}
@@ -106,7 +105,7 @@ func sumOf(ctx context.Context, name string, at int64, f bundle.File, count func
 		content := int(max(0, min(int64(n), f.Size-done)))
 		sum.Write(b[:content])
 		if len(bytes.TrimLeft(b[content:n], "\x00")) > 0 {
-			return "", errors.New("something stands behind it where zeros should be")
+			return "", errors.New("it is not followed by zeros")
 		}
 		done += int64(n)
 		count(int64(n))

@@ -18,11 +18,11 @@ import (
 
 // Outcomes of an update, in their order.
 const (
-	outcomeWriting = "writing" // the slot is being written
-	outcomeStaged  = "staged"  // written and read back; not booted yet
-	outcomeBooted  = "booted"  // it runs, or has run
-	outcomeProven  = "proven"
-	outcomeBack    = "back" // the machine is back at the version before it
+	outcomeWriting   = "writing" // the slot is being written
+	outcomeStaged    = "staged"  // written and read back; not booted yet
+	outcomeBooted    = "booted"  // it runs, or has run
+	outcomeConfirmed = "proven"
+	outcomeBack      = "back" // the machine is back at the previous version
 )
 
 // record is the last update that was written into a slot.
@@ -31,48 +31,48 @@ type record struct {
 	RootHash string    `json:"root_hash"`
 	From     string    `json:"from"` // the version that ran
 	Staged   time.Time `json:"staged"`
-	// Edge says that anymx-edge answered then, Peers which BGP peers had a session:
-	// what the new version is held to.
+	// Edge means that anymx-edge responded then, Peers which BGP peers had a session: the same is
+	// required of the new version.
 	Edge    bool         `json:"edge"`
 	Peers   []netip.Addr `json:"peers"`
 	Outcome string       `json:"outcome"`
 	Ended   time.Time    `json:"ended,omitzero"`
 }
 
-// of says whether the record is of an update to a version.
+// of reports whether the record is about an update to a version.
 func (r *record) of(version string) bool { return r != nil && r.Version == version }
 
-// provenVersion is a version that has carried mail on this machine.
-type provenVersion struct {
+// confirmedVersion is a version that has carried mail on this machine.
+type confirmedVersion struct {
 	Version  string    `json:"version"`
 	RootHash string    `json:"root_hash"`
 	At       time.Time `json:"at"`
 }
 
-type provenList []provenVersion
+type confirmedList []confirmedVersion
 
-// maxProven is how many versions are remembered: there are two slots.
-const maxProven = 16
+// maxConfirmed is how many versions are stored: there are two slots.
+const maxConfirmed = 16
 
-func (l provenList) has(version, rootHash string) bool {
-	return slices.ContainsFunc(l, func(p provenVersion) bool { return p.Version == version && p.RootHash == rootHash })
+func (l confirmedList) has(version, rootHash string) bool {
+	return slices.ContainsFunc(l, func(p confirmedVersion) bool { return p.Version == version && p.RootHash == rootHash })
 }
 
-// records are the files in which the machine remembers.
+// records are the files that store all this.
 type records struct{ dir string }
 
-const maxRecord = 64 << 10 // octets
+const maxRecord = 64 << 10 // bytes
 
 func (r records) file(name string) statefile.File {
 	return statefile.File(filepath.Join(r.dir, name))
 }
 
 const (
-	lastFile   = "update.json"
-	provenFile = "proven"
+	lastFile      = "update.json"
+	confirmedFile = "proven"
 )
 
-// last is the last update; nil: there was none.
+// last returns the last update; nil: none.
 func (r records) last() (*record, error) {
 	var last record
 	ok, err := r.read(lastFile, &last)
@@ -84,20 +84,20 @@ func (r records) last() (*record, error) {
 
 func (r records) setLast(last *record) error { return r.write(lastFile, last) }
 
-func (r records) proven() (provenList, error) {
-	var list provenList
-	_, err := r.read(provenFile, &list)
+func (r records) confirmed() (confirmedList, error) {
+	var list confirmedList
+	_, err := r.read(confirmedFile, &list)
 	return list, err
 }
 
-// addProven remembers a version, and forgets the oldest if there are too many.
-func (r records) addProven(p provenVersion) error {
-	list, err := r.proven()
+// addConfirmed stores a version, and drops the oldest if there are too many.
+func (r records) addConfirmed(p confirmedVersion) error {
+	list, err := r.confirmed()
 	if err != nil || list.has(p.Version, p.RootHash) {
 		return err
 	}
 	list = append(list, p)
-	return r.write(provenFile, list[max(0, len(list)-maxProven):])
+	return r.write(confirmedFile, list[max(0, len(list)-maxConfirmed):])
 }
 
 // read reads a file; not ok if there is none.
@@ -123,8 +123,8 @@ func (r records) write(name string, value any) error {
 	return r.file(name).Write(append(text, '\n'))
 }
 
-// lock keeps the other process of this program, which serves or proves, from
-// boot entries and records until unlock is called.
+// lock keeps the other process of this program, which serves or confirms, away from boot entries
+// and records until unlock is called.
 func (r records) lock() (unlock func(), err error) {
 	f, err := os.OpenFile(filepath.Join(r.dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"anymx/edge/operate/control"
 )
 
-// endpoint answers on the control socket.
+// endpoint makes the control socket's HTTP endpoint.
 func (m *Machine) endpoint() (*control.Endpoint, error) {
 	registry := prometheus.NewRegistry()
 	if err := registry.Register(collector{m}); err != nil {
@@ -32,8 +32,8 @@ func (m *Machine) endpoint() (*control.Endpoint, error) {
 		}
 		var p api.Provisioned
 		if err == nil {
-			// To its end, also if who has asked is gone: half of it would be a config in
-			// force that nobody has read.
+			// To its end, also if the client disconnects: half of it would be a config in force
+			// that no program has read.
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), provisionLimit)
 			defer cancel()
 			p, err = m.provision(ctx, want)
@@ -43,14 +43,14 @@ func (m *Machine) endpoint() (*control.Endpoint, error) {
 	})
 	e.HandleStream("POST /v1/update", func(r *http.Request, send func(any) error) error {
 		want, err := control.ReadUpdateRequest(r.URL.Query())
-		return m.take(e, r, send, "update", err, func(o *order) error { return m.update(o, want, r.Body) })
+		return m.startOperation(e, r, send, "update", err, func(o *operation) error { return m.update(o, want, r.Body) })
 	})
-	for kind, run := range map[string]func(*order, api.PowerRequest) error{"rollback": m.rollback, "reboot": m.reboot, "poweroff": m.poweroff} {
+	for kind, run := range map[string]func(*operation, api.PowerRequest) error{"rollback": m.rollback, "reboot": m.reboot, "poweroff": m.poweroff} {
 		e.HandleStream("POST /v1/"+kind, func(r *http.Request, send func(any) error) error {
 			var want api.PowerRequest
 			err := control.ReadJSON(r, &want)
-			return m.take(e, r, send, kind, err, func(o *order) error {
-				if err := o.keep(); err != nil {
+			return m.startOperation(e, r, send, kind, err, func(o *operation) error {
+				if err := o.detach(); err != nil {
 					return err
 				}
 				return run(o, want)
@@ -60,13 +60,13 @@ func (m *Machine) endpoint() (*control.Endpoint, error) {
 	return e, nil
 }
 
-// take starts an order, if its request is good and its sender may give it, and
+// startOperation starts an operation, if its request is valid and its sender may run it, and
 // follows it.
-func (m *Machine) take(e *control.Endpoint, r *http.Request, send func(any) error, kind string, err error, run func(*order) error) error {
+func (m *Machine) startOperation(e *control.Endpoint, r *http.Request, send func(any) error, kind string, err error, run func(*operation) error) error {
 	if err == nil {
 		err = m.allow(r)
 	}
-	var o *order
+	var o *operation
 	if err == nil {
 		o, err = m.start(kind, run)
 	}
@@ -76,13 +76,13 @@ func (m *Machine) take(e *control.Endpoint, r *http.Request, send func(any) erro
 	}
 	err = o.follow(r, send)
 	if err != nil {
-		m.Log.Warn("order failed", "order", kind, "err", err)
+		m.Log.Warn("operation failed", "operation", kind, "err", err)
 	}
 	return err
 }
 
-// allow refuses senders that may only look: the programs that speak with
-// strangers are in the group of the socket too.
+// allow refuses clients that may only read: the programs that talk to strangers are in the socket's
+// group too.
 func (m *Machine) allow(r *http.Request) error {
 	uid, ok := control.Caller(r)
 	if ok && m.users[uid] {
@@ -91,7 +91,7 @@ func (m *Machine) allow(r *http.Request) error {
 	return &api.Error{Code: api.Forbidden, Text: fmt.Sprintf("user %d may look at this machine, but not change it: run this as root", uid)}
 }
 
-// userIDs are the numbers of root and of those users that there are.
+// userIDs returns the numbers of root and of those users that exist.
 func userIDs(names []string) map[int]bool {
 	ids := map[int]bool{0: true}
 	for _, name := range names {

@@ -16,19 +16,18 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// reserve is what stays free where something is written, in octets.
+// reserve is the space that stays free where something is written, in bytes.
 const reserve = 32 << 20
 
-// receive reads a bundle, verifies it, and stages its files, unless it is only
-// to be looked at.
-func (m *Machine) receive(o *order, t *slot.Table, want api.UpdateRequest, body io.Reader) (*bundle.Manifest, error) {
+// receive reads a bundle, verifies it, and stages its files, unless it is only checked.
+func (m *Machine) receive(o *operation, t *slot.Table, want api.UpdateRequest, body io.Reader) (*bundle.Manifest, error) {
 	keys, err := bundle.ReadKeys(m.Keys)
 	if err != nil {
 		return nil, refused(err)
 	}
 	source := body
 	if want.URL != "" {
-		o.text(api.MachineReceive, "fetching %s", shown(want.URL))
+		o.reportText(api.MachineReceive, "fetching %s", shown(want.URL))
 		f, err := m.fetch(o.ctx, want.URL)
 		if err != nil {
 			return nil, err
@@ -42,7 +41,7 @@ func (m *Machine) receive(o *order, t *slot.Table, want api.UpdateRequest, body 
 		return nil, m.broken(o, err)
 	}
 	f := b.Manifest
-	o.text(api.MachineReceive, "version %s, built %s, signed by %s", f.Version, f.Built.Format("2006-01-02"), b.Key)
+	o.reportText(api.MachineReceive, "version %s, built %s, signed by %s", f.Version, f.Built.Format("2006-01-02"), b.Key)
 	if err := m.acceptable(t, f, want); err != nil {
 		return nil, err
 	}
@@ -60,12 +59,12 @@ func (m *Machine) receive(o *order, t *slot.Table, want api.UpdateRequest, body 
 	if err := m.stage(o, b, want.DryRun); err != nil {
 		return nil, m.broken(o, err)
 	}
-	o.text(api.MachineReceive, "version %s has come whole", f.Version)
+	o.reportText(api.MachineReceive, "version %s is complete", f.Version)
 	return f, nil
 }
 
-// broken is err as the sender of a bundle should read it.
-func (m *Machine) broken(o *order, err error) error {
+// broken is err as the sender of a bundle should see it.
+func (m *Machine) broken(o *operation, err error) error {
 	var path *os.PathError
 	switch {
 	case o.ctx.Err() != nil && m.ctx.Err() != nil:
@@ -79,7 +78,7 @@ func (m *Machine) broken(o *order, err error) error {
 }
 
 // stage writes the files of a bundle to disk, or only reads them.
-func (m *Machine) stage(o *order, b *bundle.Reader, only bool) error {
+func (m *Machine) stage(o *operation, b *bundle.Reader, only bool) error {
 	total, done := b.Manifest.Size(), int64(0)
 	for {
 		f, body, err := b.Next()
@@ -91,7 +90,7 @@ func (m *Machine) stage(o *order, b *bundle.Reader, only bool) error {
 		}
 		counted := &countingReader{r: body, count: func(n int64) {
 			done += n
-			o.say(api.MachineProgress{Step: api.MachineReceive, Done: done, Total: total})
+			o.report(api.MachineProgress{Step: api.MachineReceive, Done: done, Total: total})
 		}}
 		if only {
 			_, err = io.Copy(io.Discard, counted)
@@ -104,8 +103,8 @@ func (m *Machine) stage(o *order, b *bundle.Reader, only bool) error {
 	}
 }
 
-// stagedName is what systemd-sysupdate's transfers call a file: they read the UUID
-// of a partition out of it.
+// stagedName is the name of a file for systemd-sysupdate's transfers: they read the UUID of a
+// partition from it.
 func stagedName(m *bundle.Manifest, f bundle.File) string {
 	root, verity, _ := slot.PartitionsOf(m.RootHash) // the manifest was validated
 	id := map[bundle.Role]slot.UUID{bundle.Root: root, bundle.Verity: verity}[f.Role]
@@ -115,7 +114,7 @@ func stagedName(m *bundle.Manifest, f bundle.File) string {
 	return strings.Replace(f.Name, "anymx_"+m.Version, "anymx_"+m.Version+"_"+string(id), 1)
 }
 
-// writeFile writes a file with its zeros, which take no room.
+// writeFile writes a file with its zeros as a hole.
 func writeFile(name string, body io.Reader, f bundle.File) error {
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -131,25 +130,25 @@ func writeFile(name string, body io.Reader, f bundle.File) error {
 	return errors.Join(err, file.Close())
 }
 
-// room says whether what a version needs on /var and in the ESP is there.
+// room checks the space that a version needs on /var and in the ESP.
 func (m *Machine) room(t *slot.Table, f *bundle.Manifest) error {
 	free, err := freeSpace(m.State)
 	if err != nil {
 		return err
 	}
 	if need := f.Size() + reserve; free < need {
-		return refusedf("there is too little room in %s: the update takes %s there for a while, and %s are free", m.State, size(need), size(free))
+		return refusedf("not enough space in %s: the update temporarily needs %s, %s are free", m.State, size(need), size(free))
 	}
 	if free, err = freeSpace(t.ESP); err != nil {
 		return err
 	}
-	if e := t.Other().Entry; e != nil { // it makes room
+	if e := t.Other().Entry; e != nil { // it will be removed first
 		if info, err := os.Stat(t.Path(*e)); err == nil {
 			free += info.Size()
 		}
 	}
 	if need := f.File(bundle.Kernel).Size + 1<<20; free < need {
-		return refusedf("there is too little room in the ESP: the kernel takes %s there, and %s are free", size(need), size(free))
+		return refusedf("not enough space in the ESP: the kernel needs %s, %s are free", size(need), size(free))
 	}
 	return nil
 }
@@ -162,7 +161,7 @@ func freeSpace(dir string) (int64, error) {
 	return int64(s.Bavail) * s.Bsize, nil
 }
 
-// size is a number of octets for people.
+// size formats a number of bytes for people.
 func size(n int64) string {
 	if n < 1<<20 {
 		return fmt.Sprintf("%d KiB", (n+1023)>>10)
@@ -170,7 +169,7 @@ func size(n int64) string {
 	return fmt.Sprintf("%d MiB", (n+1<<20-1)>>20)
 }
 
-// countingReader tells of what is read.
+// countingReader counts what is read.
 type countingReader struct {
 	r     io.Reader
 	count func(int64)

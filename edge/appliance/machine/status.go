@@ -10,8 +10,8 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// status is the machine at this moment. What can't be found out is left out, and said
-// to be missing.
+// status returns the machine's current state. What can't be read is omitted, and reported as
+// missing.
 func (m *Machine) status() api.MachineStatus {
 	s := api.MachineStatus{
 		Version: api.ThisVersion().String(), PID: os.Getpid(), Started: m.started, Slots: []api.MachineSlot{},
@@ -22,7 +22,7 @@ func (m *Machine) status() api.MachineStatus {
 			problems = append(problems, err.Error())
 		}
 	}
-	proven, err := m.records.proven()
+	confirmed, err := m.records.confirmed()
 	note(err)
 	last, err := m.records.last()
 	note(err)
@@ -33,16 +33,16 @@ func (m *Machine) status() api.MachineStatus {
 	note(err)
 	if err == nil {
 		s.Image, s.RootHash, s.Next = t.Version, t.RootHash, t.Next()
-		s.Proven = proven.has(t.Version, t.RootHash)
+		s.Proven = confirmed.has(t.Version, t.RootHash)
 		for i := range t.Slots {
-			s.Slots = append(s.Slots, slotStatus(&t.Slots[i], proven))
+			s.Slots = append(s.Slots, slotStatus(&t.Slots[i], confirmed))
 		}
 	}
 	m.mu.Lock()
 	if !s.Proven {
 		s.NotYet = m.notYet
 	}
-	o := m.order
+	o := m.operation
 	m.mu.Unlock()
 	if o != nil {
 		s.Order = &api.MachineOrder{Kind: o.kind, Began: o.began, Progress: o.progress()}
@@ -57,8 +57,8 @@ func (m *Machine) status() api.MachineStatus {
 	return s
 }
 
-func slotStatus(in *slot.Slot, proven provenList) api.MachineSlot {
-	out := api.MachineSlot{Version: in.Version, State: in.State(), Proven: proven.has(in.Version, rootHashOf(in))}
+func slotStatus(in *slot.Slot, confirmed confirmedList) api.MachineSlot {
+	out := api.MachineSlot{Version: in.Version, State: in.State(), Proven: confirmed.has(in.Version, rootHashOf(in))}
 	if e := in.Entry; e != nil {
 		out.Entry, out.TriesDone = e.File, e.Done
 		if e.Left != slot.Uncounted {
@@ -68,7 +68,7 @@ func slotStatus(in *slot.Slot, proven provenList) api.MachineSlot {
 	return out
 }
 
-// configProblem is why there is no valid config, in one line.
+// configProblem is why there is no valid config, on one line.
 func configProblem(r *provision.Report) string {
 	if len(r.Problems) > 0 {
 		return r.Taken + ": " + r.Problems[0].Error()
@@ -79,11 +79,11 @@ func configProblem(r *provision.Report) string {
 	return ""
 }
 
-// sinceBoot is how long ago the machine was started.
+// sinceBoot is the time since the machine booted.
 func (m *Machine) sinceBoot() time.Duration {
 	seconds, err := m.System.Uptime()
 	if err != nil {
-		m.Log.Warn("how long the machine is up is not known", "err", err)
+		m.Log.Warn("uptime unknown", "err", err)
 		return 0
 	}
 	return time.Duration(seconds * float64(time.Second))

@@ -14,17 +14,17 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// toolEnv is all that the programs which are run here know of their surroundings.
+// toolEnv is the whole environment of the programs that are run here.
 var toolEnv = []string{"PATH=/usr/bin:/usr/sbin", "LANG=C.UTF-8", "SYSTEMD_COLORS=0", "SYSTEMD_EMOJI=0", "SYSTEMD_PAGER="}
 
 const (
-	toolGrace = 10 * time.Second // until a program that was told to end is killed
-	toolLine  = 4 << 10          // octets of a line that are logged
-	toolLast  = 6                // lines that an error tells
+	toolGrace = 10 * time.Second // until a program that was asked to end is killed
+	toolLine  = 4 << 10          // bytes of a line that are logged
+	toolLast  = 6                // lines that an error contains
 )
 
-// run runs a program to its end, and gives each line that it says to say. The
-// error holds the last lines.
+// run runs a program to its end, and passes each line of its output to say. The error contains the
+// last lines.
 func run(ctx context.Context, say func(string), command ...string) error {
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Env = toolEnv
@@ -62,15 +62,15 @@ func run(ctx context.Context, say func(string), command ...string) error {
 	return nil
 }
 
-// quiet are lines of systemd-sysupdate that tell people nothing.
+// quiet are prefixes of systemd-sysupdate's lines that are of no use to people.
 var quiet = []string{"Discovering ", "Determining ", "Imported ", "Operation completed", "Exiting.", "Wrote ", "Found nothing to remove", "Making room"}
 
-// sysupdate runs systemd-sysupdate. What it says is logged, and told.
-func (m *Machine) sysupdate(ctx context.Context, o *order, args ...string) error {
+// sysupdate runs systemd-sysupdate. Its output is logged, and reported.
+func (m *Machine) sysupdate(ctx context.Context, o *operation, args ...string) error {
 	return run(ctx, func(line string) {
 		m.Log.Info("systemd-sysupdate", "says", line)
 		if !slices.ContainsFunc(quiet, func(prefix string) bool { return strings.HasPrefix(line, prefix) }) {
-			o.text(api.MachineWrite, "%s", line)
+			o.reportText(api.MachineWrite, "%s", line)
 		}
 	}, append([]string{m.Sysupdate}, args...)...)
 }
@@ -80,7 +80,7 @@ func (m *Machine) systemctl(ctx context.Context, args ...string) error {
 	return run(ctx, func(line string) { m.Log.Info("systemctl", "says", line) }, append([]string{m.Systemctl}, args...)...)
 }
 
-// ReloadUnits has systemd read its units again.
+// ReloadUnits makes systemd read its units again.
 func ReloadUnits(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, downLimit)
 	defer cancel()

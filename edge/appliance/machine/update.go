@@ -14,14 +14,14 @@ import (
 	"anymx/edge/operate/control"
 )
 
-// refused is why a bundle is not taken. The machine was not changed.
+// refused is the error for a bundle that is not accepted. The machine was not changed.
 func refused(err error) error { return &api.Error{Code: api.BadRequest, Text: err.Error()} }
 
 func refusedf(format string, args ...any) error { return refused(fmt.Errorf(format, args...)) }
 
-// update walks through an update. body is the bundle, unless want names an URL.
-func (m *Machine) update(o *order, want api.UpdateRequest, body io.Reader) error {
-	err := m.walk(o, want, body)
+// update runs an update. body is the bundle, unless want names a URL.
+func (m *Machine) update(o *operation, want api.UpdateRequest, body io.Reader) error {
+	err := m.runUpdate(o, want, body)
 	var why *api.Error
 	switch {
 	case err == nil && want.DryRun:
@@ -35,14 +35,14 @@ func (m *Machine) update(o *order, want api.UpdateRequest, body io.Reader) error
 	return err
 }
 
-func (m *Machine) walk(o *order, want api.UpdateRequest, body io.Reader) error {
+func (m *Machine) runUpdate(o *operation, want api.UpdateRequest, body io.Reader) error {
 	t, err := m.updatable()
 	if err != nil {
 		return refused(err)
 	}
 	defer func() {
 		if err := m.clean(); err != nil {
-			m.Log.Error("what was staged can't be removed", "err", err)
+			m.Log.Error("removing the staged files failed", "err", err)
 		}
 	}()
 	manifest, err := m.receive(o, t, want, body)
@@ -50,10 +50,10 @@ func (m *Machine) walk(o *order, want api.UpdateRequest, body io.Reader) error {
 		return err
 	}
 	if want.DryRun {
-		o.ended(api.MachineReceive, "version %s could be installed; nothing was changed", manifest.Version)
+		o.reportDone(api.MachineReceive, "version %s could be installed; nothing was changed", manifest.Version)
 		return nil
 	}
-	if err := o.keep(); err != nil {
+	if err := o.detach(); err != nil {
 		return err
 	}
 	if err := m.install(o, t, manifest); err != nil {
@@ -66,7 +66,7 @@ func (m *Machine) walk(o *order, want api.UpdateRequest, body io.Reader) error {
 				return err
 			}
 		}
-		o.ended(api.MachineEntries, "version %s is written and comes with the next boot, whatever causes it: anymx reboot", manifest.Version)
+		o.reportDone(api.MachineEntries, "version %s is written and boots at the next reboot: anymx reboot", manifest.Version)
 		return nil
 	}
 	m.drain(o, api.PowerRequest{Reason: "update to version " + manifest.Version})
@@ -78,7 +78,7 @@ func (m *Machine) walk(o *order, want api.UpdateRequest, body io.Reader) error {
 	return m.goDown(o, "reboot", "version %s is next", manifest.Version)
 }
 
-// updatable is the machine's table, if it can be updated at all.
+// updatable returns the machine's table, if it can be updated at all.
 func (m *Machine) updatable() (*slot.Table, error) {
 	t, err := m.table()
 	switch {
@@ -87,32 +87,32 @@ func (m *Machine) updatable() (*slot.Table, error) {
 	case t.Other() == nil || t.Other().Root.Size == 0 || t.Other().Verity.Size == 0:
 		return nil, fmt.Errorf("this machine can't be updated: %s has no second slot", t.Disk)
 	case t.Running().Entry == nil:
-		return nil, fmt.Errorf("this machine can't be updated: version %s, which runs, has no boot entry to come back to", t.Version)
+		return nil, fmt.Errorf("this machine can't be updated: the running version %s has no boot entry to come back to", t.Version)
 	}
 	return t, nil
 }
 
-// acceptable says why the version of a manifest can't be installed.
+// acceptable returns why the version of a manifest can't be installed.
 func (m *Machine) acceptable(t *slot.Table, f *bundle.Manifest, want api.UpdateRequest) error {
 	other := t.Other()
 	root, verity := f.File(bundle.Root), f.File(bundle.Verity)
 	switch order := slot.Compare(f.Version, t.Version); {
 	case f.Version == t.Version:
-		return refusedf("version %s runs already", f.Version)
+		return refusedf("version %s is already running", f.Version)
 	case order == 0:
-		return refusedf("version %s and version %s, which runs, are the same to the boot loader", f.Version, t.Version)
+		return refusedf("version %s and the running version %s are equal for the boot loader", f.Version, t.Version)
 	case order < 0 && !want.AllowOlder:
-		return refusedf("version %s is older than %s, which runs: --allow-older takes it all the same", f.Version, t.Version)
+		return refusedf("version %s is older than the running version %s: use --allow-older to install it anyway", f.Version, t.Version)
 	case root.Full() > other.Root.Size || verity.Full() > other.Verity.Size:
-		return refusedf("version %s is too large for this disk's slots: its root has %s and its hash tree %s, and there is room for %s and %s",
+		return refusedf("version %s is too large for this disk's slots: its root has %s and its hash tree %s; the limits are %s and %s",
 			f.Version, size(root.Full()), size(verity.Full()), size(other.Root.Size), size(other.Verity.Size))
 	}
 	return nil
 }
 
-// install brings a version that is staged into the other slot, and makes it the next
-// one. One that is there already is only read back.
-func (m *Machine) install(o *order, t *slot.Table, f *bundle.Manifest) error {
+// install writes a staged version to the other slot, and makes it the next one. One that is already
+// there is only read back.
+func (m *Machine) install(o *operation, t *slot.Table, f *bundle.Manifest) error {
 	unlock, err := m.records.lock()
 	if err != nil {
 		return err
@@ -123,10 +123,10 @@ func (m *Machine) install(o *order, t *slot.Table, f *bundle.Manifest) error {
 		return fmt.Errorf("record of the update: %w", err)
 	}
 	if err := m.arm(t, t.Running()); err != nil {
-		return fmt.Errorf("the version that runs could not be secured: %w", err)
+		return fmt.Errorf("resetting the running version's boot counter: %w", err)
 	}
 	if other := t.Other(); other.Version == f.Version && other.Entry != nil && m.readBack(o, t, f) == nil {
-		o.text(api.MachineEntries, "version %s is in the other slot already, whole: it gets its tries back", f.Version)
+		o.reportText(api.MachineEntries, "version %s is already in the other slot, complete: its boot counter is reset", f.Version)
 		if err := m.arm(t, other); err != nil {
 			return err
 		}
@@ -141,19 +141,19 @@ func (m *Machine) install(o *order, t *slot.Table, f *bundle.Manifest) error {
 }
 
 // write writes the other slot and reads it back.
-func (m *Machine) write(o *order, t *slot.Table, f *bundle.Manifest) error {
+func (m *Machine) write(o *operation, t *slot.Table, f *bundle.Manifest) error {
 	other := t.Other()
-	gone := t.Stray // entries of versions that are nowhere boot nothing
+	gone := t.Stray // entries of versions in no slot can't boot
 	if other.Entry != nil {
 		gone = append(append(gone, *other.Entry), other.Spare...)
 	}
-	o.text(api.MachineWrite, "the other slot is made empty")
+	o.reportText(api.MachineWrite, "clearing the other slot")
 	if err := slot.Remove(t.ESP, gone...); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(o.ctx, m.WriteLimit)
 	defer cancel()
-	// One version stays, which is the one that runs: the transfers protect it
+	// One version stays, the running one: the transfers protect it
 	if err := m.sysupdate(ctx, o, "--instances-max=1", "vacuum"); err != nil {
 		return err
 	}
@@ -164,15 +164,15 @@ func (m *Machine) write(o *order, t *slot.Table, f *bundle.Manifest) error {
 	if err == nil {
 		return nil
 	}
-	// What was written is not what was signed: the loader must not find it
+	// The content is not what was signed: the loader must not find it
 	if now, errTable := m.table(); errTable == nil && now.Other().Entry != nil {
 		err = errors.Join(err, slot.Remove(now.ESP, append(now.Other().Spare, *now.Other().Entry)...))
 	}
 	return err
 }
 
-// written checks that a version is in the other slot as it should be.
-func (m *Machine) written(o *order, f *bundle.Manifest) error {
+// written checks that a version is correctly in the other slot.
+func (m *Machine) written(o *operation, f *bundle.Manifest) error {
 	t, err := m.table()
 	if err != nil {
 		return err
@@ -180,16 +180,16 @@ func (m *Machine) written(o *order, f *bundle.Manifest) error {
 	other := t.Other()
 	switch {
 	case other.Version != f.Version || !other.Whole():
-		return fmt.Errorf("systemd-sysupdate has ended, but the other slot is %s, with version %q and not %s", other.State(), other.Version, f.Version)
-	case other.Entry.Left != slot.Tries:
-		return fmt.Errorf("the new boot entry %s does not have %d tries", other.Entry.File, slot.Tries)
+		return fmt.Errorf("systemd-sysupdate has ended, but the other slot is %s, with version %q instead of %s", other.State(), other.Version, f.Version)
+	case other.Entry.Left != slot.Attempts:
+		return fmt.Errorf("the new boot entry %s does not have %d boot attempts", other.Entry.File, slot.Attempts)
 	}
 	return m.readBack(o, t, f)
 }
 
-// lower puts the running version's entry behind the one of an older version, which
-// the loader would not prefer otherwise.
-func (m *Machine) lower(o *order, version string) error {
+// lower sorts the running version's entry after the one of an older version, which the loader would
+// not prefer otherwise.
+func (m *Machine) lower(o *operation, version string) error {
 	unlock, err := m.records.lock()
 	if err != nil {
 		return err
@@ -200,23 +200,22 @@ func (m *Machine) lower(o *order, version string) error {
 		return err
 	}
 	if !t.Other().Bootable() || t.Other().Version != version {
-		return fmt.Errorf("version %s is not in the other slot any more", version)
+		return fmt.Errorf("version %s is no longer in the other slot", version)
 	}
 	run := t.Running()
 	if _, err := slot.Rename(t.ESP, *run.Entry, run.Entry.Lowered(), run.Spare...); err != nil {
 		return err
 	}
-	o.text(api.MachineEntries, "version %s is put before the newer %s", version, t.Version)
+	o.reportText(api.MachineEntries, "version %s is sorted before the newer %s", version, t.Version)
 	return nil
 }
 
-// witness is the record of an update that begins, with what the new version will be
-// held to.
+// witness makes the record of a starting update, with what will be required of the new version.
 func (m *Machine) witness(ctx context.Context, t *slot.Table, f *bundle.Manifest) *record {
 	last := &record{Version: f.Version, RootHash: f.RootHash, From: t.Version, Staged: time.Now(), Peers: []netip.Addr{}, Outcome: outcomeWriting}
 	sockets, err := control.SocketsOf(m.Config, false)
 	if err != nil {
-		m.Log.Warn("what runs before the update is not known", "err", err)
+		m.Log.Warn("the state before the update is unknown", "err", err)
 		return last
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)
@@ -226,7 +225,7 @@ func (m *Machine) witness(ctx context.Context, t *slot.Table, f *bundle.Manifest
 	if _, err := edge.Status(ctx); err == nil {
 		last.Edge = true
 	} else {
-		m.Log.Warn("anymx-edge does not answer, so that the new version is not held to it", "err", err)
+		m.Log.Warn("anymx-edge does not respond; the new version is not required to carry mail", "err", err)
 	}
 	if sockets.Speaker == "" {
 		return last
@@ -235,7 +234,7 @@ func (m *Machine) witness(ctx context.Context, t *slot.Table, f *bundle.Manifest
 	defer speaker.Close()
 	s, err := speaker.Status(ctx)
 	if err != nil {
-		m.Log.Warn("anymx-bgp does not answer, so that the new version is not held to its sessions", "err", err)
+		m.Log.Warn("anymx-bgp does not respond; the new version is not required to have its sessions", "err", err)
 		return last
 	}
 	for _, p := range s.Peers {

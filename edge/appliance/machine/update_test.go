@@ -70,14 +70,14 @@ func TestRefusals(t *testing.T) {
 		bundle []byte
 		text   string
 	}{
-		"nothing":       {bundle: nil, text: "it ends too early"},
+		"nothing":       {bundle: nil, text: "it is truncated"},
 		"an image":      {bundle: make([]byte, 1<<20), text: "manifest.json is missing"},
-		"unknown key":   {bundle: stranger.bundle("0.6.0"), text: "signed by a key that this machine does not know: SHA256:"},
-		"cut off":       {bundle: good[:len(good)-5000], text: "it ends too early"},
-		"changed":       {bundle: changed(good, 100_000), text: "and the manifest says"},
+		"unknown key":   {bundle: stranger.bundle("0.6.0"), text: "signed by an unknown key: SHA256:"},
+		"cut off":       {bundle: good[:len(good)-5000], text: "it is truncated"},
+		"changed":       {bundle: changed(good, 100_000), text: "as in the manifest"},
 		"changed later": {bundle: changed(good, len(good)-1600), text: "the update is damaged"},
-		"same":          {bundle: w.bundle("0.5.0"), text: "version 0.5.0 runs already"},
-		"older":         {bundle: w.bundle("0.4.0"), text: "version 0.4.0 is older than 0.5.0, which runs: --allow-older"},
+		"same":          {bundle: w.bundle("0.5.0"), text: "version 0.5.0 is already running"},
+		"older":         {bundle: w.bundle("0.4.0"), text: "version 0.4.0 is older than the running version 0.5.0: use --allow-older"},
 		"too large":     {bundle: w.bundle("0.6.0", func(m *bundle.Manifest) { m.Files[1].Zeros = slottest.RootSize }), text: "too large for this disk's slots"},
 		"no URL":        {want: api.UpdateRequest{URL: "file:///etc/passwd"}, text: `begins with "file:"`},
 	} {
@@ -116,7 +116,7 @@ func TestRoom(t *testing.T) {
 		t.Error(err)
 	}
 	f.Files[0].Size = 1 << 55
-	if err := m.room(table, f); err == nil || !strings.Contains(err.Error(), "too little room in "+w.options.State) {
+	if err := m.room(table, f); err == nil || !strings.Contains(err.Error(), "not enough space in "+w.options.State) {
 		t.Error(err)
 	}
 }
@@ -143,7 +143,7 @@ func TestDryRun(t *testing.T) {
 func TestStageOnly(t *testing.T) {
 	w := newWorld(t)
 	c, _ := w.run()
-	if _, last, err := w.update(c, api.UpdateRequest{StageOnly: true}, w.bundle("0.6.0")); err != nil || !strings.Contains(last, "comes with the next boot") {
+	if _, last, err := w.update(c, api.UpdateRequest{StageOnly: true}, w.bundle("0.6.0")); err != nil || !strings.Contains(last, "boots at the next reboot") {
 		t.Errorf("%q, %v", last, err)
 	}
 	if w.orders() != "" || len(w.edge.Orders) != 0 {
@@ -186,8 +186,8 @@ func (w *world) fails(lacks string, reboots bool) {
 	o := w.options
 	o.Deadline = 100 * time.Millisecond
 	w.put("/proc/uptime", "1000.0 1.0\n")
-	err := Prove(w.t.Context(), o)
-	if !errors.Is(err, ErrNotProven) || !strings.Contains(err.Error(), lacks) {
+	err := Confirm(w.t.Context(), o)
+	if !errors.Is(err, ErrUnconfirmed) || !strings.Contains(err.Error(), lacks) {
 		w.t.Errorf("%v, want %q", err, lacks)
 	}
 	if want := map[bool]string{true: "reboot --force"}[reboots]; w.orders() != want {
@@ -212,7 +212,7 @@ func TestSameAgain(t *testing.T) {
 	if _, _, err := w.update(c, stage, w.bundle("0.6.0")); err != nil {
 		t.Fatal(err)
 	}
-	fail := func() { // its three tries are used up
+	fail := func() { // its three boot attempts are used up
 		t.Helper()
 		for _, name := range w.Names(t) {
 			if e, ok := slot.ParseEntry(name); ok && e.Version == "0.6.0" {
@@ -273,7 +273,7 @@ func poke(file string, at int64) error {
 // What systemd-sysupdate gets wrong is noticed, and never booted.
 func TestFaults(t *testing.T) {
 	for fault, want := range map[string]string{
-		"corrupt": "read back: the root file system is not what was written", "no-entry": "systemd-sysupdate has ended, but the other slot is incomplete", "die 1": "power cut",
+		"corrupt": "read back: the root file system differs from what was written", "no-entry": "systemd-sysupdate has ended, but the other slot is incomplete", "die 1": "power cut",
 	} {
 		t.Run(fault, func(t *testing.T) {
 			w := newWorld(t)
@@ -301,7 +301,7 @@ func TestFaults(t *testing.T) {
 func TestPowerCut(t *testing.T) {
 	for n := 1; ; n++ {
 		w := newWorld(t)
-		w.remember("0.5.0")
+		w.recordConfirmed("0.5.0")
 		c, stop := w.run()
 		if _, _, err := w.update(c, api.UpdateRequest{StageOnly: true}, w.bundle("0.6.0")); err != nil {
 			t.Fatal(err)
@@ -327,7 +327,7 @@ func TestPowerCut(t *testing.T) {
 			t.Errorf("change %d: %s is booted", n, got)
 		}
 		c, _ = w.run()
-		w.entries("anymx_0.5.0+3.efi") // it is proven
+		w.entries("anymx_0.5.0+3.efi") // it is confirmed
 		if _, _, err := w.update(c, api.UpdateRequest{}, w.bundle("0.7.0")); err != nil {
 			t.Errorf("change %d, and then an update: %v", n, err)
 		}
@@ -374,7 +374,7 @@ func TestClientGoesEarly(t *testing.T) {
 	<-s.reached
 	var busy *api.Error
 	for _, err := range c.Reboot(t.Context(), api.PowerRequest{}) {
-		if !errors.As(err, &busy) || busy.Code != api.Overtaken || !strings.Contains(busy.Text, "an update is under way") {
+		if !errors.As(err, &busy) || busy.Code != api.Overtaken || !strings.Contains(busy.Text, "an update is already running") {
 			t.Errorf("%v", err)
 		}
 	}
@@ -394,7 +394,7 @@ func TestClientGoesEarly(t *testing.T) {
 	}
 }
 
-// idle waits until no order is under way.
+// idle waits until no operation is running.
 func (w *world) idle(c *control.MachineClient) {
 	w.t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
@@ -466,10 +466,10 @@ func TestNoAppliance(t *testing.T) {
 		t.Error(err)
 	}
 	w.put("/etc/os-release", "ID=debian\n")
-	if _, _, err := w.update(c, api.UpdateRequest{}, w.bundle("0.6.0")); err == nil || !strings.Contains(err.Error(), "this machine runs no image") {
+	if _, _, err := w.update(c, api.UpdateRequest{}, w.bundle("0.6.0")); err == nil || !strings.Contains(err.Error(), "this machine is not an appliance") {
 		t.Error(err)
 	}
-	if s, err := c.Status(t.Context()); err != nil || s.Image != "" || !strings.Contains(s.Problem, "this machine runs no image") {
+	if s, err := c.Status(t.Context()); err != nil || s.Image != "" || !strings.Contains(s.Problem, "this machine is not an appliance") {
 		t.Errorf("%+v, %v", s, err)
 	}
 }

@@ -213,7 +213,7 @@ func (w *world) bundle(version string, spoil ...func(*bundle.Manifest)) []byte {
 	return b.Bytes()
 }
 
-// end walks through an order to its end, and returns the steps that it told of,
+// end follows an operation to its end, and returns the steps that it reported,
 // its last words, and its error.
 func end(steps iter.Seq2[api.MachineProgress, error]) (walked []api.MachineStep, last string, err error) {
 	for p, err := range steps {
@@ -302,14 +302,14 @@ func (w *world) boots(count bool) string {
 	return first.Version
 }
 
-// remember has the machine believe that versions were proven.
-func (w *world) remember(versions ...string) {
+// recordConfirmed records versions as confirmed.
+func (w *world) recordConfirmed(versions ...string) {
 	w.t.Helper()
 	if err := os.MkdirAll(w.options.State, 0o700); err != nil {
 		w.t.Fatal(err)
 	}
 	for _, v := range versions {
-		if err := (records{w.options.State}).addProven(provenVersion{v, hashes[v], time.Now()}); err != nil {
+		if err := (records{w.options.State}).addConfirmed(confirmedVersion{v, hashes[v], time.Now()}); err != nil {
 			w.t.Fatal(err)
 		}
 	}
