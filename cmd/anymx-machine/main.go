@@ -19,11 +19,11 @@ import (
 	"anymx/edge/service"
 )
 
-const help = `anymx-machine looks after the appliance: it answers 'anymx update', 'anymx reboot'
+const help = `anymx-machine manages the appliance: it serves 'anymx update', 'anymx reboot'
 and 'anymx poweroff'.
 
 Usage: anymx-machine [-socket SOCKET] [-config FILE]   serve, until a SIGTERM
-       anymx-machine -provision [-wait LONG]           put the node's config in place, once
+       anymx-machine -provision [-wait LONG]           install the node's config, once
        anymx-machine -prove [-config FILE]             wait until this version has carried mail, or reboot
        anymx-machine -trouble [-listen ADDRESS]        the page of a node without a valid config
 
@@ -47,10 +47,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 	set := flag.NewFlagSet("anymx-machine", flag.ContinueOnError)
 	set.SetOutput(stderr)
 	set.Usage = func() { fmt.Fprint(stderr, help); set.PrintDefaults() }
-	set.BoolVar(&f.provision, "provision", false, "find the node's config and put it in place")
-	set.BoolVar(&f.prove, "prove", false, "wait until the running version is proven")
+	set.BoolVar(&f.provision, "provision", false, "find the node's config and install it")
+	set.BoolVar(&f.prove, "prove", false, "wait until the running version is confirmed")
 	set.BoolVar(&f.trouble, "trouble", false, "serve what is wrong with the config")
-	set.StringVar(&f.fetch, "fetch", "", "write what is behind an `URL` to standard output")
+	set.StringVar(&f.fetch, "fetch", "", "write the content at a `URL` to standard output")
 	set.StringVar(&f.socket, "socket", "/run/anymx/machine.sock", "control `socket`")
 	set.StringVar(&f.config, "config", "/etc/anymx/anymx.toml", "the node's config `file`")
 	set.StringVar(&f.listen, "listen", "[::]:9925", "with -trouble: the `address`")

@@ -49,7 +49,7 @@ func TestUpdateByURL(t *testing.T) {
 	})
 	for path, want := range map[string]string{
 		"/none": "the server responded 404 Not Found", "/loop": "more than 5 redirects", "/page": "not a tar archive",
-		"/else": `begins with "file:"`, "/short": "unexpected EOF",
+		"/else": `scheme is "file:"`, "/short": "unexpected EOF",
 	} {
 		_, _, err := end(c.Update(t.Context(), api.UpdateRequest{URL: url + path}, nil, 0))
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -79,7 +79,7 @@ func TestRefusals(t *testing.T) {
 		"same":          {bundle: w.bundle("0.5.0"), text: "version 0.5.0 is already running"},
 		"older":         {bundle: w.bundle("0.4.0"), text: "version 0.4.0 is older than the running version 0.5.0: use --allow-older"},
 		"too large":     {bundle: w.bundle("0.6.0", func(m *bundle.Manifest) { m.Files[1].Zeros = slottest.RootSize }), text: "too large for this disk's slots"},
-		"no URL":        {want: api.UpdateRequest{URL: "file:///etc/passwd"}, text: `begins with "file:"`},
+		"no URL":        {want: api.UpdateRequest{URL: "file:///etc/passwd"}, text: `scheme is "file:"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, _, err := w.update(c, test.want, test.bundle)

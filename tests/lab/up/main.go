@@ -77,7 +77,7 @@ func serve(ctx context.Context, l *lab.Lab) error {
 			return err
 		}
 	}
-	fmt.Println("  waiting until both PoPs have proven their health and are announced")
+	fmt.Println("  waiting until both PoPs are healthy and announced")
 	for _, want := range []struct {
 		routes          *lab.Watch
 		prefix, gateway string
