@@ -18,15 +18,14 @@ import (
 type Device struct {
 	Name      string
 	Up        bool
-	Carrier   bool // something is at the other end
+	Carrier   bool // a link to the other end
 	Loopback  bool
 	MTU       int
-	MAC       string         // "": it has none
+	MAC       string         // "": none
 	Addresses []netip.Prefix // link-local ones last
 }
 
-// Devices asks the kernel for the machine's interfaces, in the order of their
-// numbers.
+// Devices returns the machine's interfaces from the kernel, in the order of their numbers.
 func Devices() ([]Device, error) {
 	list, err := net.Interfaces()
 	if err != nil {
@@ -38,7 +37,7 @@ func Devices() ([]Device, error) {
 			Name: i.Name, Up: i.Flags&net.FlagUp != 0, Carrier: i.Flags&net.FlagRunning != 0,
 			Loopback: i.Flags&net.FlagLoopback != 0, MTU: i.MTU, MAC: i.HardwareAddr.String(),
 		}
-		addresses, _ := i.Addrs() // it may have gone meanwhile
+		addresses, _ := i.Addrs() // the interface may have been removed meanwhile
 		for _, a := range addresses {
 			if p, err := netip.ParsePrefix(a.String()); err == nil {
 				d.Addresses = append(d.Addresses, p)
@@ -52,7 +51,7 @@ func Devices() ([]Device, error) {
 	return devices, nil
 }
 
-// distance sorts addresses by from how far they can be reached.
+// distance sorts addresses by how far away they can be reached.
 func distance(a netip.Addr) int {
 	switch {
 	case a.IsLoopback():
@@ -65,8 +64,7 @@ func distance(a netip.Addr) int {
 	return 0
 }
 
-// Routes asks the kernel for the main table, as lines for people, at most max of
-// them.
+// Routes returns the main table from the kernel, as lines of text, at most max of them.
 func Routes(max int) ([]string, error) {
 	names := map[int]string{}
 	links, err := netlink.LinkList()
@@ -92,7 +90,7 @@ func Routes(max int) ([]string, error) {
 	return lines, nil
 }
 
-// routeText is "default via 198.51.100.1 dev eth0 metric 100".
+// routeText formats a route, such as "default via 198.51.100.1 dev eth0 metric 100".
 func routeText(r *netlink.Route, names map[int]string, family int) string {
 	text := "default"
 	if r.Dst != nil && !(r.Dst.IP.IsUnspecified() && isZero(r.Dst.Mask)) {
@@ -125,7 +123,7 @@ func isZero(mask net.IPMask) bool {
 	return ones == 0
 }
 
-// WriteNetwork writes interfaces with their addresses, and routes, for people.
+// WriteNetwork writes interfaces with their addresses, and routes, as text.
 func WriteNetwork(w io.Writer, devices []Device, routes []string) error {
 	var b bytes.Buffer
 	for _, d := range devices {

@@ -9,14 +9,14 @@ import (
 	"anymx/edge/operate/words"
 )
 
-// Bounds of a banner, which should leave room for the prompt on 24 rows.
+// Limits of a banner, which should leave room for the prompt on 24 rows.
 const (
 	maxAddresses    = 8
 	maxProblemLines = 6
 )
 
-// Banner is what stands before the prompt, line by line. Nothing in it is anything
-// that a terminal would obey.
+// Banner is the text before the prompt, line by line. It contains nothing that a terminal would
+// obey.
 func (f *Facts) Banner() []string {
 	lines := []string{"", "anymx " + words.Clean(f.Version) + ", " + f.title(), ""}
 	row := func(name, format string, args ...any) {
@@ -45,7 +45,7 @@ func (f *Facts) Banner() []string {
 	return append(lines, "", f.hint(), "")
 }
 
-// title is the node's name, as far as it is known.
+// title is the node's name, if known.
 func (f *Facts) title() string {
 	switch {
 	case f.Name == "":
@@ -56,7 +56,7 @@ func (f *Facts) title() string {
 	return words.Clean(f.Name) + " (" + words.Clean(f.Hostname) + ")"
 }
 
-// hint says what can be done here.
+// hint names the available commands.
 func (f *Facts) hint() string {
 	switch f.Mode {
 	case config.ConsoleOff:
@@ -69,8 +69,7 @@ func (f *Facts) hint() string {
 
 type rowFunc = func(name, format string, args ...any)
 
-// addressRows tells where the machine can be reached: what is on loopback can't be
-// from here.
+// addressRows shows where the machine can be reached, without loopback addresses.
 func (f *Facts) addressRows(row rowFunc) {
 	count := 0
 	for _, far := range []bool{true, false} { // link-local ones last
@@ -95,7 +94,7 @@ func (f *Facts) addressRows(row rowFunc) {
 	}
 }
 
-// statusRows are a status in a few lines; `status` has it all.
+// statusRows is a short status; `status` has all of it.
 func statusRows(s *api.Status, row rowFunc) {
 	phase := string(s.Phase)
 	if !s.Since.IsZero() {
@@ -124,7 +123,7 @@ func statusRows(s *api.Status, row rowFunc) {
 	row("Spool", "%s", words.Clean(spool))
 }
 
-// routesText is what the speaker says, and how many of its peers listen.
+// routesText is the speaker's state, and how many of its peers are established.
 func routesText(n *api.Neighbour[api.SpeakerStatus]) string {
 	switch s := n.Status; {
 	case s == nil && n.Problem != "":

@@ -230,6 +230,6 @@ func TestLongLogLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := b.String(); got != strings.Repeat("x", maxLogLine)+"\nnext\n" {
-		t.Errorf("%d octets", len(got))
+		t.Errorf("%d bytes", len(got))
 	}
 }

@@ -16,27 +16,26 @@ import (
 	"anymx/edge/operate/words"
 )
 
-// Console is a prompt on one terminal, or for one pipe. Its fields are set before
-// Run and not changed then.
+// Console is a prompt on one terminal, or for one pipe. Its fields are set before Run and not
+// changed then.
 type Console struct {
-	// In is what is typed, Out what is shown. If In is a file that is a terminal, and
-	// one that can move its cursor, lines can be edited.
+	// In is the input, Out the output. Lines can be edited if In is a terminal that can move its
+	// cursor.
 	In  io.Reader
 	Out io.Writer
 	// Kind is that of the terminal, as in TERM. "" and "dumb" can't move the cursor.
 	Kind string
-	// ConfigFile is the node's config, SourceFile and ProblemFile are what provisioning
-	// said of it.
+	// ConfigFile is the node's config, SourceFile and ProblemFile are what provisioning reported
+	// about it.
 	ConfigFile, SourceFile, ProblemFile string
 	// Version is that of this program.
 	Version string
-	// Status asks the node. It is called with a context that ends soon.
+	// Status asks the node. Its context has a short timeout.
 	Status func(context.Context) (api.Status, error)
-	// Do runs the command that words name; there is one word at least. Ctrl-C ends ctx,
-	// and Do returns soon after that.
+	// Do runs the command in words, of which there is at least one. Ctrl-C ends ctx, and Do returns
+	// soon after that.
 	Do func(ctx context.Context, s *Session, words []string)
-	// Poll is how often a node that is not ready yet is asked while nobody types; 0
-	// means 2s.
+	// Poll is how often a node that is not ready yet is asked until the first key; 0 means 2s.
 	Poll time.Duration
 
 	settings fileSettings
@@ -48,8 +47,8 @@ type Console struct {
 // Why a session ended, besides the errors of keys.
 var errLogout = errors.New("logged out")
 
-// Run shows the banner and the prompt, session after session, until ctx or the input
-// ends, which is no error.
+// Run shows the banner and the prompt, session after session, until ctx or the input ends, which is
+// not an error.
 func (c *Console) Run(ctx context.Context) (err error) {
 	c.settings.path = c.ConfigFile
 	c.out = c.Out
@@ -75,15 +74,15 @@ func (c *Console) Run(ctx context.Context) (err error) {
 	return nil
 }
 
-// clearScreen takes away what the last one has seen, where that stays for everybody
-// who passes by: on a screen. A serial line is left as it is, for it may be recorded.
+// clearScreen removes the previous session's text from a screen, where everyone who passes by could
+// read it. A serial line is left as it is, since it may be recorded.
 func (c *Console) clearScreen() {
 	if c.Kind == "linux" && c.terminal != nil {
 		io.WriteString(c.out, "\x1b[H\x1b[2J")
 	}
 }
 
-// session is one banner, drawn again while nobody has typed, and the lines behind it.
+// session is one banner, drawn again until the first key, and the lines after it.
 func (c *Console) session(ctx context.Context) error {
 	facts := c.gather(ctx)
 	for {
@@ -101,8 +100,8 @@ func (c *Console) session(ctx context.Context) error {
 	}
 }
 
-// lines reads and runs lines until the session ends, or poke says before the first key
-// that there are new facts.
+// lines reads and runs lines until the session ends, or poke reports new facts before the first
+// key.
 func (c *Console) lines(ctx context.Context, facts *Facts, poke <-chan struct{}) error {
 	s := &Session{console: c}
 	if c.terminal == nil {
@@ -147,7 +146,7 @@ func (c *Console) lines(ctx context.Context, facts *Facts, poke <-chan struct{})
 	}
 }
 
-// plainLines does the same without a terminal to edit them on.
+// plainLines does the same without an editor.
 func (c *Console) plainLines(ctx context.Context, s *Session) error {
 	for ctx.Err() == nil {
 		set := c.settings.get()
@@ -169,7 +168,7 @@ func (c *Console) plainLines(ctx context.Context, s *Session) error {
 	return ctx.Err()
 }
 
-// plainLine reads a line. One that is too long comes back longer than Split takes.
+// plainLine reads a line. A longer one than Split accepts is cut, but remains too long.
 func (c *Console) plainLine() (string, error) {
 	line, more, err := c.plain.ReadLine()
 	text := string(line) // more than maxLine of it, if there is more
@@ -188,7 +187,7 @@ func prompt(s settings) string {
 	return words.Clean(name) + "> "
 }
 
-// do runs a line. Ctrl-C ends the context of it alone.
+// do runs a line. Ctrl-C ends only its context.
 func (c *Console) do(ctx context.Context, s *Session, line string) {
 	words, err := Split(line)
 	if err != nil {
@@ -206,8 +205,7 @@ func (c *Console) do(ctx context.Context, s *Session, line string) {
 	c.Do(ctx, s, words)
 }
 
-// history are the last lines of a session, without empty ones and without one after
-// itself.
+// history are the last lines of a session, without empty ones and repetitions.
 type history struct{ lines []string }
 
 const maxHistory = 100

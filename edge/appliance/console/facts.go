@@ -14,7 +14,7 @@ import (
 	"anymx/edge/operate/words"
 )
 
-// Facts are what the banner is made of.
+// Facts are the content of the banner.
 type Facts struct {
 	Version  string
 	Name     string // of the node; "": not configured
@@ -23,19 +23,19 @@ type Facts struct {
 	Source   string   // where the config came from, in a line; "": not known
 	Problem  []string // lines about why there is no valid config; nil: there is none to tell
 	Devices  []Device
-	// Status is nil where the node did not answer; Silence is then why.
+	// Status is nil if the node did not respond; Silence is the reason then.
 	Status  *api.Status
 	Silence string
 }
 
-// Limits of what the banner asks for.
+// Limits of what the banner reads.
 const (
 	factsTime  = 2 * time.Second // for the node's answer
 	maxProblem = 16 << 10        // octets that are read of the problem
 	maxSource  = 1 << 10
 )
 
-// gather finds out the facts. It takes factsTime at most, or little longer.
+// gather collects the facts. It takes factsTime at most, or little longer.
 func (c *Console) gather(ctx context.Context) Facts {
 	s := c.settings.get()
 	f := Facts{Version: c.Version, Name: s.Name, Hostname: s.Hostname, Mode: s.Mode}
@@ -56,8 +56,7 @@ func (c *Console) gather(ctx context.Context) Facts {
 	return f
 }
 
-// silence says why the node did not answer, without advice that nobody can follow
-// who has no shell.
+// silence says why the node did not respond, without advice that requires a shell.
 func silence(err error) string {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -70,9 +69,8 @@ func silence(err error) string {
 	return "anymx-edge does not answer"
 }
 
-// Provisioned reads where the node's config came from, and what is wrong with it if
-// it is not valid, from the files that provisioning leaves behind. What is not there
-// is empty.
+// Provisioned returns where the node's config came from, and what is wrong with an invalid one,
+// from the files that provisioning leaves. Missing files are empty.
 func (c *Console) Provisioned() (source string, problem []string) {
 	source, _, _ = strings.Cut(readSome(c.SourceFile, maxSource), "\n")
 	for line := range strings.Lines(readSome(c.ProblemFile, maxProblem)) {
@@ -81,7 +79,7 @@ func (c *Console) Provisioned() (source string, problem []string) {
 	return words.Clean(strings.TrimSpace(source)), problem
 }
 
-// readSome reads up to most octets of a file; nothing if it can't be read.
+// readSome reads up to most bytes of a file; nothing if it can't be read.
 func readSome(path string, most int64) string {
 	f, err := os.Open(path)
 	if err != nil {
@@ -95,11 +93,10 @@ func readSome(path string, most int64) string {
 	return string(text)
 }
 
-// ready says that there is nothing more to wait for at the banner.
+// ready reports that there is nothing more to wait for at the banner.
 func (f *Facts) ready() bool { return f.Status != nil && f.Status.Ready.OK }
 
-// headline changes when a banner that stands there for nobody's eyes should be drawn
-// again.
+// headline changes when a banner that nobody has reacted to should be drawn again.
 func (f *Facts) headline() string {
 	text := fmt.Sprintf("%q %q %q %q %v", f.Name, f.Mode, f.Source, f.Problem, f.ready())
 	for _, d := range f.Devices {

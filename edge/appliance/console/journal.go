@@ -14,18 +14,18 @@ import (
 	"anymx/edge/operate/words"
 )
 
-// Journal is what of the journal is shown.
+// Journal is what to show of the journal.
 type Journal struct {
 	Topic  string // one of Topics; "": all programs of the node
 	Lines  int    // the last ones, 1 to MaxLines
 	Follow bool   // go on until the context ends
 }
 
-// MaxLines is how many lines of the journal are shown at once, at most.
+// MaxLines is the limit of lines that are shown at once.
 const MaxLines = 5000
 
-// Topics are what a Journal can be about, and the words that choose it: fixed ones, so
-// that nothing that was typed reaches a command line.
+// topics are what a Journal can be about, with the arguments that select it: fixed ones, so that no
+// typed text reaches a command line.
 var topics = []struct {
 	name, what string
 	args       []string
@@ -38,8 +38,7 @@ var topics = []struct {
 	{"boot", "everything since the boot", []string{"--boot"}},
 }
 
-// Topics are the names that Journal.Topic may have, in the order in which they are
-// told.
+// Topics returns the names that Journal.Topic may have, in the order of their listing.
 func Topics() []string {
 	var names []string
 	for _, t := range topics {
@@ -48,7 +47,7 @@ func Topics() []string {
 	return names
 }
 
-// TopicText says what each topic is about, a line each.
+// TopicText describes each topic on a line.
 func TopicText() string {
 	var b strings.Builder
 	for _, t := range topics {
@@ -57,10 +56,10 @@ func TopicText() string {
 	return strings.TrimRight(b.String(), "\n")
 }
 
-// args are the words of journalctl's command line.
+// args returns journalctl's arguments.
 func (j Journal) args() ([]string, error) {
 	if j.Lines < 1 || j.Lines > MaxLines {
-		return nil, fmt.Errorf("%d lines: want 1 to %d", j.Lines, MaxLines)
+		return nil, fmt.Errorf("%d lines: must be 1 to %d", j.Lines, MaxLines)
 	}
 	args := []string{"--no-pager", "--quiet", "--output=short-iso", "--no-hostname", "--lines=" + strconv.Itoa(j.Lines)}
 	if j.Follow {
@@ -74,21 +73,21 @@ func (j Journal) args() ([]string, error) {
 			return append(args, t.args...), nil
 		}
 	}
-	return nil, fmt.Errorf("there is no log %q: want one of %s", j.Topic, strings.Join(Topics(), ", "))
+	return nil, fmt.Errorf("unknown log %q: use one of %s", j.Topic, strings.Join(Topics(), ", "))
 }
 
-// Check says what is wrong with j.
+// Check returns what is wrong with j.
 func (j Journal) Check() error {
 	_, err := j.args()
 	return err
 }
 
-// maxLogLine bounds a line of the journal, in octets; the rest of it is left out.
+// maxLogLine bounds a line of the journal, in bytes; the rest of it is omitted.
 const maxLogLine = 4096
 
-// Write runs journalctl, the program at path, and writes what it says to w, a line at
-// a time and with everything made visible that a terminal would obey: mail logs hold
-// what strangers sent. It ends with ctx, without an error.
+// Write runs journalctl, the program at path, and writes its output to w, a line at a time and with
+// all terminal control characters made visible: mail logs contain data of strangers. It ends with
+// ctx, without an error.
 func (j Journal) Write(ctx context.Context, path string, w io.Writer) error {
 	args, err := j.args()
 	if err != nil {
@@ -97,7 +96,7 @@ func (j Journal) Write(ctx context.Context, path string, w io.Writer) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	cmd := exec.CommandContext(ctx, path, args...)
-	// Nothing of the surroundings is handed on: no pager, no colours, no editor.
+	// Nothing of the environment is passed on: no pager, no colours, no editor.
 	cmd.Env = []string{"LANG=C.UTF-8", "SYSTEMD_COLORS=0", "SYSTEMD_URLIFY=0", "TERM=dumb"}
 	cmd.WaitDelay = 2 * time.Second
 	var said tail
@@ -111,7 +110,7 @@ func (j Journal) Write(ctx context.Context, path string, w io.Writer) error {
 	}
 	written := copyLines(w, out)
 	if written != nil {
-		stop() // nobody reads on
+		stop() // nothing reads the rest
 	}
 	err = cmd.Wait()
 	switch {
@@ -123,13 +122,13 @@ func (j Journal) Write(ctx context.Context, path string, w io.Writer) error {
 	return nil
 }
 
-// copyLines writes what r says to w until r ends. The error is that of w.
+// copyLines copies lines from r to w until r ends. The error is that of w.
 func copyLines(w io.Writer, r io.Reader) error {
 	lines := bufio.NewReaderSize(r, maxLogLine)
 	for {
 		line, more, err := lines.ReadLine()
 		if err != nil {
-			return nil // of what ends: Wait tells how
+			return nil // Wait reports how it ended
 		}
 		text := words.Clean(strings.ReplaceAll(string(line), "\t", "    "))
 		for more && err == nil {
@@ -141,7 +140,7 @@ func copyLines(w io.Writer, r io.Reader) error {
 	}
 }
 
-// tail keeps the last of what is written to it.
+// tail stores the end of what is written to it.
 type tail struct{ text []byte }
 
 func (t *tail) Write(p []byte) (int, error) {

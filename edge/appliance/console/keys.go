@@ -12,35 +12,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Why no key came.
+// Why reading a key ended.
 var (
 	errIdle   = errors.New("no key came for too long")
-	errPoked  = errors.New("there is something new to show")
+	errPoked  = errors.New("new facts to show")
 	errHungUp = errors.New("the terminal was closed")
 )
 
-// maxAhead bounds what is typed before anybody reads it, in octets. What is beyond
-// is dropped.
+// maxAhead bounds unread input, in bytes. Keys beyond it are dropped.
 const maxAhead = 4096
 
-// keys are what was typed on a terminal, read by one goroutine from openKeys on
-// until Close.
+// keys are the keys typed on a terminal, read by one goroutine from openKeys until Close.
 type keys struct {
 	tty    *os.File
-	wakeR  *os.File // readable: the goroutine is to end
+	wakeR  *os.File // readable: the goroutine should end
 	wakeW  *os.File
-	done   chan struct{} // closed: it has ended
+	done   chan struct{} // closed when it has ended
 	sieve  sieve         // the goroutine's own
 	change chan struct{} // one slot: there is a key, or the end
 
 	mu        sync.Mutex
-	ahead     []byte    // typed, and not read yet
+	ahead     []byte    // typed, but not read yet
 	ended     error     // why no more will come
 	last      time.Time // when a key came, or the terminal was opened
-	interrupt func()    // what Ctrl-C does in place of being a key; nil: it is a key
+	interrupt func()    // what Ctrl-C does instead of being a key; nil: it is a key
 }
 
-// openKeys begins to read tty, which must be in raw mode.
+// openKeys starts to read tty, which must be in raw mode.
 func openKeys(tty *os.File) (*keys, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -51,15 +49,15 @@ func openKeys(tty *os.File) (*keys, error) {
 	return k, nil
 }
 
-// Close ends the reading. The terminal stays open.
+// Close ends reading. The terminal stays open.
 func (k *keys) Close() {
 	k.wakeW.Close()
 	<-k.done
 	k.wakeR.Close()
 }
 
-// run reads until Close, or until the terminal is gone. It waits in poll(2), which,
-// unlike read(2), can be told to end.
+// run reads until Close, or until the terminal is closed. It waits in poll(2), which, unlike
+// read(2), can be interrupted.
 func (k *keys) run() {
 	defer close(k.done)
 	buf := make([]byte, 256)
@@ -99,10 +97,10 @@ func (k *keys) end(err error) {
 	if k.interrupt != nil {
 		k.interrupt() // nobody is there to wait for it
 	}
-	k.tell()
+	k.notify()
 }
 
-// add takes a key. Ctrl-C is taken at once, whatever was typed before it.
+// add adds a key. Ctrl-C acts at once, whatever was typed before it.
 func (k *keys) add(key string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -114,23 +112,23 @@ func (k *keys) add(key string) {
 			k.interrupt()
 			return
 		}
-		// To the editor it is: go to the end, delete all before it, and take that.
+		// For the editor: go to the end, delete everything before it, and enter that.
 		k.ahead = append(k.ahead, "\x05\x15\r"...)
 	case len(k.ahead)+len(key) <= maxAhead:
 		k.ahead = append(k.ahead, key...)
 	}
-	k.tell()
+	k.notify()
 }
 
-func (k *keys) tell() {
+func (k *keys) notify() {
 	select {
 	case k.change <- struct{}{}:
 	default:
 	}
 }
 
-// onInterrupt makes Ctrl-C, and the end of the terminal, call do until the returned
-// function is called.
+// onInterrupt makes Ctrl-C, and the end of the terminal, call do until the returned function is
+// called.
 func (k *keys) onInterrupt(do func()) (restore func()) {
 	set := func(to func()) func() {
 		k.mu.Lock()
@@ -146,15 +144,14 @@ func (k *keys) onInterrupt(do func()) (restore func()) {
 	return func() { set(before) }
 }
 
-// next waits for an octet of a key: at most for idle since the last key, if that
-// is not 0, and until poke can be received from. It never takes one once ctx has
-// ended.
+// next waits for a byte of a key: at most for idle since the last key, if that is not 0, and until
+// poke can be received from. It never reads one once ctx has ended.
 func (k *keys) next(ctx context.Context, idle time.Duration, poke <-chan struct{}) (byte, error) {
 	for {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
-		c, ok, left, err := k.take(idle)
+		c, ok, left, err := k.readByte(idle)
 		if ok || err != nil {
 			return c, err
 		}
@@ -164,9 +161,8 @@ func (k *keys) next(ctx context.Context, idle time.Duration, poke <-chan struct{
 	}
 }
 
-// take takes an octet, if there is one. left is how long may be waited for one; 0:
-// for ever.
-func (k *keys) take(idle time.Duration) (c byte, ok bool, left time.Duration, err error) {
+// readByte reads a byte, if there is one. left is how long to wait for one; 0: forever.
+func (k *keys) readByte(idle time.Duration) (c byte, ok bool, left time.Duration, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if len(k.ahead) > 0 {
@@ -202,15 +198,15 @@ func (k *keys) wait(ctx context.Context, left time.Duration, poke <-chan struct{
 	return nil
 }
 
-// touch begins the idle time anew.
+// touch restarts the idle time.
 func (k *keys) touch() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.last = time.Now()
 }
 
-// typed is the keys as a reader of one octet at a time, so that what was typed
-// ahead stays where the next reader finds it.
+// typed is the keys as a reader of one byte at a time, so that unread input stays for the next
+// reader.
 type typed struct {
 	keys *keys
 	ctx  context.Context
@@ -232,7 +228,7 @@ func (t *typed) Read(p []byte) (int, error) {
 	return 1, nil
 }
 
-// drop forgets what was typed and not read.
+// drop discards unread input.
 func (k *keys) drop() {
 	k.mu.Lock()
 	defer k.mu.Unlock()

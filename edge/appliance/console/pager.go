@@ -8,25 +8,25 @@ import (
 	"unicode/utf8"
 )
 
-// Pager stops after each screenful until a key is pressed. It does so on a screen
-// alone, where what has gone off the top can't be brought back: whoever sits at a
-// serial line has a terminal that can, or is a program that presses no key.
+// Pager stops after each screenful until a key is pressed. It does so only on a screen, where what
+// has scrolled off can't be brought back: on a serial line the terminal can, or a program is there
+// that presses no key.
 type Pager struct {
 	session *Session
 	ctx     context.Context
 	stop    func()
 	rows    int // written since the last stop
-	column  int // of the row that is being written
+	column  int // in the current row
 	quit    bool
 }
 
-// Pages makes a Pager for a command whose context is ctx. It calls stop if nobody wants
-// to see the rest, which is then dropped.
+// Pages makes a Pager for a command whose context is ctx. It calls stop if the rest is not wanted,
+// which is then dropped.
 func (s *Session) Pages(ctx context.Context, stop func()) *Pager {
 	return &Pager{session: s, ctx: ctx, stop: stop}
 }
 
-// Quit says that the rest was not wanted.
+// Quit reports that the rest was not wanted.
 func (p *Pager) Quit() bool { return p.quit }
 
 // Write implements io.Writer. It fails where the terminal does.
@@ -50,8 +50,7 @@ func (p *Pager) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// row is how many octets of text fill the row that is being written, up to the end of
-// the line or of the row.
+// row returns how many bytes of text fill the current row, up to the end of the line or of the row.
 func (p *Pager) row(text []byte, columns int) int {
 	for i := 0; i < len(text); {
 		r, size := utf8.DecodeRune(text[i:])
@@ -59,7 +58,7 @@ func (p *Pager) row(text []byte, columns int) int {
 		case r == '\n':
 			p.rows, p.column = p.rows+1, 0
 			return i + size
-		case p.column >= columns: // a row that is full ends with the next character
+		case p.column >= columns: // a full row ends with the next character
 			p.rows, p.column = p.rows+1, 0
 			return i
 		}
@@ -69,8 +68,7 @@ func (p *Pager) row(text []byte, columns int) int {
 	return len(text)
 }
 
-// wait waits for a key. A q, the end of the command and that of the session end the
-// output.
+// wait waits for a key. A q, the end of the command and that of the session end the output.
 func (p *Pager) wait() {
 	const text = "-- more: any key; q: enough --"
 	c := p.session.console

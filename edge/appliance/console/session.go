@@ -9,19 +9,18 @@ import (
 	"golang.org/x/term"
 )
 
-// Session is what a command has of the console that runs it.
+// Session is a command's view of the console that runs it.
 type Session struct {
 	console *Console
 	ended   bool
-	// attended is the context of what would go on for ever, nil if nothing did.
+	// attended is the context of a command that would run forever, nil if none did.
 	attended context.Context
 }
 
-// Out is where a command writes, for people.
+// Out is where a command writes its text.
 func (s *Session) Out() io.Writer { return s.console.out }
 
-// In is where a command reads what is answered to its questions, line by line. It ends
-// with ctx.
+// In is where a command reads the answers to its questions, line by line. It ends with ctx.
 func (s *Session) In(ctx context.Context) io.Reader {
 	c := s.console
 	if c.terminal == nil {
@@ -30,11 +29,10 @@ func (s *Session) In(ctx context.Context) io.Reader {
 	return &answers{ctx: ctx, c: c}
 }
 
-// Interactive says whether somebody can answer.
+// Interactive reports whether a person can answer.
 func (s *Session) Interactive() bool { return terminalOf(s.console.In) != nil }
 
-// Size is how many columns and rows there are to draw on; not ok if the cursor can't
-// be moved.
+// Size returns the columns and rows of the terminal; not ok if the cursor can't be moved.
 func (s *Session) Size() (columns, rows int, ok bool) {
 	if s.console.terminal == nil {
 		return 0, 0, false
@@ -43,20 +41,20 @@ func (s *Session) Size() (columns, rows int, ok bool) {
 	return columns, rows, true
 }
 
-// Name is the node's, "" if it has none, and Mode what the config lets the console do:
-// one of the words of config.Console. They are read anew each time.
+// Name is the node's, "" if it has none, and Mode what the config allows on the console: one of the
+// words of config.Console. They are read each time.
 func (s *Session) Name() string { return s.console.settings.get().Name }
 
-// Mode is what the config lets the console do, see Name.
+// Mode is what the config allows on the console, see Name.
 func (s *Session) Mode() string { return s.console.settings.get().Mode }
 
-// Missing says that the node has no config.
+// Missing reports that the node has no config.
 func (s *Session) Missing() bool { return s.console.settings.get().Missing }
 
-// Provisioned is where the node's config came from, and what is wrong with it.
+// Provisioned returns where the node's config came from, and what is wrong with it.
 func (s *Session) Provisioned() (source string, problem []string) { return s.console.Provisioned() }
 
-// Clear empties the screen, where there is one.
+// Clear clears the screen, if there is one.
 func (s *Session) Clear() {
 	if s.console.terminal != nil {
 		io.WriteString(s.console.out, "\x1b[H\x1b[2J")
@@ -66,13 +64,12 @@ func (s *Session) Clear() {
 // End ends the session when the command has.
 func (s *Session) End() { s.ended = true }
 
-// AnyKey waits for a key, and takes it with all that was typed with it. It returns
-// nil if there was one, else why there was none: ctx, the terminal, or nobody sits
-// there any more.
+// AnyKey waits for a key, and discards it with all that was typed with it. It returns nil if there
+// was one, otherwise why not: ctx, the terminal, or the idle time is over.
 func (s *Session) AnyKey(ctx context.Context) error {
 	t := s.console.terminal
 	if t == nil {
-		return errors.New("there is no terminal to wait for a key on")
+		return errors.New("no terminal to read a key from")
 	}
 	_, err := t.keys.next(ctx, s.console.settings.get().Idle, nil)
 	t.keys.drop()
@@ -80,8 +77,8 @@ func (s *Session) AnyKey(ctx context.Context) error {
 	return err
 }
 
-// Attended is ctx for as long as the prompt would wait for a key: for what would go on
-// for ever. When that time is over the session ends.
+// Attended is ctx limited to the idle time of the prompt: for commands that would run forever. When
+// that time is over the session ends.
 func (s *Session) Attended(ctx context.Context) (context.Context, context.CancelFunc) {
 	idle := s.console.settings.get().Idle
 	if s.console.terminal == nil || idle == 0 {
@@ -92,12 +89,12 @@ func (s *Session) Attended(ctx context.Context) (context.Context, context.Cancel
 	return ctx, cancel
 }
 
-// over says that the session ends.
+// over reports whether the session ends.
 func (s *Session) over() bool {
 	return s.ended || s.attended != nil && errors.Is(s.attended.Err(), context.DeadlineExceeded)
 }
 
-// answers reads one line for each Read, with what the editor can do.
+// answers reads one line for each Read, with the editor.
 type answers struct {
 	ctx  context.Context
 	c    *Console
@@ -131,8 +128,7 @@ type lookout struct {
 	facts  Facts // when done is closed
 }
 
-// watch looks out from f on, until stop is called. Of a node that is ready there is
-// nothing more to wait for.
+// watch starts with f, until stop is called. A ready node needs no watching.
 func (c *Console) watch(ctx context.Context, f Facts) *lookout {
 	ctx, cancel := context.WithCancel(ctx)
 	l := &lookout{poke: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}), facts: f}
@@ -160,7 +156,7 @@ func (c *Console) watch(ctx context.Context, f Facts) *lookout {
 	return l
 }
 
-// stop ends the looking out, and returns what was seen last.
+// stop ends watching, and returns the last facts.
 func (l *lookout) stop() Facts {
 	l.cancel()
 	<-l.done

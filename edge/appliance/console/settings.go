@@ -15,27 +15,26 @@ import (
 
 // settings are what the console itself reads from the node's config.
 type settings struct {
-	Name     string // of the node; "": no config says it
+	Name     string // of the node; "": not configured
 	Hostname string
 	Mode     string        // one of those of config.Console
-	Idle     time.Duration // 0: for ever
+	Idle     time.Duration // 0: forever
 	Missing  bool          // there is no config
 }
 
-// fileSettings reads settings from the config file at path, again when it has
-// changed. It may be used by several at once.
+// fileSettings reads settings from the config file at path, again when it has changed. It is safe
+// for concurrent use.
 type fileSettings struct {
 	path string
 
 	mu   sync.Mutex
-	seen os.FileInfo // of what was read last; nil: nothing
+	seen os.FileInfo // of the last read; nil: none
 	last settings
 }
 
-// get reads the settings. Nothing else of the file has to be right. What can't be
-// read stays as it was read before; what never could be is the default, as whoever
-// sits at the machine has its power button anyway. But a mode that is none of those
-// there are was meant to forbid something, and lets nobody change anything.
+// get reads the settings. The rest of the file may be invalid. An unreadable setting keeps its last
+// value; without one it has its default, since whoever is at the machine has its power button
+// anyway. But an unknown mode was meant to forbid something, so it allows no changes.
 func (f *fileSettings) get() settings {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -94,7 +93,7 @@ func settingsIn(text []byte) (settings, error) {
 	}
 	switch idle := c.Console.Idle.(type) {
 	case int64:
-		if idle == 0 { // the one that needs no unit
+		if idle == 0 { // the only duration without a unit
 			s.Idle = 0
 		}
 	case string:

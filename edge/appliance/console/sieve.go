@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// Keys that mean something here.
+// Keys with a meaning here.
 const (
 	keyInterrupt = 0x03 // Ctrl-C
 	keyEnd       = 0x04 // Ctrl-D
@@ -14,24 +14,23 @@ const (
 	keyEscape    = 0x1b
 )
 
-// maxSequence is how long an escape sequence may be; those of keys are shorter.
+// maxSequence bounds an escape sequence; those of keys are shorter.
 const maxSequence = 12
 
-// sieve lets pass what is a key and drops the rest: control characters that mean
-// nothing, octets that are no UTF-8, and escape sequences that are not those of
-// a cursor key. It works octet by octet, so what comes in pieces is put together.
-// The zero value is ready for use.
+// sieve passes keys and drops the rest: control characters without a meaning, invalid UTF-8, and
+// escape sequences other than those of cursor keys. It works byte by byte, so fragments are put
+// together. The zero value is ready for use.
 type sieve struct {
-	part  []byte // of a character or a sequence that is not whole yet
-	after byte   // what passed last
+	part  []byte // of an incomplete character or sequence
+	after byte   // the last byte that passed
 }
 
-// editing are the control characters that pass: moving about, deleting, history.
+// editing are the control characters that pass: moving, deleting, history.
 const editing = "\x01\x02\x03\x04\x05\x06\x08\x0b\x0c\x0e\x10\x15\x17\x7f"
 
-// cursor are the sequences that pass, by what they do, as the editor knows them. The
-// second form of each is what a terminal sends in application mode, the third of
-// Home and End what vt220 and the Linux console do.
+// cursor are the sequences that pass, with the editor's equivalent. The second form of each is what
+// a terminal sends in application mode, the third of Home and End what vt220 and the Linux console
+// send.
 var cursor = map[string]string{
 	"\x1b[A": "\x10", "\x1bOA": "\x10", // up
 	"\x1b[B": "\x0e", "\x1bOB": "\x0e", // down
@@ -42,8 +41,7 @@ var cursor = map[string]string{
 	"\x1b[3~": "\x1b[3~", // Delete
 }
 
-// pass takes an octet and returns the key that it completes; "" if it completes
-// none.
+// pass processes a byte and returns the key that it completes; "" if none.
 func (s *sieve) pass(c byte) string {
 	if len(s.part) > 0 && s.part[0] == keyEscape {
 		return s.sequence(c)
@@ -63,7 +61,7 @@ func (s *sieve) pass(c byte) string {
 		s.part = append(s.part, c)
 		return ""
 	case c == '\t':
-		return " " // there is nothing to complete
+		return " " // there is no completion
 	case c >= ' ' && c != 0x7f:
 		return string(rune(c))
 	}
@@ -73,7 +71,7 @@ func (s *sieve) pass(c byte) string {
 	return string(rune(c))
 }
 
-// sequence is in the middle of an escape sequence (ECMA-48 5.4).
+// sequence is the state within an escape sequence (ECMA-48 5.4).
 func (s *sieve) sequence(c byte) string {
 	switch {
 	case c == keyInterrupt || c == keyEnd || c == '\r' || c == '\n':
@@ -95,7 +93,7 @@ func (s *sieve) sequence(c byte) string {
 	return key
 }
 
-// character is in the middle of a character of several octets.
+// character is the state within a character of several bytes.
 func (s *sieve) character(c byte) string {
 	s.part = append(s.part, c)
 	s.after = c
@@ -107,8 +105,8 @@ func (s *sieve) character(c byte) string {
 	s.part = s.part[:0]
 	switch {
 	case r == utf8.RuneError && size == 1 && begun > 1:
-		return s.pass(c) // the character before it was broken off
-	case r == utf8.RuneError || !unicode.IsPrint(r): // as C1 is not, which terminals obey
+		return s.pass(c) // the previous character was incomplete
+	case r == utf8.RuneError || !unicode.IsPrint(r): // C1 controls, which terminals obey, are not printable
 		return ""
 	}
 	return string(r)

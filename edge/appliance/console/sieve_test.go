@@ -66,7 +66,7 @@ func FuzzSieve(f *testing.F) {
 		}) {
 			t.Fatalf("%q: %q passed", text, got)
 		}
-		in := octets(strings.NewReplacer("\x03", "", "\x04", "").Replace(got))
+		in := byteReader(strings.NewReplacer("\x03", "", "\x04", "").Replace(got))
 		e := term.NewTerminal(&in, "> ")
 		for range len(text) + 1 {
 			if _, err := e.ReadLine(); err != nil {
@@ -77,10 +77,10 @@ func FuzzSieve(f *testing.F) {
 	})
 }
 
-// octets is a reader of one octet at a time that nobody sees what is written to.
-type octets string
+// byteReader reads one byte at a time, and discards what is written to it.
+type byteReader string
 
-func (o *octets) Read(p []byte) (int, error) {
+func (o *byteReader) Read(p []byte) (int, error) {
 	if *o == "" || len(p) == 0 {
 		return 0, errHungUp
 	}
@@ -89,7 +89,7 @@ func (o *octets) Read(p []byte) (int, error) {
 	return 1, nil
 }
 
-func (*octets) Write(p []byte) (int, error) { return len(p), nil }
+func (*byteReader) Write(p []byte) (int, error) { return len(p), nil }
 
 func TestKeysAreBounded(t *testing.T) {
 	k := &keys{change: make(chan struct{}, 1)}
@@ -97,14 +97,14 @@ func TestKeysAreBounded(t *testing.T) {
 		k.add("é")
 	}
 	if len(k.ahead) > maxAhead || !utf8.Valid(k.ahead) {
-		t.Errorf("%d octets are kept", len(k.ahead))
+		t.Errorf("%d bytes are kept", len(k.ahead))
 	}
 	interrupted := 0
 	restore := k.onInterrupt(func() { interrupted++ })
 	k.add("\x03") // which a full line does not keep out
 	restore()
 	if interrupted != 1 || len(k.ahead) != 0 {
-		t.Errorf("interrupted %d times, %d octets left", interrupted, len(k.ahead))
+		t.Errorf("interrupted %d times, %d bytes left", interrupted, len(k.ahead))
 	}
 	k.add("\x03")
 	if string(k.ahead) != "\x05\x15\r" {

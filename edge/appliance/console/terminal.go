@@ -12,7 +12,7 @@ import (
 	"golang.org/x/term"
 )
 
-// terminal is a terminal in raw mode: the one who types and the one who reads.
+// terminal is a terminal in raw mode: input and output.
 type terminal struct {
 	tty    *os.File
 	before *term.State
@@ -20,8 +20,8 @@ type terminal struct {
 	out    *screen
 }
 
-// openTerminal puts tty into raw mode. What the kernel would have made of keys and
-// line ends is done here then, so that no key is a signal.
+// openTerminal puts tty into raw mode. Keys and line ends that the kernel would process are
+// processed here, so that no key is a signal.
 func openTerminal(tty *os.File, out io.Writer) (*terminal, error) {
 	before, err := term.MakeRaw(int(tty.Fd()))
 	if err != nil {
@@ -35,18 +35,17 @@ func openTerminal(tty *os.File, out io.Writer) (*terminal, error) {
 	return &terminal{tty: tty, before: before, keys: k, out: &screen{w: out}}, nil
 }
 
-// Close puts the terminal back as it was.
+// Close restores the terminal's mode.
 func (t *terminal) Close() error {
 	t.keys.Close()
 	err := term.Restore(int(t.tty.Fd()), t.before)
-	if err != nil && !errors.Is(err, unix.EIO) { // which a line that has hung up gives
+	if err != nil && !errors.Is(err, unix.EIO) { // EIO: the line has hung up
 		return fmt.Errorf("console: terminal: %w", err)
 	}
 	return nil
 }
 
-// size is how many columns and rows the terminal has. A serial line does not know:
-// it has 80 and 24.
+// size returns the terminal's columns and rows. A serial line has none: then they are 80 and 24.
 func (t *terminal) size() (columns, rows int) {
 	size, err := unix.IoctlGetWinsize(int(t.tty.Fd()), unix.TIOCGWINSZ)
 	if err != nil || size.Col < 20 || size.Row < 5 {
@@ -55,10 +54,10 @@ func (t *terminal) size() (columns, rows int) {
 	return int(size.Col), int(size.Row)
 }
 
-// cursorMoves says whether a terminal of this kind can move its cursor.
+// cursorMoves reports whether a terminal of this kind can move its cursor.
 func cursorMoves(kind string) bool { return kind != "" && kind != "dumb" }
 
-// terminalOf is the terminal that r is; nil if it is none.
+// terminalOf returns r as a terminal; nil if it is not one.
 func terminalOf(r io.Reader) *os.File {
 	if f, ok := r.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return f
@@ -66,8 +65,8 @@ func terminalOf(r io.Reader) *os.File {
 	return nil
 }
 
-// screen writes to a terminal in raw mode, where a line ends with CR and LF. It may
-// be used by several at once.
+// screen writes to a terminal in raw mode, where a line ends with CR and LF. It is safe for
+// concurrent use.
 type screen struct {
 	mu   sync.Mutex
 	w    io.Writer

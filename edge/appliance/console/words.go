@@ -8,38 +8,37 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of a line.
+// Limits of a line.
 const (
-	maxLine  = 1024 // octets
+	maxLine  = 1024 // bytes
 	maxWords = 100
 )
 
 // Errors of Split.
 var (
 	errQuote     = errors.New("a quote is not closed")
-	errBackslash = errors.New("a backslash stands before nothing")
+	errBackslash = errors.New("the line ends with a backslash")
 )
 
-// Split takes a line apart into words, as a shell does and without anything else
-// that a shell does: words are apart by blanks, 'single quotes' keep all between
-// them as it is, in "double quotes" and outside a backslash keeps the next
-// character. Nothing is expanded, and no character means another command.
+// Split splits a line into words, like a shell but without anything else of a shell: words are
+// separated by blanks, 'single quotes' keep everything between them, in "double quotes" and outside
+// a backslash keeps the next character. Nothing is expanded, and no character starts another
+// command.
 //
-// A line with a control character, that is no UTF-8, or that is too long is an
-// error.
+// A line with a control character, with invalid UTF-8, or that is too long is an error.
 func Split(line string) ([]string, error) {
 	switch {
 	case len(line) > maxLine:
-		return nil, fmt.Errorf("the line has %d octets; %d are allowed", len(line), maxLine)
+		return nil, fmt.Errorf("the line has %d bytes; the limit is %d", len(line), maxLine)
 	case !utf8.ValidString(line):
-		return nil, errors.New("the line is no UTF-8")
+		return nil, errors.New("the line is not valid UTF-8")
 	}
 	s := splitter{}
 	for _, r := range line {
 		if unicode.IsControl(r) && r != '\t' {
-			return nil, fmt.Errorf("a control character (%U) stands in the line", r)
+			return nil, fmt.Errorf("the line has a control character (%U)", r)
 		}
-		s.take(r)
+		s.add(r)
 	}
 	switch {
 	case s.quote != 0:
@@ -49,21 +48,21 @@ func Split(line string) ([]string, error) {
 	}
 	s.end()
 	if len(s.words) > maxWords {
-		return nil, fmt.Errorf("the line has %d words; %d are allowed", len(s.words), maxWords)
+		return nil, fmt.Errorf("the line has %d words; the limit is %d", len(s.words), maxWords)
 	}
 	return s.words, nil
 }
 
-// splitter is where Split stands in a line.
+// splitter is the state of Split.
 type splitter struct {
 	words   []string
 	word    strings.Builder
-	begun   bool // a word has begun, which "" does too
-	quote   rune // that is open; 0: none
-	escaped bool // by a backslash before
+	begun   bool // a word has started, also an empty one by ""
+	quote   rune // the open one; 0: none
+	escaped bool // by the previous backslash
 }
 
-func (s *splitter) take(r rune) {
+func (s *splitter) add(r rune) {
 	switch {
 	case s.escaped:
 		s.escaped = false
@@ -84,7 +83,7 @@ func (s *splitter) take(r rune) {
 	}
 }
 
-// end ends the word that has begun.
+// end ends the current word.
 func (s *splitter) end() {
 	if s.begun {
 		s.words = append(s.words, s.word.String())

@@ -26,13 +26,13 @@ func TestSplit(t *testing.T) {
 		{"grün \u00a0x", []string{"grün", "\u00a0x"}, ""},
 		{`a "b`, nil, "quote is not closed"},
 		{`a 'b`, nil, "quote is not closed"},
-		{`a \`, nil, "backslash stands before nothing"},
+		{`a \`, nil, "ends with a backslash"},
 		{"a\x1b[2J", nil, "control character (U+001B)"},
 		{"a\u009b", nil, "control character (U+009B)"},
 		{"a\nb", nil, "control character (U+000A)"},
-		{"a\xffb", nil, "no UTF-8"},
-		{strings.Repeat("a", maxLine+1), nil, "1024 are allowed"},
-		{strings.Repeat("a ", maxWords+1), nil, "100 are allowed"},
+		{"a\xffb", nil, "not valid UTF-8"},
+		{strings.Repeat("a", maxLine+1), nil, "the limit is 1024"},
+		{strings.Repeat("a ", maxWords+1), nil, "the limit is 100"},
 	} {
 		got, err := Split(tt.line)
 		if tt.fail != "" {
@@ -71,7 +71,7 @@ func FuzzSplit(f *testing.F) {
 			quoted = append(quoted, "'"+strings.ReplaceAll(w, "'", `'\''`)+"'")
 		}
 		if len(words) > maxWords || size > len(line) {
-			t.Fatalf("%q: %d words of %d octets", line, len(words), size)
+			t.Fatalf("%q: %d words of %d bytes", line, len(words), size)
 		}
 		again := strings.Join(quoted, " ")
 		if len(again) > maxLine {
