@@ -23,7 +23,7 @@ import (
 // so that its children can be found without a control group, too.
 type process struct {
 	*kit.Process
-	in    io.Closer // its standard input: the benchmark's own servers end when it is closed
+	in    io.Closer // its standard input: the benchmark's own servers stop when it is closed
 	group *cgroup
 }
 
@@ -115,7 +115,7 @@ func (p *process) processes() []int {
 	}
 	var pids []int
 	eachStat(func(pid int, fields []string) {
-		if fields[3] == strconv.Itoa(p.PID()) && fields[0] != "Z" { // of its session, and not ended
+		if fields[3] == strconv.Itoa(p.PID()) && fields[0] != "Z" { // of its session and running
 			pids = append(pids, pid)
 		}
 	})

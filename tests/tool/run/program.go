@@ -18,7 +18,7 @@ import (
 // program is anymx-edge or anymx-core as a child process.
 type program struct {
 	*kit.Process
-	reported bool // that it ended by itself
+	seen bool // ended has reported that it ended by itself
 }
 
 // startProgram starts bin/name with a config file and appends its log to a file. The program has a
@@ -38,24 +38,24 @@ func startProgram(o options, name, config string) (*program, error) {
 // recovery of the spool.
 func (p *program) wait(ctx context.Context, ready func(context.Context) error) error {
 	err := p.Await(ctx, 10*time.Second, ready)
-	p.reported = err != nil && !p.Running()
+	p.seen = err != nil && !p.Running()
 	return err
 }
 
 // ended returns an error for a program that ended by itself, with the last lines of its log.
 func (p *program) ended() error {
-	p.reported = true
-	how := "ended"
+	p.seen = true
+	how := "stopped unexpectedly"
 	if err := p.Err(); err != nil {
-		how = "ended (" + err.Error() + ")"
+		how = "stopped unexpectedly (" + err.Error() + ")"
 	}
-	return fmt.Errorf("%s %s; its log %s ends:\n%s", p.Name, how, p.Log, p.Tail(10))
+	return fmt.Errorf("%s %s; the last lines of its log %s:\n%s", p.Name, how, p.Log, p.Tail(10))
 }
 
 // stop sends SIGTERM and waits. It kills the program after limit, or when ctx ends.
 func (p *program) stop(ctx context.Context, limit time.Duration) error {
 	if !p.Running() {
-		if p.reported {
+		if p.seen {
 			return nil
 		}
 		return p.ended()
@@ -75,7 +75,7 @@ func (p *program) stop(ctx context.Context, limit time.Duration) error {
 	case <-ctx.Done():
 	}
 	p.Kill()
-	return fmt.Errorf("%s did not stop in time and was killed; its log is %s", p.Name, p.Log)
+	return fmt.Errorf("%s did not stop in time and was killed; see its log %s", p.Name, p.Log)
 }
 
 // greets returns a check that an SMTP server at address greets with 220.

@@ -141,7 +141,7 @@ func (d *demo) send(ctx context.Context) error {
 		}
 	}
 	if failed > 0 {
-		return fmt.Errorf("%d of %d messages did not make it; the logs are %s and %s", failed, len(list), d.edge.Log, d.core.Log)
+		return fmt.Errorf("%d of %d messages did not arrive; see the logs %s and %s", failed, len(list), d.edge.Log, d.core.Log)
 	}
 	d.screen.row("", "%d of %d arrived, byte for byte as sent", len(list), len(list))
 	return nil
@@ -194,7 +194,7 @@ func (d *demo) showNext(ctx context.Context) {
 	s.row("command", "%s --control %s queue list", s.path(filepath.Join(d.bin, "anymx")), s.path(d.state.socket))
 	s.row("config", "%s", s.path(d.config))
 	s.row("logs", "%s %s", s.path(d.edge.Log), s.path(d.core.Log))
-	s.title("Running; Ctrl-C stops it")
+	s.title("Running; Ctrl-C stops everything")
 }
 
 // watch prints mail that arrives until ctx ends. It returns an error if a program ends before.
