@@ -187,9 +187,6 @@ func (o Options) file(name string) string { return filepath.Join(o.Dir, name) }
 // PID is QEMU's.
 func (m *Machine) PID() int { return m.cmd.Process.Pid }
 
-// Accel is who runs the guest's instructions.
-func (m *Machine) Accel() Accel { return m.options.Accel }
-
 // Vars is the file with the machine's UEFI variables, for a start in another
 // directory.
 func (m *Machine) Vars() string { return m.options.file("vars.fd") }

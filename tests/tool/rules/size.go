@@ -38,9 +38,6 @@ var unsplit = []string{
 	"edge/spool/unsound_test.go",
 	"edge/uplink/network/network.go",
 	"edge/uplink/plumb/plumbing_test.go",
-	"tests/pop/pop.go",
-	"tests/vm/up/terminal.go",
-	"tests/vm/up/up.go",
 }
 
 // Sizes finds functions and files that are too long and do not say why.

@@ -23,55 +23,70 @@ func attach(ctx context.Context, state string) error {
 	if _, err := io.WriteString(conn, "console\n"); err != nil {
 		return err
 	}
-	in := int(os.Stdin.Fd())
-	if before, err := unix.IoctlGetTermios(in, unix.TCGETS); err == nil {
-		fmt.Println("The machine's serial console. Ctrl-] leaves it.")
-		raw := *before
-		raw.Iflag &^= unix.IGNBRK | unix.BRKINT | unix.PARMRK | unix.ISTRIP | unix.INLCR | unix.IGNCR | unix.ICRNL | unix.IXON
-		raw.Oflag &^= unix.OPOST
-		raw.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON | unix.ISIG | unix.IEXTEN
-		raw.Cc[unix.VMIN], raw.Cc[unix.VTIME] = 1, 0
-		if err := unix.IoctlSetTermios(in, unix.TCSETS, &raw); err != nil {
-			return fmt.Errorf("terminal: %w", err)
-		}
-		defer func() {
-			_ = unix.IoctlSetTermios(in, unix.TCSETS, before)
-			fmt.Println()
-		}()
+	restore, err := rawTerminal()
+	if err != nil {
+		return err
 	}
+	defer restore()
 	ended := make(chan error, 2)
 	go func() {
 		_, err := io.Copy(os.Stdout, conn)
 		ended <- err
 	}()
-	go func() { // ends with the program, if not before
-		b := make([]byte, 256)
-		for {
-			n, err := os.Stdin.Read(b)
-			for i := range n {
-				if b[i] == leave {
-					ended <- nil
-					return
-				}
-			}
-			if n > 0 {
-				if _, err := conn.Write(b[:n]); err != nil {
-					return
-				}
-			}
-			if errors.Is(err, io.EOF) {
-				return // what the console says may still be wanted
-			}
-			if err != nil {
-				ended <- err
-				return
-			}
-		}
-	}()
+	go typeInto(conn, ended) // ends with the program, if not before
 	select {
 	case err := <-ended:
 		return err
 	case <-ctx.Done():
 		return nil
+	}
+}
+
+// rawTerminal passes each key of this terminal on as it is typed. The function that it returns
+// restores the terminal. Where standard input is not a terminal, both do nothing.
+func rawTerminal() (restore func(), err error) {
+	in := int(os.Stdin.Fd())
+	before, err := unix.IoctlGetTermios(in, unix.TCGETS)
+	if err != nil {
+		return func() {}, nil
+	}
+	fmt.Println("The machine's serial console. Ctrl-] leaves it.")
+	raw := *before
+	raw.Iflag &^= unix.IGNBRK | unix.BRKINT | unix.PARMRK | unix.ISTRIP | unix.INLCR | unix.IGNCR | unix.ICRNL | unix.IXON
+	raw.Oflag &^= unix.OPOST
+	raw.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON | unix.ISIG | unix.IEXTEN
+	raw.Cc[unix.VMIN], raw.Cc[unix.VTIME] = 1, 0
+	if err := unix.IoctlSetTermios(in, unix.TCSETS, &raw); err != nil {
+		return nil, fmt.Errorf("terminal: %w", err)
+	}
+	return func() {
+		_ = unix.IoctlSetTermios(in, unix.TCSETS, before)
+		fmt.Println()
+	}, nil
+}
+
+// typeInto copies standard input to conn until the key that leaves the console.
+func typeInto(conn io.Writer, ended chan<- error) {
+	b := make([]byte, 256)
+	for {
+		n, err := os.Stdin.Read(b)
+		for i := range n {
+			if b[i] == leave {
+				ended <- nil
+				return
+			}
+		}
+		if n > 0 {
+			if _, err := conn.Write(b[:n]); err != nil {
+				return
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return // the console's output may still be wanted
+		}
+		if err != nil {
+			ended <- err
+			return
+		}
 	}
 }

@@ -23,20 +23,9 @@ func up(ctx context.Context, o options) (err error) {
 	if _, err := os.Stat(o.image); err != nil {
 		return err
 	}
-	why := ""
-	switch {
-	case inside:
-		if err := settle(); err != nil {
-			return err
-		}
-	default:
-		if why = lacks(); why == "" && os.Geteuid() != 0 {
-			err := enter()
-			if !errors.Is(err, errNoNamespace) {
-				return err
-			}
-			why = err.Error()
-		}
+	why, done, err := enterNamespace(inside)
+	if done || err != nil {
+		return err
 	}
 	if err := os.MkdirAll(o.state, 0o755); err != nil {
 		return err
@@ -78,6 +67,22 @@ func up(ctx context.Context, o options) (err error) {
 	s.hints(p)
 	p.serve(ctx, stop, orders)
 	return nil
+}
+
+// enterNamespace settles in the network namespace when this process is inside of one. Otherwise it
+// runs this program again in one, and is done when that has ended; why says why there is none.
+func enterNamespace(inside bool) (why string, done bool, err error) {
+	if inside {
+		return "", false, settle()
+	}
+	if why = lacks(); why != "" || os.Geteuid() == 0 {
+		return why, false, nil
+	}
+	err = enter()
+	if errors.Is(err, errNoNamespace) {
+		return err.Error(), false, nil
+	}
+	return "", true, err
 }
 
 func unlessEnded(ctx context.Context, err error) error {
