@@ -19,9 +19,6 @@ const (
 	Held    State = "held"    // by an operator, until it is released or deleted
 )
 
-// States lists them all.
-func States() []State { return []State{Active, Waiting, Held} }
-
 // ParseState reads a State. "" is any.
 func ParseState(s string) (State, error) {
 	switch state := State(s); state {
