@@ -15,7 +15,7 @@ import (
 func announced(s *api.SpeakerStatus) bool { return s.Routes == api.Announced }
 func withdrawn(s *api.SpeakerStatus) bool { return s.Routes == api.Withdrawn }
 
-// A node is announced once it has proven its health, withdrawn when its mail
+// A node is announced once it is healthy, withdrawn when its mail
 // program is killed, and announced again when that is back: all within one
 // session.
 func TestDeathOfTheEdge(t *testing.T) {

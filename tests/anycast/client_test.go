@@ -12,7 +12,7 @@ import (
 // keeps them for the rest of the test.
 func occupy(t testing.TB, address string, n int) {
 	t.Helper()
-	for open, tries := 0, 0; open < n && tries < 100*n; tries++ {
+	for open, attempts := 0, 0; open < n && attempts < 100*n; attempts++ {
 		conn, err := net.Dial("tcp", address)
 		if err != nil {
 			t.Fatal(err)

@@ -4,7 +4,7 @@
 
 // Package anycast tests anymx-bgp beside anymx-edge as a node runs them: real
 // programs, real service addresses on lo, and routers at the far side whose
-// tables say what was told.
+// tables show what it announced.
 //
 // What happens to the data: the tests run in a network namespace of
 // their own, where they may put addresses on lo and take port 25. Nothing leaves

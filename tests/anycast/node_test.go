@@ -20,7 +20,7 @@ const (
 	prefix4  = "192.0.2.0/24"
 	prefix6  = "2001:db8:25::/48"
 	graceful = " 65535:0"
-	// long is how long anything may take. What is to be fast is measured by
+	// long is how long anything may take. What must be fast is measured by
 	// the benchmark.
 	long = 20 * time.Second
 )

@@ -127,7 +127,7 @@ func (e edge) handOver(rcpt, maildir string) {
 	for _, m := range messages {
 		want := strings.ReplaceAll(m.body, "\r\n", "\n")
 		if !bytes.Equal(got[m.name], []byte(want)) {
-			t.Errorf("%s: %d octets arrived as %d: %.80q", m.name, len(want), len(got[m.name]), got[m.name])
+			t.Errorf("%s: %d bytes arrived as %d: %.80q", m.name, len(want), len(got[m.name]), got[m.name])
 		}
 	}
 	if s := e.handoff.Status()[0]; s.Delivered != int64(len(messages)) || s.Health != handoff.Up || s.Connections != 1 {

@@ -105,7 +105,7 @@ func (s stored) trace(t testing.TB, sent []byte) (fields []string) {
 	}
 	trace, ok := bytes.CutSuffix(raw, sent)
 	if !ok {
-		t.Fatalf("%s: %d octets arrived as %d:\n%.2000s", s.name, len(sent), len(raw), raw)
+		t.Fatalf("%s: %d bytes arrived as %d:\n%.2000s", s.name, len(sent), len(raw), raw)
 	}
 	for line := range strings.Lines(string(unix(trace))) {
 		name, _, _ := strings.Cut(line, ":")

@@ -26,9 +26,9 @@ func TestLargeProbe(t *testing.T) {
 		for _, size := range []int{1 << 10, 16 << 10, 48 << 10, 64 << 10, 1 << 20} {
 			e.handoff.Probe(t.Context(), size)
 			if r := e.handoff.Status()[0].Probe; r.Outcome != handoff.Answered || r.Size < min(size, 48000) {
-				t.Errorf("%s, %d octets: %+v", name, size, r)
+				t.Errorf("%s, %d bytes: %+v", name, size, r)
 			} else {
-				t.Logf("%s, %d octets: %s", name, size, r.Took)
+				t.Logf("%s, %d bytes: %s", name, size, r.Took)
 			}
 		}
 	}

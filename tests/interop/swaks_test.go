@@ -208,7 +208,7 @@ func TestSwaksAttachment(t *testing.T) {
 		}
 		got, err := io.ReadAll(base64.NewDecoder(base64.StdEncoding, part))
 		if err != nil || !bytes.Equal(got, want) {
-			t.Errorf("%d octets arrived as %d, %v", len(want), len(got), err)
+			t.Errorf("%d bytes arrived as %d, %v", len(want), len(got), err)
 		}
 		return
 	}

@@ -178,8 +178,8 @@ func (p *PoP) mount(size int64) {
 }
 
 // StartEdge starts the edge, which is not running, and waits until it is in
-// service: it greets, and has proven itself. The banner alone comes before the
-// proof, and a node is not ready until then.
+// service: it greets, and has passed its self-test. The banner alone comes before the
+// self-test, and a node is not ready until then.
 func (p *PoP) StartEdge() {
 	p.t.Helper()
 	p.LaunchEdge()

@@ -135,7 +135,7 @@ func whole(text []byte) (int, error) {
 	}
 	end := fmt.Appendf(nil, "end %d\r\n", number)
 	if number != again || !bytes.HasSuffix(body, end) || len(body) < size-100 {
-		return 0, fmt.Errorf("message %d is torn: %d octets", number, len(body))
+		return 0, fmt.Errorf("message %d is torn: %d bytes", number, len(body))
 	}
 	return number, nil
 }

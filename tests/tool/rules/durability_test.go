@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Every test that docs/durability.md calls a proof exists.
+// Every test that docs/durability.md lists exists.
 func TestDurabilityNamesRealTests(t *testing.T) {
 	const top = "../../.."
 	page, err := os.ReadFile(top + "/docs/durability.md")
@@ -21,7 +21,7 @@ func TestDurabilityNamesRealTests(t *testing.T) {
 	for _, name := range names {
 		cmd := exec.Command("grep", "-rqs", "--include=*_test.go", "^func "+string(name[1])+"(", top+"/edge", top+"/tests")
 		if err := cmd.Run(); err != nil {
-			t.Errorf("docs/durability.md names %s, which is no test", name[1])
+			t.Errorf("docs/durability.md names %s, which is not a test", name[1])
 		}
 	}
 }

@@ -116,7 +116,7 @@ func exportedReceiver(fields *ast.FieldList) bool {
 	}
 }
 
-// emptyWords say nothing of what a thing is. They are no part of a room's
+// emptyWords say nothing of what a thing is. They are not part of a room's
 // name, a file's name or a type's name.
 var emptyWords = regexp.MustCompile(`(?i)^(utils?|helpers?|common|base|misc|managers?)$`)
 

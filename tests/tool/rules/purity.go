@@ -8,7 +8,7 @@ import (
 )
 
 // pure are the rooms that do no I/O, read no clock and start no goroutine:
-// time comes in as an argument. A file that stands for the one exception of a
+// time comes in as an argument. A file that is the one exception of a
 // room is named with the packages that it may import beyond the rest.
 var pure = map[string]map[string][]string{
 	"edge/config":       {"config.go": {"os"}}, // Load reads the one file

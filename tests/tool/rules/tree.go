@@ -52,7 +52,7 @@ func (f Finding) String() string {
 	return fmt.Sprintf("%s:%d: %s", f.File, f.Line, f.Text)
 }
 
-// skipped are folders that are no part of the tree that git keeps. Folders
+// skipped are folders that are not part of the tree that git keeps. Folders
 // named testdata are listed, but their Go files are not parsed.
 var skipped = []string{".git", ".run", ".image", "bin"}
 

@@ -130,6 +130,9 @@ func (l lexicon) phrases(text string, users bool) []hit {
 				continue
 			}
 			for _, at := range b.pattern.FindAllStringIndex(text, -1) {
+				if strings.HasPrefix(lower[at[1]:], "-stream") {
+					continue // the media type
+				}
 				if strings.HasPrefix(text[at[1]:], "-stream") {
 					continue // application/octet-stream
 				}

@@ -2,7 +2,7 @@
 // the power is cut.
 //
 // What happens to the data: New copies an image to a lossy disk of its own, and On
-// boots from it, with the config tree as a credential. Cut takes the power away and
+// boots from it, with the config bundle as a credential. Cut takes the power away and
 // tears the disk; the next On boots from what is left, with the same UEFI variables.
 // Save ends the machine and keeps memory and disk; Resume makes new racks from that,
 // as often as wanted.
@@ -32,7 +32,7 @@ type Options struct {
 	Dir string
 	// Size of the disk in octets; 0 means DefaultSize.
 	Size int64
-	// Config is the config tree, by the names of its files, which the machine gets as
+	// Config is the config bundle, by the names of its files, which the machine gets as
 	// the credential anymx.tree. Nil: it gets none.
 	Config map[string]string
 	// NIC makes the network card for each start. Nil: there is none.

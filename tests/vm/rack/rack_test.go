@@ -80,7 +80,7 @@ func TestRack(t *testing.T) {
 	must(t, r.Machine.Console.Enter("type fs0:hello.txt"))
 	expect(`^hello`)
 	if r.Disk.Size() != 40<<20 {
-		t.Errorf("the disk has %d octets", r.Disk.Size())
+		t.Errorf("the disk has %d bytes", r.Disk.Size())
 	}
 	must(t, r.Close())
 	if left, err := os.ReadDir(os.TempDir()); err != nil || len(left) > 0 {
