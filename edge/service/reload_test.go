@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,11 +23,13 @@ type reloadRig struct {
 	file, beside string
 	level        slog.LevelVar
 	requests     chan struct{}
-	refusal      error  // of Prepare
-	missing      bool   // the file beside
-	problem      string // with it
+	refusal      error       // of Prepare
+	missing      atomic.Bool // the file beside
+	problem      string      // with it
 	applied      []*config.Config
-	rereads      []bool // by what they were told of changes
+
+	mu      sync.Mutex
+	rereads []bool // whether the file had changed, for each
 }
 
 const reloadable = `[node]
@@ -56,8 +60,12 @@ func newReloadRig(t *testing.T, options ReloadOptions) *reloadRig {
 		return func() { r.applied = append(r.applied, next) }, r.refusal
 	}
 	options.Files = func(*config.Config) []string { return []string{r.beside, ""} }
-	options.Reread = func(_ context.Context, changed bool) { r.rereads = append(r.rereads, changed) }
-	options.Missing = func() bool { return r.missing }
+	options.Reread = func(_ context.Context, changed bool) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.rereads = append(r.rereads, changed)
+	}
+	options.Missing = func() bool { return r.missing.Load() }
 	options.Problem = func() string { return r.problem }
 	r.Reloader = NewReloader(options)
 	return r
@@ -157,6 +165,8 @@ func TestReread(t *testing.T) {
 				for range ticks {
 					sleepTick()
 				}
+				r.mu.Lock()
+				defer r.mu.Unlock()
 				got := r.rereads
 				r.rereads = nil
 				return got
@@ -172,7 +182,7 @@ func TestReread(t *testing.T) {
 			if got := pass(20); !slices.Equal(got, want) {
 				t.Errorf("only missing %v: a change: %v", onlyMissing, got)
 			}
-			r.missing = true
+			r.missing.Store(true)
 			if got := pass(20); len(got) < 1 || len(got) > 2 || got[len(got)-1] && !onlyMissing {
 				t.Errorf("only missing %v: missing: %v", onlyMissing, got)
 			}
