@@ -38,7 +38,6 @@ import (
 	"anymx/edge/statefile"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
 // Options are what a Node is made from.
@@ -89,11 +88,7 @@ type Node struct {
 // Open opens the spool and every socket. Nothing is served yet. An error says
 // what could not be opened; all that was is closed again.
 func Open(o Options) (n *Node, err error) {
-	n = &Node{o: o, log: o.Log, started: time.Now(), metrics: prometheus.NewRegistry()}
-	if o.Clock != nil {
-		n.metrics.MustRegister(o.Clock)
-	}
-	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	n = &Node{o: o, log: o.Log, started: time.Now(), metrics: service.NewRegistry(o.Clock)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.close())

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"anymx/edge/config"
 	"anymx/edge/mail"
@@ -62,7 +61,7 @@ type refused struct {
 }
 
 func newRefused(o Options, u *spool.Unsound) *refused {
-	r := &refused{o: o, config: o.Config, log: o.Log, unsound: u, started: time.Now(), metrics: prometheus.NewRegistry(), aside: make(chan struct{}, 1)}
+	r := &refused{o: o, config: o.Config, log: o.Log, unsound: u, started: time.Now(), metrics: service.NewRegistry(o.Clock), aside: make(chan struct{}, 1)}
 	gauge := func(name, help string, v float64) {
 		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
 		g.Set(v)
@@ -71,7 +70,7 @@ func newRefused(o Options, u *spool.Unsound) *refused {
 	gauge("anymx_spool_refused_to_open", "1 while the spool is damaged and is not opened.", 1)
 	gauge("anymx_spool_accepting", "1 while messages are taken.", 0)
 	r.degraded = service.NewDegraded(r.log, service.PartControl, service.PartMetrics)
-	r.metrics.MustRegister(r.degraded, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.metrics.MustRegister(r.degraded)
 	return r
 }
 

@@ -70,8 +70,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	if err := f.do(ctx, stdout, slog.New(slog.NewTextHandler(stderr, nil))); err != nil {
-		fmt.Fprintf(stderr, "anymx-machine: %s\n", err)
+	if err := f.do(ctx, stdout, service.NewLog(stderr, false, nil)); err != nil {
+		service.WriteError(stderr, "anymx-machine", err)
 		return 1
 	}
 	return 0

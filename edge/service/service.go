@@ -89,7 +89,7 @@ func (p Program) main(args []string, stdout, stderr io.Writer) int {
 	case errors.As(err, &code):
 		return int(code)
 	}
-	fmt.Fprintf(stderr, "%s: %s\n", p.Name, err)
+	WriteError(stderr, p.Name, err)
 	return 1
 }
 

@@ -7,18 +7,14 @@ import (
 	"os/user"
 	"strconv"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
+	"anymx/edge/service"
 )
 
 // endpoint makes the control socket's HTTP endpoint.
 func (m *Machine) endpoint() (*control.Endpoint, error) {
-	registry := prometheus.NewRegistry()
-	if err := registry.Register(collector{m}); err != nil {
-		return nil, err
-	}
+	registry := service.NewRegistry(nil, collector{m})
 	e, err := control.NewEndpoint(control.EndpointOptions{Gather: registry, Metrics: registry, Log: m.Log})
 	if err != nil {
 		return nil, err

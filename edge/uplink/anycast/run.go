@@ -10,9 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-
 	"anymx/bgp"
 	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
@@ -71,15 +68,12 @@ func newAnnouncer(env *service.Env) (*Announcer, error) {
 	}
 	a := &Announcer{
 		log: env.Log, read: remembering(secret.Read), degraded: degraded, started: time.Now(), clock: env.Clock,
-		registry: prometheus.NewRegistry(), speaker: speaker, store: store, writing: make(chan struct{}, 1),
+		speaker: speaker, store: store, writing: make(chan struct{}, 1),
 		states:  desiredStates{lasting: kept},
 		results: map[string]api.HealthCheck{}, moved: make(chan struct{}), confirmed: func() {},
 	}
 	a.reloader = a.newReloader(env)
-	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), gauges{a}, degraded, a.reloader)
-	if env.Clock != nil {
-		a.registry.MustRegister(env.Clock)
-	}
+	a.registry = service.NewRegistry(env.Clock, gauges{a}, degraded, a.reloader)
 	a.metrics = newMetrics(a.registry)
 	a.watch = newWatch(a.recordCheck, a.recordRound)
 	a.report, a.prefixes, a.since = decide(a.states, a.health), slices.Clone(c.Anycast.Prefixes), a.started

@@ -3,7 +3,6 @@ package network
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -16,8 +15,6 @@ import (
 	"anymx/edge/uplink/plumb"
 	"anymx/edge/uplink/tunnel"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sys/unix"
 )
 
@@ -146,17 +143,7 @@ func closeAll(listeners ...net.Listener) error {
 
 // endpoint makes the control socket's HTTP endpoint.
 func (n *network) endpoint() (*control.Endpoint, error) {
-	registry := prometheus.NewRegistry()
-	if n.env.Clock != nil {
-		registry.MustRegister(n.env.Clock)
-	}
-	for _, c := range []prometheus.Collector{
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), gauges{n}, n.degraded, n.reloader,
-	} {
-		if err := registry.Register(c); err != nil {
-			return nil, fmt.Errorf("metrics: %w", err)
-		}
-	}
+	registry := service.NewRegistry(n.env.Clock, gauges{n}, n.degraded, n.reloader)
 	e, err := control.NewEndpoint(control.EndpointOptions{
 		Gather: registry, Metrics: registry, Log: n.log,
 		Ready: func(context.Context) error {
