@@ -59,7 +59,7 @@ the place of what was said of the same prefix before.`,
 }
 
 func (l *listing) addTo(cmd *cobra.Command) {
-	cmd.Args, cmd.ValidArgsFunction = cobra.MinimumNArgs(1), cobra.NoFileCompletions
+	cmd.Args, cmd.ValidArgsFunction = someArgs(1, -1), cobra.NoFileCompletions
 	cmd.Flags().StringVar(&l.lasts, "for", "", "how `LONG`, such as 1h or 5d; for good unless given")
 	cmd.Flags().StringVar(&l.reason, "reason", "", "why, as `TEXT` that is shown in the list")
 	cmd.RunE = l.network(func(cmd *cobra.Command, args []string, c *control.NetworkClient) error {
@@ -185,7 +185,7 @@ What stands in a file that the config names is taken out there.
 It exits 4 if a prefix is on no list, and 1 if one can't be taken off; the others
 are.`,
 		Example: "  anymx shield unblock 198.51.100.7\n  anymx shield unblock 2001:db8:bad::/48",
-		Args:    cobra.MinimumNArgs(1), ValidArgsFunction: p.completeListed,
+		Args:    someArgs(1, -1), ValidArgsFunction: p.completeListed,
 		RunE: p.network(func(cmd *cobra.Command, args []string, c *control.NetworkClient) error {
 			list, err := parsePrefixes(args)
 			if err != nil {

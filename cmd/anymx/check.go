@@ -27,7 +27,7 @@ node is asked; files that the config names are not opened.
 
 It exits 0 if there is no problem, 1 if there is one, 2 if the file can't be read.`,
 		Example: "  anymx check new.toml\n  anymx check new.toml --json | jq -r '.problems[].key'",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    someArgs(0, 1),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			if len(args) > 0 {
 				return nil, cobra.ShellCompDirectiveNoFileComp

@@ -93,6 +93,13 @@ var stories = []story{
 	{name: "unknown-command", args: "stauts"},
 	{name: "unknown-queue-command", args: "queue relase"},
 	{name: "unknown-flag", args: "status --redy"},
+	{name: "unknown-short-flag", args: "status -w"},
+	{name: "flag-without-value", args: "status --wait"},
+	{name: "flag-bad-number", args: "queue list --limit many"},
+	{name: "flag-bad-duration", args: "status --ready --wait soon"},
+	{name: "argument-missing", args: "queue show"},
+	{name: "argument-too-many", args: "check good.toml bad.toml"},
+	{name: "complete-flags", args: "__complete status --"},
 
 	{name: "status", args: "status"},
 	{name: "status-json", args: "status --json"},
@@ -307,6 +314,8 @@ var stories = []story{
 	{name: "check-missing", args: "check testdata/missing.toml"},
 
 	{name: "version", args: "version"},
+	{name: "version-flag", args: "--version"},
+	{name: "version-flag", args: "--version"},
 	{name: "version-json", args: "version --json"},
 	{name: "version-down", args: "version", down: true},
 
@@ -460,7 +469,8 @@ func TestCheckOfBadConfig(t *testing.T) {
 	}
 }
 
-// The socket is the one of --control, else of ANYMX_CONTROL, else of the config.
+// The socket is the one of --control, else of --config, else of ANYMX_CONTROL, else of the default
+// config.
 func TestFindsItsNode(t *testing.T) {
 	socket, _ := controltest.Start(t, controltest.New(), false)
 	dir := t.TempDir()
@@ -477,8 +487,9 @@ func TestFindsItsNode(t *testing.T) {
 		{"", []string{"--control", socket}, exitOK},
 		{none, []string{"--control", socket}, exitOK},
 		{socket, []string{"--control", none}, exitUnreachable},
-		{socket, []string{"--config", none}, exitOK},
-		{none, []string{"--config", file}, exitUnreachable},
+		{socket, []string{"--config", none}, exitUsage},
+		{socket, nil, exitOK},
+		{none, []string{"--config", file}, exitOK},
 		{"", []string{"--config", file}, exitOK},
 		{"", []string{"--config", none}, exitUsage},
 	} {

@@ -46,7 +46,7 @@ func (p *program) consoleCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "console", Short: "Show the banner and the prompt of an appliance's console", Long: consoleHelp,
 		Example: "  anymx console\n  echo status | anymx console",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: p.local(func(cmd *cobra.Command, _ []string) error {
 			c := &consoling{program: p, source: provisionedSource, problem: provisionedProblem, journal: journalctl, every: watchPause}
 			return c.run(cmd.Context())

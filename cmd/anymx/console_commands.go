@@ -66,7 +66,7 @@ part.
 
 With --follow it goes on showing what comes, until Ctrl-C.`,
 		Example: "  log\n  log edge -n 100\n  log -f bgp",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    someArgs(0, 1),
 	}
 	cmd.Flags().BoolVarP(&j.Follow, "follow", "f", false, "go on until Ctrl-C")
 	cmd.Flags().IntVarP(&j.Lines, "lines", "n", 20, "show the last `N` lines")
@@ -96,7 +96,7 @@ func (l *consoleLine) networkShowCommand() *cobra.Command {
 		Long: `Network shows the machine's interfaces with their addresses, and the main routing
 table, as the kernel has them. 'status' shows the tunnel and what is announced.`,
 		Example: "  network",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: l.local(func(*cobra.Command, []string) error {
 			devices, err := console.Devices()
 			if err != nil {
@@ -118,7 +118,7 @@ func (l *consoleLine) configCommand() *cobra.Command {
 keeps it from being used; and what the node says of the config that is in force.
 'check' looks at the file that the node would load now.`,
 		Example: "  config",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: l.local(func(cmd *cobra.Command, _ []string) error {
 			source, problem := l.session.Provisioned()
 			switch {
@@ -178,7 +178,7 @@ func (l *consoleLine) watchCommand() *cobra.Command {
 		Use: "watch", Short: "Show the status again and again, until a key is pressed",
 		Long:    "Watch shows what 'status' does, every two seconds, until a key is pressed. What does\nnot fit the screen is left out.",
 		Example: "  watch",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: l.local(func(cmd *cobra.Command, _ []string) error {
 			if _, _, ok := l.session.Size(); !ok {
 				return errors.New("there is no terminal to draw on: use `status`")
@@ -232,7 +232,7 @@ func (l *consoleLine) statusLines(ctx context.Context) []string {
 
 func (l *consoleLine) clearCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "clear", Short: "Clear the screen", Long: "Clear clears the screen.", Example: "  clear", Args: cobra.NoArgs,
+		Use: "clear", Short: "Clear the screen", Long: "Clear clears the screen.", Example: "  clear", Args: noArgs,
 		RunE: l.local(func(*cobra.Command, []string) error { l.session.Clear(); return nil }),
 	}
 }
@@ -240,7 +240,7 @@ func (l *consoleLine) clearCommand() *cobra.Command {
 func (l *consoleLine) exitCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "exit", Aliases: []string{"logout", "quit"}, Short: "Go back to the banner",
-		Long: "Exit ends the session: the banner is shown, and what was typed is forgotten.", Example: "  exit", Args: cobra.NoArgs,
+		Long: "Exit ends the session: the banner is shown, and what was typed is forgotten.", Example: "  exit", Args: noArgs,
 		RunE: l.local(func(*cobra.Command, []string) error { l.session.End(); return nil }),
 	}
 }

@@ -67,7 +67,7 @@ func (p *program) drainCommand() *cobra.Command {
   anymx drain --now --wait 0
   anymx drain --until restart && systemctl reboot
   anymx drain --json --wait 10m | jq .missing`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 	}
 	d.wait.addTo(cmd, "the node is drained")
 	cmd.Flags().StringVar(&d.reason, "reason", "", "why, as `TEXT` that is shown in status and log")

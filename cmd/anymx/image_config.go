@@ -49,7 +49,7 @@ func (p *program) imageConfigCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "config FOLDER|FILE IMAGE", Short: "Write a node's config into an image", Long: imageConfigHelp,
 		Example: "  anymx image config ams1/ anymx.raw\n  anymx image config ams1/ --dry-run\n  anymx image config ams1.toml /dev/sdb --secrets-elsewhere\n  anymx image config --remove anymx.raw",
-		Args:    cobra.RangeArgs(1, 2),
+		Args:    someArgs(1, 2),
 		RunE: p.local(func(_ *cobra.Command, args []string) error {
 			switch {
 			case c.remove && len(args) == 1 && !c.dryRun:

@@ -46,7 +46,7 @@ func (p *program) imageFlashCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "flash IMAGE DISK", Short: "Write an image to a disk, and compare", Long: imageFlashHelp,
 		Example: "  anymx image flash anymx.raw /dev/sdb\n  anymx image flash anymx.raw.zst /dev/disk/by-id/usb-Generic_Flash_Disk-0:0 --yes",
-		Args:    cobra.ExactArgs(2),
+		Args:    someArgs(2, 2),
 		RunE: p.local(func(cmd *cobra.Command, args []string) error {
 			return f.run(cmd.Context(), args[0], args[1])
 		}),

@@ -25,7 +25,7 @@ func (p *program) imageShowCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "show IMAGE", Short: "Show what is in an image", Long: imageShowHelp,
 		Example: "  anymx image show anymx.raw\n  anymx image show /dev/sdb\n  anymx image show anymx.raw --json | jq -r '.slots[].version'",
-		Args:    cobra.ExactArgs(1),
+		Args:    someArgs(1, 1),
 		RunE: p.local(func(_ *cobra.Command, args []string) error {
 			img, err := openImage(args[0], false)
 			if err != nil {

@@ -360,7 +360,7 @@ func TestImageFlashRefuses(t *testing.T) {
 		{"image flash none DIR/disk --file --yes", 80 << 20, nil, exitUsage, "no such file"},
 		{"image flash IMAGE IMAGE --file --yes", 80 << 20, nil, exitUsage, "are the same"},
 		{"image flash IMAGE /dev/null --yes", 80 << 20, nil, exitNo, "neither a block device nor a file"},
-		{"image flash IMAGE", 80 << 20, nil, exitUsage, "accepts 2 arg"},
+		{"image flash IMAGE", 80 << 20, nil, exitUsage, "an argument is missing; usage: anymx image flash IMAGE DISK"},
 	} {
 		disk := b.disk(test.size)
 		_, errOut, code := b.run(test.args, test.typed)

@@ -24,7 +24,7 @@ read; what ends without its closing bracket is not complete.`,
   anymx queue list --state held
   anymx queue list --sender @lists.example.org --older-than 4h
   anymx queue list --limit 0 --json | jq -r '.[].id'`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 	}
 	f.addTo(cmd)
 	cmd.Flags().IntVar(&limit, "limit", 100, "list at most `N` messages; 0: all")

@@ -1,7 +1,6 @@
-// Command anymx is the operator's hand on a running node. It holds nothing and
-// decides nothing: it asks the node over its control socket, prints the answer
-// for people or, with --json, for programs, and says by its exit code what it
-// was.
+// Command anymx shows and changes a running node. It keeps no state and makes no decisions: it asks
+// the node over its control socket, prints the answer for people or, with --json, for programs, and
+// returns an exit code for scripts.
 package main
 
 import (
@@ -21,8 +20,7 @@ import (
 	"anymx/edge/operate/words"
 )
 
-// Exit codes. They are told in the help of the root command and in
-// docs/operations.md, because scripts use them.
+// Exit codes. Scripts use them, so the help of the root command and docs/operations.md list them.
 const (
 	exitOK          = 0
 	exitNo          = 1 // the answer is no, or the node could not do it
@@ -37,6 +35,7 @@ func main() {
 	p := &program{
 		in: os.Stdin, out: os.Stdout, errOut: os.Stderr,
 		getenv: os.Getenv, now: time.Now, terminal: func() bool { return isTerminal(os.Stdin) },
+		colors: func() bool { return isTerminal(os.Stdout) && os.Getenv("TERM") != "dumb" && os.Getenv("TERM") != "" },
 		screen: func() (int, int, bool) { return screenOf(os.Stderr, os.Getenv("TERM")) }, poll: 250 * time.Millisecond,
 	}
 	code := p.run(ctx, os.Args[1:])
@@ -47,6 +46,9 @@ func main() {
 // run runs the command that args name and returns the exit code.
 func (p *program) run(ctx context.Context, args []string) int {
 	root := p.root()
+	if len(args) > 0 && strings.HasPrefix(args[0], "__complete") {
+		unquoteUsages(root)
+	}
 	root.SetArgs(args)
 	root.SetIn(p.in)
 	root.SetOut(p.out)
@@ -92,26 +94,28 @@ type answered struct{ code int }
 
 func (a *answered) Error() string { return fmt.Sprintf("exit code %d", a.code) }
 
-// usageError is a mistake on the command line that a command found itself.
-type usageError struct{ err error }
-
-func (u *usageError) Error() string { return u.err.Error() }
-func (u *usageError) Unwrap() error { return u.err }
-
-func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
-
 // root is the whole tree of commands.
 func (p *program) root() *cobra.Command {
 	root := &cobra.Command{
 		Use: "anymx", Short: "Look after a node of the anymx edge mail server", Long: rootHelp,
-		Args: unknownCommand, RunE: p.local(func(cmd *cobra.Command, _ []string) error { return cmd.Help() }),
+		Args:          unknownCommand,
 		SilenceErrors: true, SilenceUsage: true,
 		Example: "  anymx status\n  anymx queue list --state waiting\n  anymx check /etc/anymx/anymx.toml && anymx reload\n  anymx drain --reason \"kernel update\" && systemctl reboot",
 	}
+	var version bool
+	root.Flags().BoolVar(&version, "version", false, "show the version of this program and of the node")
+	root.RunE = p.local(func(cmd *cobra.Command, _ []string) error {
+		if version {
+			return p.version(cmd.Context())
+		}
+		return cmd.Help()
+	})
+	root.SetFlagErrorFunc(flagError)
 	flags := root.PersistentFlags()
 	flags.StringVar(&p.socket, "control", "", "control `SOCKET` of the node")
 	flags.StringVar(&p.config, "config", defaultConfig, "config `FILE` of the node")
 	flags.BoolVar(&p.json, "json", false, "print JSON, for programs")
+	flags.BoolVar(&p.noColor, "no-color", false, "never use colors, as with NO_COLOR in the environment")
 	p.configGiven = func() bool { return flags.Changed("config") }
 	root.AddCommand(p.statusCommand(), p.queueCommand(), p.spoolCommand(), p.shieldCommand(), p.drainCommand(), p.resumeCommand(), p.reloadCommand(), p.checkCommand(), p.imageCommand(), p.versionCommand(), p.consoleCommand())
 	root.AddCommand(append(p.powerCommands(), p.updateCommand(), p.provisionCommand())...)

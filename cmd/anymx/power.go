@@ -33,7 +33,7 @@ func (p *program) powerCommand(name, short, long, example string,
 	order func(*control.MachineClient, context.Context, api.PowerRequest) iter.Seq2[api.MachineProgress, error]) *cobra.Command {
 
 	o := &ordering{program: p}
-	cmd := &cobra.Command{Use: name, Short: short, Long: long + "\n\n" + powerHelp, Example: example, Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: name, Short: short, Long: long + "\n\n" + powerHelp, Example: example, Args: noArgs}
 	cmd.Flags().StringVar(&o.power.Reason, "reason", "", "why, as `TEXT` that is shown in status and log")
 	cmd.Flags().BoolVar(&o.power.Now, "now", false, "withdraw at once: let no traffic move away before")
 	o.socketFlag(cmd)

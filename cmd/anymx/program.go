@@ -17,10 +17,10 @@ const defaultConfig = "/etc/anymx/anymx.toml"
 
 const rootHelp = `anymx shows what a node does and changes it, over the node's control socket.
 
-The socket is the one given by --control, else by ANYMX_CONTROL in the
-environment, else the one that the config file names (--config). The commands
-below 'shield' ask anymx-net instead: on the socket that the same config names,
-or else on net.sock beside the node's.
+The node's control socket is, in this order: --control, the one that --config
+names, ANYMX_CONTROL in the environment, the one that the default config names.
+The commands of 'shield' ask anymx-net: on the socket that the same config
+names, or else on net.sock in the folder of the node's socket.
 
 Exit codes:
   0    done; the answer is yes
@@ -36,14 +36,15 @@ type program struct {
 	out, errOut io.Writer
 	getenv      func(string) string
 	now         func() time.Time
-	terminal    func() bool // is in a person?
+	terminal    func() bool // in is a terminal
+	colors      func() bool // out is a terminal with colors; nil: it is not
 	// screen is the size of the terminal that errOut is; not ok if it is none.
 	screen func() (columns, rows int, ok bool)
 	// poll is how often the node is asked while it is waited for.
 	poll time.Duration
 
 	socket, config string
-	json           bool
+	json, noColor  bool
 	configGiven    func() bool
 	running        bool // a command has begun, so the command line was good
 }
@@ -105,7 +106,7 @@ const networkSocket = "net.sock"
 // of the same node, its speaker.
 func (p *program) sockets() (control.Sockets, error) {
 	given := p.socket
-	if given == "" {
+	if given == "" && !p.configGiven() { // a flag goes before the environment
 		given = p.getenv("ANYMX_CONTROL")
 	}
 	s, err := control.SocketsOf(p.config, p.configGiven())

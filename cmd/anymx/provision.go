@@ -23,7 +23,7 @@ it again, and those whose secrets have changed are started anew. A node that had
 config goes into service. One that is not valid changes nothing; each problem is
 printed as file:line:key: reason, and the exit code is 1.`,
 		Example: "  anymx provision\n  anymx provision --forget",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 	}
 	cmd.Flags().BoolVar(&want.Forget, "forget", false, "before that, forget what was kept of a stick")
 	o.socketFlag(cmd)

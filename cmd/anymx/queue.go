@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,19 +27,6 @@ try) or held (until it is released or deleted).`,
 	cmd.AddCommand(p.listCommand(), p.showCommand())
 	cmd.AddCommand(p.changeCommands()...)
 	return cmd
-}
-
-// unknownCommand refuses the arguments of a group.
-func unknownCommand(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	text := fmt.Sprintf("unknown command %q for %q", args[0], cmd.CommandPath())
-	cmd.SuggestionsMinimumDistance = 2
-	if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
-		text += "; did you mean " + strings.Join(like, " or ") + "?"
-	}
-	return usagef("%s", text)
 }
 
 // filter is the flags that say which messages are meant.
@@ -83,7 +69,7 @@ func (p *program) showCommand() *cobra.Command {
 		Long: `Show prints the envelope of a message, who handed it over, and how far each of
 its recipients has come. The text of the message is not shown.`,
 		Example: "  anymx queue show 06d3p5r01qg0f16n",
-		Args:    cobra.ExactArgs(1), ValidArgsFunction: p.completeID(1),
+		Args:    someArgs(1, 1), ValidArgsFunction: p.completeID(1),
 		RunE: p.remote(func(cmd *cobra.Command, args []string, c *control.Client) error {
 			id, err := mail.ParseID(args[0])
 			if err != nil {

@@ -20,7 +20,7 @@ func (p *program) reloadCommand() *cobra.Command {
 again. Sessions go on. If anything is wrong nothing is changed, each problem is
 printed as file:line:key: reason, and the exit code is 1.`,
 		Example: "  anymx check /etc/anymx/anymx.toml && anymx reload",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: p.remote(func(cmd *cobra.Command, _ []string, c *control.Client) error {
 			r, err := c.Reload(cmd.Context())
 			var refused *api.Error

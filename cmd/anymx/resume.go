@@ -48,7 +48,7 @@ func (p *program) resumeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "resume", Short: "Take the node back into service, and wait until it is", Long: resumeHelp,
 		Example: "  anymx resume\n  anymx resume --wait 1m || anymx status\n  anymx resume --wait 0",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 	}
 	r.wait.addTo(cmd, "the node is in service")
 	cmd.RunE = p.remote(func(cmd *cobra.Command, _ []string, c *control.Client) error { return r.run(cmd.Context(), c) })

@@ -46,7 +46,7 @@ measured in windows of an eighth of a second.
 It exits 1 if packets pass unseen: on one device, or because the shield is off or
 there is none.`,
 		Example: "  anymx shield status\n  anymx shield status --json | jq '.verdicts[] | select(.packets > 0)'",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: p.network(func(cmd *cobra.Command, _ []string, c *control.NetworkClient) error {
 			s, err := c.Status(cmd.Context())
 			if err != nil {
@@ -92,7 +92,7 @@ address.
 The addresses of a flood are forged in most cases: what stands in the first list
 need not have sent anything.`,
 		Example: "  anymx shield top\n  anymx shield top --limit 5 --json | jq -r '.noisy[].prefix'",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 	}
 	cmd.Flags().IntVar(&limit, "limit", 20, "show at most `N` of each list")
 	cmd.RunE = p.network(func(cmd *cobra.Command, _ []string, c *control.NetworkClient) error {
@@ -123,7 +123,7 @@ It lasts until the next restart or reload of anymx-net; 'mode' in the section
 [shield] of the config lasts longer. It exits 1 if packets pass unseen on a device
 after it, unless that was asked for.`,
 		Example:   "  anymx shield mode generic\n  anymx shield mode off && sleep 60; anymx shield mode auto",
-		ValidArgs: shieldModes, Args: cobra.ExactArgs(1),
+		ValidArgs: shieldModes, Args: someArgs(1, 1),
 		RunE: p.network(func(cmd *cobra.Command, args []string, c *control.NetworkClient) error {
 			if !slices.Contains(shieldModes, args[0]) {
 				return usagef("%q is no mode of the shield: want one of %s", args[0], strings.Join(shieldModes, ", "))
@@ -157,7 +157,7 @@ commands put there, and what stands in the files that the config names.
 With an address or a PREFIX it shows only what holds all of that, the longest first:
 the first line is the one that decides. It exits 4 if there is none.`,
 		Example: "  anymx shield list\n  anymx shield list 203.0.113.7\n  anymx shield list --json | jq -r '.[] | select(.source == \"command\").prefix'",
-		Args:    cobra.MaximumNArgs(1), ValidArgsFunction: p.completeListed,
+		Args:    someArgs(0, 1), ValidArgsFunction: p.completeListed,
 		RunE: p.network(func(cmd *cobra.Command, args []string, c *control.NetworkClient) error {
 			wanted, err := parsePrefixes(args)
 			if err != nil {

@@ -68,7 +68,7 @@ Exit codes:
   1  damaged, or acknowledged messages are lost; or it could not be looked at
   2  wrong usage`,
 		Example: "  anymx spool check\n  anymx spool check --dir /var/lib/anymx/spool-aside/20260314T092653Z\n  anymx spool check --json | jq .problems",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 	}
 	s.addDir(cmd)
 	cmd.RunE = p.local(func(cmd *cobra.Command, _ []string) error { return s.check(cmd.Context()) })
@@ -139,7 +139,7 @@ spool-aside/TIME, and the node starts with an empty one. Of a spool that the nod
 open it moves the orphans alone. Nothing is deleted, neither now nor later: remove the
 folder when you have exported it. It asks before, unless --yes is given.`,
 		Example: "  anymx spool set-aside\n  anymx spool set-aside --dry-run\n  anymx spool set-aside --yes --json",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 	}
 	s.addDir(cmd)
 	cmd.Flags().BoolVar(&s.yes, "yes", false, "do not ask")
@@ -212,7 +212,7 @@ Exit codes:
   1  something could not be read whole, and the rest is exported; or it failed
   2  wrong usage`,
 		Example: "  anymx spool export\n  anymx spool export --dir /var/lib/anymx/spool-aside/20260314T092653Z /mnt/mail\n  anymx spool export --dry-run --dir /mnt/anymx/spool",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    someArgs(0, 1),
 	}
 	s.addDir(cmd)
 	cmd.Flags().BoolVar(&s.dryRun, "dry-run", false, "write nothing, and count")

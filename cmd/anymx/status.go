@@ -28,7 +28,7 @@ an exclamation mark.
 With --ready it prints readiness alone and exits 1 if the node is not ready;
 with --wait too it gives the node that long to become ready.`,
 		Example: "  anymx status\n  anymx status --json | jq .queue.waiting\n  anymx status | grep !\n  anymx status --ready --wait 30s && echo in service",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 	}
 	cmd.Flags().BoolVar(&ready, "ready", false, "print only whether the node is ready; exit 1 if it is not")
 	cmd.Flags().DurationVar(&wait, "wait", 0, "with --ready: how `LONG` to wait for it, such as 30s")
@@ -43,7 +43,9 @@ with --wait too it gives the node that long to become ready.`,
 		if err != nil {
 			return err
 		}
-		return p.print(s, func(w io.Writer) error { return words.WriteStatus(w, s, p.now()) })
+		return p.print(s, func(w io.Writer) error {
+			return p.highlight(w, func(w io.Writer) error { return words.WriteStatus(w, s, p.now()) })
+		})
 	})
 	return cmd
 }

@@ -85,7 +85,7 @@ func (p *program) updateCommand() *cobra.Command {
   anymx update anymx_0.6.0_amd64.update --stage-only && anymx reboot
   anymx update --status
   anymx update --rollback`,
-		Args: cobra.MaximumNArgs(1),
+		Args: someArgs(0, 1),
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.want.DryRun, "dry-run", false, "only say whether it could be installed; change nothing")

@@ -72,7 +72,7 @@ var machineRuns = []machineRun{
 		m.Provisioned = api.Provisioned{Text: "none\n"}
 	}, code: exitNo, out: "{\n  \"source\": \"\",\n  \"in_force\": false,\n  \"ok\": false,\n  \"text\": \"none\\n\"\n}\n", want: []controltest.MachineOrdered{{Kind: "provision"}}},
 	{name: "nothing", args: "update", code: exitUsage, errOut: "say which update: a FILE, or an URL"},
-	{name: "two", args: "update a b", code: exitUsage, errOut: "accepts at most 1 arg"},
+	{name: "two", args: "update a b", code: exitUsage, errOut: `"b" is one argument too many`},
 	{name: "both", args: "update --status --rollback", code: exitUsage, errOut: "rollback status"},
 	{name: "status of a file", args: "update --status a", code: exitUsage, errOut: "stand alone"},
 	{name: "no file", args: "update /nowhere/at/all", code: exitNo, errOut: "no such file"},

@@ -23,25 +23,28 @@ func (p *program) versionCommand() *cobra.Command {
 		Use: "version", Short: "Show the version of this program and of the node",
 		Long:    "Version shows what this program was built from and, if a node answers, what the node was.",
 		Example: "  anymx version\n  anymx version --json | jq -r .node.version",
-		Args:    cobra.NoArgs,
-		RunE: p.local(func(cmd *cobra.Command, _ []string) error {
-			v := versions{Anymx: api.ThisVersion()}
-			if c, err := p.client(); err == nil {
-				defer c.Close()
-				ctx, cancel := context.WithTimeout(cmd.Context(), time.Second)
-				defer cancel()
-				if node, err := c.Version(ctx); err == nil {
-					v.Node = &node
-				}
-			}
-			return p.print(v, func(w io.Writer) error {
-				text := fmt.Sprintf("anymx  %s\n", v.Anymx)
-				if v.Node != nil {
-					text += fmt.Sprintf("node   %s\n", words.Clean(v.Node.String()))
-				}
-				_, err := io.WriteString(w, text)
-				return err
-			})
-		}),
+		Args:    noArgs,
+		RunE:    p.local(func(cmd *cobra.Command, _ []string) error { return p.version(cmd.Context()) }),
 	}
+}
+
+// version prints both versions. A node that does not answer within a second is left out.
+func (p *program) version(ctx context.Context) error {
+	v := versions{Anymx: api.ThisVersion()}
+	if c, err := p.client(); err == nil {
+		defer c.Close()
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		if node, err := c.Version(ctx); err == nil {
+			v.Node = &node
+		}
+	}
+	return p.print(v, func(w io.Writer) error {
+		text := fmt.Sprintf("anymx  %s\n", v.Anymx)
+		if v.Node != nil {
+			text += fmt.Sprintf("node   %s\n", words.Clean(v.Node.String()))
+		}
+		_, err := io.WriteString(w, text)
+		return err
+	})
 }

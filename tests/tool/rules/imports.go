@@ -98,7 +98,7 @@ var order = Order{
 		"edge/appliance/console":   {"edge/config", "edge/operate/api", "edge/operate/words"},
 		"edge/appliance/diskimage": {},
 		"edge/appliance/machine": {
-			"edge/statefile",
+			"edge/service", "edge/statefile",
 			"edge/appliance/bundle", "edge/appliance/provision", "edge/appliance/slot",
 			"edge/operate/api", "edge/operate/control", "edge/operate/words",
 		},
