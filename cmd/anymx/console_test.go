@@ -350,7 +350,7 @@ func TestConsoleFromPipe(t *testing.T) {
 	}
 	code := p.run(t.Context(), []string{"--control", socket, "--config", filepath.Join(t.TempDir(), "none"), "console"})
 	text := out.String()
-	for _, want := range []string{"not configured", "ready\n", "add --yes if you mean it", "1024 are allowed", "Routes (main table)"} {
+	for _, want := range []string{"not configured", "ready\n", "add --yes if you mean it", "the limit is 1024", "Routes (main table)"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q", want)
 		}
