@@ -166,7 +166,7 @@ func TestImageConfig(t *testing.T) {
 		{"image config TREE IMAGE", exitOK, []string{"IMAGE: wrote 4 files, ", "in the folder anymx of its ESP; "}, []string{"anymx: warning: whoever has IMAGE"}, "in the place"},
 		{"image config TREE IMAGE", exitOK, []string{"in the place of 4 files; "}, nil, ""},
 		{"image show IMAGE", exitOK, []string{"\nConfig  4 files, ", "1 secret\n", "  network/10-uplink.network "}, nil, ""},
-		{"image config TREE/anymx.toml IMAGE", exitNo, []string{"anymx.toml:8:domain[0].recipients: there is no recipients.example.net beside anymx.toml\n", "anymx.toml:10:tunnel.private_key_file: there is no credentials/wg.key"}, []string{"2 problems in TREE/anymx.toml; nothing was written"}, ""},
+		{"image config TREE/anymx.toml IMAGE", exitNo, []string{"anymx.toml:8:domain[0].recipients: recipients.example.net is missing beside anymx.toml\n", "anymx.toml:10:tunnel.private_key_file: credentials/wg.key is missing in the bundle"}, []string{"2 problems in TREE/anymx.toml; nothing was written"}, ""},
 		{"image show IMAGE", exitOK, []string{"\nConfig  4 files, "}, nil, ""},
 		{"image config --remove IMAGE", exitOK, []string{"the config is removed, 4 files"}, nil, ""},
 		{"image config --remove IMAGE", exitOK, []string{"IMAGE: it has no config\n"}, nil, ""},
