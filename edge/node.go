@@ -28,14 +28,20 @@ import (
 
 	"anymx/edge/config"
 	"anymx/edge/delivery/handoff"
+	"anymx/edge/drain"
+	"anymx/edge/ingress/certificate"
+	"anymx/edge/ingress/own"
 	"anymx/edge/ingress/smtpd"
 	"anymx/edge/maillog"
 	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
+	"anymx/edge/operate/poll"
 	"anymx/edge/queue"
+	"anymx/edge/selftest"
 	"anymx/edge/service"
 	"anymx/edge/spool"
 	"anymx/edge/statefile"
+	"anymx/edge/uplink/device"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -58,15 +64,16 @@ type Options struct {
 
 // Node is a running edge.
 type Node struct {
-	o       Options
-	log     *slog.Logger
-	started time.Time
-	drain   *drain
-	proof   proof
+	o        Options
+	log      *slog.Logger
+	started  time.Time
+	drain    *drain.Drain
+	own      own.Connections // to ingress
+	selfTest *selftest.Tester
 
 	reloader    *service.Reloader
 	exporting   sync.Mutex // of what was set aside
-	certificate certificate
+	certificate *certificate.Certificate
 	read        inputs
 	degraded    *service.Degraded
 
@@ -77,9 +84,9 @@ type Node struct {
 	queue     *queue.Queue
 	ingress   *smtpd.Server
 	control   *control.Server
-	tunnel    *device                       // nil: core is reached directly
-	speaker   *speaker                      // nil: nothing is announced
-	network   *neighbour[api.NetworkStatus] // nil: nothing to be set up
+	tunnel    *device.Device                   // nil: core is reached directly
+	speaker   *poll.Speaker                    // nil: nothing is announced
+	network   *poll.Program[api.NetworkStatus] // nil: nothing to be set up
 	listeners []net.Listener
 	socket    net.Listener // control
 	page      net.Listener // metrics; nil: none
@@ -96,10 +103,10 @@ func Open(o Options) (n *Node, err error) {
 		}
 	}()
 	c := o.Config
-	n.certificate.log = n.log
+	n.certificate = certificate.New(n.log)
 	n.degraded = service.NewDegraded(n.log, service.PartControl, service.PartMetrics, partCertificate, partRecipients, partDrain)
 	n.reloader = n.newReloader()
-	n.metrics.MustRegister(n.degraded, n.reloader, certificateMetrics{&n.certificate})
+	n.metrics.MustRegister(n.degraded, n.reloader, n.certificate)
 	n.warnOfRouting(c)
 	settings := n.readFiles(c)
 	n.maillog = maillog.New(o.Stderr, maillog.Options{JSON: c.Log.Format == "json", Now: o.Clock.Now, Metrics: n.metrics})
@@ -108,16 +115,15 @@ func Open(o Options) (n *Node, err error) {
 	}
 	n.ingress = smtpd.New(smtpd.Options{
 		Node: c.Node.Name, Settings: settings,
-		Spool: n.spool, Accepted: n.queue.Accepted, Core: n.courier.Extensions,
+		Spool: n.spool, Accepted: n.queue.Accepted, Core: n.courier.Extensions, Own: &n.own,
 		Now: o.Clock.Now, MailLog: n.maillog, Log: n.log, Metrics: n.metrics,
 	})
 	n.openNeighbours(c)
-	n.drain = newDrain(drainOptions{
-		file: newStandingFile(c.Node.StateDir), speaker: n.speaker, ingress: n.ingress.Registry(), queue: n.queue,
-		limits: func() config.Drain { return n.reloader.Config().Drain }, log: n.log, degraded: n.degraded,
+	n.openDrain(c)
+	n.selfTest = selftest.New(selftest.Options{
+		Hostname: func() string { return n.reloader.Config().Node.Hostname }, Listeners: func() []net.Listener { return n.listeners },
+		Own: &n.own, Full: n.spool.Accepting, Log: n.log, Metrics: n.metrics,
 	})
-	n.metrics.MustRegister(drainMetrics{n.drain})
-	n.proof.metrics = newProofMetrics(n.metrics)
 	n.control, err = control.New(control.Options{Node: n, Gather: n.metrics, Metrics: n.metrics, Log: n.log})
 	if err != nil {
 		return n, err
@@ -128,11 +134,25 @@ func Open(o Options) (n *Node, err error) {
 // openNeighbours readies the questions to the programs beside this one.
 func (n *Node) openNeighbours(c *config.Config) {
 	if c.BGP != nil {
-		n.speaker = newSpeaker(c.BGP.Control, n.log)
+		n.speaker = poll.NewSpeaker(c.BGP.Control, n.log)
 	}
 	if c.Tunnel != nil || len(c.Anycast.Addresses) > 0 || len(c.Egress.Sources) > 0 {
-		n.network = newNetwork(c.Net.Control, n.log)
+		n.network = poll.NewNetwork(c.Net.Control, n.log)
 	}
+}
+
+// openDrain makes the node's way out of service.
+func (n *Node) openDrain(c *config.Config) {
+	o := drain.Options{
+		StateDir: c.Node.StateDir, Ingress: n.ingress.Registry(), Queue: n.queue, Log: n.log,
+		Limits: func() config.Drain { return n.reloader.Config().Drain },
+		Report: func(file string, err error) { n.degraded.Report(partDrain, file, err) },
+	}
+	if n.speaker != nil {
+		o.Speaker = n.speaker
+	}
+	n.drain = drain.New(o)
+	n.metrics.MustRegister(n.drain)
 }
 
 // spoolDir is where the spool lies.
@@ -155,7 +175,7 @@ func (n *Node) openStore(c *config.Config) error {
 		return err
 	}
 	if c.Tunnel != nil {
-		n.tunnel = &device{name: c.Tunnel.Interface, log: n.log, back: n.tunnelBack}
+		n.tunnel = device.New(c.Tunnel.Interface, n.log, n.tunnelBack)
 	}
 	options := handoffOptions(c, n.tunnel)
 	options.Log, options.Metrics = n.log, n.metrics
@@ -195,18 +215,18 @@ func (n *Node) Run(ctx context.Context) error {
 	defer stopControl()
 	defer stopQueue()
 	if n.speaker != nil {
-		control.Go(func() { n.speaker.run(controlCtx) })
+		control.Go(func() { n.speaker.Run(controlCtx) })
 	}
 	if n.network != nil {
-		control.Go(func() { n.network.run(controlCtx) })
+		control.Go(func() { n.network.Run(controlCtx) })
 	}
 	if n.tunnel != nil {
-		control.Go(func() { n.tunnel.watch(controlCtx) })
+		control.Go(func() { n.tunnel.Watch(controlCtx) })
 		parts.Go(func() { n.probeCore(failed) })
 	}
 	control.Go(func() { service.Watchdog(controlCtx, n.log, n.parts()...) })
 	parts.Go(func() { n.courier.Learn(failed) })
-	n.drain.start()
+	n.drain.Start()
 	start(&control, "control", func() error { return n.control.Serve(controlCtx, n.socket, n.page) })
 	start(&queue, "queue", func() error { return n.queue.Run(queueCtx) })
 	for _, l := range n.listeners {
@@ -238,12 +258,12 @@ func (n *Node) Run(ctx context.Context) error {
 	return err
 }
 
-// ready tells systemd, once the node has proven that it takes and stores mail.
+// ready tells systemd, once the self-test has shown that the node takes and stores mail.
 func (n *Node) ready(ctx context.Context) {
-	if !n.proveAtStart(ctx) {
+	if !n.selfTest.RunUntilPassed(ctx) {
 		return
 	}
-	phase, _ := n.drain.place()
+	phase, _ := n.drain.Phase()
 	service.Status(string(phase))
 	if phase != api.Running {
 		n.log.Warn("out of service", "phase", phase)
@@ -265,7 +285,7 @@ func (n *Node) end(asked bool) {
 		limit = min(limit, failedGrace)
 	}
 	n.log.Info("stopping", "sessions", n.ingress.Registry().Open(), "grace", limit)
-	n.drain.end(limit, failed || !asked, func() {
+	n.drain.Stop(limit, failed || !asked, func() {
 		for _, l := range n.listeners {
 			_ = l.Close()
 		}

@@ -7,17 +7,17 @@ import (
 	"anymx/edge/spool"
 )
 
-// Ready is nil while the node is in service, has proven itself, its storage works,
+// Ready is nil while the node is in service, has passed its self-test, its storage works,
 // and nobody has to look at its spool. A spool that is full of mail which waits for core does not make it
 // unready: senders are told to come back (452), and the routes stay. Core is
 // shared, so its absence would withdraw one node after the other, each with the
 // load of those before it; and a node that is withdrawn at the mark falls below it
 // at once, and would come and go.
 func (n *Node) Ready(ctx context.Context) error {
-	if err := n.drain.accepting(); err != nil {
+	if err := n.drain.Accepting(); err != nil {
 		return err
 	}
-	if err := n.proof.ready(); err != nil {
+	if err := n.selfTest.Passed(); err != nil {
 		return err
 	}
 	if err := n.spool.Attention(); err != nil {

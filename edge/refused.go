@@ -145,7 +145,7 @@ func (r *refused) turnAway(ctx context.Context, l net.Listener) {
 	for ctx.Err() == nil {
 		c, err := l.Accept()
 		if err != nil {
-			if ctx.Err() == nil && !sleep(ctx, 100*time.Millisecond) {
+			if ctx.Err() == nil && !service.Sleep(ctx, 100*time.Millisecond) {
 				return
 			}
 			continue

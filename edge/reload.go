@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"anymx/edge/config"
+	"anymx/edge/ingress/certificate"
 	"anymx/edge/ingress/smtpd"
 	"anymx/edge/operate/api"
 	"anymx/edge/service"
@@ -48,19 +49,20 @@ func (n *Node) warnOfRouting(c *config.Config) {
 // stays in force; without one STARTTLS is not offered, or the domain's mail is
 // deferred. The reloader calls it, or Open.
 func (n *Node) readFiles(c *config.Config) smtpd.Settings {
+	n.own.Probed(probed(c.Anycast.Addresses))
 	domains, problems := n.read.readDomains(c)
 	n.degraded.ReportAll(partRecipients, problems)
 	if c.Ingress.TLSCert == "" {
-		n.certificate.forget()
+		n.certificate.Forget()
 		n.degraded.ReportAll(partCertificate, nil)
 		return smtpdSettings(c, domains, nil)
 	}
-	err := n.certificate.load(c.Ingress.TLSCert, c.Ingress.TLSKey)
-	if err != nil && n.certificate.leaf() == nil {
+	err := n.certificate.Load(c.Ingress.TLSCert, c.Ingress.TLSKey)
+	if err != nil && n.certificate.Leaf() == nil {
 		err = fmt.Errorf("%w; STARTTLS is not offered", err)
 	}
 	n.degraded.ReportAll(partCertificate, map[string]error{"ingress.tls_cert": err})
-	return smtpdSettings(c, domains, n.certificate.config(c.Ingress.TLSMinVersion))
+	return smtpdSettings(c, domains, n.certificate.Config(c.Ingress.TLSMinVersion))
 }
 
 // Reload reads the config, the certificate and the recipients again, and applies them to connections
@@ -98,7 +100,7 @@ func (n *Node) newlyBroken(c *config.Config) error {
 		}
 	}
 	if in := &c.Ingress; in.TLSCert != "" && !n.degraded.Has(partCertificate, "ingress.tls_cert") {
-		if _, err := readCertificate(in.TLSCert, in.TLSKey); err != nil {
+		if _, err := certificate.Read(in.TLSCert, in.TLSKey); err != nil {
 			errs = append(errs, fmt.Errorf("ingress.tls_cert: %w", err))
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"anymx/edge/ingress/wire"
 	"anymx/edge/judge/policy"
 	"anymx/edge/queue"
+	"anymx/edge/uplink/device"
 )
 
 // Here the words of the config file become those of the parts.
@@ -58,7 +59,6 @@ func wireLimits(c *config.Config) wire.Limits {
 		MinRate:          int64(in.MinRate),
 		MinRateGrace:     time.Duration(in.MinRateGrace),
 		ProxyFrom:        in.ProxyProtocolFrom,
-		Probed:           probed(c.Anycast.Addresses),
 	}
 }
 
@@ -83,7 +83,7 @@ func schedule(q *config.Queue) queue.Schedule {
 
 // handoffOptions are those of a hand-off that dials through d; nil: as the
 // routes of the host go.
-func handoffOptions(c *config.Config, d *device) handoff.Options {
+func handoffOptions(c *config.Config, d *device.Device) handoff.Options {
 	core := &c.Core
 	o := handoff.Options{
 		Addresses: core.Addresses,
@@ -104,7 +104,7 @@ func handoffOptions(c *config.Config, d *device) handoff.Options {
 		EHLOInterval:          time.Duration(core.EHLOInterval),
 	}
 	if d != nil {
-		o.Dial = d.dial
+		o.Dial = d.Dial
 	}
 	return o
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"anymx/edge/drain"
 	"anymx/edge/mail"
 	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
@@ -21,27 +22,24 @@ var _ control.Node = (*Node)(nil)
 // Status is the node at this moment.
 func (n *Node) Status(context.Context) api.Status {
 	c := n.reloader.Config()
-	phase, since := n.drain.place()
+	phase, since := n.drain.Phase()
 	s := api.Status{
 		Name: c.Node.Name, Region: c.Node.Region, Hostname: c.Node.Hostname, PID: os.Getpid(),
 		Phase: phase, Since: since, Started: n.started,
 		Sessions: api.SessionsStatus{Open: n.ingress.Registry().Open(), Limit: c.Ingress.MaxConnections},
 		Spool:    n.spoolStatus(), Queue: n.queueStatus(), Core: n.coreStatus(),
 		Config: n.reloader.Status(),
-		Drain:  n.drain.view(), Network: n.network.view(), Clock: n.o.Clock.Status(), Degraded: n.degraded.List(),
+		Drain:  n.drain.Status(), Network: n.network.Last(), Clock: n.o.Clock.Status(), Degraded: n.degraded.List(),
 	}
 	if n.speaker != nil {
-		s.Speaker = n.speaker.view()
+		s.Speaker = n.speaker.Last()
 	}
-	if leaf := n.certificate.leaf(); leaf != nil && c.Ingress.TLSCert != "" {
+	if leaf := n.certificate.Leaf(); leaf != nil && c.Ingress.TLSCert != "" {
 		names := leaf.DNSNames
 		if len(names) == 0 {
 			names = []string{leaf.Subject.CommonName}
 		}
-		s.TLS = &api.TLSStatus{Names: names, NotAfter: leaf.NotAfter}
-		if problem := n.certificate.problem.Load(); problem != nil {
-			s.TLS.Problem = *problem
-		}
+		s.TLS = &api.TLSStatus{Names: names, NotAfter: leaf.NotAfter, Problem: n.certificate.Problem()}
 	}
 	return s
 }
@@ -120,11 +118,24 @@ func (n *Node) coreStatus() []api.CoreStatus {
 	return list
 }
 
+// refusal is err as the control socket answers it.
+func refusal(err error) error {
+	if errors.Is(err, drain.ErrStopping) {
+		return &api.Error{Code: api.Unavailable, Text: err.Error()}
+	}
+	return err
+}
+
 // Drain begins to take the node out of service.
-func (n *Node) Drain(_ context.Context, r api.DrainRequest) error { return n.drain.request(r) }
+func (n *Node) Drain(_ context.Context, r api.DrainRequest) error {
+	return refusal(n.drain.Request(r))
+}
+
+// Prove runs the self-test.
+func (n *Node) Prove(ctx context.Context) (api.Proven, error) { return n.selfTest.Run(ctx) }
 
 // Resume takes the node back into service.
-func (n *Node) Resume(context.Context) error { return n.drain.resume() }
+func (n *Node) Resume(context.Context) error { return refusal(n.drain.Resume()) }
 
 // List gives a page of the queue.
 func (n *Node) List(ctx context.Context, q api.QueueQuery) (api.QueuePage, error) {

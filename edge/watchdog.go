@@ -10,7 +10,7 @@ import "anymx/edge/service"
 // what the control socket could tell, would be gone.
 func (n *Node) parts() []service.Part {
 	return []service.Part{
-		{Name: "drain", Answers: func() { n.drain.place() }},
+		{Name: "drain", Answers: n.drain.Answers},
 		{Name: "ingress", Answers: func() { n.ingress.Registry().Open() }},
 		{Name: "queue", Answers: func() { n.queue.Stats() }},
 		{Name: "spool", Answers: n.spool.Answers},

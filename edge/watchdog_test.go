@@ -1,13 +1,17 @@
 package edge
 
 import (
+	"context"
+	"log/slog"
 	"net"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"anymx/edge/operate/api"
 	"anymx/edge/service"
 )
 
@@ -50,7 +54,7 @@ func TestReadyOnlyWhenProven(t *testing.T) {
 		switch {
 		case got == "" || strings.Contains(got, "READY"):
 			t.Fatalf("systemd hears %q before anything is proven", got)
-		case strings.HasPrefix(got, "STATUS=not proven yet: 192.0.2.77:") && strings.Contains(got, "is anymx-net running?"):
+		case strings.HasPrefix(got, "STATUS=self-test failed: 192.0.2.77:") && strings.Contains(got, "is anymx-net running?"):
 			told++
 		}
 	}
@@ -69,6 +73,21 @@ func TestReadyOnlyWhenProven(t *testing.T) {
 	if err := r.Ready(t.Context()); err != nil {
 		t.Error(err)
 	}
+}
+
+// stallable stops the goroutine that logs that a step of a drain begins while stall is locked.
+type stallable struct {
+	slog.Handler
+	stall *sync.Mutex
+}
+
+// Handle logs one record.
+func (s stallable) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message == "drain: step begins" {
+		s.stall.Lock()
+		defer s.stall.Unlock()
+	}
+	return s.Handler.Handle(ctx, r)
 }
 
 // The watchdog hears of a node that runs, and nothing of one that is stuck.
@@ -90,12 +109,16 @@ func TestWatchdogOfTheNode(t *testing.T) {
 			t.Fatal("systemd hears nothing")
 		}
 	}
-	r.drain.mu.Lock()
+	r.awaitProven()
+	r.stall.Lock()
+	if err := r.Drain(t.Context(), api.DrainRequest{Until: api.UntilRestart}); err != nil {
+		t.Fatal(err)
+	}
 	dogged(interval) // what was on its way
 	if dogged(5 * interval) {
 		t.Error("systemd hears that all is well while the drain is stuck")
 	}
-	r.drain.mu.Unlock()
+	r.stall.Unlock()
 	if !dogged(20 * time.Second) {
 		t.Error("systemd hears nothing more after that")
 	}

@@ -7,30 +7,31 @@ import (
 	"sync"
 	"time"
 
+	"anymx/edge/ingress/own"
 	"anymx/edge/ingress/wire"
 )
 
-// door is a listener of ingress that puts the connections of proofs aside, before
+// door is a listener of ingress that puts the connections of self-tests aside, before
 // anything is done with them: what is there for clients, such as caps, PROXY
 // headers, the delay of the banner, and 421 while the node is out of service, is
 // neither for them nor may it count them. Everything else is the same for both.
 type door struct {
 	net.Listener
-	proofs *proofs
-	aside  chan net.Conn
-	over   chan struct{} // closed when nobody takes what is put aside
-	once   sync.Once
+	own   *own.Connections
+	aside chan net.Conn
+	over  chan struct{} // closed when nobody takes what is put aside
+	once  sync.Once
 }
 
-func newDoor(l net.Listener, p *proofs) *door {
-	return &door{Listener: l, proofs: p, aside: make(chan net.Conn), over: make(chan struct{})}
+func newDoor(l net.Listener, o *own.Connections) *door {
+	return &door{Listener: l, own: o, aside: make(chan net.Conn), over: make(chan struct{})}
 }
 
-// Accept gives the next connection that is no proof's.
+// Accept gives the next connection that is not a self-test's.
 func (d *door) Accept() (net.Conn, error) {
 	for {
 		conn, err := d.Listener.Accept()
-		if err != nil || d.proofs.find(clientOf(conn)) == nil {
+		if err != nil || d.own.Test(clientOf(conn)) == nil {
 			return conn, err
 		}
 		select {
@@ -69,22 +70,22 @@ func (d sideDoor) Close() error {
 	return nil
 }
 
-// lastProofs is how long proofs have to end when their listener has.
-const lastProofs = time.Second
+// lastTests is how long self-tests have to end when their listener has.
+const lastTests = time.Second
 
 // serveAside serves what d puts aside, until the returned function is called,
 // which waits for its end.
 func (s *Server) serveAside(d *door) (end func()) {
-	registry := wire.NewRegistry(wire.Options{Settings: s.proofSettings(), Log: s.o.Log})
+	registry := wire.NewRegistry(wire.Options{Settings: s.selfTestSettings(), Log: s.o.Log})
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		_ = s.proofSMTP.Serve(registry.Listen(sideDoor{d})) // its only end is net.ErrClosed
+		_ = s.selfTestSMTP.Serve(registry.Listen(sideDoor{d})) // its only end is net.ErrClosed
 	}()
 	return func() {
 		_ = sideDoor{d}.Close()
 		<-served
-		ctx, cancel := context.WithTimeout(context.Background(), lastProofs)
+		ctx, cancel := context.WithTimeout(context.Background(), lastTests)
 		defer cancel()
 		registry.Close(ctx)
 	}

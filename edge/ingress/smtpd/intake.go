@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"anymx/edge/ingress/own"
 	"anymx/edge/ingress/wire"
 	"anymx/edge/judge/policy"
 	"anymx/edge/mail"
@@ -73,8 +74,8 @@ func (s *session) take(env *mail.Envelope) mail.Reply {
 // storeFailed is the reply to a fault of the spool: always temporary, for the
 // message is as good as it was.
 func (s *session) storeFailed(err error) mail.Reply {
-	if s.proof != nil {
-		s.proof.hand(Stored{Err: err})
+	if s.test != nil {
+		s.test.Deliver(own.Stored{Err: err})
 	}
 	var full *spool.Full
 	if errors.As(err, &full) {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"anymx/edge/ingress/own"
 	"anymx/edge/maillog"
 )
 
@@ -17,10 +18,11 @@ import (
 func TestProbesAreNotLogged(t *testing.T) {
 	set := settings()
 	set.LogSessions = true
-	set.Wire.Limits.Probed = []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+	ours := new(own.Connections)
+	ours.Probed([]netip.Addr{netip.MustParseAddr("127.0.0.1")})
 	var lines bytes.Buffer
 	log := maillog.New(&lines, maillog.Options{})
-	server := New(Options{Settings: set, MailLog: log})
+	server := New(Options{Settings: set, MailLog: log, Own: ours})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

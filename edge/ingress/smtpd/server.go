@@ -27,6 +27,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"anymx/edge/ingress/own"
 	"anymx/edge/ingress/wire"
 	"anymx/edge/judge/policy"
 	"anymx/edge/mail"
@@ -56,7 +57,9 @@ type Options struct {
 	// Accepted is told of each message right after its commit. It must not wait.
 	Accepted func(*spool.Message)
 	// Core is asked at each command what core takes, and must not wait. nil: core takes everything.
-	Core    func() mail.CoreExtensions
+	Core func() mail.CoreExtensions
+	// Own knows the connections of self-tests and probes; nil: there are none.
+	Own     *own.Connections
 	MailLog *maillog.Log          // nil: no lines
 	Log     *slog.Logger          // nil: nothing is logged
 	Metrics prometheus.Registerer // nil: nothing is registered
@@ -71,8 +74,7 @@ type Server struct {
 	smtp     *smtp.Server
 	metrics  *metrics
 
-	proofs    proofs
-	proofSMTP *smtp.Server
+	selfTestSMTP *smtp.Server
 }
 
 // New makes a server that listens nowhere yet.
@@ -83,12 +85,15 @@ func New(o Options) *Server {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Own == nil {
+		o.Own = new(own.Connections)
+	}
 	if o.Core == nil {
 		o.Core = func() mail.CoreExtensions { return 0 }
 	}
 	s := &Server{o: o, metrics: newMetrics(o.Metrics)}
 	s.registry = wire.NewRegistry(wire.Options{Settings: s.prepare(o.Settings), Log: o.Log, Metrics: o.Metrics})
-	s.smtp, s.proofSMTP = s.newSMTP(s.newSession), s.newSMTP(s.newProofSession)
+	s.smtp, s.selfTestSMTP = s.newSMTP(s.newSession), s.newSMTP(s.newSelfTestSession)
 	return s
 }
 
@@ -115,6 +120,7 @@ func (s *Server) prepare(set Settings) wire.Settings {
 	w.Withheld = func() []string { return (mail.AllExtensions &^ s.o.Core().Offer()).Keywords() }
 	w.Command = completePostmaster(rules.Hostname)
 	w.Closed = s.closed
+	w.Own = s.o.Own
 	return w
 }
 
@@ -147,7 +153,7 @@ func (s *Server) Registry() *wire.Registry { return s.registry }
 // Serve takes connections from l, which should be plain TCP, until l is closed.
 // It returns nil then.
 func (s *Server) Serve(l net.Listener) error {
-	d := newDoor(l, &s.proofs)
+	d := newDoor(l, s.o.Own)
 	defer s.serveAside(d)()
 	err := s.smtp.Serve(s.registry.Listen(d))
 	if closed(err) {

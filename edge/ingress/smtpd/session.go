@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"anymx/edge/ingress/own"
 	"anymx/edge/ingress/wire"
 	"anymx/edge/judge/policy"
 	"anymx/edge/mail"
@@ -23,7 +24,7 @@ func closed(err error) bool { return err == nil || errors.Is(err, net.ErrClosed)
 type session struct {
 	server *Server
 	rules  *policy.Rules
-	proof  *Proof // nil: it is a client's
+	test   *own.Test // nil: it is a client's
 	smtp   *smtp.Conn
 	wire   *wire.Conn
 	client mail.Client
@@ -133,7 +134,7 @@ func (s *session) Rcpt(_ string, opts *smtp.RcptOptions) error {
 	if err != nil || to.IsNull() {
 		return s.refuseRcpt(mail.Path{}, mail.Reply{Code: 501, Enhanced: mail.Enhanced{5, 1, 3}, Text: "malformed address"})
 	}
-	if s.proof != nil && !s.proof.isFor(to) {
+	if s.test != nil && !s.test.IsFor(to) {
 		return s.refuseRcpt(to, mail.Reply{Code: 550, Enhanced: mail.Enhanced{5, 7, 1}, Text: "this is not what was to be proven"})
 	}
 	path, refusal := s.rules.Rcpt(policy.Rcpt{
@@ -198,7 +199,7 @@ func (s *session) slowDown() {
 // command failed.
 func (s *session) refuse(stage string, sender, to mail.Path, r mail.Reply) error {
 	s.refused++
-	if s.proof == nil {
+	if s.test == nil {
 		s.server.metrics.refused.WithLabelValues(stage, class(r)).Inc()
 		s.server.o.MailLog.Refused(&s.client, stage, sender, to, r)
 	}

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"anymx/edge/ingress/own"
 	"anymx/edge/mail"
 )
 
@@ -113,7 +114,7 @@ func (c *Conn) join() bool {
 	if !c.client.IsValid() {
 		return true // a unix socket, say
 	}
-	if c.own = !c.named && c.settings.Limits.probes(c.client.Addr(), c.service.Addr()); c.own {
+	if c.own = !c.named && c.settings.Own.Kind(c.client, c.service) == own.Probe; c.own {
 		return true
 	}
 	c.prefix = prefixOf(c.client.Addr())
@@ -122,7 +123,7 @@ func (c *Conn) join() bool {
 }
 
 // Probe says whether the connection came from this node to one of
-// Limits.Probed, and has said no more than a greeting and goodbye.
+// the addresses that the speaker probes, and has said no more than a greeting and goodbye.
 func (c *Conn) Probe() bool { return c.own && !c.asked }
 
 // Client is who is at the other end, after a PROXY header the one it names.

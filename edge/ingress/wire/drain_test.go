@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"anymx/edge/ingress/own"
 	"bufio"
 	"context"
 	"errors"
@@ -210,10 +211,17 @@ func TestCut(t *testing.T) {
 	s.talk("", 0).gone("421 4.3.2 ") // there is no way back from Close
 }
 
+// probed are the node's own connections where the speaker probes address.
+func probed(address netip.Addr) *own.Connections {
+	c := new(own.Connections)
+	c.Probed([]netip.Addr{address})
+	return c
+}
+
 // probes plays connections on loopback and says which of them were probes.
-func probes(t *testing.T, limits Limits, texts map[string]bool) {
+func probes(t *testing.T, settings Settings, texts map[string]bool) {
 	t.Helper()
-	s := serve(t, Settings{Limits: limits}, false)
+	s := serve(t, settings, false)
 	s.openLobby()
 	want := 0.0
 	for text, is := range texts {
@@ -259,18 +267,18 @@ func TestProbe(t *testing.T) {
 		"EHLO x\r\nVRFY a\r\nQUIT\r\n":      false,
 		"EHLO x\r\nRCPT TO:<a>\r\nQUIT\r\n": false,
 	}
-	probes(t, Limits{Probed: []netip.Addr{loopback.Addr().Next()}}, texts)
+	probes(t, Settings{Own: probed(loopback.Addr().Next())}, texts)
 	for text := range texts {
 		texts[text] = false
 	}
-	probes(t, Limits{Probed: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}, texts)
+	probes(t, Settings{Own: probed(netip.MustParseAddr("192.0.2.1"))}, texts)
 }
 
 // TestProbeBehindProxy takes a LOCAL header for the connection's own addresses,
 // and never believes a header that names them.
 func TestProbeBehindProxy(t *testing.T) {
 	const local = "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"
-	probes(t, Limits{Probed: []netip.Addr{loopback.Addr().Next()}, ProxyFrom: []netip.Prefix{loopback}}, map[string]bool{
+	probes(t, Settings{Own: probed(loopback.Addr().Next()), Limits: Limits{ProxyFrom: []netip.Prefix{loopback}}}, map[string]bool{
 		local + "|EHLO x\r\nQUIT\r\n":                                   true,
 		"PROXY UNKNOWN\r\n|EHLO x\r\nQUIT\r\n":                          true,
 		"PROXY TCP4 127.0.0.1 127.0.0.1 5 25\r\n|EHLO x\r\nQUIT\r\n":    false,
@@ -281,7 +289,7 @@ func TestProbeBehindProxy(t *testing.T) {
 // TestProbeHasNoPrefix holds that probes get through where no client would, and
 // take no client's place.
 func TestProbeHasNoPrefix(t *testing.T) {
-	full := Settings{Limits: Limits{MaxPerPrefix: 1, Probed: []netip.Addr{loopback.Addr().Next()}}}
+	full := Settings{Limits: Limits{MaxPerPrefix: 1}, Own: probed(loopback.Addr().Next())}
 	s := serve(t, full, false)
 	for range 3 {
 		if got := s.talk("", 0).say("EHLO x\r\n", 2); !strings.HasPrefix(got, "250 ") {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"anymx/edge/ingress/own"
 	"anymx/edge/mail"
 )
 
@@ -33,10 +34,6 @@ type Limits struct {
 	DrainSilence time.Duration
 	// ProxyFrom are the networks whose connections start with a PROXY header.
 	ProxyFrom []netip.Prefix
-	// Probed are the node's own addresses that the node itself connects to, to
-	// see whether it serves. Such a connection, which comes from the address
-	// that it goes to, does not count for MaxPerPrefix.
-	Probed []netip.Addr
 }
 
 func orDefault(d, otherwise time.Duration) time.Duration {
@@ -50,6 +47,8 @@ func orDefault(d, otherwise time.Duration) time.Duration {
 type Settings struct {
 	Limits Limits
 	TLS    *tls.Config // nil: STARTTLS is not offered
+	// Own knows the speaker's probes, which do not count for MaxPerPrefix; nil: there are none.
+	Own *own.Connections
 	// Hostname stands in replies that wire writes itself.
 	Hostname string
 	// Extensions are the keywords that go-smtp's EHLO reply does not have, each

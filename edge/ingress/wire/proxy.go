@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"slices"
 	"time"
 
 	proxyproto "github.com/pires/go-proxyproto"
@@ -20,13 +19,6 @@ func (l *Limits) proxied(addr netip.Addr) bool {
 		}
 	}
 	return false
-}
-
-// probes says whether a connection from client to service is the node's own,
-// to see whether it serves: it comes from the very address that it goes to,
-// which no other host can be at.
-func (l *Limits) probes(client, service netip.Addr) bool {
-	return client == service && slices.Contains(l.Probed, service)
 }
 
 // readProxy reads a PROXY header of version 1 or 2 (the PROXY protocol of

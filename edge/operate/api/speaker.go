@@ -72,6 +72,11 @@ func (s *SpeakerStatus) Confirmed() (confirmed, established int) {
 	return confirmed, established
 }
 
+// Obeys reports whether the speaker has taken the command wanted.
+func (s *SpeakerStatus) Obeys(wanted *Order) bool {
+	return s.Order.Routes == wanted.Routes && (s.Order.Keep || !wanted.Keep || wanted.Routes == Announced)
+}
+
 // SpeakerHealth is what the speaker thinks of the node.
 type SpeakerHealth struct {
 	// Up is the verdict after rise and fall counts.

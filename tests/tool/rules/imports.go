@@ -43,32 +43,42 @@ var order = Order{
 		"cmd/anymx-net":     {"edge/service", "edge/uplink/network"},
 
 		"edge": {
-			"edge/config", "edge/mail", "edge/maillog", "edge/queue", "edge/service", "edge/spool", "edge/statefile",
+			"edge/config", "edge/drain", "edge/mail", "edge/maillog", "edge/queue", "edge/selftest", "edge/service", "edge/spool", "edge/statefile",
 			"edge/delivery/handoff", "edge/delivery/smtpc",
-			"edge/ingress/smtpd", "edge/ingress/wire",
+			"edge/ingress/certificate", "edge/ingress/own", "edge/ingress/smtpd", "edge/ingress/wire",
 			"edge/judge/policy",
-			"edge/operate/api", "edge/operate/control",
+			"edge/operate/api", "edge/operate/control", "edge/operate/poll",
+			"edge/uplink/device",
 		},
 
 		"edge/config":          {},
 		"edge/config/generate": {"edge/config"},
 		"edge/core":            {"edge/ingress/wire", "edge/mail"},
+		"edge/drain":           {"edge/config", "edge/operate/api", "edge/queue", "edge/service", "edge/statefile"},
 		"edge/mail":            {},
 		"edge/maillog":         {"edge/mail"},
 		"edge/queue":           {"edge/mail", "edge/maillog", "edge/spool"},
 		"edge/secret":          {},
-		"edge/service":         {"edge/config", "edge/operate/api", "edge/operate/control", "edge/operate/words"},
-		"edge/spool":           {"edge/mail"},
-		"edge/statefile":       {},
+		"edge/selftest": {
+			"edge/mail", "edge/service",
+			"edge/delivery/smtpc",
+			"edge/ingress/own",
+			"edge/operate/api",
+		},
+		"edge/service":   {"edge/config", "edge/operate/api", "edge/operate/control", "edge/operate/words"},
+		"edge/spool":     {"edge/mail"},
+		"edge/statefile": {},
 
 		"edge/judge/policy": {"edge/mail"},
 
 		"edge/ingress/smtpd": {
 			"edge/mail", "edge/maillog", "edge/spool",
-			"edge/ingress/wire",
+			"edge/ingress/own", "edge/ingress/wire",
 			"edge/judge/policy",
 		},
-		"edge/ingress/wire": {"edge/mail"},
+		"edge/ingress/certificate": {},
+		"edge/ingress/own":         {"edge/mail"},
+		"edge/ingress/wire":        {"edge/ingress/own", "edge/mail"},
 
 		"edge/delivery/handoff": {
 			"edge/mail", "edge/queue", "edge/spool", "edge/statefile",
@@ -79,6 +89,7 @@ var order = Order{
 
 		"edge/operate/api":                 {"edge/config", "edge/mail"},
 		"edge/operate/control":             {"edge/config", "edge/mail", "edge/operate/api", "edge/operate/words"},
+		"edge/operate/poll":                {"edge/operate/api", "edge/operate/control"},
 		"edge/operate/words":               {"edge/mail", "edge/operate/api"},
 		"edge/operate/control/controltest": {"edge/mail", "edge/operate/api", "edge/operate/control"},
 
@@ -91,6 +102,7 @@ var order = Order{
 			"edge/operate/api", "edge/operate/control",
 			"edge/uplink/plumb", "edge/uplink/tunnel",
 		},
+		"edge/uplink/device": {},
 		"edge/uplink/plumb":  {},
 		"edge/uplink/tunnel": {},
 
@@ -136,9 +148,11 @@ var order = Order{
 		{"edge/service"},
 		{"edge/spool"},
 		{"edge/queue"},
+		{"edge/drain"},
 		{"edge/judge"},
 		{"edge/ingress"},
 		{"edge/delivery"},
+		{"edge/selftest"},
 		{"edge/core"},
 		{"edge/uplink"},
 		{"edge/appliance"},
@@ -251,10 +265,10 @@ func tableFinding(format string, args ...any) Finding {
 	return Finding{File: importsFile, Text: fmt.Sprintf(format, args...)}
 }
 
-// forTests says whether a room serves tests only, by its name.
+// forTests says whether a room serves tests only, by its name. The self-test is the node's own.
 func forTests(room string) bool {
 	name := path.Base(room)
-	return name != "test" && strings.HasSuffix(name, "test")
+	return name != "test" && name != "selftest" && strings.HasSuffix(name, "test")
 }
 
 // importPath is the path that an import names.

@@ -1,4 +1,6 @@
-package edge
+// Package device binds connections to the network device of the tunnel, so that mail for core leaves
+// by it or not at all.
+package device
 
 import (
 	"context"
@@ -27,29 +29,34 @@ const (
 	// delivered twice.
 	aliveIdle  = 5 * time.Second
 	aliveAgain = 2 * time.Second
-	// watchDevice is how often is looked whether the device is still there.
-	watchDevice = 250 * time.Millisecond
+	// watchEvery is how often Watch checks that the device still exists.
+	watchEvery = 250 * time.Millisecond
 )
 
-// device is a network device that connections are bound to: not one packet of
-// theirs leaves another way, whatever the routes say. While it is not there
-// nothing can be dialled.
+// Device is a network device that connections are bound to: not one packet of theirs leaves
+// another way, whatever the routes say. While it does not exist, nothing can be dialled.
 //
 // A connection stays bound to the device that it was opened with, also when that
 // is gone and another one has its name: nothing that is sent on it arrives, and
-// nothing says so. So watch closes it.
-type device struct {
+// nothing says so. So Watch closes it.
+type Device struct {
 	name string
 	log  *slog.Logger
 	back func() // called a moment after the device has come
 
 	mu    sync.Mutex
-	bound []*net.TCPConn // through it, those that were closed included until they are looked at
+	bound []*net.TCPConn // through it, including closed ones until the next check
 }
 
-// dial is a net.Dialer's, through the device. Binding wants no privilege since
+// New makes the device of that name, whether it exists or not. back is called a moment after it has
+// come.
+func New(name string, log *slog.Logger, back func()) *Device {
+	return &Device{name: name, log: log, back: back}
+}
+
+// Dial is a net.Dialer's, through the device. Binding wants no privilege since
 // Linux 5.7.
-func (d *device) dial(ctx context.Context, network, address string) (net.Conn, error) {
+func (d *Device) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	dialer := net.Dialer{Control: d.bind, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: aliveIdle, Interval: aliveAgain}}
 	dialer.SetMultipathTCP(false) // its further connections would be bound to nothing
 	conn, err := dialer.DialContext(ctx, network, address)
@@ -61,7 +68,7 @@ func (d *device) dial(ctx context.Context, network, address string) (net.Conn, e
 	}
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
-		return nil, errors.Join(fmt.Errorf("dial: %s is no TCP", network), conn.Close())
+		return nil, errors.Join(fmt.Errorf("dial: %s is not TCP", network), conn.Close())
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -77,7 +84,7 @@ func (name absent) Error() string {
 }
 
 // bind is called with each new socket, before it connects.
-func (d *device) bind(_, _ string, raw syscall.RawConn) error {
+func (d *Device) bind(_, _ string, raw syscall.RawConn) error {
 	var err error
 	if e := raw.Control(func(fd uintptr) {
 		if err = unix.BindToDevice(int(fd), d.name); err == nil {
@@ -89,9 +96,9 @@ func (d *device) bind(_, _ string, raw syscall.RawConn) error {
 	return os.NewSyscallError("setsockopt", err)
 }
 
-// watch closes what is bound to a device that is gone, until ctx ends.
-func (d *device) watch(ctx context.Context) {
-	tick := time.NewTicker(watchDevice)
+// Watch closes what is bound to a device that is gone, until ctx ends.
+func (d *Device) Watch(ctx context.Context) {
+	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	before, err := d.index()
 	if err != nil {
@@ -127,7 +134,7 @@ func (d *device) watch(ctx context.Context) {
 }
 
 // index is the number of the device; 0 with the error why there is none.
-func (d *device) index() (int, error) {
+func (d *Device) index() (int, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return 0, os.NewSyscallError("socket", err)
@@ -149,7 +156,7 @@ func (d *device) index() (int, error) {
 
 // unbind closes the connections that are not bound to the device number index,
 // and says how many.
-func (d *device) unbind(index int) (closed int) {
+func (d *Device) unbind(index int) (closed int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.bound = slices.DeleteFunc(d.bound, func(c *net.TCPConn) bool {

@@ -1,4 +1,4 @@
-package edge
+package drain
 
 import (
 	"os"
@@ -18,13 +18,13 @@ func (r *rig) nothingKept() {
 	if _, err := os.Stat(filepath.Join(r.dir, "drain.json")); err == nil {
 		r.t.Error("something is on disk")
 	}
-	if s := r.drain.view(); s == nil || s.Until != api.UntilRestart {
+	if s := r.drain.Status(); s == nil || s.Until != api.UntilRestart {
 		r.t.Errorf("status %+v", s)
 	}
 }
 
-// A drain until the restart walks all steps, and nobody keeps anything of it: not
-// the node, not the speaker, and not the end of the process.
+// A drain until the restart takes all steps, and nobody saves anything of it: not the node, not the
+// speaker, and not the end of the process.
 func TestDrainUntilRestart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -42,20 +42,20 @@ func TestDrainUntilRestart(t *testing.T) {
 		}
 		r.request(api.DrainRequest{Reason: "the same", Until: api.UntilRestart})
 		r.nothingKept()
-		if s := r.drain.view(); s.Reason != "the same" {
+		if s := r.drain.Status(); s.Reason != "the same" {
 			t.Errorf("%+v", s)
 		}
-		r.stop(20*time.Second, nil)
+		r.stop(20 * time.Second)
 		r.nothingKept()
 		if got := orders(sp); strings.Contains(got, "kept") {
 			t.Error(got)
 		}
 	})
 	r := newRig(t, rigOptions{dir: dir, speaker: announcing()})
-	if phase, _ := r.drain.place(); phase != api.Running {
+	if phase, _ := r.drain.Phase(); phase != api.Running {
 		t.Errorf("after the restart: %s", phase)
 	}
-	r.begin().finish()
+	r.beginMessage().finish()
 }
 
 // Under way or over, it can be made to last, and then the speaker keeps its part
@@ -83,20 +83,20 @@ func TestDrainUntilRestartThatIsToLast(t *testing.T) {
 			if s := r.onDisk(); s == nil || s.Reason != "an update" {
 				t.Fatalf("on disk when it was answered: %+v", s)
 			}
-			if s := r.drain.view(); s.Until != "" {
+			if s := r.drain.Status(); s.Until != "" {
 				t.Errorf("status %+v", s)
 			}
 			kit.Eventually(t, "the speaker keeps it", func() bool { return strings.HasSuffix(orders(sp), " kept") })
 			r.request(api.DrainRequest{Until: api.UntilRestart, Now: true}) // it lasts all the same
-			if r.onDisk() == nil || r.drain.view().Until != "" {
-				t.Errorf("on disk %+v, status %+v", r.onDisk(), r.drain.view())
+			if r.onDisk() == nil || r.drain.Status().Until != "" {
+				t.Errorf("on disk %+v, status %+v", r.onDisk(), r.drain.Status())
 			}
 			if step == api.StepConverge { // nothing ends it but its time
-				r.stop(20*time.Second, nil)
+				r.stop(20 * time.Second)
 			} else {
 				r.phase(api.Drained)
 				if !r.onDisk().Drained {
-					t.Error("a restart would walk it once more")
+					t.Error("a restart would take its steps again")
 				}
 			}
 			if got := orders(sp); !strings.HasSuffix(got, "withdrawn kept") {
@@ -113,7 +113,7 @@ func TestResumeFromDrainUntilRestart(t *testing.T) {
 	r := newRig(t, rigOptions{speaker: sp})
 	r.request(api.DrainRequest{Until: api.UntilRestart})
 	r.phase(api.Drained)
-	if err := r.drain.resume(); err != nil {
+	if err := r.drain.Resume(); err != nil {
 		t.Fatal(err)
 	}
 	kit.Eventually(t, "the order announced", func() bool { return strings.HasSuffix(orders(sp), "announced kept") })
@@ -121,10 +121,10 @@ func TestResumeFromDrainUntilRestart(t *testing.T) {
 		_, err := os.Stat(filepath.Join(r.dir, "drain.json"))
 		return err != nil
 	})
-	r.begin().finish()
+	r.beginMessage().finish()
 	r.request(api.DrainRequest{})
 	r.phase(api.Drained)
-	if s := r.drain.view(); s.Until != "" || r.onDisk() == nil || !strings.HasSuffix(orders(sp), "graceful kept, withdrawn kept") {
+	if s := r.drain.Status(); s.Until != "" || r.onDisk() == nil || !strings.HasSuffix(orders(sp), "graceful kept, withdrawn kept") {
 		t.Errorf("%+v, on disk %+v, orders %s", s, r.onDisk(), orders(sp))
 	}
 }
@@ -136,11 +136,11 @@ func TestEndOfDrainWithoutDisk(t *testing.T) {
 	sp := announcing()
 	limits := config.Drain{Graceful: never, Confirm: 2000 * ms}
 	r := newRig(t, rigOptions{speaker: sp, limits: limits, dir: filepath.Join(t.TempDir(), "absent")})
-	if err := r.drain.request(api.DrainRequest{}); err == nil {
+	if err := r.drain.Request(api.DrainRequest{}); err == nil {
 		t.Fatal("the disk has taken it")
 	}
 	r.step(api.StepGraceful)
-	r.stop(20*time.Second, nil)
+	r.stop(20 * time.Second)
 	if got := orders(sp); got != "graceful, withdrawn" {
 		t.Error(got)
 	}

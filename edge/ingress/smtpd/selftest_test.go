@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"anymx/edge/ingress/own"
 	"anymx/edge/judge/policy"
 	"anymx/edge/maillog"
 	"anymx/edge/spool"
@@ -43,13 +44,13 @@ func (f *front) connect(told func(from netip.AddrPort)) *peer {
 	return &peer{t: f.t, conn: conn, r: bufio.NewReader(conn)}
 }
 
-// prove connects as a proof.
-func (f *front) prove() (*peer, *Proof) {
+// selfTest connects as a self-test.
+func (f *front) selfTest() (*peer, *own.Test) {
 	f.t.Helper()
-	var proof *Proof
-	p := f.connect(func(from netip.AddrPort) { proof = f.server.Expect(from) })
-	f.t.Cleanup(proof.Close)
-	return p, proof
+	var test *own.Test
+	p := f.connect(func(from netip.AddrPort) { test = f.server.o.Own.Expect(from) })
+	f.t.Cleanup(test.Close)
+	return p, test
 }
 
 func (p *peer) say(line, pattern string) {
@@ -58,7 +59,7 @@ func (p *peer) say(line, pattern string) {
 	p.want(pattern)
 }
 
-// A proof is stored, read back and gone before its 250, while clients are told
+// A test is stored, read back and gone before its 250, while clients are told
 // 421; the queue and the log of mail hear nothing.
 func TestProof(t *testing.T) {
 	t.Parallel()
@@ -73,19 +74,19 @@ func TestProof(t *testing.T) {
 	defer draft.Discard()
 	f.server.Registry().SetDraining(true)
 	for range 3 { // the third from the lobby, as the first of them has taught it what go-smtp says
-		p, proof := f.prove()
+		p, test := f.selfTest()
 		p.want("220 mx.example.net .*")
 		p.say("EHLO mx.example.net", "250 .*")
 		p.say("MAIL FROM:<>", "250 .*")
-		p.say("RCPT TO:<"+proof.Recipient().String()+">", "250 .*")
+		p.say("RCPT TO:<"+test.Recipient().String()+">", "250 .*")
 		p.say("DATA", "354 .*")
 		p.say("Subject: proof\r\n\r\n..dot\r\n.", "250 2.0.0 stored as .*")
 		select {
-		case got := <-proof.Stored():
+		case got := <-test.Stored():
 			if !strings.HasSuffix(string(got.Text), "\r\nSubject: proof\r\n\r\n.dot\r\n") || !strings.Contains(string(got.Text), "from mx.example.net ([127.0.0.1])") {
 				t.Errorf("stored %q", got.Text)
 			}
-			if r := got.Envelope.Recipients; len(r) != 1 || r[0].Path != proof.Recipient() || got.Envelope.Client.Addr.Port() == 0 {
+			if r := got.Envelope.Recipients; len(r) != 1 || r[0].Path != test.Recipient() || got.Envelope.Client.Addr.Port() == 0 {
 				t.Errorf("stored with %+v", got.Envelope)
 			}
 			if _, _, err := f.spool.Load(got.Envelope.ID); !errors.Is(err, spool.ErrNotFound) {
@@ -108,7 +109,7 @@ func TestProof(t *testing.T) {
 	}
 }
 
-// Nobody gets anything by what makes a proof: not by a token without its
+// Nobody gets anything by what makes a self-test: not by a token without its
 // connection, nor from a connection without its token, nor by a name of .invalid,
 // nor by a PROXY header.
 func TestProofOfAStranger(t *testing.T) {
@@ -117,74 +118,74 @@ func TestProofOfAStranger(t *testing.T) {
 	set.Rules.RequireTLS = false
 	set.Rules.Domains = policy.NewDomains([]policy.Domain{{Name: "example.net"}, {Name: "*.invalid"}})
 	f := serve(t, set, spool.Options{})
-	_, proof := f.prove()
+	_, test := f.selfTest()
 
 	p := f.dial()
 	p.say("EHLO stranger", "250 .*")
 	p.say("MAIL FROM:<a@b.example>", "250 .*")
-	p.say("RCPT TO:<"+proof.Recipient().String()+">", "250 .*") // the operator takes mail for *.invalid, and so it is mail
+	p.say("RCPT TO:<"+test.Recipient().String()+">", "250 .*") // the operator takes mail for *.invalid, and so it is mail
 	p.say("DATA", "354 .*")
 	p.say("Subject: mine\r\n\r\n.", "250 .*")
 	if got := f.accepted(); len(got) != 1 {
 		t.Fatalf("%d messages", len(got))
 	}
 	select {
-	case <-proof.Stored():
-		t.Error("a stranger's message passed for the proof")
+	case <-test.Stored():
+		t.Error("a stranger's message passed for the self-test")
 	default:
 	}
 
-	p, proof = f.prove()
+	p, test = f.selfTest()
 	p.want("220 .*")
 	p.say("EHLO wrong", "250 .*")
 	p.say("MAIL FROM:<>", "250 .*")
-	for _, to := range []string{"x@proof.invalid", "@proof.invalid", "postmaster", "a@example.net", strings.ToLower(proof.token) + "@proof.invalid", proof.token + "@other.invalid", proof.token[1:] + "@proof.invalid"} {
+	for _, to := range []string{"x@proof.invalid", "@proof.invalid", "postmaster", "a@example.net", strings.ToLower(test.Recipient().Local) + "@proof.invalid", test.Recipient().Local + "@other.invalid", test.Recipient().Local[1:] + "@proof.invalid"} {
 		p.say("RCPT TO:<"+to+">", "5.*")
 	}
 	p.say("DATA", "503 .*")
 
-	p, proof = f.prove()
+	p, test = f.selfTest()
 	p.want("220 .*")
-	proof.Close() // given up
+	test.Close() // given up
 	p.say("EHLO late", "250 .*")
 	p.say("MAIL FROM:<>", "(4|5).*")
 }
 
-// A header that names the place where a proof comes from makes no proof.
+// A header that names the place where a test comes from makes no test.
 func TestProofByProxy(t *testing.T) {
 	t.Parallel()
 	set := settings()
 	set.Wire.Limits.ProxyFrom = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	f := serve(t, set, spool.Options{})
 	from := netip.MustParseAddrPort("127.0.0.1:1")
-	proof := f.server.Expect(from)
-	defer proof.Close()
+	test := f.server.o.Own.Expect(from)
+	defer test.Close()
 	p := f.connect(func(netip.AddrPort) {})
 	p.send(fmt.Sprintf("PROXY TCP4 %s 127.0.0.1 %d 25\r\n", from.Addr(), from.Port()))
 	p.want("220 .*")
 	p.say("EHLO stranger", "250 .*")
 	p.say("MAIL FROM:<a@b.example>", "250 .*")
-	p.say("RCPT TO:<"+proof.Recipient().String()+">", "550 5.7.1 .*")
+	p.say("RCPT TO:<"+test.Recipient().String()+">", "550 5.7.1 .*")
 
-	own, _ := f.prove() // has no header
+	own, _ := f.selfTest() // has no header
 	own.want("220 .*")
 }
 
-// Why a proof was not stored is told by the error itself.
+// Why a test was not stored is told by the error itself.
 func TestProofNotStored(t *testing.T) {
 	t.Parallel()
 	f := serve(t, settings(), spool.Options{})
-	p, proof := f.prove()
+	p, test := f.selfTest()
 	p.want("220 .*")
 	p.say("EHLO mx.example.net", "250 .*")
 	p.say("MAIL FROM:<>", "250 .*")
-	p.say("RCPT TO:<"+proof.Recipient().String()+">", "250 .*")
+	p.say("RCPT TO:<"+test.Recipient().String()+">", "250 .*")
 	if err := f.spool.Close(); err != nil {
 		t.Fatal(err)
 	}
 	p.say("DATA", "354 .*")
 	p.say("Subject: proof\r\n\r\n.", "451 .*")
-	if got := <-proof.Stored(); !errors.Is(got.Err, spool.ErrClosed) {
+	if got := <-test.Stored(); !errors.Is(got.Err, spool.ErrClosed) {
 		t.Errorf("%+v", got)
 	}
 }

@@ -1,4 +1,4 @@
-package edge
+package selftest
 
 import (
 	"bytes"
@@ -11,39 +11,39 @@ import (
 	"reflect"
 	"syscall"
 
-	"anymx/edge/ingress/smtpd"
+	"anymx/edge/ingress/own"
 	"anymx/edge/mail"
 
 	"golang.org/x/sys/unix"
 )
 
-// proofText is a message that says whose proof it is, with lines of which the
-// dots have to survive the way.
-func proofText(p *smtpd.Proof) proofContent {
-	return fmt.Appendf(nil, "Subject: proof\r\n\r\n%s\r\n.one dot\r\n..\r\n", p.Recipient().Local)
+// textFor is a message that says which self-test it is of, with lines whose dots have to survive
+// the way.
+func textFor(t *own.Test) content {
+	return fmt.Appendf(nil, "Subject: self-test\r\n\r\n%s\r\n.one dot\r\n..\r\n", t.Recipient().Local)
 }
 
-// proofContent is a short message as smtpc takes it.
-type proofContent []byte
+// content is a short message as smtpc takes it.
+type content []byte
 
-func (c proofContent) Size() int64           { return int64(len(c)) }
-func (c proofContent) Bytes() ([]byte, bool) { return c, true }
+func (c content) Size() int64           { return int64(len(c)) }
+func (c content) Bytes() ([]byte, bool) { return c, true }
 
-func (c proofContent) WriteTo(w io.Writer) (int64, error) {
+func (c content) WriteTo(w io.Writer) (int64, error) {
 	n, err := w.Write(c)
 	return int64(n), err
 }
 
-// compareProof says what is not in the spool as it was sent.
-func compareProof(env *mail.Envelope, text []byte, got *smtpd.Stored) error {
+// compare says what is not in the spool as it was sent.
+func compare(env *mail.Envelope, text []byte, got *own.Stored) error {
 	trace, whole := bytes.CutSuffix(got.Text, text)
 	switch {
 	case !whole:
 		return fmt.Errorf("sent %q, and %q was stored", text, got.Text)
 	case !bytes.HasPrefix(trace, []byte("Received: ")) || !bytes.HasSuffix(trace, []byte("\r\n")):
-		return fmt.Errorf("stored with %q in front, which is no trace field", trace)
+		return fmt.Errorf("stored with %q in front, which is not a trace field", trace)
 	case got.Envelope.Size != int64(len(got.Text)):
-		return fmt.Errorf("%d octets were stored as %d", len(got.Text), got.Envelope.Size)
+		return fmt.Errorf("%d bytes were stored as %d", len(got.Text), got.Envelope.Size)
 	case got.Envelope.Sender != env.Sender || !reflect.DeepEqual(got.Envelope.Recipients, env.Recipients):
 		return fmt.Errorf("stored from <%s> for %v", got.Envelope.Sender, got.Envelope.Recipients)
 	}

@@ -1,4 +1,4 @@
-package edge
+package drain
 
 import (
 	"os"
@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-func TestStanding(t *testing.T) {
+func TestFile(t *testing.T) {
 	dir := t.TempDir()
-	f := newStandingFile(dir)
+	f := fileIn(dir)
 	if s, err := f.read(); s != nil || err != nil {
 		t.Fatalf("a new node: %+v, %v", s, err)
 	}
 	began := time.Now()
 	for _, reason := range []string{"new disks", ""} {
-		if err := f.write(standing{Reason: reason, Began: began}); err != nil {
+		if err := f.write(savedState{Reason: reason, Began: began}); err != nil {
 			t.Fatal(err)
 		}
 		if s, err := f.read(); err != nil || s.Reason != reason || !s.Began.Equal(began) {
@@ -36,11 +36,11 @@ func TestStanding(t *testing.T) {
 	}
 }
 
-// TestStandingUnreadable holds that nothing which can't be understood is taken
+// TestFileUnreadable holds that nothing which can't be understood is taken
 // for a node in service.
-func TestStandingUnreadable(t *testing.T) {
+func TestFileUnreadable(t *testing.T) {
 	for _, text := range []string{"", "{", "null", "{}", "[]", `{"reason": 5, "began": "2026-01-01T00:00:00Z"}`, `{"began":"yesterday"}`, "\x00\x00\x00\x00"} {
-		f := newStandingFile(t.TempDir())
+		f := fileIn(t.TempDir())
 		if err := os.WriteFile(string(f.File), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -48,15 +48,15 @@ func TestStandingUnreadable(t *testing.T) {
 			t.Errorf("%q: %+v, %v", text, s, err)
 		}
 	}
-	f := newStandingFile(t.TempDir())
+	f := fileIn(t.TempDir())
 	if err := os.Mkdir(string(f.File), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := f.read(); err == nil {
 		t.Error("a directory was read")
 	}
-	f = newStandingFile(filepath.Join(t.TempDir(), "absent"))
-	if err := f.write(standing{Began: time.Now()}); err == nil {
+	f = fileIn(filepath.Join(t.TempDir(), "absent"))
+	if err := f.write(savedState{Began: time.Now()}); err == nil {
 		t.Error("written into a directory that is not there")
 	}
 }

@@ -1,4 +1,4 @@
-package edge
+package drain
 
 import (
 	"errors"
@@ -14,17 +14,17 @@ import (
 )
 
 // wants is a table's line of steps: "graceful 10s, withdraw 5s".
-func wants(c course) string {
+func wants(c stepInput) string {
 	var list []string
 	for _, step := range steps {
-		if limit, walked := c.takes(step); walked {
+		if limit, taken := c.plan(step); taken {
 			list = append(list, string(step)+" "+limit.String())
 		}
 	}
 	return strings.Join(list, ", ")
 }
 
-func TestCourse(t *testing.T) {
+func TestPlan(t *testing.T) {
 	limits := config.Default().Drain
 	if limits == (config.Drain{}) {
 		t.Fatal("the drain has no defaults")
@@ -33,32 +33,32 @@ func TestCourse(t *testing.T) {
 	limits = config.Drain{Graceful: 10 * second, Confirm: 4 * second, Converge: 6 * second, Sessions: 60 * second, Flush: 300 * second}
 	none := config.Drain{Sessions: 60 * second, Flush: 300 * second}
 	tests := []struct {
-		name   string
-		course course
-		want   string
+		name  string
+		input stepInput
+		want  string
 	}{
-		{"a drain", course{limits: limits, routes: true, attracts: true},
+		{"a drain", stepInput{limits: limits, routes: true, attracts: true},
 			"graceful 10s, withdraw 4s, converge 6s, sessions 1m0s, flush 5m0s"},
-		{"now", course{limits: limits, routes: true, attracts: true, now: true},
+		{"now", stepInput{limits: limits, routes: true, attracts: true, hasty: true},
 			"withdraw 4s, converge 6s, sessions 1m0s, flush 5m0s"},
-		{"routes withdrawn before, or a restart", course{limits: limits, routes: true},
+		{"routes withdrawn before, or a restart", stepInput{limits: limits, routes: true},
 			"withdraw 4s, sessions 1m0s, flush 5m0s"},
-		{"no speaker", course{limits: limits, attracts: true}, "sessions 1m0s, flush 5m0s"},
-		{"no time for routes", course{limits: none, routes: true, attracts: true}, "withdraw 0s, sessions 1m0s, flush 5m0s"},
-		{"stopping", course{limits: limits, routes: true, attracts: true, stopping: true, grace: 20 * time.Second, left: 9 * time.Second},
+		{"no speaker", stepInput{limits: limits, attracts: true}, "sessions 1m0s, flush 5m0s"},
+		{"no time for routes", stepInput{limits: none, routes: true, attracts: true}, "withdraw 0s, sessions 1m0s, flush 5m0s"},
+		{"stopping", stepInput{limits: limits, routes: true, attracts: true, stopping: true, grace: 20 * time.Second, left: 9 * time.Second},
 			"graceful 5s, withdraw 4s, converge 5s, sessions 9s, flush 9s"},
-		{"stopping with little grace", course{limits: limits, routes: true, attracts: true, stopping: true, grace: 2 * time.Second, left: time.Second},
+		{"stopping with little grace", stepInput{limits: limits, routes: true, attracts: true, stopping: true, grace: 2 * time.Second, left: time.Second},
 			"graceful 500ms, withdraw 500ms, converge 500ms, sessions 1s, flush 1s"},
-		{"stopping at once", course{limits: limits, routes: true, attracts: true, stopping: true, now: true, grace: 20 * time.Second, left: 9 * time.Second},
+		{"stopping at once", stepInput{limits: limits, routes: true, attracts: true, stopping: true, hasty: true, grace: 20 * time.Second, left: 9 * time.Second},
 			"withdraw 4s, sessions 9s, flush 9s"},
-		{"stopping without grace", course{limits: limits, routes: true, attracts: true, stopping: true},
+		{"stopping without grace", stepInput{limits: limits, routes: true, attracts: true, stopping: true},
 			"withdraw 0s, sessions 0s, flush 0s"},
-		{"stopping, late", course{limits: limits, attracts: true, stopping: true, grace: time.Second, left: -time.Second}, "sessions 0s, flush 0s"},
-		{"stopping without a speaker", course{limits: limits, attracts: true, stopping: true, grace: 20 * time.Second, left: 20 * time.Second},
+		{"stopping, late", stepInput{limits: limits, attracts: true, stopping: true, grace: time.Second, left: -time.Second}, "sessions 0s, flush 0s"},
+		{"stopping without a speaker", stepInput{limits: limits, attracts: true, stopping: true, grace: 20 * time.Second, left: 20 * time.Second},
 			"sessions 20s, flush 20s"},
 	}
 	for _, test := range tests {
-		if got := wants(test.course); got != test.want {
+		if got := wants(test.input); got != test.want {
 			t.Errorf("%s: %s; want %s", test.name, got, test.want)
 		}
 	}
@@ -79,9 +79,9 @@ func TestRoutesNote(t *testing.T) {
 	}{
 		{"nothing heard", api.Neighbour[status]{}, out, "the speaker has not answered yet"},
 		{"no answer any more", api.Neighbour[status]{Problem: "gone", Status: &status{Order: out}}, out, "gone"},
-		{"not ordered", api.Neighbour[status]{Status: &status{}}, out, `the speaker has not taken the order "withdrawn"`},
+		{"not ordered", api.Neighbour[status]{Status: &status{}}, out, `the speaker has not taken the command "withdrawn"`},
 		{"not kept", api.Neighbour[status]{Status: &status{Order: api.Order{Routes: api.Withdrawn}}}, out,
-			`the speaker has not taken the order "withdrawn"`},
+			`the speaker has not taken the command "withdrawn"`},
 		{"kept, though it need not be", api.Neighbour[status]{Status: &status{Order: out, Routes: api.Withdrawn}},
 			api.Order{Routes: api.Withdrawn}, ""},
 		{"graceful", api.Neighbour[status]{Status: &status{Order: api.Order{Routes: api.Graceful}, Routes: api.Graceful}},
@@ -131,10 +131,10 @@ func TestFlushNote(t *testing.T) {
 	}
 }
 
-func TestOrderReason(t *testing.T) {
+func TestShortReason(t *testing.T) {
 	long := strings.Repeat("ü", 150)
 	for reason, want := range map[string]string{"": "drain", "new disks": "new disks", long: long[:200], "x" + long: "x" + long[:198]} {
-		if got := orderReason(reason); got != want {
+		if got := shortReason(reason); got != want {
 			t.Errorf("%q: %q", reason, got)
 		}
 	}

@@ -1,4 +1,4 @@
-package edge
+package device
 
 import (
 	"context"
@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func newTestDevice(t *testing.T, name string) *device {
-	return &device{name: name, log: slog.New(slog.NewTextHandler(t.Output(), nil)), back: func() {}}
+func newTestDevice(t *testing.T, name string) *Device {
+	return &Device{name: name, log: slog.New(slog.NewTextHandler(t.Output(), nil)), back: func() {}}
 }
 
 // listening is a port on loopback that takes connections and says nothing.
@@ -49,7 +49,7 @@ func listening(t *testing.T) string {
 // TestDialThroughDevice binds to the one device that every test has.
 func TestDialThroughDevice(t *testing.T) {
 	d := newTestDevice(t, "lo")
-	conn, err := d.dial(t.Context(), "tcp", listening(t))
+	conn, err := d.Dial(t.Context(), "tcp", listening(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func TestUnbind(t *testing.T) {
 	d := newTestDevice(t, "lo")
 	address := listening(t)
 	dial := func() net.Conn {
-		conn, err := d.dial(t.Context(), "tcp", address)
+		conn, err := d.Dial(t.Context(), "tcp", address)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -126,7 +126,7 @@ func TestDeviceIsAbsent(t *testing.T) {
 	}
 	defer l.Close()
 	const want = "the tunnel wg-nowhere is not there: is anymx-net running?"
-	if conn, err := d.dial(t.Context(), "tcp", l.Addr().String()); err == nil || conn != nil || !strings.Contains(err.Error(), want) {
+	if conn, err := d.Dial(t.Context(), "tcp", l.Addr().String()); err == nil || conn != nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("%v, %v", conn, err)
 	}
 	if _, err := d.index(); err == nil || !strings.Contains(err.Error(), want) {
@@ -138,7 +138,7 @@ func TestDeviceIsAbsent(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	d.watch(ctx)
+	d.Watch(ctx)
 	if d := newTestDevice(t, "a-name-that-is-too-long"); true {
 		if _, err := d.index(); err == nil {
 			t.Error("no device can have this name")

@@ -1,4 +1,5 @@
-package edge
+// Package certificate keeps the certificate that STARTTLS shows.
+package certificate
 
 import (
 	"crypto/tls"
@@ -12,18 +13,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// certificate is the one that STARTTLS shows. A load that fails keeps the
+// Certificate is the one that STARTTLS shows. A load that fails keeps the
 // certificate before it: an expired one is better than none, and a node must
 // not fall back to plaintext because a file was half written. Before the first
 // good load there is none, and STARTTLS is not offered.
-type certificate struct {
+type Certificate struct {
 	current atomic.Pointer[tls.Certificate]
 	problem atomic.Pointer[string] // of the last load; nil: it was good
 	log     *slog.Logger
 }
 
-// readCertificate reads and checks a pair of files.
-func readCertificate(certFile, keyFile string) (tls.Certificate, error) {
+// Read reads and checks a pair of files.
+func Read(certFile, keyFile string) (tls.Certificate, error) {
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err == nil && pair.Leaf == nil {
 		pair.Leaf, err = x509.ParseCertificate(pair.Certificate[0])
@@ -34,9 +35,12 @@ func readCertificate(certFile, keyFile string) (tls.Certificate, error) {
 	return pair, nil
 }
 
-// load takes the pair of files as the certificate.
-func (c *certificate) load(certFile, keyFile string) error {
-	pair, err := readCertificate(certFile, keyFile)
+// New makes a certificate that is not loaded yet.
+func New(log *slog.Logger) *Certificate { return &Certificate{log: log} }
+
+// Load takes the pair of files as the certificate.
+func (c *Certificate) Load(certFile, keyFile string) error {
+	pair, err := Read(certFile, keyFile)
 	if err != nil {
 		text := err.Error()
 		c.problem.Store(&text)
@@ -51,23 +55,31 @@ func (c *certificate) load(certFile, keyFile string) error {
 	return nil
 }
 
-// forget is for a config that names no certificate.
-func (c *certificate) forget() {
+// Forget is for a config that names no certificate.
+func (c *Certificate) Forget() {
 	c.current.Store(nil)
 	c.problem.Store(nil)
 }
 
-// leaf is the certificate itself; nil if there is none.
-func (c *certificate) leaf() *x509.Certificate {
+// Leaf is the certificate itself; nil if there is none.
+func (c *Certificate) Leaf() *x509.Certificate {
 	if pair := c.current.Load(); pair != nil {
 		return pair.Leaf
 	}
 	return nil
 }
 
-// config is the TLS of ingress; nil if there is no certificate. The certificate is
+// Problem is why the last load failed; "": it did not.
+func (c *Certificate) Problem() string {
+	if problem := c.problem.Load(); problem != nil {
+		return *problem
+	}
+	return ""
+}
+
+// Config is the TLS of ingress; nil if there is no certificate. The certificate is
 // looked up at each handshake, so that a new one needs nothing else.
-func (c *certificate) config(minVersion string) *tls.Config {
+func (c *Certificate) Config(minVersion string) *tls.Config {
 	if c.current.Load() == nil {
 		return nil
 	}
@@ -86,20 +98,18 @@ func (c *certificate) config(minVersion string) *tls.Config {
 	return cfg
 }
 
-// certificateMetrics reads the certificate when it is asked for.
+// The metric of a certificate:
 //
 //	anymx_tls_certificate_expiry_timestamp_seconds   end of the certificate in use; absent without one
-type certificateMetrics struct{ c *certificate }
-
 var descExpiry = prometheus.NewDesc("anymx_tls_certificate_expiry_timestamp_seconds",
 	"When the certificate that STARTTLS shows expires; absent while there is none.", nil, nil)
 
 // Describe names the metric.
-func (certificateMetrics) Describe(ch chan<- *prometheus.Desc) { ch <- descExpiry }
+func (*Certificate) Describe(ch chan<- *prometheus.Desc) { ch <- descExpiry }
 
 // Collect reads it.
-func (m certificateMetrics) Collect(ch chan<- prometheus.Metric) {
-	if leaf := m.c.leaf(); leaf != nil {
+func (c *Certificate) Collect(ch chan<- prometheus.Metric) {
+	if leaf := c.Leaf(); leaf != nil {
 		ch <- prometheus.MustNewConstMetric(descExpiry, prometheus.GaugeValue, float64(leaf.NotAfter.Unix()))
 	}
 }

@@ -1,4 +1,4 @@
-package edge
+package drain
 
 import (
 	"fmt"
@@ -10,42 +10,40 @@ import (
 	"anymx/edge/queue"
 )
 
-// This file is pure: which steps a drain has, how long each may take, and what
-// is to be said of it.
+// This file is pure: which steps a drain run has, how long each may take, and the notes on them.
 
 // steps are those of a drain, in order.
 var steps = []api.DrainStep{
 	api.StepGraceful, api.StepWithdraw, api.StepConverge, api.StepSessions, api.StepFlush,
 }
 
-// course is what a walk's steps are decided from. It is looked at anew before
-// each step, so that a change of the config applies to what is left.
-type course struct {
+// stepInput is what the steps of a run are planned from.
+type stepInput struct {
 	limits config.Drain
-	// routes says that there is a speaker to be ordered.
+	// routes says that there is a speaker to withdraw them.
 	routes bool
-	// attracts says that clients may still be on their way to this node: it
-	// takes them, and its routes were not withdrawn before the walk began.
+	// attracts says that clients may still be on their way to this node: it serves them, and its
+	// routes were not withdrawn before the run began.
 	attracts bool
-	// now says that the operator, or a failure, leaves no time to be graceful.
-	now bool
-	// stopping says that the process ends: it has grace for all steps together,
-	// and left of it is left.
+	// hasty says that the operator, or a failure, leaves no time to be graceful.
+	hasty bool
+	// stopping says that the process ends: it has grace for all steps together, of which left is
+	// left.
 	stopping    bool
 	grace, left time.Duration
 }
 
-// takes says how long a step may take, and whether it is walked at all.
-func (c *course) takes(step api.DrainStep) (limit time.Duration, walked bool) {
+// plan returns how long a step may take, and whether it is taken at all.
+func (c *stepInput) plan(step api.DrainStep) (limit time.Duration, taken bool) {
 	switch step {
 	case api.StepGraceful:
 		limit = c.share(c.limits.Graceful)
-		return limit, c.routes && c.attracts && !c.now && limit > 0
+		return limit, c.routes && c.attracts && !c.hasty && limit > 0
 	case api.StepWithdraw:
 		return c.share(c.limits.Confirm), c.routes
 	case api.StepConverge:
 		limit = c.share(c.limits.Converge)
-		return limit, c.routes && c.attracts && !(c.stopping && c.now) && limit > 0
+		return limit, c.routes && c.attracts && !(c.stopping && c.hasty) && limit > 0
 	case api.StepSessions:
 		limit = time.Duration(c.limits.Sessions)
 	case api.StepFlush:
@@ -57,17 +55,17 @@ func (c *course) takes(step api.DrainStep) (limit time.Duration, walked bool) {
 	return limit, true
 }
 
-// share is the time of a step that deals with routes: while stopping at most a
-// quarter of the grace, so that sessions and spool get the larger part.
-func (c *course) share(d config.Duration) time.Duration {
+// share is the time of a step that deals with routes: while stopping at most a quarter of the
+// grace, so that sessions and spool get the larger part.
+func (c *stepInput) share(d config.Duration) time.Duration {
 	if c.stopping {
 		return min(time.Duration(d), c.grace/4)
 	}
 	return time.Duration(d)
 }
 
-// withdrawn says whether no router draws traffic to this node any more: every
-// one that has a session has acknowledged the withdrawal.
+// withdrawn reports whether no router sends traffic to this node any more: each one with a session
+// has acknowledged the withdrawal.
 func withdrawn(s *api.SpeakerStatus) bool {
 	if s == nil || s.Routes != api.Withdrawn {
 		return false
@@ -76,20 +74,15 @@ func withdrawn(s *api.SpeakerStatus) bool {
 	return confirmed == established
 }
 
-// obeys says whether the speaker's order is the one that is wanted.
-func obeys(s *api.SpeakerStatus, wanted *api.Order) bool {
-	return s.Order.Routes == wanted.Routes && (s.Order.Keep || !wanted.Keep || wanted.Routes == api.Announced)
-}
-
-// routesNote says why routes are not as ordered; "" if they are.
+// routesNote says why the routes are not as wanted; "" if they are.
 func routesNote(n *api.Neighbour[api.SpeakerStatus], wanted *api.Order) string {
 	switch s := n.Status; {
 	case n.Problem != "":
 		return n.Problem
 	case s == nil:
 		return "the speaker has not answered yet"
-	case !obeys(s, wanted):
-		return fmt.Sprintf("the speaker has not taken the order %q", wanted.Routes)
+	case !s.Obeys(wanted):
+		return fmt.Sprintf("the speaker has not taken the command %q", wanted.Routes)
 	case wanted.Routes != api.Withdrawn || withdrawn(s):
 		return ""
 	case s.Routes != api.Withdrawn:
@@ -105,15 +98,15 @@ func routesNote(n *api.Neighbour[api.SpeakerStatus], wanted *api.Order) string {
 	}
 }
 
-// maxOrderReason is how much of a reason an order has, in octets; a speaker takes more.
-const maxOrderReason = 200
+// maxReason bounds the reason that the speaker gets, in bytes; it would take more.
+const maxReason = 200
 
-// orderReason is a drain's reason as the speaker takes it.
-func orderReason(reason string) string {
+// shortReason is a drain's reason as the speaker gets it.
+func shortReason(reason string) string {
 	if reason == "" {
 		return "drain"
 	}
-	return strings.ToValidUTF8(reason[:min(len(reason), maxOrderReason)], "")
+	return strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")
 }
 
 // cutNote says that sessions did not end by themselves.
@@ -150,16 +143,16 @@ func count(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
-// flushed says whether nothing is left but what waits for the operator.
+// flushed reports whether nothing is left but what waits for the operator.
 func flushed(s *queue.Stats) bool { return s.Messages() == s.Held }
 
-// The pauses between two tries of a whole spool while it is being handed over.
+// The pauses between two attempts to hand the whole spool over.
 const (
 	flushPause    = time.Second
 	flushPauseMax = 15 * time.Second
 )
 
-// nextFlush is the pause behind one of d.
+// nextFlush is the pause that follows one of d.
 func nextFlush(d time.Duration) time.Duration {
 	return min(max(2*d, flushPause), flushPauseMax)
 }

@@ -1,4 +1,4 @@
-package edge
+package drain
 
 import (
 	"time"
@@ -6,14 +6,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// drainMetrics reads a drain when it is asked for. A step is one of steps.
+// The metrics of a drain. A step is one of steps.
 //
 //	anymx_drain_out_of_service   1 from the beginning of a drain until the node is resumed
 //	anymx_drain_step             step: 1 while it is under way
 //	anymx_drain_step_seconds     step: how long it has taken so far; 0 in service
 //	anymx_drain_messages         messages that are left in the spool; 0 in service
 //	anymx_drain_sessions         sessions that are left; 0 in service
-type drainMetrics struct{ d *drain }
 
 var (
 	descOut      = prometheus.NewDesc("anymx_drain_out_of_service", "1 while the node leaves service or is out of it.", nil, nil)
@@ -23,19 +22,19 @@ var (
 	descSessions = prometheus.NewDesc("anymx_drain_sessions", "Sessions that a drain waits for.", nil, nil)
 )
 
-// Describe tells what there is.
-func (drainMetrics) Describe(ch chan<- *prometheus.Desc) {
+// Describe sends the descriptions of the metrics.
+func (*Drain) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descOut, descStep, descSeconds, descMessages, descSessions} {
 		ch <- d
 	}
 }
 
-// Collect tells how it is now.
-func (m drainMetrics) Collect(ch chan<- prometheus.Metric) {
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+// Collect sends their values of now.
+func (d *Drain) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(desc *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, v, labels...)
 	}
-	s := m.d.view()
+	s := d.Status()
 	out, messages, sessions := 0.0, 0.0, 0.0
 	underWay, seconds := map[string]float64{}, map[string]float64{}
 	if s != nil {

@@ -1,0 +1,322 @@
+// Package drain takes the node out of service, and back, with no accepted message lost.
+//
+// One goroutine owns the drain state. It takes requests (drain, resume, stop) from a channel, and
+// facts from the parts that it acts on: the speaker withdraws the routes, ingress says 421 to new
+// clients and lets transactions in flight end, and the queue hands the spool over. How the state
+// changes, and what has to be done about it, is decided by the pure functions of state.go and
+// steps.go; this goroutine carries it out. Readers get the state that was published last, and
+// never wait.
+//
+// A request is on disk before it is answered, unless it is for this process alone.
+package drain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"anymx/edge/config"
+	"anymx/edge/operate/api"
+	"anymx/edge/queue"
+	"anymx/edge/service"
+)
+
+// ErrStopping refuses requests while the process ends.
+var ErrStopping = errors.New("the node is stopping")
+
+// Speaker is what announces the node's routes. See poll.Speaker.
+type Speaker interface {
+	Desire(api.Order)
+	Desired() (desired *api.Order, taken bool)
+	Watch() (last api.Neighbour[api.SpeakerStatus], changed <-chan struct{})
+	Hurry() (done func())
+}
+
+// Ingress is what takes the connections of clients. See wire.Registry.
+type Ingress interface {
+	Open() int
+	SetDraining(bool)
+	Drain(ctx context.Context) (left int)
+	Cut() int
+	Close(ctx context.Context) (cut int)
+}
+
+// Queue is what holds the messages. See queue.Queue.
+type Queue interface {
+	Stats() queue.Stats
+	Drain(ctx context.Context) (queue.Stats, error)
+}
+
+// Options are what a Drain works on.
+type Options struct {
+	StateDir string
+	Speaker  Speaker // nil: nothing is announced
+	Ingress  Ingress
+	Queue    Queue
+	Limits   func() config.Drain // those in force now
+	Log      *slog.Logger
+	// Report gets what keeps the saved state from being read, and nil once it was replaced.
+	Report func(file string, err error) // nil: nobody wants it
+}
+
+// Drain is the node's way out of service and back. It is a prometheus.Collector.
+type Drain struct {
+	options   Options
+	file      file
+	requests  chan *request
+	ended     chan struct{} // closed when the goroutine has ended
+	published atomic.Pointer[state]
+
+	// The rest belongs to the goroutine.
+	state   state
+	work    *work         // of the step sessions or flush; nil: none
+	result  *string       // of that step, once it has ended
+	stop    *request      // nil: the process goes on
+	calm    func()        // ends the hurry of the speaker; nil: it is not hurried
+	answers chan struct{} // receives callers of Answers
+}
+
+// request is what the goroutine is asked for.
+type request struct {
+	drain  *api.DrainRequest
+	resume bool
+	stop   *stopRequest
+	answer chan error // one slot
+}
+
+type stopRequest struct {
+	grace time.Duration
+	hasty bool
+	close func() // the listeners
+}
+
+// New makes the drain of a node that starts.
+func New(o Options) *Drain {
+	d := &Drain{
+		options: o, file: fileIn(o.StateDir), requests: make(chan *request), ended: make(chan struct{}),
+		answers: make(chan struct{}), state: state{phase: api.Starting, since: time.Now()},
+	}
+	d.publish()
+	return d
+}
+
+// Start restores the saved state, in service or on the way out, and starts the goroutine, which
+// Stop ends. A state that can't be read keeps the node out, because what was promised is unknown.
+func (d *Drain) Start() {
+	now := time.Now()
+	saved, err := d.file.read()
+	if err != nil {
+		d.options.Log.Error("the node stays out of service until it is resumed", "err", err)
+		d.report(err)
+		saved = &savedState{Reason: "out of service until it is resumed: " + err.Error(), Began: now}
+	}
+	var actions []action
+	switch {
+	case saved == nil:
+		d.state = inService(now)
+	case saved.Resumed:
+		d.state = inService(now)
+		if d.options.Speaker != nil {
+			d.state.announcing = true
+			actions = []action{announceAgain(saved.Began)}
+		}
+	default:
+		d.options.Ingress.SetDraining(true)
+		d.state, actions = restored(*saved, d.options.Speaker != nil, now)
+	}
+	d.publish()
+	d.carryOut(actions)
+	go d.loop()
+}
+
+// Request begins a drain, or changes the one under way. Its error says that the disk did not take
+// it: the node is drained all the same, but a restart will not know.
+func (d *Drain) Request(r api.DrainRequest) error { return d.ask(&request{drain: &r}) }
+
+// Resume takes the node back into service, from whichever step the drain is in.
+func (d *Drain) Resume() error { return d.ask(&request{resume: true}) }
+
+// Stop takes the steps because the process ends, within grace; hasty says that there is nothing to
+// be graceful about. close has to close the listeners. It returns when no client is connected any
+// more. What is on disk stays as it is: a node that was in service will be so again.
+func (d *Drain) Stop(grace time.Duration, hasty bool, close func()) {
+	_ = d.ask(&request{stop: &stopRequest{grace: grace, hasty: hasty, close: close}}) // ErrStopping: it has ended before
+	<-d.ended
+}
+
+func (d *Drain) ask(r *request) error {
+	r.answer = make(chan error, 1)
+	select {
+	case d.requests <- r:
+		return <-r.answer
+	case <-d.ended:
+		return ErrStopping
+	}
+}
+
+// Answers returns when the goroutine has answered, or has ended. It does not wait for the disk.
+func (d *Drain) Answers() {
+	select {
+	case d.answers <- struct{}{}:
+	case <-d.ended:
+	}
+}
+
+// Phase returns the phase that the node is in, and since when.
+func (d *Drain) Phase() (api.Phase, time.Time) {
+	s := d.published.Load()
+	return s.phase, s.since
+}
+
+// Accepting is nil while clients find the node in service.
+func (d *Drain) Accepting() error { return d.published.Load().accepting() }
+
+// Status returns the drain at this moment; nil in service.
+func (d *Drain) Status() *api.DrainStatus {
+	published := d.published.Load().status
+	if published == nil {
+		return nil
+	}
+	s := *published
+	s.Steps = append([]api.StepStatus{}, s.Steps...)
+	left := d.options.Queue.Stats()
+	s.Sessions, s.Messages, s.Held = d.options.Ingress.Open(), int64(left.Messages()), int64(left.Held)
+	if d.options.Speaker != nil {
+		if last, _ := d.options.Speaker.Watch(); last.Status != nil && last.Problem == "" {
+			s.Confirmed, s.Peers = last.Status.Confirmed()
+		}
+	}
+	return &s
+}
+
+func (d *Drain) publish() {
+	s := d.state
+	d.published.Store(&s)
+}
+
+// loop is the goroutine. It ends when the process may.
+func (d *Drain) loop() {
+	defer close(d.ended)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		changed := d.advance()
+		if d.stop != nil && d.state.run.over {
+			return
+		}
+		var wake <-chan time.Time
+		if at := d.state.wakeAt(); !at.IsZero() {
+			timer.Reset(time.Until(at))
+			wake = timer.C
+		}
+		var worked <-chan struct{}
+		if d.work != nil {
+			worked = d.work.done
+		}
+		select {
+		case r := <-d.requests:
+			r.answer <- d.handle(r)
+		case <-changed:
+		case <-wake:
+		case <-worked:
+			d.result, d.work = &d.work.note, nil
+		case <-d.answers:
+		}
+	}
+}
+
+// advance takes the run as far as it gets, and returns what is closed when the speaker says
+// something new.
+func (d *Drain) advance() (changed <-chan struct{}) {
+	for {
+		f := facts{limits: d.options.Limits(), result: d.result}
+		if d.options.Speaker != nil {
+			f.speaker, changed = d.options.Speaker.Watch()
+			_, f.taken = d.options.Speaker.Desired()
+		}
+		next, actions := d.state.advance(&f, time.Now())
+		d.state = next
+		d.publish()
+		d.carryOut(actions)
+		if len(actions) == 0 {
+			break
+		}
+	}
+	d.hurrySpeaker()
+	d.forgetResume()
+	return changed
+}
+
+// handle carries out a request.
+func (d *Drain) handle(r *request) error {
+	if d.stop != nil {
+		return ErrStopping
+	}
+	switch {
+	case r.drain != nil:
+		return d.handleDrain(*r.drain)
+	case r.resume:
+		return d.handleResume()
+	}
+	d.stop = r
+	d.endWork()
+	next, actions := d.state.stop(d.options.Speaker != nil, r.stop.grace, r.stop.hasty, time.Now())
+	d.enterPhase(next, actions)
+	return nil
+}
+
+func (d *Drain) handleDrain(r api.DrainRequest) error {
+	now := time.Now()
+	next, toDisk := d.state.request(r, now)
+	d.state = next
+	var err error
+	if toDisk {
+		if err = d.save(next.saved); err != nil {
+			// That the disk takes nothing is a good reason to drain a node.
+			err = fmt.Errorf("the node is drained all the same, but only until anymx-edge is started again: %w", err)
+			d.options.Log.Error("drain", "err", err)
+		}
+	}
+	next, actions := d.state.drain(d.options.Speaker != nil, toDisk && err == nil, r.Now, now)
+	d.enterPhase(next, actions)
+	return err
+}
+
+func (d *Drain) handleResume() error {
+	// The speaker's part is on disk as well: ours stays until the speaker has announced.
+	var err error
+	if d.options.Speaker == nil {
+		err = d.onDisk(d.file.remove)
+	} else {
+		err = d.onDisk(func() error { return d.file.write(savedState{Began: time.Now(), Resumed: true}) })
+	}
+	if err != nil {
+		return err
+	}
+	d.report(nil)
+	out := d.state.run != nil
+	d.endWork()
+	if out {
+		d.options.Ingress.SetDraining(false)
+	}
+	next, actions := d.state.resume(d.options.Speaker != nil, time.Now())
+	d.enterPhase(next, actions)
+	if out {
+		d.options.Log.Info("in service again")
+	}
+	return nil
+}
+
+// enterPhase makes next the state, and carries out what follows from it.
+func (d *Drain) enterPhase(next state, actions []action) {
+	changed := next.phase != d.state.phase
+	d.state = next
+	d.publish()
+	if changed {
+		service.Status(string(next.phase))
+	}
+	d.carryOut(actions)
+}
