@@ -217,13 +217,13 @@ func TestProof(t *testing.T) {
 			r := open(t, dir, test.ingress, test.config,
 				listenAt(t, "127.0.0.1:0"), listenAt(t, "[::]:0"), listenAt(t, "0.0.0.0:0"), listenAt(t, "[::1]:0")).run()
 			r.awaitProven()
-			proven, err := r.Prove(t.Context())
+			proven, err := r.SelfTest(t.Context())
 			if err != nil || len(proven.Listeners) != 4 || proven.Refusing != "" {
 				t.Fatalf("%+v, %v", proven, err)
 			}
 			seen := map[mail.ID]bool{}
 			for i, l := range proven.Listeners {
-				if l.Address != r.Addresses()[i].String() || seen[l.ID] || l.Octets < 200 || l.Took <= 0 {
+				if l.Address != r.Addresses()[i].String() || seen[l.ID] || l.Bytes < 200 || l.Took <= 0 {
 					t.Errorf("%+v", l)
 				}
 				seen[l.ID] = true
@@ -255,7 +255,7 @@ func TestProofsAtOnce(t *testing.T) {
 	var all sync.WaitGroup
 	for range 20 {
 		all.Go(func() {
-			if _, err := r.Prove(t.Context()); err != nil {
+			if _, err := r.SelfTest(t.Context()); err != nil {
 				t.Error(err)
 			}
 		})
@@ -289,7 +289,7 @@ func TestProofWhileDrained(t *testing.T) {
 			t.Fatal(err)
 		}
 		kit.Eventually(t, "it is drained", func() bool { phase, _ := r.drain.Phase(); return phase == api.Drained })
-		if _, err := r.Prove(t.Context()); err != nil {
+		if _, err := r.SelfTest(t.Context()); err != nil {
 			t.Errorf("started drained %v: %v", start, err)
 		}
 		if err := r.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "drained: test") {
@@ -328,7 +328,7 @@ func TestProofOfAFullSpool(t *testing.T) {
 	}
 	r = openWith(t, dir, strings.Replace(toml(dir, "", ""), "[spool]\n", "[spool]\nmax_messages = 1\n", 1), listenAt(t, "127.0.0.1:0")).run()
 	r.awaitProven()
-	proven, err := r.Prove(t.Context())
+	proven, err := r.SelfTest(t.Context())
 	if err != nil || !strings.Contains(proven.Refusing, string(spool.ReasonMessages)) {
 		t.Errorf("%+v, %v", proven, err)
 	}
@@ -354,7 +354,7 @@ func TestNotProven(t *testing.T) {
 		err = r.Ready(context.Background())
 		return strings.Contains(err.Error(), "this host does not have the address 192.0.2.77")
 	})
-	if _, err := r.Prove(t.Context()); err == nil {
+	if _, err := r.SelfTest(t.Context()); err == nil {
 		t.Error("proven")
 	}
 	r.wantNoTrace()

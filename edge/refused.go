@@ -211,8 +211,8 @@ func (r *refused) Drain(context.Context, api.DrainRequest) error { return r.no()
 // Resume refuses.
 func (r *refused) Resume(context.Context) error { return r.no() }
 
-// Prove fails.
-func (r *refused) Prove(context.Context) (api.Proven, error) { return api.Proven{}, r.no() }
+// SelfTest fails.
+func (r *refused) SelfTest(context.Context) (api.SelfTest, error) { return api.SelfTest{}, r.no() }
 
 // CheckSpool looks at the damaged spool.
 func (r *refused) CheckSpool(context.Context) (api.SpoolReport, error) {

@@ -49,7 +49,7 @@ func (n *Node) spoolStatus() api.SpoolStatus {
 	return api.SpoolStatus{
 		Messages: s.Messages, Bytes: s.Bytes, MaxMessages: s.MaxMessages, HighWater: s.HighWater,
 		DiskFree: s.DiskFree, DiskReserve: s.DiskReserve, Accepting: s.Refusing == "", Reason: s.Refusing,
-		Problem: s.Attention, Damaged: s.Damaged, Orphans: s.Orphans, OrphanBytes: s.OrphanBytes, Strange: s.Strange,
+		Problem: s.Attention, Damaged: s.Damaged, Orphans: s.Orphans, OrphanBytes: s.OrphanBytes, UnknownFiles: s.UnknownFiles,
 	}
 }
 
@@ -111,7 +111,7 @@ func (n *Node) coreStatus() []api.CoreStatus {
 			s.Extensions = append([]string{}, a.Extensions.Keywords()...)
 		}
 		if p := &a.Probe; !p.At.IsZero() {
-			s.Probe = &api.ProbeStatus{At: p.At, Size: p.Size, Took: p.Took, Problem: p.Problem}
+			s.Probe = &api.ProbeStatus{At: p.At, Size: p.Size, Took: api.Seconds(p.Took), Problem: p.Problem}
 		}
 		list = append(list, s)
 	}
@@ -131,8 +131,8 @@ func (n *Node) Drain(_ context.Context, r api.DrainRequest) error {
 	return refusal(n.drain.Request(r))
 }
 
-// Prove runs the self-test.
-func (n *Node) Prove(ctx context.Context) (api.Proven, error) { return n.selfTest.Run(ctx) }
+// SelfTest runs the self-test.
+func (n *Node) SelfTest(ctx context.Context) (api.SelfTest, error) { return n.selfTest.Run(ctx) }
 
 // Resume takes the node back into service.
 func (n *Node) Resume(context.Context) error { return refusal(n.drain.Resume()) }
@@ -174,7 +174,7 @@ func queueItem(i *queue.Item) api.QueueItem {
 	env := i.Envelope
 	item := api.QueueItem{
 		ID: env.ID, State: api.State(i.Status), Arrived: env.Arrived, Size: env.Size, Sender: env.Sender,
-		Recipients: len(env.Recipients), Attempts: max(i.State.Attempts, 1), NextTry: i.Due, HoldReason: i.State.HoldReason,
+		Recipients: len(env.Recipients), Attempts: max(i.State.Attempts, 1), NextAttempt: i.Due, HoldReason: i.State.HoldReason,
 	}
 	for at, r := range env.Recipients {
 		state := recipientState(&i.State, at)
@@ -200,13 +200,13 @@ func (n *Node) Show(_ context.Context, id mail.ID) (api.QueueDetail, error) {
 	}
 	env := i.Envelope
 	d := api.QueueDetail{
-		QueueItem: queueItem(&i), LastTry: i.State.LastAttempt, Expires: i.Expires,
+		QueueItem: queueItem(&i), LastAttempt: i.State.LastAttempt, Expires: i.Expires,
 		Origin: origins[env.Origin], Body: bodies[env.Body], Return: returns[env.Return], EnvID: env.EnvID,
 		SMTPUTF8: env.SMTPUTF8, RequireTLS: env.RequireTLS, NoDSN: env.NoDSN,
 		Client: api.ClientDetail{Name: env.Client.Name, Helo: env.Client.Helo, Proto: env.Client.Proto, TLS: env.Client.TLS},
 	}
-	if d.LastTry.IsZero() {
-		d.LastTry = env.Arrived
+	if d.LastAttempt.IsZero() {
+		d.LastAttempt = env.Arrived
 	}
 	if env.Client.Addr.IsValid() {
 		d.Client.Address, d.Client.Service = env.Client.Addr.String(), env.Client.Service.String()

@@ -115,7 +115,7 @@ func TestUnprivileged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, thing := range s.Things {
+	for _, thing := range s.Items {
 		if !thing.Present {
 			t.Errorf("%+v", thing)
 		}
@@ -219,7 +219,7 @@ func TestRemove(t *testing.T) {
 	node, _ := pair(t)
 	node.settle()
 	before := node.all()
-	node.start(func(s api.NetworkStatus) bool { return len(s.Things) > 0 }).end(syscall.SIGKILL)
+	node.start(func(s api.NetworkStatus) bool { return len(s.Items) > 0 }).end(syscall.SIGKILL)
 	text, err := os.ReadFile(node.config())
 	if err != nil {
 		t.Fatal(err)
@@ -327,7 +327,7 @@ func TestReload(t *testing.T) {
 	}
 	change("192.0.2.25/32", "192.0.2.26/32")
 	node.until("changed", 5*time.Second, func(s api.NetworkStatus) bool {
-		return up(s) && strings.Contains(fmt.Sprint(s.Things), "192.0.2.26/32")
+		return up(s) && strings.Contains(fmt.Sprint(s.Items), "192.0.2.26/32")
 	})
 	if out := node.ip("address show dev lo"); !strings.Contains(out, "192.0.2.26/32") || strings.Contains(out, "192.0.2.25/32") {
 		t.Errorf("addresses: %s", out)

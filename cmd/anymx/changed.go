@@ -10,7 +10,7 @@ import (
 )
 
 // changeOutput prints the parts of a change as they come. As JSON it is one
-// object, {"messages": [...], "later": [...], "refused": [...]}.
+// object, {"messages": [...], "pending": [...], "refused": [...]}.
 type changeOutput struct {
 	*program
 	action  api.Action
@@ -27,7 +27,7 @@ var past = map[api.Action]string{
 }
 
 func (o *changeOutput) add(part api.Changed) error {
-	o.later = append(o.later, part.Later...)
+	o.later = append(o.later, part.Pending...)
 	o.refused = append(o.refused, part.Refused...)
 	if err := o.begin(); err != nil {
 		return err
@@ -115,7 +115,7 @@ func (o *changeOutput) object() error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(o.out, `,"later":%s,"refused":%s}`+"\n", later, refused)
+	_, err = fmt.Fprintf(o.out, `,"pending":%s,"refused":%s}`+"\n", later, refused)
 	return err
 }
 

@@ -65,9 +65,9 @@ var (
 	broken = func(n *controltest.Node) { n.Broken = errors.New("spool: read: input/output error") }
 	lost   = func(n *controltest.Node) {
 		n.Spool.Problems = []string{"20260314T092601Z: the bodies of 2 acknowledged messages have no envelope, and no record of their delivery"}
-		n.Spool.Orphans, n.Spool.OrphanBytes, n.Spool.Lost, n.Spool.Damaged, n.Spool.Strange = 3, 5<<20, 2, 1, 1
+		n.Spool.Orphans, n.Spool.OrphanBytes, n.Spool.Lost, n.Spool.Damaged, n.Spool.UnknownFiles = 3, 5<<20, 2, 1, 1
 		n.State.Spool.Problem, n.State.Spool.Orphans, n.State.Spool.OrphanBytes = "spool: "+n.Spool.Problems[0], 3, 5<<20
-		n.State.Spool.Damaged, n.State.Spool.Strange = 1, 1
+		n.State.Spool.Damaged, n.State.Spool.UnknownFiles = 1, 1
 		n.ReadyErr = errors.New(n.State.Spool.Problem)
 	}
 	unsound = func(n *controltest.Node) {

@@ -170,7 +170,7 @@ func TestSpeakerIsOfTheSameNode(t *testing.T) {
 
 // The speaker is told what the order says, once, and to keep it.
 func TestSpeakerIsOrdered(t *testing.T) {
-	for command, want := range map[string]api.Order{
+	for command, want := range map[string]api.DesiredState{
 		"drain --reason broken": {Routes: api.Withdrawn, Reason: "broken", Keep: true},
 		"resume":                {Routes: api.Announced, Keep: true},
 	} {

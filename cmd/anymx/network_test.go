@@ -30,7 +30,7 @@ func endDrain(s *api.Status) {
 	if s.Speaker != nil {
 		p := s.Speaker.Status
 		p.Routes, p.Reason, p.Since = api.Withdrawn, "by command", began
-		p.Order = api.Order{Routes: api.Withdrawn, Reason: "kernel update", Keep: true}
+		p.Desired = api.DesiredState{Routes: api.Withdrawn, Reason: "kernel update", Keep: true}
 	}
 }
 
@@ -105,7 +105,7 @@ func drainsManyHeld(n *controltest.Node) {
 	drainsHeld(n)
 	for i := range 30 {
 		m := controltest.Message(100+i, time.Hour, 2000, "a@example.org", "b@example.net")
-		m.State, m.NextTry = api.Held, time.Time{}
+		m.State, m.NextAttempt = api.Held, time.Time{}
 		n.Add(m)
 	}
 	one := n.OnDrain
@@ -154,7 +154,7 @@ func comesBack(n *controltest.Node) {
 	drained(n)
 	n.OnResume = func(s *api.Status) {
 		p := s.Speaker.Status
-		p.Order, p.Reason = api.Order{Routes: api.Announced, Keep: true}, "not healthy: 1 of 3 good rounds, 0s of 10s"
+		p.Desired, p.Reason = api.DesiredState{Routes: api.Announced, Keep: true}, "not healthy: 1 of 3 good rounds, 0s of 10s"
 		p.Health.Up, p.Health.Since, p.Health.Reason = false, ago(5*time.Second), "1 of 3 good rounds, 0s of 10s"
 	}
 	asked := 0
@@ -180,7 +180,7 @@ func sick(n *controltest.Node) {
 	drained(n)
 	n.OnResume = func(s *api.Status) {
 		controltest.NetworkTroubled(n)
-		s.Speaker.Status.Order = api.Order{Routes: api.Announced, Keep: true}
+		s.Speaker.Status.Desired = api.DesiredState{Routes: api.Announced, Keep: true}
 		s.Speaker.Status.Reason = "not healthy: readyz: 503"
 	}
 }
@@ -218,7 +218,7 @@ func withdrawn() *controltest.Speaker {
 	s := &controltest.Speaker{State: controltest.SpeakerStatus()}
 	p := &s.State
 	p.Routes, p.Since, p.Reason = api.Withdrawn, ago(time.Hour), "by command"
-	p.Order = api.Order{Routes: api.Withdrawn, Keep: true}
+	p.Desired = api.DesiredState{Routes: api.Withdrawn, Keep: true}
 	p.Health.Up, p.Health.Since = false, ago(time.Hour)
 	p.Health.Checks[0].OK, p.Health.Checks[0].Reason = false, "nothing answers on /run/anymx/edge.sock"
 	return s

@@ -24,7 +24,7 @@ const confirmTime = 10 * time.Second
 func (d *draining) withoutNode(ctx context.Context, socket string, nobody error) error {
 	c := control.NewSpeakerClient(socket)
 	defer c.Close()
-	s, err := d.order(ctx, c, api.Order{Routes: api.Withdrawn, Reason: d.reason, Keep: d.until == ""}, nobody)
+	s, err := d.order(ctx, c, api.DesiredState{Routes: api.Withdrawn, Reason: d.reason, Keep: d.until == ""}, nobody)
 	if err != nil {
 		return err
 	}
@@ -48,7 +48,7 @@ func (d *draining) withoutNode(ctx context.Context, socket string, nobody error)
 func (r *resuming) withoutNode(ctx context.Context, socket string, nobody error) error {
 	c := control.NewSpeakerClient(socket)
 	defer c.Close()
-	s, err := r.order(ctx, c, api.Order{Routes: api.Announced, Keep: true}, nobody)
+	s, err := r.order(ctx, c, api.DesiredState{Routes: api.Announced, Keep: true}, nobody)
 	if err != nil {
 		return err
 	}
@@ -59,10 +59,10 @@ func (r *resuming) withoutNode(ctx context.Context, socket string, nobody error)
 
 // order tells the speaker in place of the node, and says why. If it does not answer either, the error is the one of
 // the node.
-func (p *program) order(ctx context.Context, c *control.SpeakerClient, o api.Order, nobody error) (api.SpeakerStatus, error) {
+func (p *program) order(ctx context.Context, c *control.SpeakerClient, o api.DesiredState, nobody error) (api.SpeakerStatus, error) {
 	soon, cancel := context.WithTimeout(ctx, firstAnswer)
 	defer cancel()
-	s, err := c.Order(soon, o)
+	s, err := c.SetDesired(soon, o)
 	var refused *api.Error
 	if err == nil || errors.As(err, &refused) {
 		fmt.Fprintf(p.errOut, "anymx: %s\n", words.Clean(nobody.Error()))

@@ -29,8 +29,8 @@ var ErrStopping = errors.New("the node is stopping")
 
 // Speaker is what announces the node's routes. See poll.Speaker.
 type Speaker interface {
-	Desire(api.Order)
-	Desired() (desired *api.Order, taken bool)
+	Desire(api.DesiredState)
+	Desired() (desired *api.DesiredState, taken bool)
 	Watch() (last api.Neighbour[api.SpeakerStatus], changed <-chan struct{})
 	Hurry() (done func())
 }

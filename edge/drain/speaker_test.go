@@ -27,7 +27,7 @@ func TestOldResumeIsOvertaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	sp := announcing()
-	sp.State.Order, sp.State.Ordered = api.Order{Routes: api.Withdrawn, Keep: true}, time.Now()
+	sp.State.Desired, sp.State.DesiredAt = api.DesiredState{Routes: api.Withdrawn, Keep: true}, time.Now()
 	sp.State.Routes = api.Withdrawn
 	r := newRig(t, rigOptions{dir: dir, speaker: sp})
 	kit.Eventually(t, "the order is given up", func() bool { o, _ := r.speaker.Desired(); return o == nil })
@@ -161,7 +161,7 @@ func TestSpeakerForgets(t *testing.T) {
 	var forget atomic.Bool
 	sp.OnAsk = func(s *api.SpeakerStatus) {
 		if forget.CompareAndSwap(true, false) {
-			s.Order = api.Order{}
+			s.Desired = api.DesiredState{}
 		}
 	}
 	r := newRig(t, rigOptions{speaker: sp})

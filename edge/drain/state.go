@@ -31,8 +31,8 @@ type state struct {
 // change of the config applies to the steps that are left.
 type run struct {
 	stepInput
-	keep    bool       // what the speaker is asked for has to survive restarts
-	desired *api.Order // last asked of the speaker; nil: nothing yet
+	keep    bool              // what the speaker is asked for has to survive restarts
+	desired *api.DesiredState // last asked of the speaker; nil: nothing yet
 	began   time.Time
 	end     time.Time // of all steps, while stopping
 	// asking says that the run still has to learn whether the routes are withdrawn already.
@@ -74,7 +74,7 @@ type action struct {
 	step    api.DrainStep
 	limit   time.Duration
 	note    string
-	desired api.Order
+	desired api.DesiredState
 }
 
 // askFirst is how long a run waits to hear whether the routes are withdrawn already.
@@ -171,7 +171,7 @@ func (s state) resume(routes bool, now time.Time) (state, []action) {
 
 // announceAgain asks the speaker to announce the routes once the node has shown its health.
 func announceAgain(resumed time.Time) action {
-	return action{kind: sendDesired, desired: api.Order{Routes: api.Announced, Reason: "resumed", Keep: true, Given: resumed}}
+	return action{kind: sendDesired, desired: api.DesiredState{Routes: api.Announced, Reason: "resumed", Keep: true, Given: resumed}}
 }
 
 // stop begins the run that ends the process within grace. What is saved stays as it is: a node
@@ -260,7 +260,7 @@ func (s state) enter(step api.DrainStep, limit time.Duration, now time.Time) (st
 	r := s.run
 	r.step, r.stepBegan, r.stepEnds = step, now, now.Add(limit)
 	status := *s.status
-	status.Steps = append(status.Steps[:len(status.Steps):len(status.Steps)], api.StepStatus{Step: step, Began: now, Limit: limit})
+	status.Steps = append(status.Steps[:len(status.Steps):len(status.Steps)], api.StepStatus{Step: step, Began: now, Limit: api.Seconds(limit)})
 	s.status = &status
 	actions := []action{{kind: enterStep, step: step, limit: limit}}
 	var more []action
@@ -293,7 +293,7 @@ func (s state) leave(note string, now time.Time) (state, []action) {
 // desire asks the speaker for routes, for as long as the run lasts.
 func (s state) desire(routes api.Routes) (state, []action) {
 	r := *s.run
-	r.desired = &api.Order{Routes: routes, Reason: shortReason(s.status.Reason), Keep: r.keep}
+	r.desired = &api.DesiredState{Routes: routes, Reason: shortReason(s.status.Reason), Keep: r.keep}
 	s.run = &r
 	return s, []action{{kind: sendDesired, desired: *r.desired}}
 }

@@ -52,7 +52,7 @@ func at(seconds int) time.Time { return epoch.Add(time.Duration(seconds) * time.
 // says are the facts of a speaker that was last asked at the given second.
 func says(asked int, routes api.Routes, confirmed bool) facts {
 	return facts{taken: true, speaker: api.Neighbour[api.SpeakerStatus]{Asked: at(asked), Status: &api.SpeakerStatus{
-		Order: api.Order{Routes: routes, Keep: true}, Routes: routes, Peers: []api.SpeakerPeer{peer("192.0.2.1", "Established", confirmed)},
+		Desired: api.DesiredState{Routes: routes, Keep: true}, Routes: routes, Peers: []api.SpeakerPeer{peer("192.0.2.1", "Established", confirmed)},
 	}}}
 }
 

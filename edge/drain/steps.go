@@ -75,7 +75,7 @@ func withdrawn(s *api.SpeakerStatus) bool {
 }
 
 // routesNote says why the routes are not as wanted; "" if they are.
-func routesNote(n *api.Neighbour[api.SpeakerStatus], wanted *api.Order) string {
+func routesNote(n *api.Neighbour[api.SpeakerStatus], wanted *api.DesiredState) string {
 	switch s := n.Status; {
 	case n.Problem != "":
 		return n.Problem

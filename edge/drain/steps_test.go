@@ -69,28 +69,28 @@ func peer(address, state string, confirmed bool) api.SpeakerPeer {
 }
 
 func TestRoutesNote(t *testing.T) {
-	out := api.Order{Routes: api.Withdrawn, Keep: true}
+	out := api.DesiredState{Routes: api.Withdrawn, Keep: true}
 	type status = api.SpeakerStatus
 	tests := []struct {
 		name   string
 		answer api.Neighbour[status]
-		wanted api.Order
+		wanted api.DesiredState
 		want   string
 	}{
 		{"nothing heard", api.Neighbour[status]{}, out, "the speaker has not answered yet"},
-		{"no answer any more", api.Neighbour[status]{Problem: "gone", Status: &status{Order: out}}, out, "gone"},
+		{"no answer any more", api.Neighbour[status]{Problem: "gone", Status: &status{Desired: out}}, out, "gone"},
 		{"not ordered", api.Neighbour[status]{Status: &status{}}, out, `the speaker has not taken the command "withdrawn"`},
-		{"not kept", api.Neighbour[status]{Status: &status{Order: api.Order{Routes: api.Withdrawn}}}, out,
+		{"not kept", api.Neighbour[status]{Status: &status{Desired: api.DesiredState{Routes: api.Withdrawn}}}, out,
 			`the speaker has not taken the command "withdrawn"`},
-		{"kept, though it need not be", api.Neighbour[status]{Status: &status{Order: out, Routes: api.Withdrawn}},
-			api.Order{Routes: api.Withdrawn}, ""},
-		{"graceful", api.Neighbour[status]{Status: &status{Order: api.Order{Routes: api.Graceful}, Routes: api.Graceful}},
-			api.Order{Routes: api.Graceful}, ""},
-		{"still there", api.Neighbour[status]{Status: &status{Order: out, Routes: api.Announced, Reason: "stuck"}}, out,
+		{"kept, though it need not be", api.Neighbour[status]{Status: &status{Desired: out, Routes: api.Withdrawn}},
+			api.DesiredState{Routes: api.Withdrawn}, ""},
+		{"graceful", api.Neighbour[status]{Status: &status{Desired: api.DesiredState{Routes: api.Graceful}, Routes: api.Graceful}},
+			api.DesiredState{Routes: api.Graceful}, ""},
+		{"still there", api.Neighbour[status]{Status: &status{Desired: out, Routes: api.Announced, Reason: "stuck"}}, out,
 			"the routes are still announced: stuck"},
-		{"no peer is there", api.Neighbour[status]{Status: &status{Order: out, Routes: api.Withdrawn, Peers: []api.SpeakerPeer{
+		{"no peer is there", api.Neighbour[status]{Status: &status{Desired: out, Routes: api.Withdrawn, Peers: []api.SpeakerPeer{
 			peer("192.0.2.1", "Idle", false)}}}, out, ""},
-		{"two do not answer", api.Neighbour[status]{Status: &status{Order: out, Routes: api.Withdrawn, Peers: []api.SpeakerPeer{
+		{"two do not answer", api.Neighbour[status]{Status: &status{Desired: out, Routes: api.Withdrawn, Peers: []api.SpeakerPeer{
 			peer("192.0.2.1", "Established", false), peer("192.0.2.2", "Established", true), peer("2001:db8::1", "Established", false)}}}, out,
 			"not acknowledged by 192.0.2.1, 2001:db8::1"},
 	}

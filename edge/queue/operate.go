@@ -14,9 +14,9 @@ import (
 type Answer struct {
 	// Done are as they were asked to be, those that were so before included.
 	Done []mail.ID `json:"done"`
-	// Later are with the courier. The request is noted, and done when the try
+	// Pending are with the courier. The request is noted, and done when the try
 	// has ended, unless the message has ended with it.
-	Later []mail.ID `json:"later,omitempty"`
+	Pending []mail.ID `json:"pending,omitempty"`
 	// Missing are not in the queue.
 	Missing []mail.ID `json:"missing,omitempty"`
 }
@@ -116,7 +116,7 @@ func (q *Queue) change(w wish, ids []mail.ID) (Answer, error) {
 			a.Missing = append(a.Missing, id)
 			continue
 		case e == nil && !done:
-			a.Later = append(a.Later, id)
+			a.Pending = append(a.Pending, id)
 			continue
 		case e != nil:
 			err = q.alter(e, was, w)

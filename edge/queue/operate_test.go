@@ -47,7 +47,7 @@ func newGate(n *node) *gate {
 
 func wantAnswer(t *testing.T, a Answer, err error, done, later, missing int) {
 	t.Helper()
-	if err != nil || len(a.Done) != done || len(a.Later) != later || len(a.Missing) != missing {
+	if err != nil || len(a.Done) != done || len(a.Pending) != later || len(a.Missing) != missing {
 		t.Fatalf("%+v, %v; want %d done, %d later, %d missing", a, err, done, later, missing)
 	}
 }
@@ -305,7 +305,7 @@ func TestOperatorRaces(t *testing.T) {
 					}
 					a.Done = []mail.ID{id}
 				}
-				if err != nil || len(a.Done)+len(a.Later)+len(a.Missing) != 1 {
+				if err != nil || len(a.Done)+len(a.Pending)+len(a.Missing) != 1 {
 					t.Errorf("%+v, %v", a, err)
 				}
 			})

@@ -69,7 +69,7 @@ func (t *Tester) Passed() error {
 }
 
 // recordResult notes how a self-test went, and how long each listener took.
-func (t *Tester) recordResult(tested []api.ProvenListener, err error) {
+func (t *Tester) recordResult(tested []api.SelfTestListener, err error) {
 	if err != nil {
 		t.problem.Store(&err)
 		t.metrics.total.WithLabelValues("failed").Inc()
@@ -80,7 +80,7 @@ func (t *Tester) recordResult(tested []api.ProvenListener, err error) {
 	t.metrics.passed.Set(1)
 	t.metrics.total.WithLabelValues("passed").Inc()
 	for _, l := range tested {
-		t.metrics.seconds.Observe(l.Took.Seconds())
+		t.metrics.seconds.Observe(l.Took.Duration().Seconds())
 	}
 }
 
@@ -114,9 +114,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 // Run sends the node a message through each of its listeners, reads it back from the spool and
 // compares. It works in every phase, and beside other self-tests. That the spool refuses mail at
 // one of its marks is reported and is not an error: the program and its storage work.
-func (t *Tester) Run(ctx context.Context) (api.Proven, error) {
+func (t *Tester) Run(ctx context.Context) (api.SelfTest, error) {
 	listeners := t.options.Listeners()
-	tested := api.Proven{Listeners: make([]api.ProvenListener, len(listeners))}
+	tested := api.SelfTest{Listeners: make([]api.SelfTestListener, len(listeners))}
 	errs := make([]error, len(listeners))
 	var all sync.WaitGroup
 	for i, l := range listeners {
@@ -128,7 +128,7 @@ func (t *Tester) Run(ctx context.Context) (api.Proven, error) {
 		t.recordResult(tested.Listeners, err)
 	}
 	if err != nil {
-		return api.Proven{}, err
+		return api.SelfTest{}, err
 	}
 	if full := t.options.Full(); full != nil {
 		tested.Refusing = full.Error()
@@ -137,7 +137,7 @@ func (t *Tester) Run(ctx context.Context) (api.Proven, error) {
 }
 
 // testListener sends a message through one listener.
-func (t *Tester) testListener(ctx context.Context, listens net.Addr) (api.ProvenListener, error) {
+func (t *Tester) testListener(ctx context.Context, listens net.Addr) (api.SelfTestListener, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	began := time.Now()
@@ -146,10 +146,10 @@ func (t *Tester) testListener(ctx context.Context, listens net.Addr) (api.Proven
 		f.Remote = "" // it is the listener
 	}
 	if err != nil {
-		return api.ProvenListener{}, fmt.Errorf("%s: %w", listens, err)
+		return api.SelfTestListener{}, fmt.Errorf("%s: %w", listens, err)
 	}
-	return api.ProvenListener{
-		Address: listens.String(), ID: stored.Envelope.ID, Octets: int64(len(stored.Text)), Took: time.Since(began),
+	return api.SelfTestListener{
+		Address: listens.String(), ID: stored.Envelope.ID, Bytes: int64(len(stored.Text)), Took: api.Seconds(time.Since(began)),
 	}, nil
 }
 

@@ -112,7 +112,7 @@ func (c *Clock) Status() *api.ClockStatus {
 		return nil
 	}
 	c.mu.Lock()
-	s := &api.ClockStatus{Steps: c.steps, Step: c.step, Stepped: c.stepped}
+	s := &api.ClockStatus{Steps: c.steps, Step: api.Seconds(c.step), Stepped: c.stepped}
 	c.mu.Unlock()
 	s.Built, s.BeforeBuild = c.built, c.wall().Before(c.built)
 	if is, known := c.sync(); known {

@@ -42,7 +42,7 @@ func TestClockSteps(t *testing.T) {
 			time.Sleep(2 * time.Second)
 			synctest.Wait()
 			s := c.Status()
-			if s.Steps != int64(i+1) || (s.Step-by).Abs() > time.Millisecond || !strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), " by=") {
+			if s.Steps != int64(i+1) || (s.Step.Duration()-by).Abs() > time.Millisecond || !strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), " by=") {
 				t.Errorf("set by %v: %+v\n%s", by, s, log.String())
 			}
 			if !strings.Contains(words.ClockProblem(s), "the clock was set ") {

@@ -30,7 +30,7 @@ type Degraded struct {
 	parts []string
 
 	mu     sync.Mutex
-	things map[thing]api.DegradedThing
+	things map[thing]api.Degradation
 }
 
 // thing names one thing of a part: a router, a domain, an address.
@@ -41,7 +41,7 @@ var degradedDesc = prometheus.NewDesc("anymx_degraded", "Things of this part tha
 // NewDegraded makes one for a program that can go without these parts, which are
 // the values of the metric's label.
 func NewDegraded(log *slog.Logger, parts ...string) *Degraded {
-	return &Degraded{log: log, parts: parts, things: map[thing]api.DegradedThing{}}
+	return &Degraded{log: log, parts: parts, things: map[thing]api.Degradation{}}
 }
 
 // Report notes how a thing is; nil says that it is in use, as it should be. What
@@ -86,7 +86,7 @@ func (d *Degraded) note(t thing, err error, now time.Time) {
 	if was {
 		since = before.Since
 	}
-	d.things[t] = api.DegradedThing{Part: t.part, Name: t.name, Problem: problem, Since: since}
+	d.things[t] = api.Degradation{Part: t.part, Name: t.name, Problem: problem, Since: since}
 	d.log.Error("degraded: the program goes on without this", "part", t.part, "name", t.name, "err", problem)
 }
 
@@ -111,10 +111,10 @@ func (d *Degraded) Has(part, name string) bool {
 }
 
 // List is what the program goes without, sorted by part and name.
-func (d *Degraded) List() []api.DegradedThing {
+func (d *Degraded) List() []api.Degradation {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return slices.SortedFunc(maps.Values(d.things), func(a, b api.DegradedThing) int {
+	return slices.SortedFunc(maps.Values(d.things), func(a, b api.Degradation) int {
 		if c := strings.Compare(a.Part, b.Part); c != 0 {
 			return c
 		}

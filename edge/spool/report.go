@@ -16,16 +16,16 @@ type Report struct {
 	Problems []string `json:"problems,omitempty"` // why the node does not open it, or is not ready
 	Warnings []string `json:"warnings,omitempty"`
 
-	Messages    int64    `json:"messages"` // with an envelope
-	Bytes       int64    `json:"bytes"`    // of their bodies
-	BodyFiles   int64    `json:"body_files"`
-	BodyBytes   int64    `json:"body_bytes"`
-	Damaged     int64    `json:"damaged"`      // bodies that are missing or damaged
-	Orphans     int64    `json:"orphans"`      // body files without envelope
-	OrphanBytes int64    `json:"orphan_bytes"` // of them
-	Lost        int64    `json:"lost"`         // orphans that were acknowledged
-	Strange     int64    `json:"strange"`      // unknown files in the bodies directory
-	Aside       []string `json:"aside,omitempty"`
+	Messages     int64    `json:"messages"` // with an envelope
+	Bytes        int64    `json:"bytes"`    // of their bodies
+	BodyFiles    int64    `json:"body_files"`
+	BodyBytes    int64    `json:"body_bytes"`
+	Damaged      int64    `json:"damaged"`       // bodies that are missing or damaged
+	Orphans      int64    `json:"orphans"`       // body files without envelope
+	OrphanBytes  int64    `json:"orphan_bytes"`  // of them
+	Lost         int64    `json:"lost"`          // orphans that were acknowledged
+	UnknownFiles int64    `json:"unknown_files"` // unknown files in the bodies directory
+	Aside        []string `json:"aside,omitempty"`
 }
 
 // Sound reports whether nothing is wrong.
@@ -88,7 +88,7 @@ func Check(dir string) (r Report, err error) {
 		}
 	}
 	if list, err := listBodies(fsys, fsys.PathJoin(dir, bodiesDir)); err == nil {
-		r.Strange = int64(len(list.strange))
+		r.UnknownFiles = int64(len(list.strange))
 	}
 	return r, readNote(fsys, dir, &r)
 }
@@ -112,7 +112,7 @@ func readNote(fsys vfs.FS, dir string, r *Report) error {
 func (s *Spool) Report() (Report, error) {
 	r := Report{
 		Dir: s.options.Dir, Open: true, Messages: s.ledger.messages.Load(), Bytes: s.ledger.bytes.Load(),
-		Damaged: s.damagedBodies.Load(), Strange: s.strange, Aside: asideFolders(s.options.Dir),
+		Damaged: s.damagedBodies.Load(), UnknownFiles: s.strange, Aside: asideFolders(s.options.Dir),
 	}
 	list, err := listBodies(s.fs, s.bodies.dir)
 	if err != nil {

@@ -12,11 +12,11 @@ type Stats struct {
 	MaxMessages int64  `json:"max_messages"`
 	Refusing    string `json:"refusing,omitempty"` // why no message is accepted; "" while they are
 
-	Attention   string `json:"attention,omitempty"` // why the operator has to act; "" if there is no reason
-	Damaged     int64  `json:"damaged"`             // bodies found damaged at the start
-	Orphans     int64  `json:"orphans"`             // body files without envelope that are kept
-	OrphanBytes int64  `json:"orphan_bytes"`
-	Strange     int64  `json:"strange"` // unknown files in the bodies directory, at the start
+	Attention    string `json:"attention,omitempty"` // why the operator has to act; "" if there is no reason
+	Damaged      int64  `json:"damaged"`             // bodies found damaged at the start
+	Orphans      int64  `json:"orphans"`             // body files without envelope that are kept
+	OrphanBytes  int64  `json:"orphan_bytes"`
+	UnknownFiles int64  `json:"unknown_files"` // unknown files in the bodies directory, at the start
 
 	Engine EngineStats `json:"engine"` // zero when closed or failed
 }
@@ -41,7 +41,7 @@ func (s *Spool) Stats() Stats {
 	st := Stats{
 		Messages: l.messages.Load(), Bytes: l.bytes.Load(), Drafts: l.drafts.Load(), MemoryBytes: l.memory.Load(),
 		DiskFree: max(l.left(), 0), DiskReserve: l.reserve, HighWater: l.highWater, MaxMessages: l.maxMessages,
-		Damaged: s.damagedBodies.Load(), Orphans: s.orphans.files.Load(), OrphanBytes: s.orphans.bytes.Load(), Strange: s.strange,
+		Damaged: s.damagedBodies.Load(), Orphans: s.orphans.files.Load(), OrphanBytes: s.orphans.bytes.Load(), UnknownFiles: s.strange,
 	}
 	if err := s.accepting(); err != nil {
 		st.Refusing = err.Error()

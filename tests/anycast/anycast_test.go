@@ -33,7 +33,7 @@ func TestDeathOfTheEdge(t *testing.T) {
 		confirmed, established := s.Confirmed()
 		return announced(s) && confirmed == 1 && established == 1
 	})
-	if !s.Health.Up || s.Reason != "healthy" || len(s.Peers[0].Sent) != 2 || s.ASN != nodeASN || s.PID != n.bgp.PID() {
+	if !s.Health.Up || s.Reason != "healthy" || len(s.Peers[0].Advertised) != 2 || s.ASN != nodeASN || s.PID != n.bgp.PID() {
 		t.Errorf("announced: %+v", s)
 	}
 	var names []string
@@ -132,13 +132,13 @@ func TestKeptOrders(t *testing.T) {
 	r.await(long, prefix4, prefix6)
 	file := filepath.Join(n.dir, "state", "bgp", "order.json")
 
-	s := n.order(api.Order{Routes: api.Graceful, Reason: "new kernel", Keep: true})
+	s := n.order(api.DesiredState{Routes: api.Graceful, Reason: "new kernel", Keep: true})
 	if s.Routes != api.Graceful || s.Reason != "by command: new kernel" {
 		t.Errorf("%+v", s)
 	}
 	r.await(long, prefix4+graceful, prefix6+graceful)
-	s = n.order(api.Order{Routes: api.Withdrawn, Reason: "new kernel", Keep: true})
-	if s.Routes != api.Withdrawn || s.Order.Routes != api.Withdrawn || s.Ordered.IsZero() {
+	s = n.order(api.DesiredState{Routes: api.Withdrawn, Reason: "new kernel", Keep: true})
+	if s.Routes != api.Withdrawn || s.Desired.Routes != api.Withdrawn || s.DesiredAt.IsZero() {
 		t.Errorf("%+v", s)
 	}
 	r.await(long)
@@ -147,11 +147,11 @@ func TestKeptOrders(t *testing.T) {
 	n.bgp.Kill()
 	n.startBGP()
 	s = n.status("healthy", func(s *api.SpeakerStatus) bool { return s.Health.Up })
-	if s.Routes != api.Withdrawn || s.Order.Reason != "new kernel" || !s.Order.Keep {
+	if s.Routes != api.Withdrawn || s.Desired.Reason != "new kernel" || !s.Desired.Keep {
 		t.Errorf("after a kill: %+v", s)
 	}
-	s = n.order(api.Order{Routes: api.Announced})
-	if s.Routes != api.Withdrawn || s.Order.Routes != api.Announced || s.Health.Up {
+	s = n.order(api.DesiredState{Routes: api.Announced})
+	if s.Routes != api.Withdrawn || s.Desired.Routes != api.Announced || s.Health.Up {
 		t.Errorf("resumed without a new proof of health: %+v", s)
 	}
 	r.await(long, prefix4, prefix6)
@@ -170,10 +170,10 @@ func TestKeptOrders(t *testing.T) {
 		t.Errorf("with a file that is cut: %+v", s)
 	}
 	n.logged("level=ERROR", "the desired state is unreadable", "order.json")
-	n.order(api.Order{Routes: api.Announced})
+	n.order(api.DesiredState{Routes: api.Announced})
 	r.await(long, prefix4, prefix6)
 
-	if _, err := n.speaker.Order(t.Context(), api.Order{Routes: "up"}); err == nil {
+	if _, err := n.speaker.SetDesired(t.Context(), api.DesiredState{Routes: "up"}); err == nil {
 		t.Error("routes that there are not were taken")
 	}
 }
@@ -186,7 +186,7 @@ func TestPassingOrder(t *testing.T) {
 	n := newNode(t, settings{routers: []string{"127.0.0.2"}, health: "interval = \"1s\"\nrise = 1"})
 	n.start()
 	r.await(long, prefix4, prefix6)
-	n.order(api.Order{Routes: api.Withdrawn, Reason: "anymx-edge is stopping"})
+	n.order(api.DesiredState{Routes: api.Withdrawn, Reason: "anymx-edge is stopping"})
 	r.await(long)
 	n.edge.Kill()
 	n.startEdge()
@@ -194,13 +194,13 @@ func TestPassingOrder(t *testing.T) {
 	n.logged("desired state ended")
 
 	// It never allows more than an order that was kept.
-	n.order(api.Order{Routes: api.Withdrawn, Reason: "drained", Keep: true})
-	n.order(api.Order{Routes: api.Graceful, Reason: "anymx-edge is stopping"})
+	n.order(api.DesiredState{Routes: api.Withdrawn, Reason: "drained", Keep: true})
+	n.order(api.DesiredState{Routes: api.Graceful, Reason: "anymx-edge is stopping"})
 	n.edge.Kill()
 	n.startEdge()
 	n.logged("node is unhealthy")
 	s := n.status("healthy", func(s *api.SpeakerStatus) bool { return s.Health.Up })
-	if s.Routes != api.Withdrawn || s.Order.Reason != "drained" {
+	if s.Routes != api.Withdrawn || s.Desired.Reason != "drained" {
 		t.Errorf("%+v", s)
 	}
 	r.await(long)

@@ -34,9 +34,9 @@ func BenchmarkToTheTable(b *testing.B) {
 			for b.Loop() {
 				r.await(long, prefix4, prefix6)
 				began := time.Now()
-				n.order(api.Order{Routes: api.Withdrawn, Keep: keep})
+				n.order(api.DesiredState{Routes: api.Withdrawn, Keep: keep})
 				times = append(times, r.await(long).Sub(began))
-				n.order(api.Order{Routes: api.Announced})
+				n.order(api.DesiredState{Routes: api.Announced})
 			}
 			report(b, times)
 		})

@@ -182,9 +182,9 @@ func (n *node) status(what string, good func(*api.SpeakerStatus) bool) api.Speak
 }
 
 // order sends an order that must be taken.
-func (n *node) order(o api.Order) api.SpeakerStatus {
+func (n *node) order(o api.DesiredState) api.SpeakerStatus {
 	n.t.Helper()
-	s, err := n.speaker.Order(n.t.Context(), o)
+	s, err := n.speaker.SetDesired(n.t.Context(), o)
 	if err != nil {
 		n.t.Fatal(err)
 	}

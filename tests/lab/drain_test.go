@@ -136,8 +136,8 @@ func TestDrainedSurvivesARestart(t *testing.T) {
 	}
 	s, err := l.A.Speaker.Status(t.Context())
 	must(t, err)
-	if s.Routes != api.Withdrawn || s.Order.Routes != api.Withdrawn {
-		t.Errorf("the speaker tells %s, by the order %+v", s.Routes, s.Order)
+	if s.Routes != api.Withdrawn || s.Desired.Routes != api.Withdrawn {
+		t.Errorf("the speaker tells %s, by the order %+v", s.Routes, s.Desired)
 	}
 	if established := peersUp(s); established != 2 {
 		t.Errorf("%d sessions are established; a drained node keeps them", established)

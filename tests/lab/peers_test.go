@@ -164,9 +164,9 @@ func TestBadPeers(t *testing.T) {
 // stillObeyed has the speaker withdraw and announce, between all the noise.
 func stillObeyed(t *testing.T, l *Lab) {
 	t.Helper()
-	for _, o := range []api.Order{{Routes: api.Withdrawn, Reason: "test"}, {Routes: api.Announced, Reason: "test"}} {
+	for _, o := range []api.DesiredState{{Routes: api.Withdrawn, Reason: "test"}, {Routes: api.Announced, Reason: "test"}} {
 		began := time.Now()
-		_, err := l.A.Speaker.Order(t.Context(), o)
+		_, err := l.A.Speaker.SetDesired(t.Context(), o)
 		must(t, err)
 		if o.Routes == api.Withdrawn {
 			_, err = l.R1.Routes.AwaitLeft(t.Context(), Prefix4, A4, began, 10*time.Second)

@@ -24,7 +24,7 @@ func TestKilledWithinProofs(t *testing.T) {
 		for range 4 {
 			all.Go(func() {
 				for {
-					if _, err := p.Control().Prove(t.Context()); err != nil {
+					if _, err := p.Control().SelfTest(t.Context()); err != nil {
 						return // it is dead
 					}
 					select {
@@ -71,7 +71,7 @@ func TestDrainUntilRestart(t *testing.T) {
 		if s := status(t, p); s.Drain.Until != api.UntilRestart || s.Drain.Reason != "an update" || banner(t, p.SMTP) != "421" {
 			t.Errorf("%+v", s.Drain)
 		}
-		if proven, err := p.Control().Prove(t.Context()); err != nil || len(proven.Listeners) != 1 {
+		if proven, err := p.Control().SelfTest(t.Context()); err != nil || len(proven.Listeners) != 1 {
 			t.Errorf("%+v, %v", proven, err)
 		}
 		end()

@@ -180,7 +180,7 @@ func (m *Machine) attempt(ctx context.Context) (lacks string, err error) {
 	defer cancel()
 	edge := control.NewClient(sockets.Node)
 	defer edge.Close()
-	if _, err := edge.Prove(ctx); err != nil {
+	if _, err := edge.SelfTest(ctx); err != nil {
 		return err.Error(), nil
 	}
 	if sockets.Speaker == "" {

@@ -153,7 +153,7 @@ func TestConfirmedLate(t *testing.T) {
 	c, _ := w.run()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		s, err := c.Status(t.Context())
-		if err == nil && s.Proven {
+		if err == nil && s.Confirmed {
 			break
 		}
 		if time.Now().After(deadline) {

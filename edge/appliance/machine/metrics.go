@@ -39,14 +39,14 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	truth := map[bool]float64{true: 1}
 	if s.Image != "" {
 		gauge(infoDesc, 1, s.Image, s.Next)
-		gauge(confirmedDesc, truth[s.Proven])
+		gauge(confirmedDesc, truth[s.Confirmed])
 	}
 	for i, name := range []string{"running", "other"} {
-		if i < len(s.Slots) && s.Slots[i].TriesLeft != nil {
-			gauge(attemptsDesc, float64(*s.Slots[i].TriesLeft), name)
+		if i < len(s.Slots) && s.Slots[i].BootAttemptsLeft != nil {
+			gauge(attemptsDesc, float64(*s.Slots[i].BootAttemptsLeft), name)
 		}
 	}
-	gauge(operationsDesc, truth[s.Order != nil])
+	gauge(operationsDesc, truth[s.Operation != nil])
 	if s.Last != nil {
 		gauge(lastDesc, 1, s.Last.Version, s.Last.Outcome)
 	}

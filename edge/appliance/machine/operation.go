@@ -41,7 +41,7 @@ func (m *Machine) start(kind string, run func(*operation) error) (*operation, er
 	defer m.mu.Unlock()
 	if m.operation != nil {
 		o.cancel()
-		return nil, &api.Error{Code: api.Overtaken, Text: fmt.Sprintf("%s is already running, since %s: see anymx update --status",
+		return nil, &api.Error{Code: api.Superseded, Text: fmt.Sprintf("%s is already running, since %s: see anymx update --status",
 			withArticle(m.operation.kind), time.Since(m.operation.began).Truncate(time.Second))}
 	}
 	m.operation = o

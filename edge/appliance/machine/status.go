@@ -27,25 +27,25 @@ func (m *Machine) status() api.MachineStatus {
 	last, err := m.records.last()
 	note(err)
 	if last != nil {
-		s.Last = &api.MachineUpdate{Version: last.Version, From: last.From, Staged: last.Staged, Outcome: last.Outcome, Ended: last.Ended}
+		s.Last = &api.MachineUpdate{Version: last.Version, From: last.From, Staged: last.Staged, Outcome: outcomeText(last.Outcome), Ended: last.Ended}
 	}
 	t, err := m.table()
 	note(err)
 	if err == nil {
 		s.Image, s.RootHash, s.Next = t.Version, t.RootHash, t.Next()
-		s.Proven = confirmed.has(t.Version, t.RootHash)
+		s.Confirmed = confirmed.has(t.Version, t.RootHash)
 		for i := range t.Slots {
 			s.Slots = append(s.Slots, slotStatus(&t.Slots[i], confirmed))
 		}
 	}
 	m.mu.Lock()
-	if !s.Proven {
-		s.NotYet = m.notYet
+	if !s.Confirmed {
+		s.UnconfirmedReason = m.notYet
 	}
 	o := m.operation
 	m.mu.Unlock()
 	if o != nil {
-		s.Order = &api.MachineOrder{Kind: o.kind, Began: o.began, Progress: o.progress()}
+		s.Operation = &api.MachineOperation{Kind: o.kind, Began: o.began, Progress: o.progress()}
 	}
 	if report, err := provision.Last(m.System.Root); err == nil {
 		s.Config = report.Source
@@ -57,12 +57,24 @@ func (m *Machine) status() api.MachineStatus {
 	return s
 }
 
+// outcomeText returns the outcome of an update as clients see it. The record on disk has names of its
+// own, because an older version in the other slot reads it too.
+func outcomeText(recorded string) string {
+	switch recorded {
+	case outcomeConfirmed:
+		return "confirmed"
+	case outcomeBack:
+		return "rolled_back"
+	}
+	return recorded
+}
+
 func slotStatus(in *slot.Slot, confirmed confirmedList) api.MachineSlot {
-	out := api.MachineSlot{Version: in.Version, State: in.State(), Proven: confirmed.has(in.Version, rootHashOf(in))}
+	out := api.MachineSlot{Version: in.Version, State: in.State(), Confirmed: confirmed.has(in.Version, rootHashOf(in))}
 	if e := in.Entry; e != nil {
-		out.Entry, out.TriesDone = e.File, e.Done
+		out.Entry, out.BootAttemptsDone = e.File, e.Done
 		if e.Left != slot.Uncounted {
-			out.TriesLeft = &e.Left
+			out.BootAttemptsLeft = &e.Left
 		}
 	}
 	return out

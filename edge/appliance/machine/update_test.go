@@ -46,7 +46,7 @@ func TestUpdate(t *testing.T) {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 	s, err := c.Status(t.Context())
-	if err != nil || s.Image != "0.5.0" || s.Next != "0.6.0" || len(s.Slots) != 2 || s.Slots[1].Version != "0.6.0" || s.Order != nil || s.Problem != "" {
+	if err != nil || s.Image != "0.5.0" || s.Next != "0.6.0" || len(s.Slots) != 2 || s.Slots[1].Version != "0.6.0" || s.Operation != nil || s.Problem != "" {
 		t.Errorf("%+v, %v", s, err)
 	}
 }
@@ -374,7 +374,7 @@ func TestClientGoesEarly(t *testing.T) {
 	<-s.reached
 	var busy *api.Error
 	for _, err := range c.Reboot(t.Context(), api.PowerRequest{}) {
-		if !errors.As(err, &busy) || busy.Code != api.Overtaken || !strings.Contains(busy.Text, "an update is already running") {
+		if !errors.As(err, &busy) || busy.Code != api.Superseded || !strings.Contains(busy.Text, "an update is already running") {
 			t.Errorf("%v", err)
 		}
 	}
@@ -399,11 +399,11 @@ func (w *world) idle(c *control.MachineClient) {
 	w.t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		s, err := c.Status(w.t.Context())
-		if err == nil && s.Order == nil {
+		if err == nil && s.Operation == nil {
 			return
 		}
 		if time.Now().After(deadline) {
-			w.t.Fatalf("%+v, %v", s.Order, err)
+			w.t.Fatalf("%+v, %v", s.Operation, err)
 		}
 	}
 }

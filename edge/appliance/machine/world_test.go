@@ -53,14 +53,14 @@ type edge struct {
 	proofs int
 }
 
-func (e *edge) Prove(ctx context.Context) (api.Proven, error) {
+func (e *edge) SelfTest(ctx context.Context) (api.SelfTest, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.proofs++
 	if e.lacks != nil {
-		return api.Proven{}, e.lacks
+		return api.SelfTest{}, e.lacks
 	}
-	return e.Node.Prove(ctx)
+	return e.Node.SelfTest(ctx)
 }
 
 func (e *edge) lack(err error) {

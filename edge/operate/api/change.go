@@ -42,9 +42,9 @@ type Change struct {
 type Outcome struct {
 	// Done are as they were asked to be, those that were so before included.
 	Done []mail.ID
-	// Later are being tried. It is done when the try has ended, unless the
+	// Pending are being tried. It is done when the try has ended, unless the
 	// message has ended with it.
-	Later []mail.ID
+	Pending []mail.ID
 	// Missing are not in the queue.
 	Missing []mail.ID
 }
@@ -53,8 +53,8 @@ type Outcome struct {
 type Changed struct {
 	// Messages are those that were acted on, as they were before.
 	Messages []QueueItem `json:"messages"`
-	// Later are those that are being tried, as Outcome.Later.
-	Later []QueueItem `json:"later"`
+	// Pending are those that are being tried, as Outcome.Pending.
+	Pending []QueueItem `json:"pending"`
 	// Refused are those that could not be acted on; the others were.
 	Refused []Refusal `json:"refused"`
 	// Next is set with Change.All when there are more pages.

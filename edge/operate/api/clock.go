@@ -16,9 +16,9 @@ type ClockStatus struct {
 	BeforeBuild bool      `json:"before_build"`
 	Built       time.Time `json:"built,omitzero"` // of the commit that the program is of; zero: not known
 	// Steps counts the times that the clock was seen to be set since the program began.
-	Steps   int64         `json:"steps"`
-	Step    time.Duration `json:"step_ns,omitempty"` // by how much, the last time; negative: back
-	Stepped time.Time     `json:"stepped,omitzero"`  // when, by the clock as it was set then
+	Steps   int64     `json:"steps"`
+	Step    Seconds   `json:"step_seconds,omitempty"` // by how much, the last time; negative: back
+	Stepped time.Time `json:"stepped,omitzero"`       // when, by the clock as it was set then
 }
 
 // built is the date of the commit that a build sets, in seconds since 1970 (-ldflags

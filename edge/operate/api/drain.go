@@ -65,10 +65,10 @@ type DrainStatus struct {
 
 // StepStatus is one step.
 type StepStatus struct {
-	Step  DrainStep     `json:"step"`
-	Began time.Time     `json:"began,omitzero"`
-	Ended time.Time     `json:"ended,omitzero"` // zero: it is under way
-	Limit time.Duration `json:"limit_ns"`
+	Step  DrainStep `json:"step"`
+	Began time.Time `json:"began,omitzero"`
+	Ended time.Time `json:"ended,omitzero"` // zero: it is under way
+	Limit Seconds   `json:"limit_seconds"`
 	// Note says what was not as hoped: a peer that did not acknowledge, sessions
 	// that were cut, messages that are left. "": all well.
 	Note string `json:"note,omitempty"`

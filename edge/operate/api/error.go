@@ -15,7 +15,7 @@ const (
 	BadConfig   Code = "invalid_config" // 422: reload found problems and changed nothing
 	Internal    Code = "internal"       // 500
 	Unavailable Code = "unavailable"    // 503: starting, stopping, or out of time
-	Overtaken   Code = "overtaken"      // 409: a later order is in force, or about to be
+	Superseded  Code = "superseded"     // 409: a later order is in force, or about to be
 )
 
 // Error is what the node answers instead of what was asked for. A Node returns

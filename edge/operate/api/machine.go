@@ -13,16 +13,16 @@ type MachineStatus struct {
 	// against. "": this machine runs no image, and Problem says why.
 	Image    string `json:"image"`
 	RootHash string `json:"root_hash,omitempty"`
-	// Proven says that this version has carried mail on this machine; NotYet is what
+	// Confirmed says that this version has carried mail on this machine; UnconfirmedReason is what
 	// its proof lacks.
-	Proven bool   `json:"proven"`
-	NotYet string `json:"not_yet,omitempty"`
+	Confirmed         bool   `json:"confirmed"`
+	UnconfirmedReason string `json:"unconfirmed_reason,omitempty"`
 	// Slots holds the one that runs first.
 	Slots []MachineSlot `json:"slots"`
 	// Next is the version that the loader boots next.
 	Next string `json:"next,omitempty"`
-	// Order is what is under way; nil: nothing.
-	Order *MachineOrder `json:"order,omitempty"`
+	// Operation is what is under way; nil: nothing.
+	Operation *MachineOperation `json:"operation,omitempty"`
 	// Last is the last update that was written into a slot; nil: there was none.
 	Last *MachineUpdate `json:"last_update,omitempty"`
 	// Config is where the config comes from; "": none is in force, and ConfigProblem
@@ -34,18 +34,18 @@ type MachineStatus struct {
 
 // MachineSlot is one slot.
 type MachineSlot struct {
-	Version string `json:"version,omitempty"` // "": none that is whole
-	State   string `json:"state"`             // "running", "whole", "incomplete", "empty"
-	Proven  bool   `json:"proven"`            // as in MachineStatus
-	Entry   string `json:"entry,omitempty"`   // name of its boot entry; "": it has none
-	// TriesLeft are the boots that it still has; nil: it has no entry, or one that is
+	Version   string `json:"version,omitempty"` // "": none that is whole
+	State     string `json:"state"`             // "running", "whole", "incomplete", "empty"
+	Confirmed bool   `json:"confirmed"`         // as in MachineStatus
+	Entry     string `json:"entry,omitempty"`   // name of its boot entry; "": it has none
+	// BootAttemptsLeft are the boots that it still has; nil: it has no entry, or one that is
 	// not counted. With none left it is booted last.
-	TriesLeft *int `json:"tries_left,omitempty"`
-	TriesDone int  `json:"tries_done,omitempty"`
+	BootAttemptsLeft *int `json:"boot_attempts_left,omitempty"`
+	BootAttemptsDone int  `json:"boot_attempts_done,omitempty"`
 }
 
-// MachineOrder is an order under way.
-type MachineOrder struct {
+// MachineOperation is an order under way.
+type MachineOperation struct {
 	Kind     string          `json:"kind"` // "update", "rollback", "reboot", "poweroff"
 	Began    time.Time       `json:"began,omitzero"`
 	Progress MachineProgress `json:"progress"`
@@ -56,8 +56,8 @@ type MachineUpdate struct {
 	Version string    `json:"version"`
 	From    string    `json:"from"` // the version that ran
 	Staged  time.Time `json:"staged,omitzero"`
-	// Outcome is "staged" until it was booted, then "booted", and "proven" or, if the
-	// machine is back at From, "back".
+	// Outcome is "writing", "staged" until the version is booted, then "booted", and "confirmed"
+	// or, if the machine returned to From, "rolled_back".
 	Outcome string    `json:"outcome"`
 	Ended   time.Time `json:"ended,omitzero"` // when it was proven, or found to be back
 }

@@ -11,8 +11,8 @@ type NetworkStatus struct {
 	PID     int       `json:"pid"`
 	Started time.Time `json:"started,omitzero"`
 
-	// Things are the addresses, rules and routes that the config asks for.
-	Things []NetworkThing `json:"things"`
+	// Items are the addresses, rules and routes that the config asks for.
+	Items []NetworkItem `json:"items"`
 	// Repaired counts what others had changed or taken away and was put back.
 	Repaired int64 `json:"repaired"`
 	// Compared is when config and kernel were last compared.
@@ -23,13 +23,13 @@ type NetworkStatus struct {
 	Tunnel *TunnelStatus `json:"tunnel,omitempty"` // nil: none is configured
 	Shield *ShieldStatus `json:"shield,omitempty"` // nil: none is configured
 	// Degraded is what the program goes without.
-	Degraded []DegradedThing `json:"degraded,omitempty"`
-	Config   *ConfigStatus   `json:"config,omitempty"`
-	Clock    *ClockStatus    `json:"clock,omitempty"`
+	Degraded []Degradation `json:"degraded,omitempty"`
+	Config   *ConfigStatus `json:"config,omitempty"`
+	Clock    *ClockStatus  `json:"clock,omitempty"`
 }
 
-// NetworkThing is one address, rule or route.
-type NetworkThing struct {
+// NetworkItem is one address, rule or route.
+type NetworkItem struct {
 	Kind    string `json:"kind"`    // "address", "rule", "route"
 	What    string `json:"what"`    // as `ip` would write it: "192.0.2.25/32 dev lo"
 	Purpose string `json:"purpose"` // "service", "source", "tunnel"
@@ -42,19 +42,19 @@ type TunnelStatus struct {
 	Interface string `json:"interface"`
 	// Implementation is "kernel" or "userspace" (wireguard-go over TUN); Why is
 	// how it was chosen.
-	Implementation string          `json:"implementation"`
-	Why            string          `json:"why,omitempty"`
-	PublicKey      string          `json:"public_key"` // the node's own, for the far end's config
-	ListenPort     int             `json:"listen_port"`
-	MTU            int             `json:"mtu"`
-	Peers          []TunnelFarSide `json:"peers"`
+	Implementation string       `json:"implementation"`
+	Reason         string       `json:"reason,omitempty"`
+	PublicKey      string       `json:"public_key"` // the node's own, for the far end's config
+	ListenPort     int          `json:"listen_port"`
+	MTU            int          `json:"mtu"`
+	Peers          []TunnelPeer `json:"peers"`
 	// Up says that every peer which is spoken to has shaken hands within three minutes.
 	Up      bool   `json:"up"`
 	Problem string `json:"problem,omitempty"`
 }
 
-// TunnelFarSide is one peer of the tunnel.
-type TunnelFarSide struct {
+// TunnelPeer is one peer of the tunnel.
+type TunnelPeer struct {
 	PublicKey     string         `json:"public_key"`
 	Endpoint      string         `json:"endpoint,omitempty"` // "": not known yet
 	AllowedIPs    []netip.Prefix `json:"allowed_ips"`

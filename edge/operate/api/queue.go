@@ -49,7 +49,7 @@ type QueueItem struct {
 	Recipients  int       `json:"recipients"`
 	Pending     int       `json:"pending"`
 	Attempts    int       `json:"attempts"`               // tries begun
-	NextTry     time.Time `json:"next_try,omitzero"`      // of a waiting message
+	NextAttempt time.Time `json:"next_attempt,omitzero"`  // of a waiting message
 	LastFailure string    `json:"last_failure,omitempty"` // one line
 	HoldReason  string    `json:"hold_reason,omitempty"`
 }
@@ -66,17 +66,17 @@ type QueuePage struct {
 // QueueDetail is all that the node knows of one message but its text.
 type QueueDetail struct {
 	QueueItem
-	LastTry    time.Time         `json:"last_try,omitzero"`
-	Expires    time.Time         `json:"expires,omitzero"`
-	Origin     string            `json:"origin"` // inbound, outbound, local
-	Body       string            `json:"body"`   // 7BIT, 8BITMIME
-	SMTPUTF8   bool              `json:"smtputf8"`
-	RequireTLS bool              `json:"require_tls"`
-	Return     string            `json:"ret,omitempty"`   // FULL, HDRS
-	EnvID      string            `json:"envid,omitempty"` // RFC 3461 ENVID, decoded
-	NoDSN      bool              `json:"no_dsn"`          // its sender is never notified
-	Client     ClientDetail      `json:"client"`
-	To         []RecipientDetail `json:"to"` // in the order of the envelope
+	LastAttempt time.Time         `json:"last_attempt,omitzero"`
+	Expires     time.Time         `json:"expires,omitzero"`
+	Origin      string            `json:"origin"` // inbound, outbound, local
+	Body        string            `json:"body"`   // 7BIT, 8BITMIME
+	SMTPUTF8    bool              `json:"smtputf8"`
+	RequireTLS  bool              `json:"require_tls"`
+	Return      string            `json:"ret,omitempty"`   // FULL, HDRS
+	EnvID       string            `json:"envid,omitempty"` // RFC 3461 ENVID, decoded
+	NoDSN       bool              `json:"no_dsn"`          // its sender is never notified
+	Client      ClientDetail      `json:"client"`
+	To          []RecipientDetail `json:"to"` // in the order of the envelope
 }
 
 // ClientDetail is who handed the message over.

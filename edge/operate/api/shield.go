@@ -18,9 +18,9 @@ type ShieldStatus struct {
 
 	// Cookies says whose cookies answer SYNs: "own", which nodes with the same key
 	// take from each other, or "kernel", which carry the MSS only; Why is why not own.
-	Cookies   string `json:"cookies"`
-	Why       string `json:"why,omitempty"`
-	SharedKey bool   `json:"shared_key"`
+	Cookies       string `json:"cookies"`
+	CookiesReason string `json:"cookies_reason,omitempty"`
+	SharedKey     bool   `json:"shared_key"`
 
 	SYNs   ShieldPressure `json:"syns"`   // SYNs for served ports
 	Strays ShieldPressure `json:"strays"` // segments that fit nothing
@@ -39,10 +39,10 @@ type ShieldInterface struct {
 
 // ShieldPressure is how one kind of packet stands to its limit.
 type ShieldPressure struct {
-	On    bool          `json:"on"`
-	Left  time.Duration `json:"left_ns,omitempty"` // until it ends, if nothing more comes
-	Peak  float64       `json:"peak"`              // packets in a second
-	Limit float64       `json:"limit"`             // packets in a second
+	On    bool    `json:"on"`
+	Left  Seconds `json:"left_seconds,omitempty"` // until it ends, if nothing more comes
+	Peak  float64 `json:"peak"`                   // packets in a second
+	Limit float64 `json:"limit"`                  // packets in a second
 }
 
 // ShieldVerdict counts what came to one verdict.

@@ -15,9 +15,9 @@ const (
 	Withdrawn Routes = "withdrawn" // nothing
 )
 
-// Order is what the operator, or the node on its way out, wants of the speaker.
+// DesiredState is what the operator, or the node on its way out, wants of the speaker.
 // It is an upper bound: routes are Announced only while the node is healthy too.
-type Order struct {
+type DesiredState struct {
 	Routes Routes `json:"routes"`
 	Reason string `json:"reason,omitempty"` // for people
 	// Keep writes the order to disk before it is answered: it holds until the
@@ -33,7 +33,7 @@ type Order struct {
 }
 
 // SpeakerStatus is the BGP speaker at one moment: GET /v1/status of its socket,
-// and the answer to an Order (POST /v1/order).
+// and the answer to an Order (POST /v1/desired).
 type SpeakerStatus struct {
 	Version  string     `json:"version"`
 	PID      int        `json:"pid"`
@@ -41,8 +41,8 @@ type SpeakerStatus struct {
 	ASN      uint32     `json:"asn"`
 	RouterID netip.Addr `json:"router_id"`
 
-	Order   Order     `json:"order"`
-	Ordered time.Time `json:"ordered,omitzero"` // zero: there never was an order
+	Desired   DesiredState `json:"desired"`
+	DesiredAt time.Time    `json:"desired_at,omitzero"` // zero: there never was an order
 	// Routes is what peers are told now, Reason why, Since since when.
 	Routes   Routes         `json:"routes"`
 	Reason   string         `json:"reason"`
@@ -52,7 +52,7 @@ type SpeakerStatus struct {
 	Health SpeakerHealth `json:"health"`
 	Peers  []SpeakerPeer `json:"peers"` // in the order of addresses
 	// Degraded is what the program goes without.
-	Degraded []DegradedThing `json:"degraded,omitempty"`
+	Degraded []Degradation `json:"degraded,omitempty"`
 	// Config tells which file is in force.
 	Config *ConfigStatus `json:"config,omitempty"`
 	Clock  *ClockStatus  `json:"clock,omitempty"`
@@ -73,8 +73,8 @@ func (s *SpeakerStatus) Confirmed() (confirmed, established int) {
 }
 
 // Obeys reports whether the speaker has taken the command wanted.
-func (s *SpeakerStatus) Obeys(wanted *Order) bool {
-	return s.Order.Routes == wanted.Routes && (s.Order.Keep || !wanted.Keep || wanted.Routes == Announced)
+func (s *SpeakerStatus) Obeys(wanted *DesiredState) bool {
+	return s.Desired.Routes == wanted.Routes && (s.Desired.Keep || !wanted.Keep || wanted.Routes == Announced)
 }
 
 // SpeakerHealth is what the speaker thinks of the node.
@@ -93,21 +93,21 @@ type HealthCheck struct {
 	Name string `json:"name"` // "readyz", "smtp 192.0.2.25:25", "tunnel", "shield"
 	OK   bool   `json:"ok"`
 	// Information says that the check decides nothing.
-	Information bool          `json:"information,omitempty"`
-	Reason      string        `json:"reason,omitempty"` // why it is not OK
-	Took        time.Duration `json:"took_ns"`
-	At          time.Time     `json:"at,omitzero"`
+	Information bool      `json:"information,omitempty"`
+	Reason      string    `json:"reason,omitempty"` // why it is not OK
+	Took        Seconds   `json:"took_seconds"`
+	At          time.Time `json:"at,omitzero"`
 }
 
 // SpeakerPeer is one router.
 type SpeakerPeer struct {
-	Address  netip.Addr    `json:"address"`
-	ASN      uint32        `json:"asn"`
-	State    string        `json:"state"` // RFC 4271 8.2.2: "Idle", "Connect", "OpenSent", "OpenConfirm", "Established"
-	Since    time.Time     `json:"since,omitzero"`
-	HoldTime time.Duration `json:"hold_time_ns,omitempty"`
-	// Sent is what the peer has been told and not been told otherwise.
-	Sent []SentRoute `json:"sent"`
+	Address  netip.Addr `json:"address"`
+	ASN      uint32     `json:"asn"`
+	State    string     `json:"state"` // RFC 4271 8.2.2: "Idle", "Connect", "OpenSent", "OpenConfirm", "Established"
+	Since    time.Time  `json:"since,omitzero"`
+	HoldTime Seconds    `json:"hold_time_seconds,omitempty"`
+	// Advertised is what the peer has been told and not been told otherwise.
+	Advertised []AdvertisedRoute `json:"advertised"`
 	// Confirmed says that the peer's TCP has acknowledged all that it was to be told.
 	Confirmed   bool      `json:"confirmed"`
 	LastError   string    `json:"last_error,omitempty"`
@@ -117,8 +117,8 @@ type SpeakerPeer struct {
 	LastNotificationAt time.Time `json:"last_notification_at,omitzero"`
 }
 
-// SentRoute is a route as one peer was told about it.
-type SentRoute struct {
+// AdvertisedRoute is a route as one peer was told about it.
+type AdvertisedRoute struct {
 	Prefix      netip.Prefix `json:"prefix"`
 	NextHop     netip.Addr   `json:"next_hop"`
 	ASPath      []uint32     `json:"as_path,omitempty"`

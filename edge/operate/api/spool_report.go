@@ -7,16 +7,16 @@ type SpoolReport struct {
 	Problems []string `json:"problems,omitempty"` // why the node does not open it, or is not ready
 	Warnings []string `json:"warnings,omitempty"`
 
-	Messages    int64    `json:"messages"` // with an envelope
-	Bytes       int64    `json:"bytes"`    // of their bodies
-	BodyFiles   int64    `json:"body_files"`
-	BodyBytes   int64    `json:"body_bytes"`
-	Damaged     int64    `json:"damaged"`      // bodies that are missing or not as they were stored
-	Orphans     int64    `json:"orphans"`      // body files without envelope
-	OrphanBytes int64    `json:"orphan_bytes"` // of them
-	Lost        int64    `json:"lost"`         // of the orphans: those that had been acknowledged
-	Strange     int64    `json:"strange"`      // files that are none of ours
-	Aside       []string `json:"aside,omitempty"`
+	Messages     int64    `json:"messages"` // with an envelope
+	Bytes        int64    `json:"bytes"`    // of their bodies
+	BodyFiles    int64    `json:"body_files"`
+	BodyBytes    int64    `json:"body_bytes"`
+	Damaged      int64    `json:"damaged"`       // bodies that are missing or not as they were stored
+	Orphans      int64    `json:"orphans"`       // body files without envelope
+	OrphanBytes  int64    `json:"orphan_bytes"`  // of them
+	Lost         int64    `json:"lost"`          // of the orphans: those that had been acknowledged
+	UnknownFiles int64    `json:"unknown_files"` // files that are none of ours
+	Aside        []string `json:"aside,omitempty"`
 }
 
 // Sound says whether nothing is wrong.

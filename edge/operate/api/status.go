@@ -39,7 +39,7 @@ type Status struct {
 	// Drain is set unless the node is in service.
 	Drain *DrainStatus `json:"drain,omitempty"`
 	// Degraded is what the node goes without.
-	Degraded []DegradedThing `json:"degraded,omitempty"`
+	Degraded []Degradation `json:"degraded,omitempty"`
 	// Speaker and Network are what the programs beside this one said last; nil:
 	// none is configured.
 	Speaker *Neighbour[SpeakerStatus] `json:"speaker,omitempty"`
@@ -53,10 +53,10 @@ type Neighbour[T any] struct {
 	Status  *T        `json:"status,omitempty"`  // nil: it has not answered yet
 }
 
-// DegradedThing is something that a program was to open or read, that mail does not
+// Degradation is something that a program was to open or read, that mail does not
 // need, and that is missing or broken: the program goes on without it, and takes it
 // up when it comes.
-type DegradedThing struct {
+type Degradation struct {
 	// Part is one of "control", "metrics", "certificate", "recipients" and "drain" of
 	// anymx-edge, "control", "metrics", "password" and "state" of anymx-bgp, "control",
 	// "metrics" and "key" of anymx-net.
@@ -90,11 +90,11 @@ type SpoolStatus struct {
 	Reason      string `json:"reason,omitempty"` // why it is not accepting
 
 	// Problem is why somebody has to look at the spool; "" if nobody has to.
-	Problem     string `json:"problem,omitempty"`
-	Damaged     int64  `json:"damaged,omitempty"`      // bodies that were not as they were stored, at the start
-	Orphans     int64  `json:"orphans,omitempty"`      // body files without envelope that are kept
-	OrphanBytes int64  `json:"orphan_bytes,omitempty"` // of them
-	Strange     int64  `json:"strange,omitempty"`      // files among the bodies that are none of ours
+	Problem      string `json:"problem,omitempty"`
+	Damaged      int64  `json:"damaged,omitempty"`       // bodies that were not as they were stored, at the start
+	Orphans      int64  `json:"orphans,omitempty"`       // body files without envelope that are kept
+	OrphanBytes  int64  `json:"orphan_bytes,omitempty"`  // of them
+	UnknownFiles int64  `json:"unknown_files,omitempty"` // files among the bodies that are none of ours
 }
 
 // QueueStatus counts messages by State.
@@ -145,10 +145,10 @@ type CoreStatus struct {
 // ProbeStatus is a probe with packets of full size, which finds an MTU that is
 // too large before a message does.
 type ProbeStatus struct {
-	At      time.Time     `json:"at,omitzero"`
-	Size    int           `json:"size"` // octets that were sent at once
-	Took    time.Duration `json:"took_ns"`
-	Problem string        `json:"problem,omitempty"` // "": every octet was answered
+	At      time.Time `json:"at,omitzero"`
+	Size    int       `json:"size"` // octets that were sent at once
+	Took    Seconds   `json:"took_seconds"`
+	Problem string    `json:"problem,omitempty"` // "": every octet was answered
 }
 
 // TLSStatus is the certificate that STARTTLS shows.

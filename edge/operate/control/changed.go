@@ -13,14 +13,14 @@ const maxRefusal = 300
 // err is what the node gave beside the outcome. With all, the ids were not asked
 // for by name, so those that have left the queue meanwhile are not missed.
 func newChanged(ids []mail.ID, items map[mail.ID]api.QueueItem, o api.Outcome, err error, all bool) api.Changed {
-	c := api.Changed{Messages: []api.QueueItem{}, Later: []api.QueueItem{}, Refused: []api.Refusal{}}
+	c := api.Changed{Messages: []api.QueueItem{}, Pending: []api.QueueItem{}, Refused: []api.Refusal{}}
 	told := map[mail.ID]bool{}
 	for _, id := range o.Done {
 		c.Messages = append(c.Messages, itemOf(id, items))
 		told[id] = true
 	}
-	for _, id := range o.Later {
-		c.Later = append(c.Later, itemOf(id, items))
+	for _, id := range o.Pending {
+		c.Pending = append(c.Pending, itemOf(id, items))
 		told[id] = true
 	}
 	for _, id := range o.Missing {

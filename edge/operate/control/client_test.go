@@ -120,7 +120,7 @@ func change(t *testing.T, c *control.Client, a api.Action, ch api.Change) (all a
 		}
 		parts++
 		all.Messages = append(all.Messages, part.Messages...)
-		all.Later = append(all.Later, part.Later...)
+		all.Pending = append(all.Pending, part.Pending...)
 		all.Refused = append(all.Refused, part.Refused...)
 	}
 	return all, parts
@@ -178,8 +178,8 @@ func TestClientDeletesTheRest(t *testing.T) {
 	n.Sick = controltest.ID(1)
 	c := start(t, n)
 	got, _ := change(t, c, api.Delete, api.Change{All: true})
-	if len(got.Messages) != 3 || len(got.Later) != 1 || got.Later[0].ID != controltest.ID(4) || got.Later[0].Size == 0 || n.Len() != 2 {
-		t.Errorf("%d deleted, later %+v, %d left", len(got.Messages), got.Later, n.Len())
+	if len(got.Messages) != 3 || len(got.Pending) != 1 || got.Pending[0].ID != controltest.ID(4) || got.Pending[0].Size == 0 || n.Len() != 2 {
+		t.Errorf("%d deleted, later %+v, %d left", len(got.Messages), got.Pending, n.Len())
 	}
 	if len(got.Refused) != 1 || got.Refused[0].ID != n.Sick || got.Refused[0].Code != api.Internal || !strings.Contains(got.Refused[0].Reason, "input/output error") {
 		t.Errorf("refused: %+v", got.Refused)

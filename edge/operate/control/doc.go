@@ -33,7 +33,7 @@
 //	POST /v1/drain           DrainRequest in, Status out
 //	POST /v1/resume          Status
 //	POST /v1/reload          Reloaded
-//	POST /v1/prove           Proven
+//	POST /v1/self-test       SelfTest
 //	GET  /v1/shield/top      ShieldTop; n is how many of each (anymx-net)
 //	GET  /v1/shield/lists    ShieldLists
 //	POST /v1/shield/list     ShieldEntry in and out

@@ -133,16 +133,16 @@ func TestSpeakerClient(t *testing.T) {
 	if want := controltest.SpeakerStatus(); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%v\ngot  %+v\nwant %+v", err, got, want)
 	}
-	order := api.Order{Routes: api.Withdrawn, Reason: "kernel update", Keep: true}
-	got, err = c.Order(t.Context(), order)
-	if err != nil || got.Order != order || got.Routes != api.Withdrawn || !reflect.DeepEqual(speaker.Orders(), []api.Order{order}) {
+	order := api.DesiredState{Routes: api.Withdrawn, Reason: "kernel update", Keep: true}
+	got, err = c.SetDesired(t.Context(), order)
+	if err != nil || got.Desired != order || got.Routes != api.Withdrawn || !reflect.DeepEqual(speaker.Orders(), []api.DesiredState{order}) {
 		t.Errorf("%v: %+v", err, got)
 	}
 	speaker = &controltest.Speaker{OrderErr: &api.Error{Code: api.BadRequest, Text: "no"}}
 	refusing := control.NewSpeakerClient(controltest.StartSpeaker(t, speaker))
 	defer refusing.Close()
 	var e *api.Error
-	if _, err := refusing.Order(t.Context(), order); !errors.As(err, &e) || e.Code != api.BadRequest {
+	if _, err := refusing.SetDesired(t.Context(), order); !errors.As(err, &e) || e.Code != api.BadRequest {
 		t.Errorf("%v", err)
 	}
 }
@@ -205,7 +205,7 @@ func TestNeighboursUnreachable(t *testing.T) {
 	defer speaker.Close()
 	defer network.Close()
 	_, speakerErr := speaker.Status(t.Context())
-	_, orderErr := speaker.Order(t.Context(), api.Order{Routes: api.Announced})
+	_, orderErr := speaker.SetDesired(t.Context(), api.DesiredState{Routes: api.Announced})
 	_, networkErr := network.Status(t.Context())
 	for err, want := range map[error]string{
 		speakerErr: "no anymx-bgp answers on " + none + ": there is no such socket. Is anymx-bgp running (systemctl status anymx-bgp)?",

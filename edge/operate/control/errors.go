@@ -25,7 +25,7 @@ func httpStatus(c api.Code) int {
 		return http.StatusForbidden
 	case api.BadConfig:
 		return http.StatusUnprocessableEntity
-	case api.Overtaken:
+	case api.Superseded:
 		return http.StatusConflict
 	case api.Unavailable:
 		return http.StatusServiceUnavailable

@@ -53,7 +53,7 @@ func (c *MachineClient) Update(ctx context.Context, r api.UpdateRequest, bundle 
 	if r.URL != "" {
 		q.Set("url", r.URL)
 	}
-	return c.order(ctx, "/v1/update?"+q.Encode(), bundle, size)
+	return c.operation(ctx, "/v1/update?"+q.Encode(), bundle, size)
 }
 
 // ReadUpdateRequest takes the parameters of POST /v1/update apart.
@@ -94,11 +94,11 @@ func (c *MachineClient) power(ctx context.Context, path string, r api.PowerReque
 	if err != nil {
 		return func(yield func(api.MachineProgress, error) bool) { yield(api.MachineProgress{}, err) }
 	}
-	return c.order(ctx, path, bytes.NewReader(text), int64(len(text)))
+	return c.operation(ctx, path, bytes.NewReader(text), int64(len(text)))
 }
 
-// order sends an order and yields the lines of its answer.
-func (c *MachineClient) order(ctx context.Context, path string, body io.Reader, size int64) iter.Seq2[api.MachineProgress, error] {
+// operation sends an order and yields the lines of its answer.
+func (c *MachineClient) operation(ctx context.Context, path string, body io.Reader, size int64) iter.Seq2[api.MachineProgress, error] {
 	return func(yield func(api.MachineProgress, error) bool) {
 		err := c.lines(ctx, path, body, size, func(line []byte) (more bool, err error) {
 			p, err := readLine(line)

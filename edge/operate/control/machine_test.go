@@ -20,7 +20,7 @@ func TestMachineClient(t *testing.T) {
 	c := control.NewMachineClient(m.Start(t))
 	defer c.Close()
 	s, err := c.Status(t.Context())
-	if err != nil || s.Image != "0.5.0" || len(s.Slots) != 2 || *s.Slots[1].TriesLeft != 0 {
+	if err != nil || s.Image != "0.5.0" || len(s.Slots) != 2 || *s.Slots[1].BootAttemptsLeft != 0 {
 		t.Errorf("%+v, %v", s, err)
 	}
 	n := 0

@@ -25,11 +25,11 @@ func (c *SpeakerClient) Status(ctx context.Context) (api.SpeakerStatus, error) {
 	return s, c.do(ctx, http.MethodGet, "/v1/status", nil, &s)
 }
 
-// Order tells the speaker what may be announced. Its answer does not wait for
+// SetDesired tells the speaker what may be announced. Its answer does not wait for
 // peers to confirm.
-func (c *SpeakerClient) Order(ctx context.Context, o api.Order) (api.SpeakerStatus, error) {
+func (c *SpeakerClient) SetDesired(ctx context.Context, o api.DesiredState) (api.SpeakerStatus, error) {
 	var s api.SpeakerStatus
-	return s, c.do(ctx, http.MethodPost, "/v1/order", o, &s)
+	return s, c.do(ctx, http.MethodPost, "/v1/desired", o, &s)
 }
 
 // NetworkClient asks anymx-net over its control socket, as a Client asks the

@@ -148,7 +148,7 @@ func TestPageOfNetwork(t *testing.T) {
 			n.State.Core[0].Probe = &api.ProbeStatus{Problem: "user10@example.net"}
 			w.Shield = controltest.ShieldStatus()
 			w.Shield.Problem, w.Shield.Interfaces[0].Problem, w.Shield.Interfaces[1].Name = "user11@example.net", "user12@example.net", "user13@example.net"
-			w.Shield.Interfaces[1].Mode, w.Shield.Why = "off", "user14@example.net"
+			w.Shield.Interfaces[1].Mode, w.Shield.CookiesReason = "off", "user14@example.net"
 		}, []string{"(names a mail address; see anymx status)"}, []string{"user", "@example"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -23,7 +23,7 @@ func (s *Server) addRoutes() {
 	e.Handle("POST /v1/drain", s.postDrain)
 	e.Handle("POST /v1/resume", s.postResume)
 	e.Handle("POST /v1/reload", s.postReload)
-	e.Handle("POST /v1/prove", s.postProve)
+	e.Handle("POST /v1/self-test", s.postSelfTest)
 	e.HandlePage("GET /{$}", http.HandlerFunc(s.page))
 }
 
@@ -83,7 +83,7 @@ func (s *Server) postChange(r *http.Request) (any, error) {
 	}
 	changed, err := s.change(r.Context(), action, c)
 	s.endpoint.Audit(r, err, "action", string(action), "all", c.All,
-		"messages", len(changed.Messages), "later", len(changed.Later), "refused", len(changed.Refused))
+		"messages", len(changed.Messages), "later", len(changed.Pending), "refused", len(changed.Refused))
 	return changed, err
 }
 
@@ -116,7 +116,7 @@ func (s *Server) change(ctx context.Context, a api.Action, c api.Change) (api.Ch
 	if len(ids) > 0 {
 		o, err = s.node.Change(ctx, a, ids, c.Reason)
 	}
-	if err != nil && len(o.Done)+len(o.Later)+len(o.Missing) == 0 {
+	if err != nil && len(o.Done)+len(o.Pending)+len(o.Missing) == 0 {
 		return api.Changed{}, err
 	}
 	if err != nil {

@@ -47,9 +47,9 @@ type Node interface {
 	// drain under way goes on, hurried if
 	// r.Now; a node that is drained stays so. One that is about to end refuses.
 	Drain(ctx context.Context, r api.DrainRequest) error
-	// Prove takes a message through each listener and the spool, whatever the
+	// SelfTest takes a message through each listener and the spool, whatever the
 	// phase, and errs for those that it did not get through.
-	Prove(ctx context.Context) (api.Proven, error)
+	SelfTest(ctx context.Context) (api.SelfTest, error)
 	// Resume takes the node back into service, from a drain under way too, and
 	// returns once that is on disk. One that is in service stays so.
 	Resume(ctx context.Context) error

@@ -19,8 +19,8 @@ type Speaker struct {
 	client *control.SpeakerClient
 
 	mu      sync.Mutex
-	desired *api.Order // nil: the node desires nothing
-	taken   bool       // by the speaker
+	desired *api.DesiredState // nil: the node desires nothing
+	taken   bool              // by the speaker
 }
 
 // NewSpeaker makes what polls anymx-bgp at its control socket.
@@ -31,7 +31,7 @@ func NewSpeaker(socket string, log *slog.Logger) *Speaker {
 }
 
 // Desire makes d what the node desires, from now on unless d says since when.
-func (s *Speaker) Desire(d api.Order) {
+func (s *Speaker) Desire(d api.DesiredState) {
 	if d.Given.IsZero() {
 		d.Given = time.Now()
 	}
@@ -43,7 +43,7 @@ func (s *Speaker) Desire(d api.Order) {
 
 // Desired returns what the node desires, and whether the speaker has taken it. It is nil while the
 // node desires nothing: Desire was never called, or the speaker has taken the command to announce.
-func (s *Speaker) Desired() (d *api.Order, taken bool) {
+func (s *Speaker) Desired() (d *api.DesiredState, taken bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.desired, s.taken
@@ -51,7 +51,7 @@ func (s *Speaker) Desired() (d *api.Order, taken bool) {
 
 // recordTaken notes that the speaker has taken d. A command to announce ends with that: what
 // others want of the speaker later is between it and them.
-func (s *Speaker) recordTaken(d *api.Order) {
+func (s *Speaker) recordTaken(d *api.DesiredState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.desired != d {
@@ -66,7 +66,7 @@ func (s *Speaker) recordTaken(d *api.Order) {
 // recordOvertaken notes that the speaker has a later command than d, which somebody gave it while
 // this node was away. An old command to announce ends there. A command that keeps routes back is
 // sent again with the time of now, because it is what the node needs now.
-func (s *Speaker) recordOvertaken(d *api.Order) {
+func (s *Speaker) recordOvertaken(d *api.DesiredState) {
 	s.log.Warn("anymx-bgp has a later command", "routes", d.Routes, "given", d.Given)
 	if d.Routes == api.Announced {
 		s.recordTaken(d)
@@ -90,8 +90,8 @@ func (s *Speaker) sendOrAsk(ctx context.Context) (api.SpeakerStatus, error) {
 			return status, err
 		}
 	}
-	status, err := s.client.Order(ctx, *d)
-	if errors.Is(err, &api.Error{Code: api.Overtaken}) {
+	status, err := s.client.SetDesired(ctx, *d)
+	if errors.Is(err, &api.Error{Code: api.Superseded}) {
 		s.recordOvertaken(d)
 		return s.client.Status(ctx)
 	}

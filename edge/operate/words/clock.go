@@ -24,9 +24,9 @@ func ClockProblem(c *api.ClockStatus) string {
 
 func clockStepText(c *api.ClockStatus) string {
 	if c.Step < 0 {
-		return "set back by " + Span(-c.Step, true)
+		return "set back by " + Span(-c.Step.Duration(), true)
 	}
-	return "set ahead by " + Span(c.Step, true)
+	return "set ahead by " + Span(c.Step.Duration(), true)
 }
 
 func clockText(c *api.ClockStatus, now time.Time) []Line {

@@ -21,11 +21,11 @@ func TestClockText(t *testing.T) {
 		{&api.ClockStatus{Synchronised: &yes}, "  synchronised", ""},
 		{&api.ClockStatus{Synchronised: &no}, "  not synchronised", "the clock is not synchronised; give the machine an NTP server"},
 		{
-			&api.ClockStatus{Synchronised: &yes, Steps: 1, Step: -2 * time.Hour, Stepped: now.Add(-time.Minute)},
+			&api.ClockStatus{Synchronised: &yes, Steps: 1, Step: api.Seconds(-2 * time.Hour), Stepped: now.Add(-time.Minute)},
 			"  synchronised; set once since the start, last set back by 2h, 1m ago", "the clock was set back by 2h",
 		},
 		{
-			&api.ClockStatus{Steps: 3, Step: 5 * time.Second, Stepped: now},
+			&api.ClockStatus{Steps: 3, Step: api.Seconds(5 * time.Second), Stepped: now},
 			"  not known whether it is synchronised; set 3 times since the start, last set ahead by 5s, now", "the clock was set ahead by 5s",
 		},
 		{

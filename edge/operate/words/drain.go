@@ -66,7 +66,7 @@ func StepText(s api.StepStatus, now time.Time) string {
 	}
 	text := Span(now.Sub(s.Began), true)
 	if s.Limit > 0 {
-		text += " of at most " + Span(s.Limit, true)
+		text += " of at most " + Span(s.Limit.Duration(), true)
 	}
 	if does := doing[s.Step]; note == "" && does != "" {
 		return text + ": " + does

@@ -29,7 +29,7 @@ func TestStepText(t *testing.T) {
 		step api.StepStatus
 		want string
 	}{
-		{api.StepStatus{Step: api.StepConverge, Began: began, Limit: 5 * time.Second}, "3s of at most 5s: strays are still served"},
+		{api.StepStatus{Step: api.StepConverge, Began: began, Limit: api.Seconds(5 * time.Second)}, "3s of at most 5s: strays are still served"},
 		{api.StepStatus{Step: api.StepFlush, Began: began}, "3s: the spool is handed over to core"},
 		{api.StepStatus{Step: "new\x1b[2J", Began: began, Note: "a\x1b[2Jb"}, `3s: a\x1b[2Jb`},
 		{api.StepStatus{Step: api.StepWithdraw, Began: began, Ended: began.Add(12 * time.Millisecond)}, "took 12ms"},
@@ -42,7 +42,7 @@ func TestStepText(t *testing.T) {
 }
 
 func TestLeft(t *testing.T) {
-	step := []api.StepStatus{{Step: api.StepSessions, Began: textNow.Add(-2 * time.Second), Limit: time.Minute}}
+	step := []api.StepStatus{{Step: api.StepSessions, Began: textNow.Add(-2 * time.Second), Limit: api.Seconds(time.Minute)}}
 	paused := api.QueueStatus{Active: 1, Waiting: 2, Held: 3, Paused: &api.PauseStatus{Cause: "no address of core answers"}}
 	for name, tt := range map[string]struct {
 		s    api.Status
@@ -77,18 +77,18 @@ func FuzzReports(f *testing.F) {
 		s := api.Status{
 			Name: text, Phase: api.Phase(phase), Since: textNow, Ready: api.Readiness{Reason: text},
 			Drain: &api.DrainStatus{Reason: text, Began: textNow, Messages: n, Held: -n, Peers: int(n), Steps: []api.StepStatus{
-				{Step: api.DrainStep(step), Began: textNow, Limit: time.Duration(n), Note: text},
+				{Step: api.DrainStep(step), Began: textNow, Limit: api.Seconds(time.Duration(n)), Note: text},
 			}},
 			Core: []api.CoreStatus{{Address: text, LastError: text, Probe: &api.ProbeStatus{Problem: text}}},
 			Speaker: &api.Neighbour[api.SpeakerStatus]{Problem: text, Status: &api.SpeakerStatus{
-				Routes: api.Routes(step), Reason: text, Order: api.Order{Routes: api.Routes(step), Reason: text},
+				Routes: api.Routes(step), Reason: text, Desired: api.DesiredState{Routes: api.Routes(step), Reason: text},
 				Health: api.SpeakerHealth{Reason: text, Checks: []api.HealthCheck{{Name: text, Reason: text}}},
 				Peers:  []api.SpeakerPeer{{Address: address, State: phase, LastError: text, LastNotification: text}},
 				Config: &api.ConfigStatus{Problem: text, Restart: []string{text}},
 			}},
 			Network: &api.Neighbour[api.NetworkStatus]{Problem: text, Status: &api.NetworkStatus{
-				Problem: text, Things: []api.NetworkThing{{Kind: text, What: text, Purpose: text, Problem: text}},
-				Tunnel: &api.TunnelStatus{Interface: text, Implementation: step, Why: text, PublicKey: text, Problem: text, Peers: []api.TunnelFarSide{{PublicKey: text, Endpoint: text}}},
+				Problem: text, Items: []api.NetworkItem{{Kind: text, What: text, Purpose: text, Problem: text}},
+				Tunnel: &api.TunnelStatus{Interface: text, Implementation: step, Reason: text, PublicKey: text, Problem: text, Peers: []api.TunnelPeer{{PublicKey: text, Endpoint: text}}},
 			}},
 		}
 		var b strings.Builder

@@ -16,7 +16,7 @@ func WriteMachine(w io.Writer, s api.MachineStatus, now time.Time) error {
 	writeRows(&b, []row{
 		{"Image", imageText(&s)},
 		{"Slots", slotsText(&s)},
-		{"Order", powerOrderText(s.Order, now)},
+		{"Order", powerOrderText(s.Operation, now)},
 		{"Update", updateText(s.Last, s.Image, now)},
 		{"Config", machineConfigText(&s)},
 		{"Trouble", wrong(s.Problem)},
@@ -38,10 +38,10 @@ func imageText(s *api.MachineStatus) []Line {
 		return []Line{{"none: this machine is no appliance, or its slots can't be read", true}}
 	}
 	lines := plainLine("version " + Clean(s.Image) + ", proven")
-	if !s.Proven {
+	if !s.Confirmed {
 		lines = []Line{{"version " + Clean(s.Image) + ", not proven yet", true}}
-		if s.NotYet != "" {
-			lines = append(lines, Line{Clean(s.NotYet), true})
+		if s.UnconfirmedReason != "" {
+			lines = append(lines, Line{Clean(s.UnconfirmedReason), true})
 		}
 	}
 	if s.Next != "" && s.Next != s.Image {
@@ -63,7 +63,7 @@ func slotText(s *api.MachineSlot) Line {
 	words := []string{}
 	if s.Version != "" {
 		words = append(words, Clean(s.Version))
-		if s.Proven {
+		if s.Confirmed {
 			words = append(words, "proven")
 		} else {
 			words = append(words, "not proven")
@@ -73,12 +73,12 @@ func slotText(s *api.MachineSlot) Line {
 	case s.Version == "":
 	case s.Entry == "":
 		words = append(words, "no boot entry")
-	case s.TriesLeft == nil:
+	case s.BootAttemptsLeft == nil:
 		words = append(words, "boots are not counted")
-	case *s.TriesLeft == 0:
+	case *s.BootAttemptsLeft == 0:
 		words = append(words, "no try left: booted last")
 	default:
-		words = append(words, triesText(*s.TriesLeft))
+		words = append(words, triesText(*s.BootAttemptsLeft))
 	}
 	state := map[string]string{"whole": "other"}[s.State]
 	if state == "" {
@@ -95,7 +95,7 @@ func triesText(n int) string {
 	return fmt.Sprintf("%d tries left", n)
 }
 
-func powerOrderText(o *api.MachineOrder, now time.Time) []Line {
+func powerOrderText(o *api.MachineOperation, now time.Time) []Line {
 	if o == nil {
 		return nil
 	}
@@ -105,7 +105,7 @@ func powerOrderText(o *api.MachineOrder, now time.Time) []Line {
 // outcomes are what became of an update, in words.
 var outcomes = map[string]string{
 	"writing": "was not written to its end", "staged": "is written and comes with the next boot",
-	"booted": "runs, and is not proven yet", "proven": "is proven", "back": "did NOT hold: the machine came back",
+	"booted": "runs, and is not proven yet", "confirmed": "is proven", "rolled_back": "did NOT hold: the machine came back",
 }
 
 // updateText tells of an update on a machine that runs the version image.
@@ -117,14 +117,14 @@ func updateText(u *api.MachineUpdate, image string, now time.Time) []Line {
 	if became == "" {
 		became = Clean(u.Outcome)
 	}
-	if u.Outcome == "proven" && image == u.From {
+	if u.Outcome == "confirmed" && image == u.From {
 		became = "was proven, and does not run: the machine was rolled back, or its slot broke"
 	}
 	text := fmt.Sprintf("%s, from %s, ordered %s, %s", Clean(u.Version), Clean(u.From), When(u.Staged, now), became)
 	if !u.Ended.IsZero() {
 		text += ", " + When(u.Ended, now)
 	}
-	return []Line{{text, u.Outcome == "back" || u.Outcome == "writing"}}
+	return []Line{{text, u.Outcome == "rolled_back" || u.Outcome == "writing"}}
 }
 
 func machineConfigText(s *api.MachineStatus) []Line {

@@ -22,10 +22,10 @@ Update  ! 0.6.0, from 0.5.0, ordered 3d ago, did NOT hold: the machine came back
 Config    from the file system ANYMX on /dev/sdb1
 `},
 		"new": {func(s *api.MachineStatus) {
-			s.Proven, s.NotYet, s.Next = false, "BGP: no peer has a session yet", "0.7.0"
-			s.Slots[0].Proven, s.Slots[0].TriesLeft = false, &one
+			s.Confirmed, s.UnconfirmedReason, s.Next = false, "BGP: no peer has a session yet", "0.7.0"
+			s.Slots[0].Confirmed, s.Slots[0].BootAttemptsLeft = false, &one
 			s.Slots[1] = api.MachineSlot{State: "empty"}
-			s.Order = &api.MachineOrder{Kind: "update", Began: controltest.Now.Add(-70e9), Progress: controltest.MachineSteps()[1]}
+			s.Operation = &api.MachineOperation{Kind: "update", Began: controltest.Now.Add(-70e9), Progress: controltest.MachineSteps()[1]}
 			s.Last, s.Config, s.ConfigProblem, s.Problem = nil, "", "no config was found", "bad\x1b[2J"
 		}, `Image   ! version 0.5.0, not proven yet
         ! BGP: no peer has a session yet
@@ -37,7 +37,7 @@ Config  ! no config was found
 Trouble ! bad\x1b[2J
 `},
 		"rolled back": {func(s *api.MachineStatus) {
-			s.Slots, s.Config, s.Last.Outcome = nil, "", "proven"
+			s.Slots, s.Config, s.Last.Outcome = nil, "", "confirmed"
 		}, `Image     version 0.5.0, proven
 Update    0.6.0, from 0.5.0, ordered 3d ago, was proven, and does not run: the machine was rolled back, or its slot broke, 3d ago
 `},

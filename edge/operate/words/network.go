@@ -30,12 +30,12 @@ func networkRows(s *api.Status, now time.Time) []row {
 // networkText tells what of the config is not in the kernel.
 func NetworkText(n *api.NetworkStatus) []Line {
 	missing := missingThings(n)
-	text := "all " + Count(int64(len(n.Things))) + " addresses, rules and routes are in place"
+	text := "all " + Count(int64(len(n.Items))) + " addresses, rules and routes are in place"
 	switch {
-	case len(n.Things) == 0:
+	case len(n.Items) == 0:
 		text = "no address, rule or route is configured"
 	case len(missing) > 0:
-		text = fmt.Sprintf("%d of %d addresses, rules and routes are not as they should be", len(missing), len(n.Things))
+		text = fmt.Sprintf("%d of %d addresses, rules and routes are not as they should be", len(missing), len(n.Items))
 	}
 	if n.Repaired > 0 {
 		text += "; repaired: " + Count(n.Repaired)
@@ -57,7 +57,7 @@ func NetworkText(n *api.NetworkStatus) []Line {
 // missingThings names what is not there, or not as it should be.
 func missingThings(n *api.NetworkStatus) []string {
 	var list []string
-	for _, t := range n.Things {
+	for _, t := range n.Items {
 		if t.Present && t.Problem == "" {
 			continue
 		}
@@ -110,8 +110,8 @@ func tunnelHead(t *api.TunnelStatus) string {
 		state = "up"
 	}
 	text := Clean(t.Interface) + " is " + state + ", " + Clean(t.Implementation)
-	if t.Why != "" {
-		text += " (" + Clean(t.Why) + ")"
+	if t.Reason != "" {
+		text += " (" + Clean(t.Reason) + ")"
 	}
 	if t.MTU > 0 {
 		text += fmt.Sprintf(", MTU %d", t.MTU)
@@ -123,10 +123,10 @@ func tunnelHead(t *api.TunnelStatus) string {
 }
 
 // tunnelPeerKey is as much of the public key as tells peers apart.
-func TunnelPeerKey(p *api.TunnelFarSide) string { return Cut(Clean(strings.TrimSpace(p.PublicKey)), 9) }
+func TunnelPeerKey(p *api.TunnelPeer) string { return Cut(Clean(strings.TrimSpace(p.PublicKey)), 9) }
 
 // TunnelPeerEndpoint returns where the peer was last heard, and says so where that is not known.
-func TunnelPeerEndpoint(p *api.TunnelFarSide) string {
+func TunnelPeerEndpoint(p *api.TunnelPeer) string {
 	if p.Endpoint == "" {
 		return "endpoint not known"
 	}
@@ -134,12 +134,12 @@ func TunnelPeerEndpoint(p *api.TunnelFarSide) string {
 }
 
 // tunnelPeerTraffic is the last handshake and what was sent and received.
-func tunnelPeerTraffic(p *api.TunnelFarSide, now time.Time) string {
+func tunnelPeerTraffic(p *api.TunnelPeer, now time.Time) string {
 	return TunnelPeerHandshake(p, now) + ", " + Size(p.Received) + " received, " + Size(p.Sent) + " sent"
 }
 
 // TunnelPeerHandshake says how long ago the last handshake with the peer was.
-func TunnelPeerHandshake(p *api.TunnelFarSide, now time.Time) string {
+func TunnelPeerHandshake(p *api.TunnelPeer, now time.Time) string {
 	if p.LastHandshake.IsZero() {
 		return "NO HANDSHAKE yet"
 	}

@@ -28,7 +28,7 @@ func WriteQueueHeader(w io.Writer) error {
 func WriteQueueItem(w io.Writer, m api.QueueItem, now time.Time) error {
 	next := "-"
 	if m.State == api.Waiting {
-		next = Due(m.NextTry, now)
+		next = Due(m.NextAttempt, now)
 	}
 	reason := m.LastFailure
 	if m.State == api.Held && m.HoldReason != "" {
@@ -90,7 +90,7 @@ func stateText(d api.QueueDetail, now time.Time) string {
 	case d.State == api.Held && d.HoldReason != "":
 		return "held: " + Clean(d.HoldReason)
 	case d.State == api.Waiting:
-		return "waiting; next try " + Due(d.NextTry, now)
+		return "waiting; next try " + Due(d.NextAttempt, now)
 	}
 	return string(d.State)
 }
@@ -100,8 +100,8 @@ func attemptsText(d api.QueueDetail, now time.Time) string {
 		return "none yet"
 	}
 	s := strconv.Itoa(d.Attempts)
-	if !d.LastTry.IsZero() {
-		s += ", the last " + When(d.LastTry, now)
+	if !d.LastAttempt.IsZero() {
+		s += ", the last " + When(d.LastAttempt, now)
 	}
 	return s
 }

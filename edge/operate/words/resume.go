@@ -14,7 +14,7 @@ func ResumeReport(s api.Status, now time.Time) Report {
 	head := Clean(s.Name) + " is " + Clean(string(s.Phase))
 	if s.Speaker != nil && s.Speaker.Status != nil {
 		said := s.Speaker.Status
-		p.Step += " " + string(said.Routes) + " " + string(said.Order.Routes)
+		p.Step += " " + string(said.Routes) + " " + string(said.Desired.Routes)
 		if said.Health.Up {
 			p.Step += " up"
 		}

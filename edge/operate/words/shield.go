@@ -112,8 +112,8 @@ func cookiesText(s *api.ShieldStatus) string {
 	case s.Cookies == ownCookies:
 		text += ", key of this node alone"
 	}
-	if s.Why != "" {
-		text += " (" + Clean(s.Why) + ")"
+	if s.CookiesReason != "" {
+		text += " (" + Clean(s.CookiesReason) + ")"
 	}
 	return text
 }
@@ -138,7 +138,7 @@ func pressureLeft(p api.ShieldPressure) string {
 	if p.Left <= 0 {
 		return ""
 	}
-	return " for " + Span(p.Left+time.Second-1, true) + " more" // 0s is not said
+	return " for " + Span(p.Left.Duration()+time.Second-1, true) + " more" // 0s is not said
 }
 
 // onePressureText is one kind of pressure with its figures.

@@ -39,7 +39,7 @@ func TestShieldText(t *testing.T) {
 			" native on a, c, generic on b; own cookies, shared key; 0 prefixes listed\n in peace; the most so far: 0 SYNs/s, 0 strays/s\n", ""},
 		"always": {&api.ShieldStatus{Mode: "auto", Cookies: "own", Interfaces: []api.ShieldInterface{port("a", "native", "")}, SYNs: api.ShieldPressure{On: true}},
 			" native on a; own cookies, key of this node alone; 0 prefixes listed\n UNDER PRESSURE: SYNs are answered with cookies\n", ""},
-		"old kernel": {&api.ShieldStatus{Mode: "auto", Cookies: "kernel", Why: "kfunc\x1b is missing", SharedKey: true, Interfaces: []api.ShieldInterface{{Name: "a", Mode: "native"}}, Problem: "shared for nothing"},
+		"old kernel": {&api.ShieldStatus{Mode: "auto", Cookies: "kernel", CookiesReason: "kfunc\x1b is missing", SharedKey: true, Interfaces: []api.ShieldInterface{{Name: "a", Mode: "native"}}, Problem: "shared for nothing"},
 			" native on a; kernel cookies (kfunc\\x1b is missing); 0 prefixes listed\n in peace; the most so far: 0 SYNs/s, 0 strays/s\n!shared for nothing\n", ""},
 		"one open": {&api.ShieldStatus{Mode: "auto", Cookies: "own", Interfaces: []api.ShieldInterface{port("a", "native", ""), port("b", "off", "interface b: gone")}, Problem: "interface b: gone; lists: bad"},
 			" native on a; own cookies, key of this node alone; 0 prefixes listed\n in peace; the most so far: 0 SYNs/s, 0 strays/s\n!b: PACKETS PASS UNSEEN: gone\n!lists: bad\n", "packets pass unseen on b"},
@@ -85,7 +85,7 @@ func TestPressureLeft(t *testing.T) {
 	for left, want := range map[time.Duration]string{
 		-1: "", 0: "", 1: " for 1s more", time.Second: " for 1s more", 9*time.Second + 1: " for 10s more", time.Hour: " for 1h more",
 	} {
-		if got := pressureLeft((api.ShieldPressure{On: true, Left: left})); got != want {
+		if got := pressureLeft((api.ShieldPressure{On: true, Left: api.Seconds(left)})); got != want {
 			t.Errorf("%s: %q, want %q", left, got, want)
 		}
 	}

@@ -48,7 +48,7 @@ func RoutesDetail(s *api.Status) []Line {
 	if len(said.Prefixes) > 0 {
 		lines = plainLine(prefixList(said.Prefixes))
 	}
-	if s.Phase == api.Running && said.Order.Keep && said.Order.Routes != api.Announced {
+	if s.Phase == api.Running && said.Desired.Keep && said.Desired.Routes != api.Announced {
 		lines = append(lines, Line{"`anymx resume` takes the order back that keeps them so", true})
 	}
 	return append(lines, configProblems(said.Config, "the last reload of the BGP speaker changed nothing:")...)

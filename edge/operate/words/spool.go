@@ -36,8 +36,8 @@ func WriteSpoolReport(w io.Writer, r *api.SpoolReport) error {
 		add(r.Lost > 0, "%s without an envelope, %s: %s acknowledged, %s", counted(r.Orphans, "body file"), Size(r.OrphanBytes),
 			Count(r.Lost), counted(r.Orphans-r.Lost, "draft"))
 	}
-	if r.Strange > 0 {
-		add(false, "%s among the bodies, left alone", counted(r.Strange, "unknown file"))
+	if r.UnknownFiles > 0 {
+		add(false, "%s among the bodies, left alone", counted(r.UnknownFiles, "unknown file"))
 	}
 	for _, dir := range r.Aside {
 		add(false, "set aside: %s", Clean(dir))

@@ -105,7 +105,7 @@ func DegradedText(s *api.Status, now time.Time) []Line {
 }
 
 // degradedLines tells of each thing, "metrics 192.0.2.1:9925: listen: ... (for 5m)".
-func degradedLines(who string, things []api.DegradedThing, now time.Time) []Line {
+func degradedLines(who string, things []api.Degradation, now time.Time) []Line {
 	var lines []Line
 	for i, t := range things {
 		if i == maxDegraded {
@@ -150,8 +150,8 @@ func spoolText(s api.SpoolStatus) []Line {
 	if s.Orphans > 0 {
 		lines = append(lines, Line{Text: counted(s.Orphans, "body file") + " without an envelope, " + Size(s.OrphanBytes) + ", kept: see `anymx spool check`"})
 	}
-	if s.Strange > 0 {
-		lines = append(lines, Line{Text: counted(s.Strange, "unknown file") + " among the bodies"})
+	if s.UnknownFiles > 0 {
+		lines = append(lines, Line{Text: counted(s.UnknownFiles, "unknown file") + " among the bodies"})
 	}
 	if !s.Accepting {
 		lines = append(lines, Line{"takes no more mail: " + Clean(s.Reason), true})

@@ -163,7 +163,7 @@ func (a *Announcer) recordCheck(c checked) {
 // be written, a node would be in service, and would silently leave it after its next reboot. The
 // state on disk never draws less traffic than the announced one, except while a resume is between
 // the two, and then the next start completes it.
-func (a *Announcer) SetDesired(ctx context.Context, o api.Order) (api.SpeakerStatus, error) {
+func (a *Announcer) SetDesired(ctx context.Context, o api.DesiredState) (api.SpeakerStatus, error) {
 	if err := checkRoutes(o.Routes); err != nil {
 		return api.SpeakerStatus{}, &api.Error{Code: api.BadRequest, Text: err.Error()}
 	}
@@ -200,7 +200,7 @@ func (a *Announcer) SetDesired(ctx context.Context, o api.Order) (api.SpeakerSta
 		return a.Status(), nil
 	}
 	runtime.Gosched() // sessions write the change before this goroutine uses the disk
-	err := a.keep(ctx, desired{Order: o, at: at}, number)
+	err := a.keep(ctx, desired{DesiredState: o, at: at}, number)
 	switch {
 	case errors.Is(err, errOvertaken):
 		return api.SpeakerStatus{}, err
@@ -214,7 +214,7 @@ func (a *Announcer) SetDesired(ctx context.Context, o api.Order) (api.SpeakerSta
 
 // errOvertaken is for a desired state that a later one has overtaken, on its way or while it waited
 // for the disk.
-var errOvertaken = &api.Error{Code: api.Overtaken, Text: "overtaken by a later command"}
+var errOvertaken = &api.Error{Code: api.Superseded, Text: "overtaken by a later command"}
 
 // keep writes a desired state to disk, unless a later one will be written, and sets it.
 func (a *Announcer) keep(ctx context.Context, s desired, number uint64) error {
@@ -243,7 +243,7 @@ func (a *Announcer) keep(ctx context.Context, s desired, number uint64) error {
 	if s.Routes == api.Announced && a.states.lasting.Routes == api.Withdrawn {
 		a.health = a.health.doubted(time.Now()) // a resumed node confirms its health again
 	}
-	a.states = a.states.with(s.Order, s.at)
+	a.states = a.states.with(s.DesiredState, s.at)
 	a.updateRoutes()
 	return nil
 }

@@ -54,7 +54,7 @@ func (c check) run(ctx context.Context, timeout time.Duration) checked {
 
 // status converts the check for the status.
 func (c checked) status() api.HealthCheck {
-	return api.HealthCheck{Name: c.name, OK: c.outcome == good, Reason: c.reason, Took: c.took, At: c.at}
+	return api.HealthCheck{Name: c.name, OK: c.outcome == good, Reason: c.reason, Took: api.Seconds(c.took), At: c.at}
 }
 
 // checksOf returns the checks that decide.

@@ -8,7 +8,7 @@ import (
 
 // desired is a desired state that is set.
 type desired struct {
-	api.Order
+	api.DesiredState
 	at   time.Time // zero: never set
 	fell bool      // the node was down since
 }
@@ -46,14 +46,14 @@ func (o desiredStates) inForce() desired {
 func (o desiredStates) passes() bool { return o.passing.Routes != "" }
 
 // with adds a desired state that came at the given time.
-func (o desiredStates) with(order api.Order, at time.Time) desiredStates {
+func (o desiredStates) with(order api.DesiredState, at time.Time) desiredStates {
 	switch {
 	case !order.Keep:
-		o.passing = desired{Order: order, at: at}
+		o.passing = desired{DesiredState: order, at: at}
 	case o.passing.at.After(at): // it was waiting for the disk meanwhile
-		o.lasting = desired{Order: order, at: at}
+		o.lasting = desired{DesiredState: order, at: at}
 	default:
-		o.lasting, o.passing = desired{Order: order, at: at}, desired{}
+		o.lasting, o.passing = desired{DesiredState: order, at: at}, desired{}
 	}
 	return o
 }

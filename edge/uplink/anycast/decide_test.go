@@ -8,17 +8,17 @@ import (
 )
 
 var (
-	nothing   = desiredStates{lasting: desired{Order: api.Order{Routes: api.Announced, Keep: true}}}
+	nothing   = desiredStates{lasting: desired{DesiredState: api.DesiredState{Routes: api.Announced, Keep: true}}}
 	confirmed = health{up: true, since: epoch}
 	fallen    = health{since: epoch, bad: 2, reason: "readyz: refused"}
 	fresh     = health{since: epoch, good: 1, reason: "not confirmed yet"}
 )
 
-func lasting(r api.Routes) api.Order {
-	return api.Order{Routes: r, Reason: "kernel", Keep: true}
+func lasting(r api.Routes) api.DesiredState {
+	return api.DesiredState{Routes: r, Reason: "kernel", Keep: true}
 }
 
-func passing(r api.Routes) api.Order { return api.Order{Routes: r, Reason: "restart"} }
+func passing(r api.Routes) api.DesiredState { return api.DesiredState{Routes: r, Reason: "restart"} }
 
 func TestDecide(t *testing.T) {
 	stopping := func(r api.Routes) desiredStates {

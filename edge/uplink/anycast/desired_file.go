@@ -18,9 +18,9 @@ type desiredFile struct{ dir string }
 
 // record is the content of the file.
 type record struct {
-	Version int       `json:"version"` // 1
-	Desired api.Order `json:"order"`
-	At      time.Time `json:"at"`
+	Version int              `json:"version"` // 1
+	Desired api.DesiredState `json:"order"`
+	At      time.Time        `json:"at"`
 }
 
 // maxRecord bounds the file, in bytes; a reason has at most maxReason.
@@ -50,7 +50,7 @@ func (f desiredFile) file() statefile.File { return statefile.File(f.path()) }
 func (f desiredFile) load() (desired, error) {
 	text, err := f.file().Read(maxRecord)
 	if errors.Is(err, fs.ErrNotExist) {
-		return desired{Order: api.Order{Routes: api.Announced, Keep: true}}, nil
+		return desired{DesiredState: api.DesiredState{Routes: api.Announced, Keep: true}}, nil
 	}
 	var r record
 	if err == nil {
@@ -65,10 +65,10 @@ func (f desiredFile) load() (desired, error) {
 	if err != nil {
 		err = fmt.Errorf("the desired state is unreadable: %s: %w", f.path(), err)
 		reason := err.Error() + "; nothing is announced until the next `anymx drain` or `anymx resume`"
-		return desired{Order: api.Order{Routes: api.Withdrawn, Reason: reason, Keep: true}}, err
+		return desired{DesiredState: api.DesiredState{Routes: api.Withdrawn, Reason: reason, Keep: true}}, err
 	}
 	r.Desired.Keep = true
-	return desired{Order: r.Desired, at: r.At}, nil
+	return desired{DesiredState: r.Desired, at: r.At}, nil
 }
 
 // save replaces the content with s: after a crash it is either the old one or the new one. When it
@@ -79,7 +79,7 @@ func (f desiredFile) save(s desired) error {
 		err = f.file().Remove()
 	} else {
 		var text []byte
-		if text, err = json.MarshalIndent(record{Version: 1, Desired: s.Order, At: s.at}, "", "\t"); err == nil {
+		if text, err = json.MarshalIndent(record{Version: 1, Desired: s.DesiredState, At: s.at}, "", "\t"); err == nil {
 			err = f.file().Write(append(text, '\n'))
 		}
 	}

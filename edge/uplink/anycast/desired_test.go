@@ -30,7 +30,7 @@ func TestOrderFile(t *testing.T) {
 		t.Errorf("without a file: %+v", s)
 	}
 	for _, routes := range []api.Routes{api.Graceful, api.Withdrawn, api.Withdrawn} {
-		want := desired{Order: lasting(routes), at: epoch}
+		want := desired{DesiredState: lasting(routes), at: epoch}
 		if err := f.save(want); err != nil {
 			t.Fatal(err)
 		}
@@ -46,7 +46,7 @@ func TestOrderFile(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	for range 2 {
-		if err := f.save(desired{Order: lasting(api.Announced)}); err != nil {
+		if err := f.save(desired{DesiredState: lasting(api.Announced)}); err != nil {
 			t.Fatal(err)
 		}
 		if s := load(); s.Routes != api.Announced {
@@ -154,9 +154,9 @@ func TestOrders(t *testing.T) {
 	want("at the beginning", api.Withdrawn)
 	healthy(a)
 	want("healthy", api.Announced)
-	for _, o := range []api.Order{lasting(api.Graceful), lasting(api.Withdrawn), lasting(api.Graceful), lasting(api.Announced)} {
+	for _, o := range []api.DesiredState{lasting(api.Graceful), lasting(api.Withdrawn), lasting(api.Graceful), lasting(api.Announced)} {
 		s, err := a.SetDesired(t.Context(), o)
-		if err != nil || s.Routes != o.Routes || s.Order != o || s.Ordered.IsZero() {
+		if err != nil || s.Routes != o.Routes || s.Desired != o || s.DesiredAt.IsZero() {
 			t.Errorf("%+v, %v", s, err)
 		}
 		want("ordered", o.Routes)
@@ -173,7 +173,7 @@ func TestOrders(t *testing.T) {
 	a.recordRound(verdict{outcome: bad, reason: "refused"}) // one is enough now
 	healthy(a)
 	want("down and up", api.Announced)
-	for _, o := range []api.Order{{Routes: "up"}, {}, {Routes: api.Withdrawn, Reason: strings.Repeat("x", maxReason+1)}} {
+	for _, o := range []api.DesiredState{{Routes: "up"}, {}, {Routes: api.Withdrawn, Reason: strings.Repeat("x", maxReason+1)}} {
 		if _, err := a.SetDesired(t.Context(), o); err == nil {
 			t.Errorf("taken: %.50v", o)
 		}
@@ -185,7 +185,7 @@ func TestOrders(t *testing.T) {
 func TestResumedNodeConfirmsItsHealth(t *testing.T) {
 	a := newTestAnnouncer(t)
 	healthy(a)
-	for _, o := range []api.Order{lasting(api.Withdrawn), lasting(api.Announced)} {
+	for _, o := range []api.DesiredState{lasting(api.Withdrawn), lasting(api.Announced)} {
 		if s, err := a.SetDesired(t.Context(), o); err != nil || s.Routes != api.Withdrawn {
 			t.Errorf("%s: %+v, %v", o.Routes, s, err)
 		}
@@ -275,18 +275,18 @@ func TestOrderOfYesterday(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := a.SetDesired(t.Context(), old)
-	if !errors.Is(err, errOvertaken) || a.Status().Order.Routes != api.Withdrawn {
-		t.Errorf("%v, %+v", err, a.Status().Order)
+	if !errors.Is(err, errOvertaken) || a.Status().Desired.Routes != api.Withdrawn {
+		t.Errorf("%v, %+v", err, a.Status().Desired)
 	}
 	a.mu.Lock()
 	a.states.lasting.at = time.Now().Add(time.Hour)
 	a.mu.Unlock()
-	if s, err := a.SetDesired(t.Context(), lasting(api.Announced)); err != nil || s.Order.Routes != api.Announced {
-		t.Errorf("with a clock that was set back: %v, %+v", err, s.Order)
+	if s, err := a.SetDesired(t.Context(), lasting(api.Announced)); err != nil || s.Desired.Routes != api.Announced {
+		t.Errorf("with a clock that was set back: %v, %+v", err, s.Desired)
 	}
 	given, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := a.SetDesired(given, lasting(api.Withdrawn)); err == nil || a.Status().Order.Routes != api.Announced {
-		t.Errorf("given up: %v, %+v", err, a.Status().Order)
+	if _, err := a.SetDesired(given, lasting(api.Withdrawn)); err == nil || a.Status().Desired.Routes != api.Announced {
+		t.Errorf("given up: %v, %+v", err, a.Status().Desired)
 	}
 }

@@ -59,7 +59,7 @@ func (a *Announcer) expected() expected {
 // informationOf makes checks of anymx-net's status. Tunnel and shield are included if the config
 // has them.
 func informationOf(s api.NetworkStatus, err error, want expected, at time.Time, took time.Duration) []api.HealthCheck {
-	network := api.HealthCheck{Name: networkCheck, Information: true, Reason: s.Problem, At: at, Took: took}
+	network := api.HealthCheck{Name: networkCheck, Information: true, Reason: s.Problem, At: at, Took: api.Seconds(took)}
 	if err != nil {
 		network.Reason = err.Error()
 	}

@@ -60,7 +60,7 @@ func withheld(c *config.Config, peers []bgp.Peer, problems map[string]error, now
 			continue
 		}
 		list = append(list, api.SpeakerPeer{
-			Address: p.Address, ASN: p.ASN, State: bgp.Idle.String(), Sent: []api.SentRoute{},
+			Address: p.Address, ASN: p.ASN, State: bgp.Idle.String(), Advertised: []api.AdvertisedRoute{},
 			LastError: problem.Error() + "; it is not dialled without it", LastErrorAt: now,
 		})
 	}

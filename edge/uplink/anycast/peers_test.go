@@ -112,7 +112,7 @@ func TestInformation(t *testing.T) {
 			got := ""
 			for _, c := range informationOf(test.status, test.err, test.has, epoch, time.Second) {
 				switch {
-				case !c.Information || c.At != epoch || c.Took != time.Second:
+				case !c.Information || c.At != epoch || c.Took.Duration() != time.Second:
 					t.Errorf("%+v", c)
 				case c.OK && c.Reason == "":
 					got += c.Name + " ok; "

@@ -88,8 +88,8 @@ func (a *Announcer) listen(_ context.Context) (s sockets, err error) {
 		return s, err
 	}
 	s.endpoint.Handle("GET /v1/status", func(*http.Request) (any, error) { return a.Status(), nil })
-	s.endpoint.Handle("POST /v1/order", func(r *http.Request) (any, error) {
-		var o api.Order
+	s.endpoint.Handle("POST /v1/desired", func(r *http.Request) (any, error) {
+		var o api.DesiredState
 		if err := control.ReadJSON(r, &o); err != nil {
 			return nil, err
 		}

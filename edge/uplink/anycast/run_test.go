@@ -79,7 +79,7 @@ func TestRun(t *testing.T) {
 		})
 	}
 	status(func() bool { return strings.Contains(s.Reason, "not healthy: ") && len(s.Health.Checks) == 5 })
-	if s.Routes != api.Withdrawn || s.Health.Up || s.ASN != 64512 || s.Config.File == "" || s.Peers[0].State == "" || !s.Ordered.IsZero() {
+	if s.Routes != api.Withdrawn || s.Health.Up || s.ASN != 64512 || s.Config.File == "" || s.Peers[0].State == "" || !s.DesiredAt.IsZero() {
 		t.Errorf("%+v", s)
 	}
 
@@ -126,11 +126,11 @@ func TestRun(t *testing.T) {
 	write("asn = 64512", "asn = 64513")
 	status(func() bool { return len(s.Config.Restart) == 1 && s.Config.Restart[0] == "bgp.asn" && s.ASN == 64512 })
 
-	if _, err := speaker.Order(t.Context(), api.Order{Routes: api.Withdrawn, Keep: true}); err != nil {
+	if _, err := speaker.SetDesired(t.Context(), api.DesiredState{Routes: api.Withdrawn, Keep: true}); err != nil {
 		t.Error(err)
 	}
 	var refused *api.Error
-	if _, err := speaker.Order(t.Context(), api.Order{Routes: "up"}); !errors.As(err, &refused) || refused.Code != api.BadRequest {
+	if _, err := speaker.SetDesired(t.Context(), api.DesiredState{Routes: "up"}); !errors.As(err, &refused) || refused.Code != api.BadRequest {
 		t.Errorf("%v", err)
 	}
 

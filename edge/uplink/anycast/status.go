@@ -22,7 +22,7 @@ func (a *Announcer) Status() api.SpeakerStatus {
 	s := api.SpeakerStatus{
 		Version: api.ThisVersion().Version, PID: os.Getpid(), Started: a.started,
 		ASN: c.BGP.ASN, RouterID: c.BGP.RouterID,
-		Order: state.Order, Ordered: state.at,
+		Desired: state.DesiredState, DesiredAt: state.at,
 		Routes: a.report.routes, Reason: a.report.reason, Since: a.since, Prefixes: slices.Clone(c.Anycast.Prefixes),
 		Health: api.SpeakerHealth{Up: a.health.up, Since: a.health.since, Reason: a.health.reason, Checks: a.checks()},
 		Peers:  []api.SpeakerPeer{},
@@ -58,8 +58,8 @@ func (a *Announcer) checks() []api.HealthCheck {
 
 func peerStatus(p *bgp.PeerStatus) api.SpeakerPeer {
 	s := api.SpeakerPeer{
-		Address: p.Address, ASN: p.ASN, State: p.State.String(), Since: p.Since, HoldTime: p.HoldTime,
-		Sent: []api.SentRoute{}, Confirmed: p.Confirmed,
+		Address: p.Address, ASN: p.ASN, State: p.State.String(), Since: p.Since, HoldTime: api.Seconds(p.HoldTime),
+		Advertised: []api.AdvertisedRoute{}, Confirmed: p.Confirmed,
 		LastErrorAt: p.LastErrorAt, LastNotificationAt: p.LastNotificationAt,
 	}
 	if p.LastError != nil {
@@ -69,7 +69,7 @@ func peerStatus(p *bgp.PeerStatus) api.SpeakerPeer {
 		s.LastNotification = p.LastNotification.Error()
 	}
 	for _, path := range p.Sent {
-		route := api.SentRoute{
+		route := api.AdvertisedRoute{
 			Prefix: path.Prefix, NextHop: path.NextHop, ASPath: path.ASPath, MED: path.MED, LocalPref: path.LocalPref,
 		}
 		for _, c := range path.Communities {
@@ -78,7 +78,7 @@ func peerStatus(p *bgp.PeerStatus) api.SpeakerPeer {
 		for _, c := range path.LargeCommunities {
 			route.Communities = append(route.Communities, c.String())
 		}
-		s.Sent = append(s.Sent, route)
+		s.Advertised = append(s.Advertised, route)
 	}
 	return s
 }

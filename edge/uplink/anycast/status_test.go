@@ -34,8 +34,8 @@ func TestPeerStatus(t *testing.T) {
 		LastNotification: &bgp.Notification{Code: 6, Subcode: 2, Received: true}, LastNotificationAt: epoch,
 	})
 	want := api.SpeakerPeer{
-		Address: netip.MustParseAddr("198.51.100.1"), ASN: 64500, State: "Established", Since: epoch, HoldTime: 9 * time.Second,
-		Sent: []api.SentRoute{{
+		Address: netip.MustParseAddr("198.51.100.1"), ASN: 64500, State: "Established", Since: epoch, HoldTime: api.Seconds(9 * time.Second),
+		Advertised: []api.AdvertisedRoute{{
 			Prefix: netip.MustParsePrefix("192.0.2.0/24"), NextHop: netip.MustParseAddr("198.51.100.2"), ASPath: []uint32{64512}, MED: &med,
 			Communities: []string{"65535:0", "64500:1:2"},
 		}},
@@ -45,7 +45,7 @@ func TestPeerStatus(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v\nwant %+v", got, want)
 	}
-	if idle := peerStatus(&bgp.PeerStatus{}); idle.State != "Idle" || idle.Sent == nil || idle.LastError != "" {
+	if idle := peerStatus(&bgp.PeerStatus{}); idle.State != "Idle" || idle.Advertised == nil || idle.LastError != "" {
 		t.Errorf("%+v", idle)
 	}
 }

@@ -33,9 +33,9 @@ func (s *shield) status() *api.ShieldStatus {
 			Name: i.Name, Mode: string(i.Mode), Admits: i.Admits, Problem: i.Problem,
 		})
 	}
-	st.Cookies, st.Why, st.SharedKey = "own", "", now.SharedKey
+	st.Cookies, st.CookiesReason, st.SharedKey = "own", "", now.SharedKey
 	if now.StackCookies {
-		st.Cookies, st.Why = "kernel", now.WhyStackCookies
+		st.Cookies, st.CookiesReason = "kernel", now.WhyStackCookies
 	}
 	st.SYNs, st.Strays = pressure(now.SYNs), pressure(now.Strays)
 	st.Listed = now.Listed
@@ -46,7 +46,7 @@ func (s *shield) status() *api.ShieldStatus {
 }
 
 func pressure(p xdp.Pressure) api.ShieldPressure {
-	return api.ShieldPressure{On: p.On, Left: p.Left, Peak: p.Peak, Limit: p.Limit}
+	return api.ShieldPressure{On: p.On, Left: api.Seconds(p.Left), Peak: p.Peak, Limit: p.Limit}
 }
 
 // top returns the noisiest prefixes, n of each kind.

@@ -27,7 +27,7 @@ func (n *network) status() api.NetworkStatus {
 	p := n.plumbing.Status()
 	s := api.NetworkStatus{
 		Version: service.Version(), PID: os.Getpid(), Started: n.started,
-		Things: things(p.Things), Repaired: p.Repaired, Compared: p.Compared, Degraded: n.degraded.List(), Config: about, Clock: n.env.Clock.Status(),
+		Items: things(p.Things), Repaired: p.Repaired, Compared: p.Compared, Degraded: n.degraded.List(), Config: about, Clock: n.env.Clock.Status(),
 	}
 	problems := complaints(p)
 	if n.core != nil {
@@ -50,10 +50,10 @@ func (n *network) status() api.NetworkStatus {
 	return s
 }
 
-func things(states []plumb.State) []api.NetworkThing {
-	list := make([]api.NetworkThing, len(states))
+func things(states []plumb.State) []api.NetworkItem {
+	list := make([]api.NetworkItem, len(states))
 	for i, s := range states {
-		list[i] = api.NetworkThing{
+		list[i] = api.NetworkItem{
 			Kind: s.Kind(), What: s.String(), Purpose: s.Purpose, Present: s.Present, Problem: s.Problem,
 		}
 	}
@@ -103,15 +103,15 @@ func remains(p plumb.Status, most int) []string {
 
 func tunnelStatus(t tunnel.Status) *api.TunnelStatus {
 	s := &api.TunnelStatus{
-		Interface: t.Interface, Implementation: t.Implementation, Why: t.Why,
+		Interface: t.Interface, Implementation: t.Implementation, Reason: t.Why,
 		ListenPort: t.ListenPort, MTU: t.MTU, Up: t.Up, Problem: t.Problem,
-		Peers: make([]api.TunnelFarSide, len(t.Peers)),
+		Peers: make([]api.TunnelPeer, len(t.Peers)),
 	}
 	if t.PublicKey != (tunnel.PublicKey{}) {
 		s.PublicKey = t.PublicKey.String()
 	}
 	for i, p := range t.Peers {
-		s.Peers[i] = api.TunnelFarSide{
+		s.Peers[i] = api.TunnelPeer{
 			PublicKey: p.PublicKey.String(), AllowedIPs: p.AllowedIPs, LastHandshake: p.LastHandshake,
 			Received: p.Received, Sent: p.Sent, Up: p.Up,
 		}

@@ -197,7 +197,7 @@ func dialOrders(n *lab.Node) (*orders, error) {
 // send sends an order and waits for the answer.
 func (o *orders) send(routes api.Routes) error {
 	body := fmt.Sprintf(`{"routes":%q,"reason":"benchmark"}`, routes)
-	if _, err := fmt.Fprintf(o.conn, "POST /v1/order HTTP/1.1\r\nHost: node\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+	if _, err := fmt.Fprintf(o.conn, "POST /v1/desired HTTP/1.1\r\nHost: node\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
 		len(body), body); err != nil {
 		return err
 	}

@@ -95,12 +95,12 @@ func MachineStatus() api.MachineStatus {
 	three, none := 3, 0
 	return api.MachineStatus{
 		Version: "v0.5.0 (0123456789ab, go1.26.0)", PID: 412, Started: ago(72 * time.Hour),
-		Image: "0.5.0", RootHash: "5050", Proven: true, Next: "0.5.0",
+		Image: "0.5.0", RootHash: "5050", Confirmed: true, Next: "0.5.0",
 		Slots: []api.MachineSlot{
-			{Version: "0.5.0", State: "running", Proven: true, Entry: "anymx_0.5.0+3.efi", TriesLeft: &three},
-			{Version: "0.6.0", State: "whole", Entry: "anymx_0.6.0+0-3.efi", TriesLeft: &none, TriesDone: 3},
+			{Version: "0.5.0", State: "running", Confirmed: true, Entry: "anymx_0.5.0+3.efi", BootAttemptsLeft: &three},
+			{Version: "0.6.0", State: "whole", Entry: "anymx_0.6.0+0-3.efi", BootAttemptsLeft: &none, BootAttemptsDone: 3},
 		},
-		Last:   &api.MachineUpdate{Version: "0.6.0", From: "0.5.0", Staged: ago(80 * time.Hour), Outcome: "back", Ended: ago(79 * time.Hour)},
+		Last:   &api.MachineUpdate{Version: "0.6.0", From: "0.5.0", Staged: ago(80 * time.Hour), Outcome: "rolled_back", Ended: ago(79 * time.Hour)},
 		Config: "file system ANYMX on /dev/sdb1",
 	}
 }

@@ -19,7 +19,7 @@ func NetworkTroubled(n *Node) {
 	OnNetwork(n)
 	s := n.State.Speaker.Status
 	s.Routes, s.Reason, s.Since = api.Withdrawn, "by command: look at it", ago(4*time.Second)
-	s.Order = api.Order{Routes: api.Withdrawn, Keep: true, Reason: "look at it"}
+	s.Desired = api.DesiredState{Routes: api.Withdrawn, Keep: true, Reason: "look at it"}
 	s.Config.Restart = []string{"bgp.asn"}
 	s.Peers[0].Confirmed = false
 	s.Peers[0].LastNotification, s.Peers[0].LastNotificationAt = "received Cease, Administrative Reset: \x1b[2Jbye", ago(76*time.Hour)
@@ -31,14 +31,14 @@ func NetworkTroubled(n *Node) {
 
 	w := n.State.Network.Status
 	w.Problem = "netlink: permission denied"
-	w.Things[0].Present, w.Things[0].Problem = false, "cannot assign"
-	w.Things[2].Problem = "another rule has its priority"
+	w.Items[0].Present, w.Items[0].Problem = false, "cannot assign"
+	w.Items[2].Problem = "another rule has its priority"
 	t := w.Tunnel
-	t.Up, t.Implementation, t.Why, t.Problem = false, "userspace", "the kernel has no WireGuard", "listen port 51820 is taken"
+	t.Up, t.Implementation, t.Reason, t.Problem = false, "userspace", "the kernel has no WireGuard", "listen port 51820 is taken"
 	t.Peers[0].Up, t.Peers[0].LastHandshake = false, time.Time{}
-	t.Peers = append(t.Peers, api.TunnelFarSide{PublicKey: "x\x1b[2J", LastHandshake: ago(3 * time.Hour)})
+	t.Peers = append(t.Peers, api.TunnelPeer{PublicKey: "x\x1b[2J", LastHandshake: ago(3 * time.Hour)})
 
-	n.State.Core[0].Probe = &api.ProbeStatus{At: ago(12 * time.Second), Size: 16 << 10, Took: 5 * time.Second, Problem: "no answer after 1,388 octets: the MTU of the tunnel may be too large"}
+	n.State.Core[0].Probe = &api.ProbeStatus{At: ago(12 * time.Second), Size: 16 << 10, Took: api.Seconds(5 * time.Second), Problem: "no answer after 1,388 octets: the MTU of the tunnel may be too large"}
 }
 
 // Steps are those of a drain, each with its length; the last one is under way.
@@ -52,7 +52,7 @@ func Steps(lengths ...time.Duration) []api.StepStatus {
 	at := ago(total)
 	var list []api.StepStatus
 	for i, l := range lengths {
-		list = append(list, api.StepStatus{Step: names[i], Began: at, Ended: at.Add(l), Limit: limits[i]})
+		list = append(list, api.StepStatus{Step: names[i], Began: at, Ended: at.Add(l), Limit: api.Seconds(limits[i])})
 		at = at.Add(l)
 	}
 	list[len(list)-1].Ended = time.Time{}
@@ -71,6 +71,6 @@ func Draining(n *Node) {
 	}
 	s := n.State.Speaker.Status
 	s.Routes, s.Reason, s.Since = api.Withdrawn, "by command", ago(8*time.Second)
-	s.Order = api.Order{Routes: api.Withdrawn, Reason: "kernel update", Keep: true}
+	s.Desired = api.DesiredState{Routes: api.Withdrawn, Reason: "kernel update", Keep: true}
 	s.Peers[0].Confirmed = false
 }

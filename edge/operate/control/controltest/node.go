@@ -39,7 +39,7 @@ type Node struct {
 	// DrainErr is what Drain and Resume return, if set. OnDrain and OnResume, if
 	// set, change State after the order was taken, OnStatus before each Status.
 	DrainErr                    error
-	ProveErr                    error // that Prove returns, if set
+	SelfTestErr                 error // that SelfTest returns, if set
 	OnDrain, OnResume, OnStatus func(*api.Status)
 	// Orders and Resumes are the drains and resumes that reached the node.
 	Orders  []api.DrainRequest
@@ -171,7 +171,7 @@ func (n *Node) Drain(_ context.Context, r api.DrainRequest) error {
 	if n.State.Phase == api.Running {
 		n.State.Phase, n.State.Since = api.Draining, Now
 		n.State.Drain = &api.DrainStatus{Reason: r.Reason, Began: Now, Until: r.Until, Steps: []api.StepStatus{
-			{Step: api.StepGraceful, Began: Now, Limit: 10 * time.Second},
+			{Step: api.StepGraceful, Began: Now, Limit: api.Seconds(10 * time.Second)},
 		}}
 	} else if n.State.Drain != nil && r.Until == "" {
 		n.State.Drain.Until = ""
@@ -182,11 +182,11 @@ func (n *Node) Drain(_ context.Context, r api.DrainRequest) error {
 	return nil
 }
 
-// Prove implements control.Node.
-func (n *Node) Prove(context.Context) (api.Proven, error) {
-	return api.Proven{Listeners: []api.ProvenListener{
-		{Address: "[::]:25", ID: ID(900), Octets: 512, Took: 3 * time.Millisecond},
-	}}, n.ProveErr
+// SelfTest implements control.Node.
+func (n *Node) SelfTest(context.Context) (api.SelfTest, error) {
+	return api.SelfTest{Listeners: []api.SelfTestListener{
+		{Address: "[::]:25", ID: ID(900), Bytes: 512, Took: api.Seconds(3 * time.Millisecond)},
+	}}, n.SelfTestErr
 }
 
 // Resume implements control.Node.
@@ -276,7 +276,7 @@ func (n *Node) Change(_ context.Context, a api.Action, ids []mail.ID, reason str
 		case i < 0:
 			o.Missing = append(o.Missing, id)
 		case a == api.Delete && n.messages[i].State == api.Active:
-			o.Later = append(o.Later, id)
+			o.Pending = append(o.Pending, id)
 		case a == api.Delete:
 			n.messages = slices.Delete(n.messages, i, i+1)
 			o.Done = append(o.Done, id)
@@ -291,9 +291,9 @@ func (n *Node) Change(_ context.Context, a api.Action, ids []mail.ID, reason str
 func (n *Node) apply(m *api.QueueDetail, a api.Action, reason string) {
 	switch {
 	case a == api.Hold:
-		m.State, m.HoldReason, m.NextTry = api.Held, reason, time.Time{}
+		m.State, m.HoldReason, m.NextAttempt = api.Held, reason, time.Time{}
 	case a == api.Release && m.State == api.Held, a == api.Flush && m.State == api.Waiting:
-		m.State, m.HoldReason, m.NextTry = api.Waiting, "", Now
+		m.State, m.HoldReason, m.NextAttempt = api.Waiting, "", Now
 	}
 }
 

@@ -60,9 +60,9 @@ func Message(n int, age time.Duration, size int64, sender string, to ...string) 
 	d := api.QueueDetail{
 		QueueItem: api.QueueItem{
 			ID: ID(n), State: api.Waiting, Arrived: ago(age), Size: size, Sender: path(sender), Recipient: path(to[0]),
-			Recipients: len(to), Pending: len(to), Attempts: 1, NextTry: Now.Add(23 * time.Second),
+			Recipients: len(to), Pending: len(to), Attempts: 1, NextAttempt: Now.Add(23 * time.Second),
 		},
-		LastTry: ago(age), Expires: ago(age).Add(5 * 24 * time.Hour), Origin: "inbound", Body: "8BITMIME",
+		LastAttempt: ago(age), Expires: ago(age).Add(5 * 24 * time.Hour), Origin: "inbound", Body: "8BITMIME",
 		Client: api.ClientDetail{
 			Address: "198.51.100.7:48212", Service: "192.0.2.25:25", Name: "out7.example.org", Helo: "out7.example.org",
 			Proto: "ESMTPS", TLS: "TLS1.3 TLS_AES_128_GCM_SHA256",
@@ -84,7 +84,7 @@ func fail(d *api.QueueDetail, i int, at time.Time, text string) {
 // whose texts were written by somebody hostile.
 func sampleMessages() []api.QueueDetail {
 	slow := Message(1, 26*time.Hour, 8321, "news@lists.example.org", "alice@example.net", "bob@example.net", "carol@example.net")
-	slow.Attempts, slow.NextTry, slow.LastTry, slow.Pending = 17, Now.Add(41*time.Minute), ago(19*time.Minute), 2
+	slow.Attempts, slow.NextAttempt, slow.LastAttempt, slow.Pending = 17, Now.Add(41*time.Minute), ago(19*time.Minute), 2
 	slow.Recipient = path("bob@example.net")
 	slow.To[0].Progress, slow.To[0].Last, slow.To[0].At = api.Delivered, "250 2.0.0 stored", ago(26*time.Hour)
 	fail(&slow, 1, ago(19*time.Minute), "10.77.0.1:2525: RCPT: temporary failure: 452 4.2.2 mailbox full")
@@ -92,15 +92,15 @@ func sampleMessages() []api.QueueDetail {
 	slow.EnvID, slow.Return = "QQ314159", "HDRS"
 
 	notice := Message(2, 3*time.Hour, 2911, "", "dave@example.net")
-	notice.Attempts, notice.NextTry, notice.Origin, notice.Body = 9, ago(2*time.Second), "local", "7BIT"
+	notice.Attempts, notice.NextAttempt, notice.Origin, notice.Body = 9, ago(2*time.Second), "local", "7BIT"
 	notice.Client, notice.NoDSN = api.ClientDetail{}, true
 	fail(&notice, 0, ago(4*time.Minute), "CONNECT: temporary failure: 4.4.1 connection refused")
 
 	held := Message(3, 47*time.Minute, 6<<20, "billing@shop.example.com", "erin@example.net")
-	held.State, held.HoldReason, held.NextTry = api.Held, "looked at by abuse desk", time.Time{}
+	held.State, held.HoldReason, held.NextAttempt = api.Held, "looked at by abuse desk", time.Time{}
 
 	active := Message(4, 900*time.Millisecond, 40120, "frank@example.org", "grace@example.net")
-	active.State, active.NextTry, active.SMTPUTF8, active.RequireTLS = api.Active, time.Time{}, true, true
+	active.State, active.NextAttempt, active.SMTPUTF8, active.RequireTLS = api.Active, time.Time{}, true, true
 
 	hostile := Message(5, 12*time.Minute, 512, "\"look here\"@example.com", "heidi@example.net")
 	hostile.Attempts, hostile.Client.Helo = 4, "\x1b[2J\x1b]0;owned\x07"

@@ -156,7 +156,7 @@ func ShieldTroubled() *api.ShieldStatus {
 		{Name: "eth0", Mode: "native"}, {Name: "eth1", Mode: "off", Problem: "interface eth1: driver \x1b[2J has no XDP"},
 	}
 	s.Problem = s.Interfaces[1].Problem
-	s.SYNs.On, s.SYNs.Left, s.Strays.On, s.Strays.Left = true, 8200*time.Millisecond, true, 72*time.Second
+	s.SYNs.On, s.SYNs.Left, s.Strays.On, s.Strays.Left = true, api.Seconds(8200*time.Millisecond), true, api.Seconds(72*time.Second)
 	return s
 }
 

@@ -22,11 +22,11 @@ type Speaker struct {
 	OnAsk    func(*api.SpeakerStatus)
 
 	mu     sync.Mutex
-	orders []api.Order
+	orders []api.DesiredState
 }
 
 // Orders are those that reached the speaker.
-func (s *Speaker) Orders() []api.Order {
+func (s *Speaker) Orders() []api.DesiredState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.orders
@@ -46,7 +46,7 @@ func (s *Speaker) status(*http.Request) (any, error) {
 }
 
 func (s *Speaker) order(r *http.Request) (any, error) {
-	var o api.Order
+	var o api.DesiredState
 	if err := control.ReadJSON(r, &o); err != nil {
 		return nil, err
 	}
@@ -56,11 +56,11 @@ func (s *Speaker) order(r *http.Request) (any, error) {
 	if s.OrderErr != nil {
 		return nil, s.OrderErr
 	}
-	if o.Keep && s.State.Order.Keep && !o.Given.IsZero() && o.Given.Before(s.State.Ordered) {
-		return nil, &api.Error{Code: api.Overtaken, Text: "a later order holds"}
+	if o.Keep && s.State.Desired.Keep && !o.Given.IsZero() && o.Given.Before(s.State.DesiredAt) {
+		return nil, &api.Error{Code: api.Superseded, Text: "a later order holds"}
 	}
 	o.Given = time.Time{}
-	s.State.Order, s.State.Ordered = o, Now
+	s.State.Desired, s.State.DesiredAt = o, Now
 	if o.Routes != api.Announced || s.State.Health.Up {
 		s.State.Routes, s.State.Since, s.State.Reason = o.Routes, Now, "healthy"
 		if o.Routes != api.Announced {
@@ -79,7 +79,7 @@ func StartSpeaker(t testing.TB, s *Speaker) string {
 		t.Fatal(err)
 	}
 	e.Handle("GET /v1/status", s.status)
-	e.Handle("POST /v1/order", s.order)
+	e.Handle("POST /v1/desired", s.order)
 	return startEndpoint(t, "bgp.sock", e)
 }
 
@@ -107,19 +107,19 @@ func SpeakerStatus() api.SpeakerStatus {
 	announced := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8:25::/48")}
 	peer := func(address string, asn uint32, since time.Duration) api.SpeakerPeer {
 		a := netip.MustParseAddr(address)
-		p := api.SpeakerPeer{Address: a, ASN: asn, State: "Established", Since: ago(since), HoldTime: 9 * time.Second, Confirmed: true}
+		p := api.SpeakerPeer{Address: a, ASN: asn, State: "Established", Since: ago(since), HoldTime: api.Seconds(9 * time.Second), Confirmed: true}
 		for _, prefix := range announced {
-			p.Sent = append(p.Sent, api.SentRoute{Prefix: prefix, NextHop: a, ASPath: []uint32{64512}, Communities: []string{"64500:100"}})
+			p.Advertised = append(p.Advertised, api.AdvertisedRoute{Prefix: prefix, NextHop: a, ASPath: []uint32{64512}, Communities: []string{"64500:100"}})
 		}
 		return p
 	}
 	return api.SpeakerStatus{
 		Version: "v0.1.0", PID: 4712, Started: ago(76 * time.Hour), ASN: 64512, RouterID: netip.MustParseAddr("198.51.100.2"),
-		Order: api.Order{Routes: api.Announced}, Routes: api.Announced, Reason: "healthy", Since: ago(75 * time.Hour),
+		Desired: api.DesiredState{Routes: api.Announced}, Routes: api.Announced, Reason: "healthy", Since: ago(75 * time.Hour),
 		Prefixes: announced,
 		Health: api.SpeakerHealth{Up: true, Since: ago(75 * time.Hour), Checks: []api.HealthCheck{
-			{Name: "readyz", OK: true, Took: 2 * time.Millisecond, At: ago(time.Second)},
-			{Name: "smtp 192.0.2.25:25", OK: true, Took: 3 * time.Millisecond, At: ago(time.Second)},
+			{Name: "readyz", OK: true, Took: api.Seconds(2 * time.Millisecond), At: ago(time.Second)},
+			{Name: "smtp 192.0.2.25:25", OK: true, Took: api.Seconds(3 * time.Millisecond), At: ago(time.Second)},
 			{Name: "tunnel", OK: true, Information: true, At: ago(time.Second)},
 		}},
 		Peers:  []api.SpeakerPeer{peer("198.51.100.1", 64500, 75*time.Hour), peer("2001:db8:ffff::1", 4200000001, 11*time.Minute)},
@@ -129,21 +129,21 @@ func SpeakerStatus() api.SpeakerStatus {
 
 // NetworkStatus is an anymx-net with a tunnel, and everything in its place.
 func NetworkStatus() api.NetworkStatus {
-	thing := func(kind, what, purpose string) api.NetworkThing {
-		return api.NetworkThing{Kind: kind, What: what, Purpose: purpose, Present: true}
+	thing := func(kind, what, purpose string) api.NetworkItem {
+		return api.NetworkItem{Kind: kind, What: what, Purpose: purpose, Present: true}
 	}
 	return api.NetworkStatus{
 		Version: "v0.1.0", PID: 4713, Started: ago(76 * time.Hour), Compared: ago(7 * time.Second), Repaired: 1,
-		Things: []api.NetworkThing{
+		Items: []api.NetworkItem{
 			thing("address", "192.0.2.25/32 dev lo", "service"),
 			thing("address", "2001:db8:25::25/128 dev lo", "service"),
 			thing("rule", "from 198.51.100.10 lookup 1010", "source"),
 			thing("route", "10.77.0.0/24 dev wg-core", "tunnel"),
 		},
 		Tunnel: &api.TunnelStatus{
-			Interface: "wg-core", Implementation: "kernel", Why: "it has WireGuard", PublicKey: "6NIy5xzpkQ8NkDWGHVqBHHeIBCQcFjUWhoKTPpJ2xhQ=",
+			Interface: "wg-core", Implementation: "kernel", Reason: "it has WireGuard", PublicKey: "6NIy5xzpkQ8NkDWGHVqBHHeIBCQcFjUWhoKTPpJ2xhQ=",
 			ListenPort: 51820, MTU: 1420, Up: true,
-			Peers: []api.TunnelFarSide{{
+			Peers: []api.TunnelPeer{{
 				PublicKey: "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=", Endpoint: "203.0.113.9:51820",
 				AllowedIPs: []netip.Prefix{netip.MustParsePrefix("10.77.0.0/24")}, LastHandshake: ago(48 * time.Second),
 				Received: 48 << 20, Sent: 7 << 30, Up: true,

@@ -8,17 +8,17 @@ import (
 	"anymx/edge/operate/control/controltest"
 )
 
-func TestClientProves(t *testing.T) {
+func TestClientSelfTest(t *testing.T) {
 	n := controltest.New()
 	c := start(t, n)
-	got, err := c.Prove(t.Context())
+	got, err := c.SelfTest(t.Context())
 	if err != nil || len(got.Listeners) != 1 || got.Listeners[0].Address != "[::]:25" || got.Listeners[0].ID != controltest.ID(900) ||
-		got.Listeners[0].Octets != 512 || got.Listeners[0].Took <= 0 {
+		got.Listeners[0].Bytes != 512 || got.Listeners[0].Took <= 0 {
 		t.Errorf("%+v, %v", got, err)
 	}
-	n.ProveErr = errors.New("[::]:25: RCPT: temporary failure: 451 4.3.0 no")
-	_, err = c.Prove(t.Context())
-	if !errors.Is(err, &api.Error{Code: api.Unavailable}) || err.Error() != "not proven: "+n.ProveErr.Error() {
+	n.SelfTestErr = errors.New("[::]:25: RCPT: temporary failure: 451 4.3.0 no")
+	_, err = c.SelfTest(t.Context())
+	if !errors.Is(err, &api.Error{Code: api.Unavailable}) || err.Error() != "the self-test failed: "+n.SelfTestErr.Error() {
 		t.Errorf("%v", err)
 	}
 }
