@@ -33,5 +33,5 @@ const help = `Example of its part of the config:
   asn = 64500
 
 Signals: TERM and INT take the routes back and end it, a second one kills it; HUP
-reads the config again. What is told, and why: "anymx status".
+reads the config again. "anymx status" shows what is announced, and why.
 `

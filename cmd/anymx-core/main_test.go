@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	os.Exit(pop.Main(m))
 }
 
-// write puts a config into a file. DIR in it stands for the directory that is
+// write puts a config into a file. DIR in it is the directory that is
 // returned.
 func write(t *testing.T, text string) (file, dir string) {
 	t.Helper()

@@ -46,7 +46,7 @@ func reloadedText(w io.Writer, r api.Reloaded) error {
 		text = "reloaded; now in force: " + strings.Join(r.Changed, ", ") + "\n"
 	}
 	if len(r.Restart) > 0 {
-		text += "changed, but in force only when anymx-edge is started anew (on an appliance: anymx reboot): " + strings.Join(r.Restart, ", ") + "\n"
+		text += "changed, but in force only when anymx-edge is restarted (on an appliance: anymx reboot): " + strings.Join(r.Restart, ", ") + "\n"
 	}
 	_, err := io.WriteString(w, text)
 	return err

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// WatchEvery is how often files are looked at. A look is one stat for each
+// WatchEvery is how often programs check their files. A check is one stat for each
 // file: it needs no notification that a bind mount, a symbolic link or a
 // network file system would not send.
 const WatchEvery = 2 * time.Second

@@ -38,7 +38,7 @@ func Listeners() ([]net.Listener, error) {
 	}
 	var listeners []net.Listener
 	for _, l := range all {
-		if l != nil { // nil is a descriptor that is no listening socket
+		if l != nil { // nil is a descriptor that is not a listening socket
 			listeners = append(listeners, l)
 		}
 	}
