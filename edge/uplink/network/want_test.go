@@ -106,7 +106,7 @@ func TestSettings(t *testing.T) {
 		problem string // "": the settings are good
 	}{
 		{"no private key", func() {}, "tunnel.private_key_file: "},
-		{"no key in the file", func() { write("wg.key", []byte("not a key"), 0o600) }, "tunnel.private_key_file: " + dir + "/wg.key: a key is 44 characters of base64, this has 9"},
+		{"no key in the file", func() { write("wg.key", []byte("not a key"), 0o600) }, "tunnel.private_key_file: " + dir + "/wg.key: a key has 44 base64 characters, this one has 9"},
 		{"no preshared key", func() { write("wg.key", private.Text(), 0o600) }, "tunnel.peer[0].preshared_key_file: "},
 		{"all there", func() { write("psk", append(preshared.Text(), '\n'), 0o640) }, ""},
 		{"readable by others", func() { write("psk", preshared.Text(), 0o644) }, "tunnel.peer[0].preshared_key_file: "},
