@@ -89,11 +89,6 @@ func (p *program) exitCode(err error) int {
 	return exitNo
 }
 
-// answered is a command that has printed its answer, which is not "yes".
-type answered struct{ code int }
-
-func (a *answered) Error() string { return fmt.Sprintf("exit code %d", a.code) }
-
 // root is the whole tree of commands.
 func (p *program) root() *cobra.Command {
 	root := &cobra.Command{

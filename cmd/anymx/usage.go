@@ -9,6 +9,11 @@ import (
 	"github.com/spf13/pflag"
 )
 
+// answered is a command that has printed its answer, which is not "yes".
+type answered struct{ code int }
+
+func (a *answered) Error() string { return fmt.Sprintf("exit code %d", a.code) }
+
 // usageError is a mistake on the command line that a command found itself.
 type usageError struct{ err error }
 
