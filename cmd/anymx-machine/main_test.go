@@ -16,10 +16,10 @@ func TestFlags(t *testing.T) {
 		stderr string
 	}{
 		"version":      {args: []string{"-version"}, stdout: service.Version()},
-		"help":         {args: []string{"-h"}, stderr: "put the node's config in place, once"},
+		"help":         {args: []string{"-h"}, stderr: "install the node's config, once"},
 		"unknown flag": {args: []string{"-x"}, code: 2, stderr: "flag provided but not defined: -x"},
 		"no flag":      {args: []string{"x"}, code: 2, stderr: `"x" is not a flag`},
-		"bad URL":      {args: []string{"-fetch", "file:///etc/passwd"}, code: 1, stderr: `anymx-machine: the URL begins with "file:"`},
+		"bad URL":      {args: []string{"-fetch", "file:///etc/passwd"}, code: 1, stderr: `anymx-machine: the URL's scheme is "file:"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var stdout, stderr strings.Builder

@@ -208,7 +208,7 @@ func TestOrderOnAFailedDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := a.SetDesired(t.Context(), lasting(api.Withdrawn))
-	if err == nil || !strings.Contains(err.Error(), "only until anymx-bgp is started again") || announces(a) != api.Withdrawn {
+	if err == nil || !strings.Contains(err.Error(), "only until anymx-bgp restarts") || announces(a) != api.Withdrawn {
 		t.Errorf("%s: %v", announces(a), err)
 	}
 	_, err = a.SetDesired(t.Context(), lasting(api.Announced))

@@ -97,7 +97,7 @@ func TestProbe(t *testing.T) {
 		"endless banner":       {forever("220-", "x"), bad, "banner: a line of more than 1024 bytes"},
 		"endless lines":        {forever("", "220-and then\r\n"), bad, "banner: a reply of more than 64 lines"},
 		"hangs up at once":     {script(false), bad, "banner: the connection was closed"},
-		"hangs up within":      {script(false, "220-mx.example.net\r\n"), bad, "ends within a reply"},
+		"hangs up within":      {script(false, "220-mx.example.net\r\n"), bad, "connection closed within a reply"},
 		"busy":                 {script(false, "421 4.7.0 too many connections\r\n"), busy, "banner: 421 4.7.0 too many"},
 		"busy later":           {script(false, banner, "421 4.3.2 try again\r\n"), busy, "EHLO: 421 4.3.2"},
 		"554":                  {script(true, "554 5.7.1 go away\r\n"), bad, "banner: 554 5.7.1 go away"},

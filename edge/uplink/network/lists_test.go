@@ -206,7 +206,7 @@ func TestKeptIsBounded(t *testing.T) {
 	if _, err := l.list(api.ShieldEntry{Prefix: prefix("10.0.0.1/32"), Allowed: true}, noon); err != nil {
 		t.Error(err)
 	}
-	if _, err := l.list(api.ShieldEntry{Prefix: prefix("192.0.2.0/24")}, noon); err == nil || !strings.Contains(err.Error(), "put them into a file") {
+	if _, err := l.list(api.ShieldEntry{Prefix: prefix("192.0.2.0/24")}, noon); err == nil || !strings.Contains(err.Error(), "use a file instead") {
 		t.Error(err)
 	}
 }
@@ -215,7 +215,7 @@ func TestCorruptKept(t *testing.T) {
 	for name, test := range map[string]struct{ text, says string }{
 		"empty":            {"", "unexpected end"},
 		"torn":             {`{"version":1,"entries":[{"pre`, "unexpected end"},
-		"another version":  {`{"version":2}`, "version 2 is unknown"},
+		"another version":  {`{"version":2}`, "unknown version 2"},
 		"no prefix":        {`{"version":1,"entries":[{}]}`, "entry 0: "},
 		"a bad prefix":     {`{"version":1,"entries":[{"prefix":"somewhere"}]}`, "somewhere"},
 		"too many entries": {`{"version":1,"entries":[` + strings.Repeat(`{},`, maxEntries) + `{}]}`, "more than 10000"},

@@ -27,7 +27,7 @@ func TestSettings(t *testing.T) {
 		spoil func(*Settings)
 		says  string
 	}{
-		"no key":              {func(s *Settings) { s.PrivateKey = Key{} }, "no private key"},
+		"no key":              {func(s *Settings) { s.PrivateKey = Key{} }, "private key is missing"},
 		"port":                {func(s *Settings) { s.ListenPort = 65536 }, "listen port 65536"},
 		"negative port":       {func(s *Settings) { s.ListenPort = -1 }, "listen port -1"},
 		"small MTU":           {func(s *Settings) { s.MTU = 575 }, "an MTU of 575"},
@@ -36,9 +36,9 @@ func TestSettings(t *testing.T) {
 		"no public key":       {func(s *Settings) { s.Peers[0].PublicKey = PublicKey{} }, "no public key"},
 		"twice":               {func(s *Settings) { s.Peers[1].PublicKey = s.Peers[0].PublicKey }, "twice"},
 		"itself":              {func(s *Settings) { s.Peers[1].PublicKey = s.PrivateKey.PublicKey() }, "this node itself"},
-		"keepalive fraction":  {func(s *Settings) { s.Peers[0].Keepalive = 1500 * time.Millisecond }, "whole seconds"},
-		"keepalive negative":  {func(s *Settings) { s.Peers[0].Keepalive = -time.Second }, "whole seconds"},
-		"keepalive long":      {func(s *Settings) { s.Peers[0].Keepalive = 65536 * time.Second }, "whole seconds"},
+		"keepalive fraction":  {func(s *Settings) { s.Peers[0].Keepalive = 1500 * time.Millisecond }, "whole number of seconds"},
+		"keepalive negative":  {func(s *Settings) { s.Peers[0].Keepalive = -time.Second }, "whole number of seconds"},
+		"keepalive long":      {func(s *Settings) { s.Peers[0].Keepalive = 65536 * time.Second }, "whole number of seconds"},
 		"endpoint":            {func(s *Settings) { s.Peers[0].Endpoint = "192.0.2.1" }, "not host:port"},
 		"behind two":          {func(s *Settings) { s.Peers[1].AllowedIPs = prefixes("10.77.0.9/24") }, "behind two peers"},
 		"no network":          {func(s *Settings) { s.Peers[1].AllowedIPs = []netip.Prefix{{}} }, "not a network"},

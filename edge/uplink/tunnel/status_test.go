@@ -30,7 +30,7 @@ func TestReport(t *testing.T) {
 		{"never", spoken, wgtypes.Peer{Endpoint: endpoint}, nil, false, "no valid packet from 192.0.2.1:51820"},
 		{"answers wrongly", spoken, wgtypes.Peer{Endpoint: endpoint, ReceiveBytes: 92}, nil, false, "wrong key or preshared key"},
 		{"idle without keepalive", quiet, wgtypes.Peer{Endpoint: endpoint, LastHandshakeTime: now.Add(-time.Hour)}, nil, false, ""},
-		{"not heard yet", learnt, wgtypes.Peer{}, nil, false, "has not spoken yet"},
+		{"not heard yet", learnt, wgtypes.Peer{}, nil, false, "has not sent anything yet"},
 		{"nobody speaks to it", passive, wgtypes.Peer{}, nil, false, ""},
 		{"name", spoken, wgtypes.Peer{}, &peerEndpoint{err: errors.New("no such host")}, false, "no such host"},
 		{"route", spoken, wgtypes.Peer{Endpoint: endpoint}, &peerEndpoint{route: errors.New("no route")}, false, "no route; no handshake"},

@@ -103,7 +103,7 @@ func TestApplyAgain(t *testing.T) {
 	if st := a.Status(); !st.Peers[0].LastHandshake.Equal(before) || len(st.Peers[0].AllowedIPs) != 2 {
 		t.Errorf("a handshake was lost: %v, then %+v", before, st)
 	}
-	if err := a.Apply(context.Background(), Settings{}); err == nil || !strings.Contains(err.Error(), "no private key") {
+	if err := a.Apply(context.Background(), Settings{}); err == nil || !strings.Contains(err.Error(), "private key is missing") {
 		t.Errorf("empty settings are applied: %v", err)
 	}
 	p.a.passes(s.address, 1<<16)
@@ -241,7 +241,7 @@ func TestRefused(t *testing.T) {
 	}
 	refused(Options{}, "1 to 15 bytes")
 	refused(Options{Interface: "wg-core-is-too-long"}, "1 to 15 bytes")
-	refused(Options{Interface: "wg-core", Implementation: "both"}, `"both" is not auto`)
+	refused(Options{Interface: "wg-core", Implementation: "both"}, `implementation "both": use auto`)
 
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = "wg-veth"
@@ -251,7 +251,7 @@ func TestRefused(t *testing.T) {
 	refused(Options{Interface: "wg-veth"}, "another kind (veth)")
 
 	h.open(Options{Interface: "wg-core"}, Settings{PrivateKey: GenerateKey()})
-	refused(Options{Interface: "wg-core"}, "wg-core is held by another program")
+	refused(Options{Interface: "wg-core"}, "wg-core is in use by another program")
 	refused(Options{Interface: "wg-core", Implementation: Kernel}, "is a TUN of the userspace implementation")
 }
 

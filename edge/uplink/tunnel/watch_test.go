@@ -294,9 +294,9 @@ func TestLoop(t *testing.T) {
 	a := p.a.open(Options{}, p.sa)
 	p.a.route("192.0.2.2/32", "wg-core", 0)
 	wait(t, "the loop noticed", func() bool {
-		return strings.Contains(a.Status().Problem, "the route to 192.0.2.2 leads into the tunnel itself")
+		return strings.Contains(a.Status().Problem, "the route to 192.0.2.2 goes through the tunnel itself")
 	})
-	if s := a.Status(); s.MTU != 1440 || !strings.Contains(s.MTUWhy, "kept") {
+	if s := a.Status(); s.MTU != 1440 || !strings.Contains(s.MTUWhy, "unchanged") {
 		t.Errorf("the MTU is not kept: %+v", s)
 	}
 	_, dst, _ := net.ParseCIDR("192.0.2.2/32")
