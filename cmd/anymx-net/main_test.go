@@ -154,7 +154,7 @@ func TestWithoutCapability(t *testing.T) {
 		"ip -4 route add unreachable 10.77.0.0/24 metric 4000000000 proto 125\n",
 		"ip -4 address add 198.51.100.10/32 dev eth0 proto 125\n", "ip -4 route add 198.51.100.0/24 dev eth0 metric 3999999999 proto 125\n",
 		"ip -4 address add 192.0.2.25/32 dev lo scope host proto 125\n",
-		"ip -4 route add 10.77.0.0/24 dev wg-core proto 125 # there is no device wg-core yet\n",
+		"ip -4 route add 10.77.0.0/24 dev wg-core proto 125 # device wg-core does not exist yet\n",
 		"ip -4 rule add from 198.51.100.10 lookup 3325256714 priority 2550 proto 125\n",
 	} {
 		if !strings.Contains(out, line) {
@@ -301,7 +301,7 @@ prefixes = ["192.0.2.0/24"]
 	}
 	t.Logf("repaired after %s", time.Since(start))
 	r.end(syscall.SIGTERM)
-	if !strings.Contains(r.log.String(), `msg="restored" what="192.0.2.25/32 dev lo scope host" kind=address`) {
+	if !strings.Contains(r.log.String(), `msg=restored what="192.0.2.25/32 dev lo scope host" kind=address`) {
 		t.Errorf("log: %s", r.log)
 	}
 }
@@ -363,7 +363,7 @@ func TestKeyComesLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	node.start(func(s api.NetworkStatus) bool {
-		return strings.Contains(s.Problem, "tunnel wg-core is not open: tunnel.private_key_file: ")
+		return strings.Contains(s.Problem, "tunnel wg-core not open: tunnel.private_key_file: ")
 	})
 	if out := node.ip("address show dev lo"); !strings.Contains(out, "192.0.2.25/32") {
 		t.Errorf("the service address is missing: %s", out)

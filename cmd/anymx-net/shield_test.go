@@ -171,7 +171,7 @@ func TestShieldFailsOpen(t *testing.T) {
 	for _, test := range []struct{ name, capabilities, pins, says string }{
 		{"no capability", plain, pins, "the shield needs the capability CAP_BPF"},
 		{"one too few", ",+net_admin,+bpf", pins, "the shield needs the capability CAP_PERFMON"},
-		{"no BPF file system", shielded, "/mnt/pins", "no BPF file system is mounted where /mnt/pins should be"},
+		{"no BPF file system", shielded, "/mnt/pins", "/mnt/pins is not on a BPF file system"},
 		{"another's folder", shielded, "/mnt/bpf/other", "permission denied"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -327,7 +327,7 @@ func TestShieldSurvivesItsProgram(t *testing.T) {
 		t.Errorf("top: %d %s", code, text)
 	}
 	r.end(syscall.SIGTERM)
-	if n := strings.Count(r.log.String(), "the shield is loaded"); n != 1 {
+	if n := strings.Count(r.log.String(), "shield loaded"); n != 1 {
 		t.Errorf("it was loaded %d times for a change of limits", n)
 	}
 	t.Logf("%d datagrams, none of them passed", sent)
@@ -451,7 +451,7 @@ func TestShieldLeavesTheConfig(t *testing.T) {
 	if out := node.ip("link show dev eth0"); strings.Contains(out, "xdp") {
 		t.Errorf("XDP is still there: %s", out)
 	}
-	if code, text := node.ask("GET", "/v1/shield/lists", ""); code != 404 || !strings.Contains(text, "no [shield] in its config") {
+	if code, text := node.ask("GET", "/v1/shield/lists", ""); code != 404 || !strings.Contains(text, "its config has no [shield] section") {
 		t.Errorf("lists: %d %s", code, text)
 	}
 }

@@ -79,7 +79,7 @@ func TestBadConfigThenAStick(t *testing.T) {
 
 	s.Plug() // nothing any more
 	s.on()
-	s.until("config", `kept`, time.Minute)
+	s.until("config", `copy on /var`, time.Minute)
 
 	s.changed(right)
 }

@@ -113,11 +113,11 @@ func TestParseKeys(t *testing.T) {
 		t.Errorf("%v, %v", keys, err)
 	}
 	for want, text := range map[string]string{
-		"it has no key":                          "# none\n",
-		"line 2 is not an OpenSSH public key":    string(a.public()) + "ssh-ed25519 AAAA\n",
+		"it has no key":                        "# none\n",
+		"line 2 is not an OpenSSH public key":  string(a.public()) + "ssh-ed25519 AAAA\n",
 		"line 1: options before a key are not": "cert-authority " + string(a.public()),
-		"line 1 is not an OpenSSH public key":    string(readFile(t, a.file)),
-		"more than 65536 bytes":                  strings.Repeat("#", 70_000),
+		"line 1 is not an OpenSSH public key":  string(readFile(t, a.file)),
+		"more than 65536 bytes":                strings.Repeat("#", 70_000),
 	} {
 		if _, err := ParseKeys([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)

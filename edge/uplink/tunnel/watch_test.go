@@ -303,5 +303,5 @@ func TestLoop(t *testing.T) {
 	if err := p.a.links.RouteDel(&netlink.Route{Dst: dst, LinkIndex: p.a.link("wg-core").Attrs().Index, Scope: netlink.SCOPE_LINK}); err != nil {
 		t.Fatal(err)
 	}
-	wait(t, "the loop gone", func() bool { return !strings.Contains(a.Status().Problem, "leads into") })
+	wait(t, "the loop gone", func() bool { return !strings.Contains(a.Status().Problem, "goes through the tunnel itself") })
 }

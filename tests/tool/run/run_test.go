@@ -156,7 +156,7 @@ func TestRunFails(t *testing.T) {
 			t.Fatal(err)
 		}
 		err := run(t.Context(), &screen{out: io.Discard, plain: true}, options{bin: bin, state: dir, once: true, anyPort: true})
-		if err == nil || !strings.Contains(err.Error(), "anymx-edge stopped unexpectedly (exit status 1); the last lines of its log") || !strings.Contains(err.Error(), "spool") {
+		if err == nil || !strings.Contains(err.Error(), "anymx-edge has ended (exit status 1); its log") || !strings.Contains(err.Error(), "spool") {
 			t.Errorf("error %v", err)
 		}
 	})
