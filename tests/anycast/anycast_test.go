@@ -105,7 +105,7 @@ func TestWhatCountsAsDown(t *testing.T) {
 	if took := gone.Sub(stopped); took < time.Second {
 		t.Errorf("a hang of %s was enough", took)
 	}
-	n.logged("from=announced to=withdrawn", "no answer in time")
+	n.logged("from=announced to=withdrawn", "timeout")
 	r.await(long, prefix4, prefix6)
 }
 

@@ -24,7 +24,7 @@ func TestPowerCutDuringUpdate(t *testing.T) {
 		within time.Duration
 	}{
 		{`receive .* [2-9]\d%`, 5 * time.Second},
-		{`has come whole`, 3 * time.Second},
+		{`is complete`, 3 * time.Second},
 		{`Successfully acquired`, 5 * time.Second}, // the hash tree: the root comes next
 		{`Importing .*\.efi`, 3 * time.Second},
 	} {

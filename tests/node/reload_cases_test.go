@@ -56,7 +56,6 @@ var reloadCases = []reloadCase{
 	{key: "core.messages_per_connection", value: "1", observe: (*reloaded).connections, before: "[01]", after: "2"},
 	{key: "core.connect_timeout", value: `"1s"`, with: map[string]string{"core.addresses": "HANGING AND OTHER"},
 		observe: (*reloaded).around, before: "waits", after: "delivered"},
-	{key: "core.backoff_max", value: `"1h"`, observe: (*reloaded).attempts, before: "often", after: "seldom"},
 	{key: "core.command_timeout", value: `"1s"`, observe: stalled("MAIL"), before: "waits", after: "gone"},
 	{key: "core.data_timeout", value: `"1s"`, observe: stalled("."), before: "waits", after: "gone"},
 	{key: "core.idle_timeout", value: `"0s"`, observe: (*reloaded).idle, before: "stays", after: "quits"},
@@ -65,6 +64,8 @@ var reloadCases = []reloadCase{
 	{key: "core.xclient", value: `"never"`, observe: (*reloaded).delivery, before: ".*one XFORWARD .*", after: "[^X]*"},
 	{key: "log.level", value: `"error"`, observe: (*reloaded).loggedReload, before: "logged", after: "silent"},
 	{key: "log.sessions", value: "false", observe: (*reloaded).logged, before: "logged", after: "silent"},
+	// The last: the address is not attempted again for a long time after it.
+	{key: "core.backoff_max", value: `"1h"`, observe: (*reloaded).attempts, before: "often", after: "seldom"},
 }
 
 func writeFile(t *testing.T, text string) string {

@@ -94,6 +94,9 @@ func TestReloadTakesEffect(t *testing.T) {
 	for _, c := range reloadCases {
 		t.Run(c.key, func(t *testing.T) {
 			r.t, r.changed = t, false
+			// What the case before left in the queue goes to core first.
+			r.apply(nil)
+			r.pop.AwaitEmpty(20 * time.Second)
 			r.apply(c.with)
 			r.window = 1500 * time.Millisecond
 			if got := c.observe(r); !matches(c.before, got) {

@@ -21,8 +21,9 @@ func (s Seconds) MarshalJSON() ([]byte, error) {
 	return strconv.AppendFloat(nil, time.Duration(s).Round(time.Millisecond).Seconds(), 'f', 3, 64), nil
 }
 
-// maxSeconds is more than any duration here lasts, and well below what a time.Duration holds.
-const maxSeconds = 1e9
+// maxSeconds is the longest duration that is read: 291 years, just below what a time.Duration holds.
+// A clock that was wrong by decades is set by as much.
+const maxSeconds = 9.2e9
 
 // UnmarshalJSON reads a number of seconds.
 func (s *Seconds) UnmarshalJSON(text []byte) error {

@@ -14,6 +14,8 @@ func TestSecondsInJSON(t *testing.T) {
 		5 * time.Minute:                     "300.000",
 		-1500 * time.Millisecond:            "-1.500",
 		10*365*24*time.Hour + 7*time.Second: "315360007.000",
+		40 * 365 * 24 * time.Hour:           "1261440000.000",
+		-290 * 365 * 24 * time.Hour:         "-9145440000.000",
 	} {
 		text, err := json.Marshal(Seconds(d))
 		if err != nil || string(text) != want {
