@@ -89,6 +89,7 @@ func TestReloadTakesEffect(t *testing.T) {
 		Ingress: fmt.Sprintf("tls_cert = %q\ntls_key = %q\nrefused_delay = \"0s\"\nmax_commands = 100000000\n", cert, key) +
 			"min_rate = 0\nmin_rate_grace = \"1d\"\n",
 		CoreConfig: "ehlo_interval = \"1d\"\nconnect_timeout = \"1h\"\nbackoff_max = \"100ms\"\n",
+		Config:     "[queue]\nretry = [\"1s\"]\n",
 	})
 	r.base = r.pop.Config()
 	for _, c := range reloadCases {
@@ -96,7 +97,7 @@ func TestReloadTakesEffect(t *testing.T) {
 			r.t, r.changed = t, false
 			// What the case before left in the queue goes to core first.
 			r.apply(nil)
-			r.pop.AwaitEmpty(20 * time.Second)
+			r.pop.AwaitEmpty(time.Minute)
 			r.apply(c.with)
 			r.window = 1500 * time.Millisecond
 			if got := c.observe(r); !matches(c.before, got) {
