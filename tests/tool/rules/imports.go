@@ -123,6 +123,7 @@ var order = Order{
 		"image/pack": {"edge/appliance/bundle"},
 
 		"tests/anycast":      {},
+		"tests/docs":         {},
 		"tests/image":        {},
 		"tests/interop":      {},
 		"tests/lab":          {"edge/operate/control", "tests/kit"},
