@@ -10,7 +10,7 @@ import (
 	"anymx/edge/service"
 )
 
-// filesOf are the files beside the config that can change while a node runs.
+// filesOf returns the files named in the config that can change while a node runs.
 func filesOf(c *config.Config) []string {
 	var paths []string
 	if c.Ingress.TLSCert != "" {
@@ -24,19 +24,19 @@ func filesOf(c *config.Config) []string {
 	return paths
 }
 
-// inputs is what the node has read from the files beside its config.
+// inputs holds what the node has read from the files named in its config.
 type inputs struct {
 	mu sync.Mutex
-	// lists are the recipients that were last read well, by path and domain.
+	// lists holds the last valid recipients, by path and domain.
 	lists map[list]*policy.Recipients
 }
 
-// list names one list of recipients: the same file may serve several domains.
+// list identifies a list of recipients: the same file may serve several domains.
 type list struct{ path, domain string }
 
-// readDomains reads the recipients of every domain. A list that can't be read costs
-// its own domain alone: the list before it stays in force, and without one the
-// domain's mail is deferred. problems are by domain.
+// readDomains reads the recipients of every domain. An unreadable list affects only its own domain:
+// the previous list stays in force, and without one the domain's mail is deferred. problems are by
+// domain.
 func (in *inputs) readDomains(c *config.Config) (domains *policy.Domains, problems map[string]error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -73,7 +73,7 @@ func (in *inputs) readDomains(c *config.Config) (domains *policy.Domains, proble
 // maxRecipientsFile bounds a list, in bytes. A million long addresses need less.
 const maxRecipientsFile = 256 << 20
 
-// readRecipients reads one list. It never waits for somebody to write to the file.
+// readRecipients reads one list. It never blocks on a FIFO without a writer.
 func readRecipients(path, domain string) (*policy.Recipients, error) {
 	data, err := service.ReadFile(path, maxRecipientsFile)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"anymx/edge/service"
 )
 
-// listen opens the sockets, ingress last: once it is open, mail comes. Control
-// socket and metrics are opened later where they can't be now: mail needs neither.
+// listen opens the sockets, ingress last because mail arrives as soon as it is open. Control socket
+// and metrics are opened later if they can't be opened now: mail needs neither.
 func (n *Node) listen(c *config.Config) error {
 	n.listeners = n.o.Listeners // so that they are closed if anything fails
 	n.socket = service.ListenControl(c.Node.Control, n.degraded)
@@ -36,10 +36,9 @@ func (n *Node) listen(c *config.Config) error {
 	return nil
 }
 
-// share divides the sockets that systemd opened by what the config wants to listen
-// on: passed are those it names, missing the addresses that are left to open, and
-// spare the sockets that it does not name. So the config decides, whatever a unit
-// says.
+// share matches the sockets that systemd opened against the addresses that the config wants to
+// listen on: passed are the sockets it names, missing the addresses left to open, and spare the
+// sockets it does not name. So the config decides, whatever the unit file says.
 func share(sockets []net.Listener, want []string) (passed []net.Listener, missing []string, spare []net.Listener) {
 	used := make(map[net.Listener]bool, len(sockets))
 	for _, address := range want {
@@ -59,16 +58,16 @@ func share(sockets []net.Listener, want []string) (passed []net.Listener, missin
 	return passed, missing, spare
 }
 
-// named says whether an address of ingress.listen means the socket at the other.
-// Port 0 means any.
+// named reports whether an address of ingress.listen means the socket at the given address. Port 0
+// means any.
 func named(want string, at net.Addr) bool {
 	a, ok := endpoint(want)
 	b, is := endpoint(at.String())
 	return ok && is && a.Addr() == b.Addr() && (a.Port() == b.Port() || a.Port() == 0)
 }
 
-// endpoint reads an address so that it can be compared: ":25" is "[::]:25", as the
-// kernel calls it. It is false for what is no address and port.
+// endpoint parses an address for comparison: ":25" is "[::]:25", as the kernel calls it. It reports
+// false if text is not an address and a port.
 func endpoint(text string) (netip.AddrPort, bool) {
 	host, port, err := net.SplitHostPort(text)
 	if err != nil {
@@ -81,7 +80,7 @@ func endpoint(text string) (netip.AddrPort, bool) {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), err == nil
 }
 
-// Addresses are those that ingress listens on.
+// Addresses returns the addresses that ingress listens on.
 func (n *Node) Addresses() []net.Addr {
 	var list []net.Addr
 	for _, l := range n.listeners {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// socket is a listener that has nothing but an address.
+// socket is a listener with only an address.
 type socket struct {
 	net.Listener
 	address string

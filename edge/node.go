@@ -1,17 +1,14 @@
-// Package edge is the node: it puts the parts together, owns every goroutine,
-// and walks through the phases from start to end.
+// Package edge is the node: it puts the parts together, owns every goroutine, and moves through the
+// phases from start to end.
 //
-// What happens to the data: Open builds spool, queue, courier, server and
-// control socket from one config, and fails before anything is promised; what mail
-// does not need, such as a certificate or the address for metrics, may be missing and
-// is taken up when it comes. Run
-// serves, unless the node was drained when it ended, and sends itself a message
-// through each listener: before that was stored and read back nobody is told that
-// the node is ready. A drain walks through its steps: the speaker withdraws the
-// routes, ingress says 421 to what is new and lets transactions in flight end,
-// and the queue hands the spool over. When Run's context ends the same steps are
-// walked within the grace, then the parts are closed from the outside in, the
-// spool last.
+// What happens to the data: Open builds spool, queue, courier, server and control socket from one
+// config, and fails before any mail is accepted; what mail does not need, such as a certificate or
+// the address for metrics, may be missing and is picked up when it appears. Run serves, unless the
+// node was drained when it last ended, and sends itself a message through each listener: the node
+// reports ready only after that message was stored and read back. A drain goes through its steps:
+// the speaker withdraws the routes, ingress answers new sessions with 421 and lets transactions in
+// flight end, and the queue hands over the spool. When Run's context ends, the same steps run
+// within the grace period, then the parts are closed from the outside in, the spool last.
 package edge
 
 import (
@@ -46,20 +43,20 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Options are what a Node is made from.
+// Options configures a Node.
 type Options struct {
 	File   string         // of the config, for reloads
 	Config *config.Config // as it was loaded from File
-	// Listeners are sockets of ingress that somebody opened for us. Those that
-	// ingress.listen names are taken, others closed; what it names beyond them is
-	// opened.
+	// Listeners are ingress sockets that were opened for us, such as by systemd. Those that
+	// ingress.listen names are used, others are closed; addresses that it names without a socket
+	// are opened.
 	Listeners []net.Listener
 	Stderr    io.Writer      // of mail log lines
 	Log       *slog.Logger   // the node's own log
 	Level     *slog.LevelVar // of Log; a reload sets it
-	// Reload gets a value for each SIGHUP; nil: there are none.
+	// Reload gets a value for each SIGHUP; nil disables it.
 	Reload <-chan struct{}
-	Clock  *service.Clock // what mail is dated by; nil: time.Now
+	Clock  *service.Clock // dates mail; nil: time.Now
 }
 
 // Node is a running edge.
@@ -72,7 +69,7 @@ type Node struct {
 	selfTest *selftest.Tester
 
 	reloader    *service.Reloader
-	exporting   sync.Mutex // of what was set aside
+	exporting   sync.Mutex // guards the export of what was set aside
 	certificate *certificate.Certificate
 	read        inputs
 	degraded    *service.Degraded
@@ -86,14 +83,14 @@ type Node struct {
 	control   *control.Server
 	tunnel    *device.Device                   // nil: core is reached directly
 	speaker   *poll.Speaker                    // nil: nothing is announced
-	network   *poll.Program[api.NetworkStatus] // nil: nothing to be set up
+	network   *poll.Program[api.NetworkStatus] // nil: there is nothing to set up
 	listeners []net.Listener
 	socket    net.Listener // control
 	page      net.Listener // metrics; nil: none
 }
 
-// Open opens the spool and every socket. Nothing is served yet. An error says
-// what could not be opened; all that was is closed again.
+// Open opens the spool and every socket. Nothing is served yet. An error says what could not be
+// opened; everything opened before it is closed again.
 func Open(o Options) (n *Node, err error) {
 	n = &Node{o: o, log: o.Log, started: time.Now(), metrics: service.NewRegistry(o.Clock)}
 	defer func() {
@@ -131,7 +128,7 @@ func Open(o Options) (n *Node, err error) {
 	return n, n.listen(c)
 }
 
-// openNeighbours readies the questions to the programs beside this one.
+// openNeighbours creates the clients of the programs beside this one.
 func (n *Node) openNeighbours(c *config.Config) {
 	if c.BGP != nil {
 		n.speaker = poll.NewSpeaker(c.BGP.Control, n.log)
@@ -141,7 +138,7 @@ func (n *Node) openNeighbours(c *config.Config) {
 	}
 }
 
-// openDrain makes the node's way out of service.
+// openDrain creates the drain, which takes the node out of service and back.
 func (n *Node) openDrain(c *config.Config) {
 	o := drain.Options{
 		StateDir: c.Node.StateDir, Ingress: n.ingress.Registry(), Queue: n.queue, Log: n.log,
@@ -155,10 +152,10 @@ func (n *Node) openDrain(c *config.Config) {
 	n.metrics.MustRegister(n.drain)
 }
 
-// spoolDir is where the spool lies.
+// spoolDir returns the folder of the spool.
 func spoolDir(c *config.Config) string { return filepath.Join(c.Node.StateDir, "spool") }
 
-// openStore opens the spool and what works on it.
+// openStore opens the spool and the parts that work on it.
 func (n *Node) openStore(c *config.Config) error {
 	if err := os.MkdirAll(c.Node.StateDir, 0o700); err != nil {
 		return fmt.Errorf("state directory: %w", err)
@@ -195,8 +192,8 @@ func (n *Node) openStore(c *config.Config) error {
 	return err
 }
 
-// Run serves until ctx ends or a part fails, and returns when everything is
-// closed. The error is nil when it was asked to end.
+// Run serves until ctx ends or a part fails, and returns when everything is closed. The error is
+// nil if ctx ended.
 func (n *Node) Run(ctx context.Context) error {
 	failed, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
@@ -208,8 +205,8 @@ func (n *Node) Run(ctx context.Context) error {
 			}
 		})
 	}
-	// Control and queue outlive ctx: the end is watched, and mail is still
-	// handed over, while ingress closes.
+	// Control and queue outlive ctx: operators can watch the shutdown, and mail is still handed
+	// over while ingress closes.
 	controlCtx, stopControl := context.WithCancel(context.WithoutCancel(ctx))
 	queueCtx, stopQueue := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopControl()
@@ -258,7 +255,7 @@ func (n *Node) Run(ctx context.Context) error {
 	return err
 }
 
-// ready tells systemd, once the self-test has shown that the node takes and stores mail.
+// ready notifies systemd once the self-test has shown that the node accepts and stores mail.
 func (n *Node) ready(ctx context.Context) {
 	if !n.selfTest.RunUntilPassed(ctx) {
 		return
@@ -275,8 +272,8 @@ func (n *Node) ready(ctx context.Context) {
 	service.Ready()
 }
 
-// end takes the node out of service, within the grace. Where that was not asked
-// for, but a part has failed, routers are not kept waiting.
+// end takes the node out of service, within the grace period. After a failure, as opposed to a
+// requested stop, the routes are withdrawn at once.
 func (n *Node) end(asked bool) {
 	service.Stopping()
 	limit := time.Duration(n.reloader.Config().Node.ShutdownGrace)
@@ -292,8 +289,8 @@ func (n *Node) end(asked bool) {
 	})
 }
 
-// failedGrace is what sessions get to hear their refusal when storage has
-// failed: nothing more can be taken, and the next start recovers what was.
+// failedGrace is the time that sessions get to receive their refusal when storage has failed: the
+// node accepts nothing more, and the next start recovers what it has accepted.
 const failedGrace = 2 * time.Second
 
 func (n *Node) storeFailed() bool {
@@ -305,14 +302,14 @@ func (n *Node) storeFailed() bool {
 	}
 }
 
-// tunnelBack has all mail tried now: what waited for the tunnel, and what was
-// on its way when that went.
+// tunnelBack has all mail attempted now: what waited for the tunnel, and what was in flight when it
+// went down.
 func (n *Node) tunnelBack() {
 	n.courier.Retry()
 	n.queue.FlushAll()
 }
 
-// close closes what Open opened, from the outside in.
+// close closes everything that Open opened, from the outside in.
 func (n *Node) close() error {
 	var errs []error
 	for _, l := range append([]net.Listener{n.socket, n.page}, n.listeners...) {

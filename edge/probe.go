@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// probeLook is how often is looked whether a probe of the way to core is due:
-// the interval may have been changed.
+// probeLook is how often we check whether a probe of core is due: a reload may have changed the
+// interval.
 const probeLook = time.Second
 
-// probeCore probes the way to core with packets of full size, as often as the
-// config says, until ctx ends.
+// probeCore probes the path to core with full-size packets, at the configured interval, until ctx
+// ends.
 func (n *Node) probeCore(ctx context.Context) {
 	tick := time.NewTicker(probeLook)
 	defer tick.Stop()

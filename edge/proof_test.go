@@ -25,16 +25,16 @@ import (
 	"anymx/tests/kit"
 )
 
-// running is a whole node in this process, on listeners of the test's.
+// running is a whole node in this process, on listeners of the test.
 type running struct {
 	*Node
 	t   *testing.T
-	end func() error // waits for it
+	end func() error // ends the node and waits for it
 
 	mu  sync.Mutex
 	log bytes.Buffer // lines of the mail log
 
-	stall sync.Mutex // stops whoever logs that a step of a drain begins
+	stall sync.Mutex // blocks the logging of the start of a drain step
 }
 
 func (r *running) Write(p []byte) (int, error) {
@@ -49,7 +49,7 @@ func (r *running) mailLog() string {
 	return r.log.String()
 }
 
-// toml is the config of a node whose core is never there.
+// toml returns the config of a node whose core is never reachable.
 func toml(dir, ingress, more string) string {
 	return fmt.Sprintf(`[node]
 name = "test1"
@@ -98,7 +98,7 @@ func openWith(t *testing.T, dir, text string, listeners ...net.Listener) *runnin
 	return r
 }
 
-// run runs it until the test ends or end is called.
+// run runs the node until the test ends or end is called.
 func (r *running) run() *running {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -129,7 +129,7 @@ func listenAt(t *testing.T, address string) net.Listener {
 	return l
 }
 
-// short is a directory of which the path is short enough for a socket.
+// short returns a folder whose path is short enough for a socket.
 func short(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "proof")
@@ -140,7 +140,7 @@ func short(t *testing.T) string {
 	return dir
 }
 
-// pair writes a certificate for mx.example.net, and gives the keys of the config.
+// pair writes a certificate for mx.example.net and returns the config keys for it.
 func pair(t *testing.T, dir string) string {
 	t.Helper()
 	cert, _ := smtptest.Certificate("mx.example.net")
@@ -158,8 +158,8 @@ func pair(t *testing.T, dir string) string {
 	return fmt.Sprintf("tls_cert = %q\ntls_key = %q\n", filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"))
 }
 
-// wantNoTrace fails the test if something of proofs is left in the node: in its
-// spool, its queue, its log of mail, or its figures of mail and of sessions.
+// wantNoTrace fails the test if a self-test has left anything in the node: in its spool, its queue,
+// its mail log, or its metrics of mail and sessions.
 func (r *running) wantNoTrace() {
 	r.t.Helper()
 	if log := r.mailLog(); log != "" {
@@ -192,8 +192,8 @@ func (r *running) wantNoTrace() {
 	}
 }
 
-// TestProof runs nodes with everything that stands in the way of clients: none of
-// it stands in the way of a proof, and no proof is seen as mail.
+// TestProof runs nodes with everything that can refuse clients: none of it refuses a self-test, and
+// no self-test is counted as mail.
 func TestProof(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -236,8 +236,8 @@ func TestProof(t *testing.T) {
 	}
 }
 
-// Many proofs at a time, under caps that are used up, do not disturb each other,
-// and take nothing from clients.
+// Many self-tests at a time, with all limits reached, neither disturb each other nor take capacity
+// from clients.
 func TestProofsAtOnce(t *testing.T) {
 	t.Parallel()
 	r := open(t, short(t), "max_connections = 1\nmax_connections_per_prefix = 1\n", "", listenAt(t, "127.0.0.1:0")).run()
@@ -266,8 +266,8 @@ func TestProofsAtOnce(t *testing.T) {
 	}
 }
 
-// A node that is out of service proves itself all the same, at its start and
-// later, and tells everybody else 421.
+// A node that is out of service still runs its self-test, at its start and later, and answers
+// everybody else with 421.
 func TestProofWhileDrained(t *testing.T) {
 	t.Parallel()
 	dir := short(t)
@@ -307,7 +307,8 @@ func TestProofWhileDrained(t *testing.T) {
 	}
 }
 
-// A spool at its mark refuses mail; a proof says so and passes, and a node starts.
+// A spool at its high-water mark refuses mail; a self-test reports that and passes, and a node
+// starts.
 func TestProofOfAFullSpool(t *testing.T) {
 	t.Parallel()
 	dir := short(t)
@@ -337,13 +338,13 @@ func TestProofOfAFullSpool(t *testing.T) {
 	}
 }
 
-// A node that can't reach its own listener is not ready, says why, tries again,
-// and ends when it has to.
+// A node that can't reach its own listener is not ready, says why, tries again, and ends when
+// asked.
 func TestNotProven(t *testing.T) {
 	t.Parallel()
 	l := listenAt(t, "127.0.0.1:0")
 	port := l.Addr().(*net.TCPAddr).Port
-	elsewhere := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 77), Port: port} // no address of this host
+	elsewhere := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 77), Port: port} // not an address of this host
 	r := open(t, short(t), "", "", &liar{l, elsewhere}).run()
 	var err error
 	kit.Eventually(t, "the reason is known", func() bool {
@@ -363,7 +364,7 @@ func TestNotProven(t *testing.T) {
 	}
 }
 
-// liar is a listener that says it was elsewhere.
+// liar is a listener that reports a wrong address.
 type liar struct {
 	net.Listener
 	addr net.Addr
@@ -371,7 +372,7 @@ type liar struct {
 
 func (l *liar) Addr() net.Addr { return l.addr }
 
-// What takes the place of ingress can't pass for it.
+// A stranger on the port of ingress does not pass the self-test.
 func TestProofThroughAStranger(t *testing.T) {
 	t.Parallel()
 	l := listenAt(t, "127.0.0.1:0")

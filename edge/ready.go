@@ -7,12 +7,11 @@ import (
 	"anymx/edge/spool"
 )
 
-// Ready is nil while the node is in service, has passed its self-test, its storage works,
-// and nobody has to look at its spool. A spool that is full of mail which waits for core does not make it
-// unready: senders are told to come back (452), and the routes stay. Core is
-// shared, so its absence would withdraw one node after the other, each with the
-// load of those before it; and a node that is withdrawn at the mark falls below it
-// at once, and would come and go.
+// Ready returns nil while the node is in service, has passed its self-test, its storage works, and
+// its spool needs no attention. A spool full of mail that waits for core does not make it unready:
+// senders get a temporary error (452), and the routes stay. All nodes share core, so withdrawing in
+// its absence would take down one node after the other, each with the load of those before it; and
+// a node withdrawn at its high-water mark would fall below it at once, and flap.
 func (n *Node) Ready(ctx context.Context) error {
 	if err := n.drain.Accepting(); err != nil {
 		return err
@@ -34,8 +33,8 @@ func (n *Node) Ready(ctx context.Context) error {
 	return n.spool.Probe(ctx)
 }
 
-// backlogged says whether it is mail on its way to core that fills the spool: a
-// mark for that is reached, or the disk would have room enough without it.
+// backlogged reports whether mail waiting for core is what fills the spool: a mark for that is
+// reached, or the disk would have enough room without it.
 func backlogged(full *spool.Full, s *spool.Stats) bool {
 	switch full.Reason {
 	case spool.ReasonHighWater, spool.ReasonMessages:

@@ -6,7 +6,7 @@ import (
 	"anymx/edge/spool"
 )
 
-// What core's absence fills does not withdraw a node; a disk that others fill,
+// A spool that fills because core is away does not withdraw a node; a disk that other data fills,
 // or that fails, does.
 func TestBacklogged(t *testing.T) {
 	const reserve = 1 << 30

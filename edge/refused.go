@@ -20,12 +20,12 @@ import (
 )
 
 // Run opens a node and runs it until ctx ends or a part fails. While the spool is damaged there is
-// none: then only the control socket and the metrics are served, clients are told to come back, and
-// the node is opened when the spool was set aside or mended.
+// no node: only the control socket and the metrics are served, clients get a temporary error, and
+// the node is opened after the spool was set aside or repaired.
 //
-// The process stays, instead of ending with an error: systemd would start it again for ever, an
-// appliance would take that for a bad version and boot the one before, and nobody could ask it what
-// is wrong. It is never ready, so the speaker announces nothing.
+// The process stays up instead of ending with an error: systemd would restart it forever, an
+// appliance would take it for a bad version and boot the previous one, and there would be no
+// process to ask for the reason. It is never ready, so the speaker announces nothing.
 func Run(ctx context.Context, o Options) error {
 	for {
 		n, err := Open(o)
@@ -42,10 +42,10 @@ func Run(ctx context.Context, o Options) error {
 	}
 }
 
-// lookAgain is how often a damaged spool is looked at: somebody may have set it aside without us.
+// lookAgain is how often we check a damaged spool: somebody may have moved it by hand.
 const lookAgain = 5 * time.Second
 
-// refused stands in for a node whose spool is damaged.
+// refused replaces a node whose spool is damaged.
 type refused struct {
 	o       Options
 	config  *config.Config
@@ -53,10 +53,10 @@ type refused struct {
 	unsound *spool.Unsound
 	started time.Time
 	metrics *prometheus.Registry
-	// degraded is what even this goes without: a socket that can't be opened yet.
+	// degraded lists sockets that can't be opened yet.
 	degraded *service.Degraded
 
-	working sync.Mutex    // one look or move at a time: they lock the spool
+	working sync.Mutex    // one check or move at a time: they lock the spool
 	aside   chan struct{} // one slot: the spool was moved
 }
 
@@ -104,7 +104,7 @@ func (r *refused) run(ctx context.Context) error {
 	return failed
 }
 
-// await returns when the spool is another than the one that was refused, or ctx ends.
+// await returns when the spool is no longer the refused one, or when ctx ends.
 func (r *refused) await(ctx context.Context) {
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
@@ -123,11 +123,11 @@ func (r *refused) await(ctx context.Context) {
 	}
 }
 
-// maxTurnedAway bounds the connections that are told to come back at once.
+// maxTurnedAway bounds the connections that are turned away at the same time.
 const maxTurnedAway = 64
 
-// turnAway tells clients of a socket that systemd holds to come back later: nobody else would
-// answer them. It stops with ctx, and leaves the socket open for the node to come.
+// turnAway answers clients of a socket that systemd holds with a temporary error, since nothing
+// else would answer them. It stops with ctx, and leaves the socket open for the node.
 func (r *refused) turnAway(ctx context.Context, l net.Listener) {
 	deadline, ok := l.(interface{ SetDeadline(time.Time) error })
 	if !ok {
@@ -171,7 +171,7 @@ func (r *refused) no() error {
 	return &api.Error{Code: api.Unavailable, Text: r.unsound.Error()}
 }
 
-// Status is a node that starts and does not come further.
+// Status describes a node that is stuck in its start.
 func (r *refused) Status(context.Context) api.Status {
 	c := r.config
 	return api.Status{
@@ -182,7 +182,7 @@ func (r *refused) Status(context.Context) api.Status {
 	}
 }
 
-// Ready says why not.
+// Ready returns the reason.
 func (r *refused) Ready(context.Context) error { return r.unsound }
 
 // Reload changes nothing: the config is read when the spool is opened.
@@ -214,7 +214,7 @@ func (r *refused) Resume(context.Context) error { return r.no() }
 // SelfTest fails.
 func (r *refused) SelfTest(context.Context) (api.SelfTest, error) { return api.SelfTest{}, r.no() }
 
-// CheckSpool looks at the damaged spool.
+// CheckSpool checks the damaged spool.
 func (r *refused) CheckSpool(context.Context) (api.SpoolReport, error) {
 	if !r.working.TryLock() {
 		return api.SpoolReport{}, errExporting
@@ -227,7 +227,7 @@ func (r *refused) CheckSpool(context.Context) (api.SpoolReport, error) {
 	return api.SpoolReport(report), err
 }
 
-// SetSpoolAside moves the damaged spool away, and has a new one opened.
+// SetSpoolAside moves the damaged spool away, and triggers the opening of a new one.
 func (r *refused) SetSpoolAside(context.Context) (string, error) {
 	if !r.working.TryLock() {
 		return "", errExporting

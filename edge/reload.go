@@ -13,7 +13,7 @@ import (
 	"anymx/edge/service"
 )
 
-// newReloader makes what follows the config file and the files that it names.
+// newReloader creates the reloader of the config file and the files that it names.
 func (n *Node) newReloader() *service.Reloader {
 	return service.NewReloader(service.ReloadOptions{
 		File: n.o.File, Sections: []string{"core"}, Config: n.o.Config, Log: n.log, Level: n.o.Level, Requests: n.o.Reload,
@@ -30,24 +30,24 @@ func (n *Node) newReloader() *service.Reloader {
 	})
 }
 
-// Parts of the node that mail does not need, in Degraded.
+// Parts of the node that mail does not need, as named in Degraded.
 const (
 	partCertificate = "certificate"
 	partRecipients  = "recipients"
 	partDrain       = "drain"
 )
 
-// warnOfRouting logs that c accepts what core must not route on.
+// warnOfRouting warns if c accepts sender-specified routing, on which core must not act.
 func (n *Node) warnOfRouting(c *config.Config) {
 	if c.Ingress.SenderRouting == config.SenderRoutingAllow {
 		n.log.Warn(`sender-specified routing is allowed: core is an open relay unless it ignores "%", "!" and "@" in local parts; see ingress.sender_routing`)
 	}
 }
 
-// readFiles reads the files that c names and makes ingress's settings of it all. A
-// file that can't be read costs itself alone: the certificate or the list before it
-// stays in force; without one STARTTLS is not offered, or the domain's mail is
-// deferred. The reloader calls it, or Open.
+// readFiles reads the files that c names and builds ingress's settings from all of it. An
+// unreadable file affects only its own function: the previous certificate or list stays in force;
+// without one STARTTLS is not offered, or the domain's mail is deferred. Open and the reloader call
+// it.
 func (n *Node) readFiles(c *config.Config) smtpd.Settings {
 	n.own.Probed(probed(c.Anycast.Addresses))
 	domains, problems := n.read.readDomains(c)
@@ -65,14 +65,14 @@ func (n *Node) readFiles(c *config.Config) smtpd.Settings {
 	return smtpdSettings(c, domains, n.certificate.Config(c.Ingress.TLSMinVersion))
 }
 
-// Reload reads the config, the certificate and the recipients again, and applies them to connections
-// and attempts to come. Nothing changes if anything is wrong with the config, or with a file that it
-// names: whoever asks for a reload is there to mend it. Only what was missing before still costs
-// itself alone, as readFiles says.
+// Reload reads the config, the certificate and the recipients again, and applies them to new
+// connections and attempts. Any error in the config, or in a file that it names, leaves everything
+// unchanged: whoever asked for the reload is there to fix it. Only a file that was missing before
+// is tolerated, as in readFiles.
 func (n *Node) Reload(ctx context.Context) (api.Reloaded, error) { return n.reloader.Reload(ctx) }
 
-// prepareConfig checks the files that next names. The courier checks its options and takes them at
-// once: nothing can fail after it.
+// prepareConfig checks the files that next names. The courier checks its options and applies them
+// at once, so nothing may fail after it.
 func (n *Node) prepareConfig(_ context.Context, _, next *config.Config) (apply func(), err error) {
 	if err := n.newlyBroken(next); err != nil {
 		return nil, err
@@ -86,8 +86,8 @@ func (n *Node) prepareConfig(_ context.Context, _, next *config.Config) (apply f
 	}, nil
 }
 
-// newlyBroken says which files that c names can't be read, but for those that the node
-// goes without already.
+// newlyBroken reports which files named by c can't be read, except those that the node already runs
+// without.
 func (n *Node) newlyBroken(c *config.Config) error {
 	var errs []error
 	for i, d := range c.Domains {
@@ -107,7 +107,7 @@ func (n *Node) newlyBroken(c *config.Config) error {
 	return errors.Join(errs...)
 }
 
-// brokenFiles says what is wrong with certificate and recipients, a line for each.
+// brokenFiles returns what is wrong with certificate and recipients, a line for each.
 func (n *Node) brokenFiles() string {
 	var lines []string
 	for _, d := range n.degraded.List() {

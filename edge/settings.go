@@ -15,9 +15,9 @@ import (
 	"anymx/edge/uplink/device"
 )
 
-// Here the words of the config file become those of the parts.
+// This file translates the config into the options of the parts.
 
-// smtpdSettings are what a reload changes for connections to come.
+// smtpdSettings returns what a reload changes for new connections.
 func smtpdSettings(c *config.Config, domains *policy.Domains, tlsConfig *tls.Config) smtpd.Settings {
 	in := &c.Ingress
 	return smtpd.Settings{
@@ -62,7 +62,7 @@ func wireLimits(c *config.Config) wire.Limits {
 	}
 }
 
-// probed are the service addresses, which the speaker connects to.
+// probed returns the service addresses, which the speaker connects to.
 func probed(service []netip.Prefix) []netip.Addr {
 	var list []netip.Addr
 	for _, p := range service {
@@ -81,8 +81,8 @@ func schedule(q *config.Queue) queue.Schedule {
 	return s
 }
 
-// handoffOptions are those of a hand-off that dials through d; nil: as the
-// routes of the host go.
+// handoffOptions returns the options of a hand-off that dials through d; with nil it uses the
+// routes of the host.
 func handoffOptions(c *config.Config, d *device.Device) handoff.Options {
 	core := &c.Core
 	o := handoff.Options{
@@ -91,7 +91,7 @@ func handoffOptions(c *config.Config, d *device.Device) handoff.Options {
 		Hello:     c.Node.Hostname,
 		Node:      c.Node.Name,
 		TLSMode:   map[string]smtpc.TLSMode{"auto": smtpc.TLSAuto, "require": smtpc.TLSRequire, "never": smtpc.TLSNever}[core.StartTLS],
-		// What leaves by the device of the tunnel is encrypted.
+		// Traffic through the tunnel device is encrypted.
 		PrivateLink:           c.Tunnel != nil || loopback(core.Addresses),
 		Anonymous:             core.XClient == "never",
 		MaxConnections:        core.MaxConnections,
@@ -109,7 +109,7 @@ func handoffOptions(c *config.Config, d *device.Device) handoff.Options {
 	return o
 }
 
-// loopback says whether all addresses are on this host.
+// loopback reports whether all addresses are on this host.
 func loopback(addresses []string) bool {
 	for _, a := range addresses {
 		ap, err := netip.ParseAddrPort(a)

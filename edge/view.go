@@ -15,11 +15,10 @@ import (
 	"anymx/edge/spool"
 )
 
-// Here a Node is what the control socket asks: each of its parts, in the
-// socket's words.
+// This file makes a Node answer the control socket, in the types of package api.
 var _ control.Node = (*Node)(nil)
 
-// Status is the node at this moment.
+// Status returns the current state of the node.
 func (n *Node) Status(context.Context) api.Status {
 	c := n.reloader.Config()
 	phase, since := n.drain.Phase()
@@ -53,7 +52,7 @@ func (n *Node) spoolStatus() api.SpoolStatus {
 	}
 }
 
-// CheckSpool looks at the spool's folders.
+// CheckSpool checks the spool's folders.
 func (n *Node) CheckSpool(context.Context) (api.SpoolReport, error) {
 	r, err := n.spool.Report()
 	return api.SpoolReport(r), err
@@ -68,7 +67,7 @@ func (n *Node) SetSpoolAside(context.Context) (string, error) {
 	return to, err
 }
 
-// ExportSpool writes what was set aside beside the spool.
+// ExportSpool exports what was set aside, to folders beside the spool.
 func (n *Node) ExportSpool(_ context.Context, each func(api.SpoolMessage)) (api.SpoolExport, error) {
 	if !n.exporting.TryLock() {
 		return api.SpoolExport{}, errExporting
@@ -78,10 +77,10 @@ func (n *Node) ExportSpool(_ context.Context, each func(api.SpoolMessage)) (api.
 	return exportSpool(spoolDir(c), false, int64(c.Spool.DiskReserve), each)
 }
 
-// errExporting refuses what has to wait for an export.
+// errExporting refuses requests while an export runs.
 var errExporting = &api.Error{Code: api.Unavailable, Text: "an export of the spool is under way, try again later"}
 
-// exportSpool is spool.ExportAside in the words of the control socket.
+// exportSpool runs spool.ExportAside and translates its results for the control socket.
 func exportSpool(dir string, whole bool, reserve int64, each func(api.SpoolMessage)) (api.SpoolExport, error) {
 	to, sum, err := spool.ExportAside(dir, whole, reserve, time.Now(), func(m spool.Salvaged) {
 		each(api.SpoolMessage{ID: m.ID.String(), Bytes: m.Bytes, NoEnvelope: m.Envelope == nil, Problem: m.Problem})
@@ -118,7 +117,7 @@ func (n *Node) coreStatus() []api.CoreStatus {
 	return list
 }
 
-// refusal is err as the control socket answers it.
+// refusal translates err for the control socket.
 func refusal(err error) error {
 	if errors.Is(err, drain.ErrStopping) {
 		return &api.Error{Code: api.Unavailable, Text: err.Error()}
@@ -137,7 +136,7 @@ func (n *Node) SelfTest(ctx context.Context) (api.SelfTest, error) { return n.se
 // Resume takes the node back into service.
 func (n *Node) Resume(context.Context) error { return refusal(n.drain.Resume()) }
 
-// List gives a page of the queue.
+// List returns a page of the queue.
 func (n *Node) List(ctx context.Context, q api.QueueQuery) (api.QueuePage, error) {
 	items, next, err := n.queue.List(ctx, queue.Filter{
 		Status: queue.Status(q.State), After: q.After, Limit: q.Limit,
@@ -161,8 +160,7 @@ func paths(env *mail.Envelope) []mail.Path {
 	return list
 }
 
-// recipientState is the state of the i-th recipient, pending if nothing is
-// known.
+// recipientState returns the state of the i-th recipient, pending if none is recorded.
 func recipientState(st *spool.State, i int) spool.RecipientState {
 	if i < len(st.Recipients) {
 		return st.Recipients[i]
@@ -189,7 +187,7 @@ func queueItem(i *queue.Item) api.QueueItem {
 	return item
 }
 
-// Show tells all of one message.
+// Show returns all about one message.
 func (n *Node) Show(_ context.Context, id mail.ID) (api.QueueDetail, error) {
 	i, err := n.queue.Show(id)
 	if errors.Is(err, spool.ErrNotFound) {

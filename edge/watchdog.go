@@ -2,12 +2,11 @@ package edge
 
 import "anymx/edge/service"
 
-// parts are those that answer systemd's watchdog. Each answers without the disk:
-// one that hangs makes the node unready within two seconds, which withdraws its
-// routes, and refuses mail within ten. To be killed would not help it. A process
-// that waits for a disk can't end, the next one would wait for the same disk in
-// its recovery, and be killed in turn, and what is in memory and in flight, and
-// what the control socket could tell, would be gone.
+// parts returns the parts that answer systemd's watchdog. Each answers without the disk: a hanging
+// disk makes the node unready within two seconds, which withdraws its routes, and refuses mail
+// within ten. Killing the process would not help: a process that waits for a disk can't exit, its
+// successor would wait for the same disk in recovery and be killed in turn, and everything in
+// memory and in flight, and the answers of the control socket, would be lost.
 func (n *Node) parts() []service.Part {
 	return []service.Part{
 		{Name: "drain", Answers: n.drain.Answers},

@@ -15,7 +15,7 @@ import (
 	"anymx/edge/service"
 )
 
-// notified is where a test hears what systemd is told.
+// notified returns a function that receives what systemd is notified of.
 func notified(t *testing.T) (hears func(within time.Duration) string) {
 	t.Helper()
 	path := filepath.Join(short(t), "notify")
@@ -33,7 +33,7 @@ func notified(t *testing.T) (hears func(within time.Duration) string) {
 	}
 }
 
-// movable is a listener of which the test says where it seems to be.
+// movable is a listener whose reported address the test sets.
 type movable struct {
 	net.Listener
 	at atomic.Pointer[net.TCPAddr]
@@ -41,8 +41,7 @@ type movable struct {
 
 func (m *movable) Addr() net.Addr { return m.at.Load() }
 
-// Systemd is not told that the node is ready before a message went through it,
-// and is told why not.
+// Systemd gets READY only after a message went through the node, and the reason until then.
 func TestReadyOnlyWhenProven(t *testing.T) {
 	hears := notified(t)
 	l := &movable{Listener: listenAt(t, "127.0.0.1:0")}
@@ -75,7 +74,7 @@ func TestReadyOnlyWhenProven(t *testing.T) {
 	}
 }
 
-// stallable stops the goroutine that logs that a step of a drain begins while stall is locked.
+// stallable blocks the goroutine that logs the start of a drain step while stall is locked.
 type stallable struct {
 	slog.Handler
 	stall *sync.Mutex
@@ -90,7 +89,7 @@ func (s stallable) Handle(ctx context.Context, r slog.Record) error {
 	return s.Handler.Handle(ctx, r)
 }
 
-// The watchdog hears of a node that runs, and nothing of one that is stuck.
+// The watchdog is fed by a node that runs, and not by one that is stuck.
 func TestWatchdogOfTheNode(t *testing.T) {
 	hears := notified(t)
 	const interval = 200 * time.Millisecond
@@ -114,7 +113,7 @@ func TestWatchdogOfTheNode(t *testing.T) {
 	if err := r.Drain(t.Context(), api.DrainRequest{Until: api.UntilRestart}); err != nil {
 		t.Fatal(err)
 	}
-	dogged(interval) // what was on its way
+	dogged(interval) // what was in flight
 	if dogged(5 * interval) {
 		t.Error("systemd hears that all is well while the drain is stuck")
 	}
@@ -124,7 +123,7 @@ func TestWatchdogOfTheNode(t *testing.T) {
 	}
 }
 
-// Each part answers by itself, and is known by its name.
+// Each part answers by itself, under its own name.
 func TestPartsAnswer(t *testing.T) {
 	t.Parallel()
 	r := open(t, short(t), "", "", listenAt(t, "127.0.0.1:0")).run()
