@@ -7,22 +7,22 @@ import (
 	"time"
 )
 
-// ClockStatus says how far the machine's wall clock can be trusted.
+// ClockStatus tells how far the machine's wall clock can be trusted.
 type ClockStatus struct {
-	// Synchronised says whether somebody keeps the clock right, by what the kernel or
-	// systemd-timesyncd says. Nil: neither can be asked.
+	// Synchronised tells whether the clock is kept right, according to the kernel or
+	// systemd-timesyncd. Nil: neither could be asked.
 	Synchronised *bool `json:"synchronised,omitempty"`
 	// BeforeBuild says that the clock is before Built, and so wrong: mail is dated from Built on.
 	BeforeBuild bool      `json:"before_build"`
-	Built       time.Time `json:"built,omitzero"` // of the commit that the program is of; zero: not known
-	// Steps counts the times that the clock was seen to be set since the program began.
+	Built       time.Time `json:"built,omitzero"` // date of the commit that the program was built from; zero: not known
+	// Steps counts how often the clock was set since the program began.
 	Steps   int64     `json:"steps"`
-	Step    Seconds   `json:"step_seconds,omitempty"` // by how much, the last time; negative: back
+	Step    Seconds   `json:"step_seconds,omitempty"` // size of the last one; negative: back
 	Stepped time.Time `json:"stepped,omitzero"`       // when, by the clock as it was set then
 }
 
-// built is the date of the commit that a build sets, in seconds since 1970 (-ldflags
-// "-X anymx/edge/operate/api.built=1796062496"). "" or "0": the toolchain's own stamp counts.
+// built is the date of the commit, set by the build, in seconds since 1970 (-ldflags "-X
+// anymx/edge/operate/api.built=1796062496"). "" or "0": the toolchain's own stamp is used.
 var built string
 
 // Built returns the date of the commit that this program was built from, zero if it is not known. The

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// The stamp of a build goes before the toolchain's, which a build without the repository does not have.
+// The stamp of the build wins over the toolchain's, which a build without the repository lacks.
 func TestBuiltAt(t *testing.T) {
 	toolchain := &debug.BuildInfo{Settings: []debug.BuildSetting{{Key: "vcs.time", Value: "2026-01-02T03:04:05Z"}}}
 	for _, tt := range []struct {

@@ -17,8 +17,8 @@ import (
 
 var update = flag.Bool("update", false, "write testdata/json.txt")
 
-// contract are the types that cross a socket as JSON, by name. TestContractIsWhole compares it with
-// the source.
+// contract lists the types that cross a socket as JSON. TestContractIsWhole compares it with the
+// source.
 var contract = []any{
 	Change{}, Changed{}, Refusal{}, ClockStatus{}, DrainRequest{}, DrainStatus{}, StepStatus{}, Error{},
 	MachineStatus{}, MachineSlot{}, MachineOperation{}, MachineUpdate{}, MachineProgress{}, PowerRequest{},
@@ -56,7 +56,7 @@ func TestJSONNames(t *testing.T) {
 	}
 }
 
-// jsonFields returns "Type json_name GoType" for each field that of shows in JSON.
+// jsonFields returns "Type json_name GoType" for each field of the type that appears in JSON.
 func jsonFields(of reflect.Type) []string {
 	name := of.Name()
 	name, _, _ = strings.Cut(name, "[anymx")
@@ -124,7 +124,7 @@ func checkContract(t *testing.T, file *ast.File, known map[string]bool) {
 	})
 }
 
-// What a client reads is what the server wrote.
+// A client reads the same status that the server wrote.
 func TestStatusSurvivesJSON(t *testing.T) {
 	in := StepStatus{Step: StepFlush, Limit: Seconds(5e9), Note: "1 message left"}
 	text, err := json.Marshal(in)

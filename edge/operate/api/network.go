@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// NetworkStatus is anymx-net at one moment: GET /v1/status of its socket.
+// NetworkStatus is the current state of anymx-net: GET /v1/status of its socket.
 type NetworkStatus struct {
 	Version string    `json:"version"`
 	PID     int       `json:"pid"`
@@ -13,16 +13,16 @@ type NetworkStatus struct {
 
 	// Items are the addresses, rules and routes that the config asks for.
 	Items []NetworkItem `json:"items"`
-	// Repaired counts what others had changed or taken away and was put back.
+	// Repaired counts items that others had changed or removed and that were restored.
 	Repaired int64 `json:"repaired"`
 	// Compared is when config and kernel were last compared.
 	Compared time.Time `json:"compared,omitzero"`
-	// Problem is what could not be done; "" if all is as it should be.
+	// Problem is what could not be done; "" if everything is in place.
 	Problem string `json:"problem,omitempty"`
 
-	Tunnel *TunnelStatus `json:"tunnel,omitempty"` // nil: none is configured
-	Shield *ShieldStatus `json:"shield,omitempty"` // nil: none is configured
-	// Degraded is what the program goes without.
+	Tunnel *TunnelStatus `json:"tunnel,omitempty"` // nil: not configured
+	Shield *ShieldStatus `json:"shield,omitempty"` // nil: not configured
+	// Degraded lists what the program runs without.
 	Degraded []Degradation `json:"degraded,omitempty"`
 	Config   *ConfigStatus `json:"config,omitempty"`
 	Clock    *ClockStatus  `json:"clock,omitempty"`
@@ -31,7 +31,7 @@ type NetworkStatus struct {
 // NetworkItem is one address, rule or route.
 type NetworkItem struct {
 	Kind    string `json:"kind"`    // "address", "rule", "route"
-	What    string `json:"what"`    // as `ip` would write it: "192.0.2.25/32 dev lo"
+	What    string `json:"what"`    // in the notation of `ip`: "192.0.2.25/32 dev lo"
 	Purpose string `json:"purpose"` // "service", "source", "tunnel"
 	Present bool   `json:"present"`
 	Problem string `json:"problem,omitempty"`
@@ -40,15 +40,15 @@ type NetworkItem struct {
 // TunnelStatus is the WireGuard tunnel to core.
 type TunnelStatus struct {
 	Interface string `json:"interface"`
-	// Implementation is "kernel" or "userspace" (wireguard-go over TUN); Why is
-	// how it was chosen.
+	// Implementation is "kernel" or "userspace" (wireguard-go over TUN); Reason tells how it was
+	// chosen.
 	Implementation string       `json:"implementation"`
 	Reason         string       `json:"reason,omitempty"`
-	PublicKey      string       `json:"public_key"` // the node's own, for the far end's config
+	PublicKey      string       `json:"public_key"` // the node's own, for the peer's config
 	ListenPort     int          `json:"listen_port"`
 	MTU            int          `json:"mtu"`
 	Peers          []TunnelPeer `json:"peers"`
-	// Up says that every peer which is spoken to has shaken hands within three minutes.
+	// Up says that every peer we send to has completed a handshake within three minutes.
 	Up      bool   `json:"up"`
 	Problem string `json:"problem,omitempty"`
 }
@@ -59,7 +59,7 @@ type TunnelPeer struct {
 	Endpoint      string         `json:"endpoint,omitempty"` // "": not known yet
 	AllowedIPs    []netip.Prefix `json:"allowed_ips"`
 	LastHandshake time.Time      `json:"last_handshake,omitzero"`
-	Received      int64          `json:"received"` // octets
-	Sent          int64          `json:"sent"`     // octets
+	Received      int64          `json:"received"` // bytes
+	Sent          int64          `json:"sent"`     // bytes
 	Up            bool           `json:"up"`
 }

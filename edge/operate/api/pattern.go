@@ -8,8 +8,8 @@ import (
 	"anymx/edge/mail"
 )
 
-// Pattern names the mailboxes that a query means: one address, all of a
-// domain, or the null sender. Case does not count. The zero Pattern means any.
+// Pattern selects mailboxes for a query: one address, all of a domain, or the null sender. It
+// ignores case. The zero Pattern matches any.
 type Pattern struct {
 	path mail.Path // without local part: the whole domain
 	null bool
@@ -17,15 +17,15 @@ type Pattern struct {
 
 var errPattern = errors.New(`want an address "a@example.net", a domain "@example.net" or the null sender "<>"`)
 
-// ParsePattern reads "a@example.net", "@example.net" or "<>"; an address may
-// stand in brackets. "" gives the zero Pattern.
+// ParsePattern reads "a@example.net", "@example.net" or "<>"; an address may be in angle brackets.
+// "" gives the zero Pattern.
 func ParsePattern(s string) (Pattern, error) {
 	switch {
 	case s == "":
 		return Pattern{}, nil
 	case s == "<>":
 		return Pattern{null: true}, nil
-	case s[0] == '@': // a domain is whatever may stand behind the "@" of an address
+	case s[0] == '@': // a domain is whatever may follow the "@" of an address
 		p, err := mail.ParsePath("x" + s)
 		if err != nil {
 			return Pattern{}, fmt.Errorf("%q: %w", s, errPattern)
@@ -43,10 +43,10 @@ func ParsePattern(s string) (Pattern, error) {
 	return Pattern{path: p}, nil
 }
 
-// IsZero says whether p means any mailbox.
+// IsZero reports whether p matches any mailbox.
 func (p Pattern) IsZero() bool { return p == Pattern{} }
 
-// Match says whether p means m.
+// Match reports whether p matches m.
 func (p Pattern) Match(m mail.Path) bool {
 	switch {
 	case p.null:
@@ -59,7 +59,7 @@ func (p Pattern) Match(m mail.Path) bool {
 	return strings.EqualFold(p.path.Local, m.Local) && strings.EqualFold(p.path.Domain, m.Domain)
 }
 
-// String is what ParsePattern reads as p.
+// String returns p in the form that ParsePattern reads.
 func (p Pattern) String() string {
 	switch {
 	case p.null:
@@ -72,10 +72,10 @@ func (p Pattern) String() string {
 	return p.path.String()
 }
 
-// MarshalText is String, for JSON.
+// MarshalText returns String, for JSON.
 func (p Pattern) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
-// UnmarshalText is ParsePattern, for JSON.
+// UnmarshalText parses as ParsePattern does, for JSON.
 func (p *Pattern) UnmarshalText(text []byte) error {
 	parsed, err := ParsePattern(string(text))
 	if err == nil {

@@ -9,17 +9,17 @@ import (
 	"anymx/edge/mail"
 )
 
-// State is what the queue does with a message at the moment.
+// State is what the queue currently does with a message.
 type State string
 
-// States of a message. The empty State, in a query, means any.
+// States of a message. The empty State, in a query, matches any.
 const (
-	Active  State = "active"  // a try is being made, or is about to
-	Waiting State = "waiting" // for its next try
+	Active  State = "active"  // an attempt is under way, or about to begin
+	Waiting State = "waiting" // for its next attempt
 	Held    State = "held"    // by an operator, until it is released or deleted
 )
 
-// ParseState reads a State. "" is any.
+// ParseState reads a State; "" matches any.
 func ParseState(s string) (State, error) {
 	switch state := State(s); state {
 	case "", Active, Waiting, Held:
@@ -28,14 +28,14 @@ func ParseState(s string) (State, error) {
 	return "", fmt.Errorf("state %q: want active, waiting or held", s)
 }
 
-// Progress is how far one recipient has come.
+// Progress is the delivery state of one recipient.
 type Progress string
 
 // Progress of a recipient.
 const (
 	Pending   Progress = "pending"
 	Delivered Progress = "delivered"
-	Failed    Progress = "failed" // for good; its sender was told, if it may be
+	Failed    Progress = "failed" // permanently; the sender was notified, if allowed
 )
 
 // QueueItem is one message as a list shows it.
@@ -43,27 +43,26 @@ type QueueItem struct {
 	ID          mail.ID   `json:"id"`
 	State       State     `json:"state"`
 	Arrived     time.Time `json:"arrived"`
-	Size        int64     `json:"size"`      // octets
+	Size        int64     `json:"size"`      // bytes
 	Sender      mail.Path `json:"sender"`    // "" is the null sender
 	Recipient   mail.Path `json:"recipient"` // the first that is pending
 	Recipients  int       `json:"recipients"`
 	Pending     int       `json:"pending"`
-	Attempts    int       `json:"attempts"`               // tries begun
+	Attempts    int       `json:"attempts"`               // begun
 	NextAttempt time.Time `json:"next_attempt,omitzero"`  // of a waiting message
 	LastFailure string    `json:"last_failure,omitempty"` // one line
 	HoldReason  string    `json:"hold_reason,omitempty"`
 }
 
-// QueuePage is a part of a list.
+// QueuePage is one page of a list.
 type QueuePage struct {
 	Items []QueueItem `json:"items"`
-	// Next is what After has to be to get the next page; zero: this was the
-	// last. A page may be short, or empty, though more follow: a node may stop
-	// early where few of many messages match.
+	// Next is the After of the next page; zero: this was the last. A page may be short, or empty,
+	// though more follow: a node may stop early if few of many messages match.
 	Next mail.ID `json:"next,omitzero"`
 }
 
-// QueueDetail is all that the node knows of one message but its text.
+// QueueDetail is all that the node knows of one message except its content.
 type QueueDetail struct {
 	QueueItem
 	LastAttempt time.Time         `json:"last_attempt,omitzero"`
@@ -79,12 +78,12 @@ type QueueDetail struct {
 	To          []RecipientDetail `json:"to"` // in the order of the envelope
 }
 
-// ClientDetail is who handed the message over.
+// ClientDetail describes the client that sent the message to us.
 type ClientDetail struct {
 	Address string `json:"address"`           // with port
 	Service string `json:"service,omitempty"` // our end, with port
 	Name    string `json:"name,omitempty"`    // verified host name
-	Helo    string `json:"helo,omitempty"`    // as it was said
+	Helo    string `json:"helo,omitempty"`    // as the client sent it
 	Proto   string `json:"proto,omitempty"`   // ESMTPS ...
 	TLS     string `json:"tls,omitempty"`     // version and cipher
 }
@@ -93,9 +92,9 @@ type ClientDetail struct {
 type RecipientDetail struct {
 	Address  mail.Path `json:"address"`
 	Progress Progress  `json:"progress"`
-	Notify   string    `json:"notify,omitempty"` // "SUCCESS,FAILURE"; "" if the sender did not say
+	Notify   string    `json:"notify,omitempty"` // "SUCCESS,FAILURE"; "" if the sender did not set it
 	ORcpt    string    `json:"orcpt,omitempty"`
-	Last     string    `json:"last,omitempty"` // the last failure, or the reply that took it; one line
+	Last     string    `json:"last,omitempty"` // the last failure, or the reply that accepted it; one line
 	At       time.Time `json:"at,omitzero"`    // of Last
 }
 
@@ -105,18 +104,17 @@ const (
 	MaxPage     = 1000 // a larger limit is cut to this
 )
 
-// QueueQuery says which messages, and which part of them. The zero query is
-// the first page of them all.
+// QueueQuery selects messages, and a page of them. The zero query is the first page of all.
 type QueueQuery struct {
 	State     State     `json:"state,omitempty"`
 	Sender    Pattern   `json:"sender,omitzero"`
 	Recipient Pattern   `json:"recipient,omitzero"` // one of them matches
 	Before    time.Time `json:"before,omitzero"`    // arrived before that
-	After     mail.ID   `json:"after,omitzero"`     // from the message behind this one on
+	After     mail.ID   `json:"after,omitzero"`     // the page begins after this message
 	Limit     int       `json:"limit,omitempty"`    // messages; 0: DefaultPage
 }
 
-// page is the limit that counts.
+// Page returns the effective limit.
 func (q QueueQuery) Page() int {
 	if q.Limit <= 0 {
 		return DefaultPage
@@ -124,9 +122,8 @@ func (q QueueQuery) Page() int {
 	return min(q.Limit, MaxPage)
 }
 
-// Match says whether a message is meant by the query. It looks at what the
-// message is, not at After and Limit, which say where the page stands. to are
-// all its recipients; it is called only if the query names one.
+// Match reports whether the query selects a message. It ignores After and Limit, which select the
+// page. to returns all recipients of the message; it is called only if the query names one.
 func (q QueueQuery) Match(item *QueueItem, to func() []mail.Path) bool {
 	switch {
 	case q.State != "" && q.State != item.State,
@@ -144,7 +141,7 @@ func (q QueueQuery) Match(item *QueueItem, to func() []mail.Path) bool {
 	return false
 }
 
-// Values is the query as the parameters of a URL.
+// Values returns the query as URL parameters.
 func (q QueueQuery) Values() url.Values {
 	v := url.Values{}
 	set := func(key, value string) {
@@ -167,8 +164,8 @@ func (q QueueQuery) Values() url.Values {
 	return v
 }
 
-// ParseQuery reads what Values wrote. An unknown parameter is an error, for a
-// mistyped one would mean more messages than were meant.
+// ParseQuery reads what Values wrote. An unknown parameter is an error, because ignoring a mistyped
+// one would select more messages than intended.
 func ParseQuery(v url.Values) (QueueQuery, error) {
 	var q QueueQuery
 	for key, values := range v {

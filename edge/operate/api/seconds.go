@@ -7,7 +7,7 @@ import (
 )
 
 // Seconds is a duration that JSON shows as a number of seconds with three decimals. The JSON name
-// of every field of this type ends in "_seconds", so that no reader has to know the unit.
+// of every field of this type ends in "_seconds", so that the unit is always visible.
 type Seconds time.Duration
 
 // Duration returns s as a time.Duration.
@@ -28,7 +28,7 @@ const maxSeconds = 9.2e9
 // UnmarshalJSON reads a number of seconds.
 func (s *Seconds) UnmarshalJSON(text []byte) error {
 	if string(text) == "null" {
-		return nil // as encoding/json does for other types
+		return nil // null changes nothing, as in encoding/json
 	}
 	f, err := strconv.ParseFloat(string(text), 64)
 	if err != nil || f > maxSeconds || f < -maxSeconds {

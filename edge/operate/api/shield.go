@@ -7,58 +7,57 @@ import (
 	"time"
 )
 
-// ShieldStatus is the packet filter in front of ingress; it stands in a
-// NetworkStatus.
+// ShieldStatus is the packet filter in front of ingress, a part of NetworkStatus.
 type ShieldStatus struct {
-	// Mode is what is wanted: "auto", "native", "generic", "off".
+	// Mode is the configured one: "auto", "native", "generic", "off".
 	Mode       string            `json:"mode"`
 	Interfaces []ShieldInterface `json:"interfaces"`
-	// Problem says why it protects less than it could; "": it does not.
+	// Problem says why it protects less than it could; "" if nothing is wrong.
 	Problem string `json:"problem,omitempty"`
 
-	// Cookies says whose cookies answer SYNs: "own", which nodes with the same key
-	// take from each other, or "kernel", which carry the MSS only; Why is why not own.
+	// Cookies tells whose cookies answer SYNs: "own", which nodes with the same key accept from
+	// each other, or "kernel", which carry the MSS only; CookiesReason is why not "own".
 	Cookies       string `json:"cookies"`
 	CookiesReason string `json:"cookies_reason,omitempty"`
 	SharedKey     bool   `json:"shared_key"`
 
 	SYNs   ShieldPressure `json:"syns"`   // SYNs for served ports
-	Strays ShieldPressure `json:"strays"` // segments that fit nothing
+	Strays ShieldPressure `json:"strays"` // segments of unknown connections
 
 	Verdicts []ShieldVerdict `json:"verdicts"`
 	Listed   int             `json:"listed"` // prefixes on the block and allow lists
 }
 
-// ShieldInterface is how the shield stands on an interface.
+// ShieldInterface is the state of the shield on one interface.
 type ShieldInterface struct {
 	Name    string `json:"name"`
-	Mode    string `json:"mode"`   // that it runs in; "off": packets pass unseen
+	Mode    string `json:"mode"`   // the current one; "off": packets pass unfiltered
 	Admits  bool   `json:"admits"` // returned cookies are handed to listeners
 	Problem string `json:"problem,omitempty"`
 }
 
-// ShieldPressure is how one kind of packet stands to its limit.
+// ShieldPressure compares the rate of one kind of packet with its limit.
 type ShieldPressure struct {
 	On    bool    `json:"on"`
-	Left  Seconds `json:"left_seconds,omitempty"` // until it ends, if nothing more comes
-	Peak  float64 `json:"peak"`                   // packets in a second
-	Limit float64 `json:"limit"`                  // packets in a second
+	Left  Seconds `json:"left_seconds,omitempty"` // until it ends, if no more packets come
+	Peak  float64 `json:"peak"`                   // packets per second
+	Limit float64 `json:"limit"`                  // packets per second
 }
 
-// ShieldVerdict counts what came to one verdict.
+// ShieldVerdict counts the packets with one verdict.
 type ShieldVerdict struct {
 	Verdict string `json:"verdict"`
 	Packets uint64 `json:"packets"`
 	Bytes   uint64 `json:"bytes"`
 }
 
-// ShieldTop is who is noisiest, the worst first: GET /v1/shield/top?n=20.
+// ShieldTop lists the noisiest sources, the worst first: GET /v1/shield/top?n=20.
 type ShieldTop struct {
-	Noisy   []ShieldNoisy  `json:"noisy"`   // dropped or answered; a forged address says nothing of who sent it
-	Openers []ShieldOpener `json:"openers"` // opened connections, having proved their address
+	Noisy   []ShieldNoisy  `json:"noisy"`   // dropped or answered; a forged address says nothing about the sender
+	Openers []ShieldOpener `json:"openers"` // opened connections, so their address is verified
 }
 
-// ShieldNoisy is a source prefix.
+// ShieldNoisy is a noisy source prefix.
 type ShieldNoisy struct {
 	Prefix  netip.Prefix `json:"prefix"`
 	Packets uint64       `json:"packets"` // estimated from a sample
@@ -67,7 +66,7 @@ type ShieldNoisy struct {
 	Seen    time.Time    `json:"seen,omitzero"`
 }
 
-// ShieldOpener is a source prefix.
+// ShieldOpener is a source prefix that opened connections.
 type ShieldOpener struct {
 	Prefix      netip.Prefix `json:"prefix"`
 	Connections uint64       `json:"connections"`
@@ -75,41 +74,41 @@ type ShieldOpener struct {
 	Seen        time.Time    `json:"seen,omitzero"`
 }
 
-// ShieldEntry is a prefix on the block or the allow list. POST /v1/shield/list
-// puts one there, kept over restarts and reboots, in place of what was said of
-// this same prefix before; its answer is the entry as it stands there.
+// ShieldEntry is a prefix on the block or the allow list. POST /v1/shield/list adds one that
+// survives restarts and reboots, and replaces an entry for the same prefix; its answer is the entry
+// as stored.
 type ShieldEntry struct {
 	Prefix  netip.Prefix `json:"prefix"`
 	Allowed bool         `json:"allowed,omitempty"` // else blocked
-	Until   time.Time    `json:"until,omitzero"`    // zero: for good
+	Until   time.Time    `json:"until,omitzero"`    // zero: permanent
 	Reason  string       `json:"reason,omitempty"`
-	// Source is "command" or the file that it stands in; set by the server.
+	// Source is "command" or the file that lists it; set by the server.
 	Source string `json:"source,omitempty"`
 }
 
-// ShieldLists is what is listed, in no order: GET /v1/shield/lists.
+// ShieldLists is both lists, unordered: GET /v1/shield/lists.
 type ShieldLists struct {
 	Entries []ShieldEntry `json:"entries"`
 }
 
-// ShieldUnlist takes back what was said of this same prefix: POST
-// /v1/shield/unlist, which answers ShieldUnlisted.
+// ShieldUnlist removes the entry of exactly this prefix: POST /v1/shield/unlist, which answers
+// ShieldUnlisted.
 type ShieldUnlist struct {
 	Prefix netip.Prefix `json:"prefix"`
 }
 
-// ShieldUnlisted says whether there was anything to take back.
+// ShieldUnlisted tells whether there was an entry.
 type ShieldUnlisted struct {
 	Removed bool `json:"removed"`
 }
 
-// ShieldMode is POST /v1/shield/mode, which answers NetworkStatus: until the next
-// restart or reload of anymx-net.
+// ShieldMode is the body of POST /v1/shield/mode, which answers NetworkStatus. The mode lasts until
+// the next restart or reload of anymx-net.
 type ShieldMode struct {
 	Mode string `json:"mode"` // "auto", "native", "generic", "off"
 }
 
-// List is the list that e is on, as people call it.
+// List returns the name of the list that e is on.
 func (e ShieldEntry) List() string {
 	if e.Allowed {
 		return "allowed"
@@ -117,15 +116,15 @@ func (e ShieldEntry) List() string {
 	return "blocked"
 }
 
-// Sort brings the entries into the order of their addresses, the longest prefix of
-// an address, which is the one that decides, first.
+// Sort orders the entries by address. The longest prefix of an address, which is the one that
+// decides, comes first.
 func (l ShieldLists) Sort() {
 	slices.SortFunc(l.Entries, func(a, b ShieldEntry) int {
 		return cmp.Or(a.Prefix.Addr().Compare(b.Prefix.Addr()), cmp.Compare(b.Prefix.Bits(), a.Prefix.Bits()))
 	})
 }
 
-// Holding are the entries that all of p is in, the longest, which decides, first.
+// Holding returns the entries that contain all of p. The longest, which decides, comes first.
 func (l ShieldLists) Holding(p netip.Prefix) ShieldLists {
 	var held ShieldLists
 	for _, e := range l.Entries {

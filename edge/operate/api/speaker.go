@@ -5,35 +5,34 @@ import (
 	"time"
 )
 
-// Routes is what a speaker tells its peers about the node's prefixes.
+// Routes is how a speaker announces the node's prefixes to its peers.
 type Routes string
 
-// What can be told, in the order in which a drain walks through it.
+// The ways to announce, in the order in which a drain goes through them.
 const (
 	Announced Routes = "announced" // as usual
-	Graceful  Routes = "graceful"  // with GRACEFUL_SHUTDOWN: peers prefer any other way (RFC 8326)
-	Withdrawn Routes = "withdrawn" // nothing
+	Graceful  Routes = "graceful"  // with GRACEFUL_SHUTDOWN: peers prefer any other path (RFC 8326)
+	Withdrawn Routes = "withdrawn" // not at all
 )
 
-// DesiredState is what the operator, or the node on its way out, wants of the speaker.
-// It is an upper bound: routes are Announced only while the node is healthy too.
+// DesiredState is what the operator, or the node while it drains, wants of the speaker. It is an
+// upper bound: routes are Announced only while the node is healthy too.
 type DesiredState struct {
 	Routes Routes `json:"routes"`
 	Reason string `json:"reason,omitempty"` // for people
-	// Keep writes the order to disk before it is answered: it holds until the
-	// next order, also over restarts and reboots. Without it the order holds
-	// until the node was seen to go down and has proven its health again, which
-	// is how a restart of the mail program ends it. An order to announce is
-	// always kept: it removes what was on disk.
+	// Keep writes the desired state to disk before the answer is sent: it holds until the next one,
+	// even over restarts and reboots. Without it, it holds until the node was seen to go down and
+	// is healthy again, which is how a restart of the mail program ends it. A command to announce
+	// is always kept: it removes the stored state.
 	Keep bool `json:"keep,omitempty"`
-	// Given is when the order was given, which may be long before it arrives: one
-	// that is to be kept is refused as Overtaken if a later one is kept already.
-	// Zero: now. A status has it in Ordered.
+	// Given is when the command was given, which may be long before it arrives: a kept one is
+	// refused as Superseded if a later one is already stored. Zero: now. A status has it in
+	// DesiredAt.
 	Given time.Time `json:"given,omitzero"`
 }
 
-// SpeakerStatus is the BGP speaker at one moment: GET /v1/status of its socket,
-// and the answer to an Order (POST /v1/desired).
+// SpeakerStatus is the current state of the BGP speaker: GET /v1/status of its socket, and the
+// answer to a DesiredState (POST /v1/desired).
 type SpeakerStatus struct {
 	Version  string     `json:"version"`
 	PID      int        `json:"pid"`
@@ -42,24 +41,24 @@ type SpeakerStatus struct {
 	RouterID netip.Addr `json:"router_id"`
 
 	Desired   DesiredState `json:"desired"`
-	DesiredAt time.Time    `json:"desired_at,omitzero"` // zero: there never was an order
-	// Routes is what peers are told now, Reason why, Since since when.
+	DesiredAt time.Time    `json:"desired_at,omitzero"` // zero: there never was a command
+	// Routes is how they are announced now, Reason tells why, Since tells since when.
 	Routes   Routes         `json:"routes"`
 	Reason   string         `json:"reason"`
 	Since    time.Time      `json:"since,omitzero"`
-	Prefixes []netip.Prefix `json:"prefixes"` // that are, or would be, announced
+	Prefixes []netip.Prefix `json:"prefixes"` // announced, or ready to be
 
 	Health SpeakerHealth `json:"health"`
 	Peers  []SpeakerPeer `json:"peers"` // in the order of addresses
-	// Degraded is what the program goes without.
+	// Degraded lists what the program runs without.
 	Degraded []Degradation `json:"degraded,omitempty"`
 	// Config tells which file is in force.
 	Config *ConfigStatus `json:"config,omitempty"`
 	Clock  *ClockStatus  `json:"clock,omitempty"`
 }
 
-// Confirmed counts the peers with an established session, and those of them
-// that have acknowledged everything that they are to be told now.
+// Confirmed counts the peers with an established session, and those of them that have acknowledged
+// their current routes.
 func (s *SpeakerStatus) Confirmed() (confirmed, established int) {
 	for i := range s.Peers {
 		if s.Peers[i].State == "Established" {
@@ -77,14 +76,13 @@ func (s *SpeakerStatus) Obeys(wanted *DesiredState) bool {
 	return s.Desired.Routes == wanted.Routes && (s.Desired.Keep || !wanted.Keep || wanted.Routes == Announced)
 }
 
-// SpeakerHealth is what the speaker thinks of the node.
+// SpeakerHealth is the node's health as the speaker sees it.
 type SpeakerHealth struct {
 	// Up is the verdict after rise and fall counts.
 	Up     bool      `json:"up"`
 	Since  time.Time `json:"since,omitzero"`
 	Reason string    `json:"reason,omitempty"` // why it is not up, or what fails right now
-	// Checks are those of the last round that decide, then those that are for
-	// information only.
+	// Checks are those of the last round that decide, followed by those for information only.
 	Checks []HealthCheck `json:"checks"`
 }
 
@@ -92,7 +90,7 @@ type SpeakerHealth struct {
 type HealthCheck struct {
 	Name string `json:"name"` // "readyz", "smtp 192.0.2.25:25", "tunnel", "shield"
 	OK   bool   `json:"ok"`
-	// Information says that the check decides nothing.
+	// Information says that the check does not affect the verdict.
 	Information bool      `json:"information,omitempty"`
 	Reason      string    `json:"reason,omitempty"` // why it is not OK
 	Took        Seconds   `json:"took_seconds"`
@@ -106,9 +104,9 @@ type SpeakerPeer struct {
 	State    string     `json:"state"` // RFC 4271 8.2.2: "Idle", "Connect", "OpenSent", "OpenConfirm", "Established"
 	Since    time.Time  `json:"since,omitzero"`
 	HoldTime Seconds    `json:"hold_time_seconds,omitempty"`
-	// Advertised is what the peer has been told and not been told otherwise.
+	// Advertised is what was sent to the peer and is still in force.
 	Advertised []AdvertisedRoute `json:"advertised"`
-	// Confirmed says that the peer's TCP has acknowledged all that it was to be told.
+	// Confirmed says that the peer's TCP has acknowledged everything sent to it.
 	Confirmed   bool      `json:"confirmed"`
 	LastError   string    `json:"last_error,omitempty"`
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
@@ -117,12 +115,12 @@ type SpeakerPeer struct {
 	LastNotificationAt time.Time `json:"last_notification_at,omitzero"`
 }
 
-// AdvertisedRoute is a route as one peer was told about it.
+// AdvertisedRoute is a route as sent to one peer.
 type AdvertisedRoute struct {
 	Prefix      netip.Prefix `json:"prefix"`
 	NextHop     netip.Addr   `json:"next_hop"`
 	ASPath      []uint32     `json:"as_path,omitempty"`
 	MED         *uint32      `json:"med,omitempty"`
 	LocalPref   *uint32      `json:"local_pref,omitempty"`
-	Communities []string     `json:"communities,omitempty"` // large ones too
+	Communities []string     `json:"communities,omitempty"` // including large ones
 }

@@ -9,11 +9,11 @@ import (
 // Version says what a program was built from.
 type Version struct {
 	Version string `json:"version"`          // "v1.2.3", or "devel" outside a release
-	Commit  string `json:"commit,omitempty"` // twelve characters; with "+changes" if the tree had some
+	Commit  string `json:"commit,omitempty"` // twelve characters; with "+changes" if the working tree had any
 	Go      string `json:"go"`
 }
 
-// String is "v1.2.3 (0123456789ab, go1.26.0)".
+// String returns "v1.2.3 (0123456789ab, go1.26.0)".
 func (v Version) String() string {
 	if v.Commit == "" {
 		return v.Version + " (" + v.Go + ")"
@@ -21,12 +21,12 @@ func (v Version) String() string {
 	return v.Version + " (" + v.Commit + ", " + v.Go + ")"
 }
 
-// release is the version that a release's build sets (-ldflags
-// "-X anymx/edge/operate/api.release=v1.2.3"). "": the toolchain's own stamp counts.
+// release is the version, set by the build of a release (-ldflags "-X
+// anymx/edge/operate/api.release=v1.2.3"). "": the toolchain's own stamp is used.
 var release string
 
-// ThisVersion is the version of the running program. All programs of a node
-// are built from one tree.
+// ThisVersion returns the version of the running program. All programs of a node are built from the
+// same source tree.
 var ThisVersion = sync.OnceValue(func() Version {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
