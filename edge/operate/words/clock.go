@@ -7,7 +7,7 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// ClockProblem says what may be wrong with the clock; "": nothing is known to be.
+// ClockProblem returns what may be wrong with the clock; "" if nothing is known to be.
 func ClockProblem(c *api.ClockStatus) string {
 	switch {
 	case c == nil:

@@ -9,7 +9,7 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// doing says what happens during a step.
+// doing describes what happens during a step.
 var doing = map[api.DrainStep]string{
 	api.StepGraceful: "traffic moves to other nodes",
 	api.StepWithdraw: "routers acknowledge the withdrawal",
@@ -18,7 +18,7 @@ var doing = map[api.DrainStep]string{
 	api.StepFlush:    "the spool is handed over to core",
 }
 
-// drainText is the drain with its steps; nothing if there is none.
+// drainText returns the drain with its steps; nothing if there is none.
 func drainText(d *api.DrainStatus, now time.Time) []Line {
 	if d == nil {
 		return nil
@@ -39,7 +39,7 @@ func drainText(d *api.DrainStatus, now time.Time) []Line {
 	return append(lines, Line{Text: DrainLeftText(d)})
 }
 
-// untilText says when a drain ends by itself; "" for one that does not.
+// untilText says when a drain ends by itself; "" if it does not.
 func untilText(u api.Until) string {
 	if u == "" {
 		return ""
@@ -55,7 +55,7 @@ func drainStepsText(d *api.DrainStatus, now time.Time) []Line {
 	return lines
 }
 
-// stepText says how long a step takes, or took, and what was not as hoped.
+// StepText says how long a step takes, or took, and what went wrong.
 func StepText(s api.StepStatus, now time.Time) string {
 	note := ""
 	if s.Note != "" {
@@ -74,7 +74,7 @@ func StepText(s api.StepStatus, now time.Time) string {
 	return text + note
 }
 
-// stepUnderWay is the step that has not ended; nil between two steps.
+// stepUnderWay returns the step that has not ended; nil between two steps.
 func stepUnderWay(d *api.DrainStatus) *api.StepStatus {
 	if n := len(d.Steps); n > 0 && d.Steps[n-1].Ended.IsZero() {
 		return &d.Steps[n-1]
@@ -82,7 +82,7 @@ func stepUnderWay(d *api.DrainStatus) *api.StepStatus {
 	return nil
 }
 
-// drainLeftText is what is left, in one line.
+// DrainLeftText returns what is left, in one line.
 func DrainLeftText(d *api.DrainStatus) string {
 	text := "left: " + counted(int64(d.Sessions), "session") + ", " + counted(d.Messages, "message")
 	if d.Held > 0 {
@@ -98,8 +98,7 @@ func confirmedText(confirmed, peers int) string {
 	return fmt.Sprintf("%d of %s confirmed", confirmed, counted(int64(peers), "peer"))
 }
 
-// took is a length of time of which the parts of a second count: "12ms",
-// "1.2s", "3m 5s".
+// took formats a length of time with fractions of a second: "12ms", "1.2s", "3m 5s".
 func took(d time.Duration) string {
 	switch {
 	case d < 0:
@@ -112,15 +111,14 @@ func took(d time.Duration) string {
 	return Span(d, true)
 }
 
-// Report is how far a node is on its way out of service, or back, as people
-// read it.
+// Report is the progress of a node that leaves service or returns to it, as text for people.
 type Report struct {
-	Step  string   // changes when the node takes a step
+	Step  string   // changes when the node begins another step
 	Line  string   // all of it in one line
-	Lines []string // the same with more room, for a screen
+	Lines []string // the same in several lines, for a screen
 }
 
-// DrainReport tells how far a node is on its way out of service.
+// DrainReport reports the progress of a drain.
 func DrainReport(s api.Status, now time.Time) Report {
 	p := Report{Step: Clean(string(s.Phase)), Line: Clean(string(s.Phase))}
 	d := s.Drain
@@ -144,7 +142,7 @@ func DrainReport(s api.Status, now time.Time) Report {
 	return p
 }
 
-// drainHead says that a node is draining, or drained, and for what.
+// drainHead says that a node is draining, or drained, and why.
 func drainHead(s *api.Status, now time.Time) string {
 	text := Clean(s.Name) + " is " + Clean(string(s.Phase))
 	d := s.Drain
@@ -161,9 +159,8 @@ func drainHead(s *api.Status, now time.Time) string {
 	return text
 }
 
-// DrainLeft says, a line for each, what is missing until the node is drained: out of
-// service, with nothing in its spool but messages that the operator holds. There
-// is nothing left of a node that is drained.
+// DrainLeft lists, a line for each, what is missing until the node is drained: out of service, with
+// only held messages left in its spool. It returns nothing for a drained node.
 func DrainLeft(s api.Status, now time.Time) []string {
 	var left []string
 	d := s.Drain
@@ -181,7 +178,7 @@ func DrainLeft(s api.Status, now time.Time) []string {
 		}
 		left = append(left, text)
 	}
-	if d.Sessions > 0 && s.Phase != api.Drained { // who comes to a drained node hears 421 and goes
+	if d.Sessions > 0 && s.Phase != api.Drained { // clients of a drained node get 421 and leave
 		left = append(left, "open: "+counted(int64(d.Sessions), "session"))
 	}
 	if trouble := drainDrawing(&s); trouble != "" {
@@ -193,8 +190,7 @@ func DrainLeft(s api.Status, now time.Time) []string {
 	return left
 }
 
-// drainDrawing says why routers may still send traffic to a node that is drained; ""
-// if they don't.
+// drainDrawing says why routers may still send traffic to a drained node; "" if they don't.
 func drainDrawing(s *api.Status) string {
 	if s.Phase != api.Drained || s.Speaker == nil {
 		return ""
@@ -214,7 +210,7 @@ func drainDrawing(s *api.Status) string {
 	return ""
 }
 
-// coreTrouble says why core takes no messages; "" if it seems to.
+// coreTrouble says why core accepts no messages; "" if it seems to.
 func coreTrouble(s *api.Status) string {
 	if s.Queue.Paused != nil {
 		return ", because delivery is paused: " + Clean(s.Queue.Paused.Cause)

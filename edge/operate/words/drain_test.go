@@ -68,7 +68,7 @@ func TestLeft(t *testing.T) {
 	}
 }
 
-// Whatever a status holds, its reports are lines that a terminal can show.
+// The reports of any status are lines that a terminal can show.
 func FuzzReports(f *testing.F) {
 	f.Add("draining", "flush", "note\x1b[2J", "10.0.0.1", int64(3))
 	f.Add("running", "", "\xff\n", "", int64(-1))

@@ -10,7 +10,7 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// WriteMachine writes s as people read it, as Status.WriteText does.
+// WriteMachine writes s as text for people, as WriteStatus does.
 func WriteMachine(w io.Writer, s api.MachineStatus, now time.Time) error {
 	var b bytes.Buffer
 	writeRows(&b, []row{
@@ -25,7 +25,7 @@ func WriteMachine(w io.Writer, s api.MachineStatus, now time.Time) error {
 	return err
 }
 
-// wrong is a line that stands out; nothing for "".
+// wrong returns a line that stands out; nothing for "".
 func wrong(text string) []Line {
 	if text == "" {
 		return nil
@@ -58,7 +58,7 @@ func slotsText(s *api.MachineStatus) []Line {
 	return lines
 }
 
-// slotText is "running  0.5.0, proven, 3 tries left".
+// slotText returns a slot in one line: state, version, whether it is confirmed, boot attempts left.
 func slotText(s *api.MachineSlot) Line {
 	words := []string{}
 	if s.Version != "" {
@@ -102,13 +102,13 @@ func powerOrderText(o *api.MachineOperation, now time.Time) []Line {
 	return plainLine(fmt.Sprintf("%s, for %s: %s", Clean(o.Kind), Span(now.Sub(o.Began), true), progressLine(&o.Progress)))
 }
 
-// outcomes are what became of an update, in words.
+// outcomes describes the outcomes of an update.
 var outcomes = map[string]string{
 	"writing": "was not written to its end", "staged": "is written and comes with the next boot",
 	"booted": "runs, and is not proven yet", "confirmed": "is proven", "rolled_back": "did NOT hold: the machine came back",
 }
 
-// updateText tells of an update on a machine that runs the version image.
+// updateText describes an update on a machine that runs the version image.
 func updateText(u *api.MachineUpdate, image string, now time.Time) []Line {
 	if u == nil {
 		return nil
@@ -135,7 +135,7 @@ func machineConfigText(s *api.MachineStatus) []Line {
 	return append(lines, wrong(s.ConfigProblem)...)
 }
 
-// progressLine is the progress in one line, without its step.
+// progressLine returns the progress in one line, without its step.
 func progressLine(p *api.MachineProgress) string {
 	if p.Total == 0 {
 		return Clean(p.Text)
@@ -143,17 +143,17 @@ func progressLine(p *api.MachineProgress) string {
 	return fmt.Sprintf("%s of %s", Size(p.Done), Size(p.Total))
 }
 
-// barWidth is how many characters a bar has.
+// barWidth is the width of a bar in characters.
 const barWidth = 30
 
-// progressBar shows how many octets of all are done.
+// progressBar shows how many of all bytes are done.
 func progressBar(p *api.MachineProgress) string {
 	full := int(min(p.Total, max(0, p.Done)) * barWidth / p.Total)
 	return fmt.Sprintf("[%s%s] %3d%%  %s", strings.Repeat("#", full), strings.Repeat("-", barWidth-full),
 		min(p.Total, max(0, p.Done))*100/p.Total, progressLine(p))
 }
 
-// MachineReport tells how far an order is that has said these things, in this order.
+// MachineReport reports the progress of an operation that has sent these lines, in this order.
 func MachineReport(said []api.MachineProgress) Report {
 	var r Report
 	for i := range said {
@@ -161,7 +161,7 @@ func MachineReport(said []api.MachineProgress) Report {
 		text := progressLine(p)
 		r.Line = fmt.Sprintf("%-8s %s", Clean(string(p.Step)), text)
 		r.Step = string(p.Step)
-		if p.Total == 0 && p.Step != api.MachineDrain { // a drain says where it is all the time
+		if p.Total == 0 && p.Step != api.MachineDrain { // a drain always has a text
 			r.Step += " " + p.Text
 		}
 		if p.Total > 0 {

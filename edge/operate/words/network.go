@@ -9,11 +9,10 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// maxThings bounds how many addresses, rules and routes that are missing are
-// told of.
+// maxThings bounds how many missing addresses, rules and routes are listed.
 const maxThings = 10
 
-// networkRows tell of the tunnel, of the shield, and of addresses, rules and routes.
+// networkRows describes the tunnel, the shield, and addresses, rules and routes.
 func networkRows(s *api.Status, now time.Time) []row {
 	n := s.Network
 	if n == nil {
@@ -27,7 +26,7 @@ func networkRows(s *api.Status, now time.Time) []row {
 	return []row{{"Tunnel", tunnelText(n.Status.Tunnel, now)}, {"Shield", ShieldText(n.Status.Shield)}, {"Network", network}}
 }
 
-// networkText tells what of the config is not in the kernel.
+// NetworkText lists what of the config is missing in the kernel.
 func NetworkText(n *api.NetworkStatus) []Line {
 	missing := missingThings(n)
 	text := "all " + Count(int64(len(n.Items))) + " addresses, rules and routes are in place"
@@ -54,7 +53,7 @@ func NetworkText(n *api.NetworkStatus) []Line {
 	return append(lines, configProblems(n.Config, "the last reload of anymx-net changed nothing:")...)
 }
 
-// missingThings names what is not there, or not as it should be.
+// missingThings names what is missing, or differs from the config.
 func missingThings(n *api.NetworkStatus) []string {
 	var list []string
 	for _, t := range n.Items {
@@ -73,7 +72,7 @@ func missingThings(n *api.NetworkStatus) []string {
 	return list
 }
 
-// tunnelText is the tunnel with a line for each peer; nothing if there is none.
+// tunnelText returns the tunnel with a line for each peer; nothing if there is no tunnel.
 func tunnelText(t *api.TunnelStatus, now time.Time) []Line {
 	if t == nil {
 		return nil
@@ -91,19 +90,19 @@ func tunnelText(t *api.TunnelStatus, now time.Time) []Line {
 	return lines
 }
 
-// tunnelSelfText is the node's own side of the tunnel.
+// TunnelSelfText returns the node's own side of the tunnel.
 func TunnelSelfText(t *api.TunnelStatus) []Line {
 	lines := []Line{{tunnelHead(t), !t.Up}}
 	if t.Problem != "" {
 		lines = append(lines, Line{Clean(t.Problem), true})
 	}
-	if !t.Up && t.PublicKey != "" { // the far end may not know it
+	if !t.Up && t.PublicKey != "" { // the peer may not have the key
 		lines = append(lines, Line{"public key of this node: " + Clean(t.PublicKey), true})
 	}
 	return lines
 }
 
-// tunnelHead is "wg-core is up, kernel (it has WireGuard), MTU 1420, UDP port 51820".
+// tunnelHead returns "wg-core is up, kernel (it has WireGuard), MTU 1420, UDP port 51820".
 func tunnelHead(t *api.TunnelStatus) string {
 	state := "DOWN"
 	if t.Up {
@@ -122,10 +121,10 @@ func tunnelHead(t *api.TunnelStatus) string {
 	return text
 }
 
-// tunnelPeerKey is as much of the public key as tells peers apart.
+// TunnelPeerKey returns enough of the public key to tell peers apart.
 func TunnelPeerKey(p *api.TunnelPeer) string { return Cut(Clean(strings.TrimSpace(p.PublicKey)), 9) }
 
-// TunnelPeerEndpoint returns where the peer was last heard, and says so where that is not known.
+// TunnelPeerEndpoint returns the last known endpoint of the peer, or says that it is unknown.
 func TunnelPeerEndpoint(p *api.TunnelPeer) string {
 	if p.Endpoint == "" {
 		return "endpoint not known"
@@ -133,7 +132,7 @@ func TunnelPeerEndpoint(p *api.TunnelPeer) string {
 	return Clean(p.Endpoint)
 }
 
-// tunnelPeerTraffic is the last handshake and what was sent and received.
+// tunnelPeerTraffic returns the last handshake and the traffic in both directions.
 func tunnelPeerTraffic(p *api.TunnelPeer, now time.Time) string {
 	return TunnelPeerHandshake(p, now) + ", " + Size(p.Received) + " received, " + Size(p.Sent) + " sent"
 }

@@ -13,18 +13,18 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// queueRow is a row of a list. Columns whose text is bounded come first and
-// have a fixed width, so that rows can be written as they come.
+// queueRow is a row of a list. Columns with bounded text come first and have a fixed width, so that
+// each row can be written when it arrives.
 const queueRow = "%-16s  %-8s  %9s  %-7s  %5s  %-8s  %-28s  %-28s  %s\n"
 
 const addressWidth = 28
 
-// WriteQueueHeader writes the names of the columns of QueueItem.WriteText.
+// WriteQueueHeader writes the column names of WriteQueueItem.
 func WriteQueueHeader(w io.Writer) error {
 	return writeRow(w, "ID", "ARRIVED", "SIZE", "STATE", "TRIES", "NEXT", "SENDER", "RECIPIENT", "REASON")
 }
 
-// WriteQueueItem writes the message as a row of a list, with times as seen from now.
+// WriteQueueItem writes the message as a row of a list, with times relative to now.
 func WriteQueueItem(w io.Writer, m api.QueueItem, now time.Time) error {
 	next := "-"
 	if m.State == api.Waiting {
@@ -38,7 +38,7 @@ func WriteQueueItem(w io.Writer, m api.QueueItem, now time.Time) error {
 		next, Cut(address(m.Sender), addressWidth), recipientText(m), Cut(Clean(reason), 72))
 }
 
-// recipientText is the first recipient that waits, and how many more do.
+// recipientText returns the first pending recipient, and how many more there are.
 func recipientText(m api.QueueItem) string {
 	if m.Pending <= 1 {
 		return Cut(address(m.Recipient), addressWidth)
@@ -52,7 +52,7 @@ func writeRow(w io.Writer, cells ...any) error {
 	return err
 }
 
-// WriteQueueDetail writes all of a message, with times as seen from now.
+// WriteQueueDetail writes all about a message, with times relative to now.
 func WriteQueueDetail(w io.Writer, d api.QueueDetail, now time.Time) error {
 	var b bytes.Buffer
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -106,7 +106,7 @@ func attemptsText(d api.QueueDetail, now time.Time) string {
 	return s
 }
 
-// envelopeText is what the sender asked for.
+// envelopeText returns what the sender requested.
 func envelopeText(d api.QueueDetail) string {
 	parts := []string{d.Origin, d.Body}
 	if d.SMTPUTF8 {
@@ -165,12 +165,11 @@ func writeRecipient(r api.RecipientDetail, b *bytes.Buffer, now time.Time) {
 	b.WriteByte('\n')
 }
 
-// Messages is "1 message", "2 messages".
+// Messages returns "1 message", "2 messages".
 func Messages(n int64) string { return counted(n, "message") }
 
-// CompleteIDs are the ids that a shell offers for what was typed so far, each
-// with its state and sender behind a tab. Ids that were given already are left
-// out.
+// CompleteIDs returns the ids that a shell offers for the text typed so far, each with its state
+// and sender after a tab. It omits ids that were already given.
 func CompleteIDs(items []api.QueueItem, given []string, typed string) []string {
 	var ids []string
 	for _, m := range items {

@@ -7,8 +7,7 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// ResumeReport tells how far a node is on its way back into service, and what
-// it waits for.
+// ResumeReport reports the progress of a node that returns to service, and what it waits for.
 func ResumeReport(s api.Status, now time.Time) Report {
 	p := Report{Step: Clean(string(s.Phase))}
 	head := Clean(s.Name) + " is " + Clean(string(s.Phase))
@@ -31,8 +30,8 @@ func ResumeReport(s api.Status, now time.Time) Report {
 	return p
 }
 
-// resumeWaitsFor says, a line for each, how it stands with what makes a node in
-// service.
+// resumeWaitsFor lists, a line for each, the conditions for being in service and whether they are
+// met.
 func resumeWaitsFor(s *api.Status, now time.Time) []string {
 	var lines []string
 	if !s.Ready.OK {

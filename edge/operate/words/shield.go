@@ -12,8 +12,7 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// shieldText is the shield in a status: where it stands, how it fares, and what is wrong
-// with it.
+// ShieldText describes the shield in a status: where it runs, its load, and what is wrong with it.
 func ShieldText(s *api.ShieldStatus) []Line {
 	if s == nil {
 		return nil
@@ -32,7 +31,7 @@ func ShieldText(s *api.ShieldStatus) []Line {
 	return append(lines, shieldProblem(s)...)
 }
 
-// shieldHead is "native on eth0, eth1; own cookies, shared key; 3 prefixes listed".
+// shieldHead returns "native on eth0, eth1; own cookies, shared key; 3 prefixes listed".
 func shieldHead(s *api.ShieldStatus) string {
 	switch {
 	case s.Mode == shieldOff:
@@ -56,31 +55,30 @@ func shieldHead(s *api.ShieldStatus) string {
 	return fmt.Sprintf("%s; %s; %s listed", strings.Join(modes, ", "), cookiesText(s), prefixes(s.Listed))
 }
 
-// shieldOff is the mode in which packets pass unseen.
+// shieldOff is the mode in which packets pass unfiltered.
 const shieldOff = "off"
 
-// shieldLoaded says that there are programs of this process. Of what an earlier one has
-// left nothing is known but what stands in Problem.
+// shieldLoaded reports whether this process has loaded its programs. Of programs left by an earlier
+// process only the text in Problem is known.
 func shieldLoaded(s *api.ShieldStatus) bool { return s.Cookies != "" }
 
-// interfaceOpen says that packets pass i unseen.
+// interfaceOpen reports whether packets pass i unfiltered.
 func interfaceOpen(i api.ShieldInterface) bool { return i.Mode == shieldOff || i.Mode == "" }
 
-// attachedInterfaces are the interfaces whose packets are seen.
+// attachedInterfaces returns the interfaces whose packets are filtered.
 func attachedInterfaces(s *api.ShieldStatus) []api.ShieldInterface {
 	return slices.DeleteFunc(slices.Clone(s.Interfaces), interfaceOpen)
 }
 
-// shieldProtects says whether packets of any interface are seen.
+// shieldProtects reports whether packets of any interface are filtered.
 func shieldProtects(s *api.ShieldStatus) bool {
 	return s.Mode != shieldOff && len(attachedInterfaces(s)) > 0
 }
 
-// ShieldIsOpen says whether packets pass unseen on an interface, or on all, as far as is
-// known.
+// ShieldIsOpen reports whether packets pass unfiltered on one interface or all, as far as is known.
 func ShieldIsOpen(s *api.ShieldStatus) bool { return ShieldOpening(s) != "" }
 
-// ShieldOpening is what passes unseen, and "" if nothing does.
+// ShieldOpening says what passes unfiltered; "" if nothing does.
 func ShieldOpening(s *api.ShieldStatus) string {
 	switch {
 	case s.Mode != shieldOff && !shieldLoaded(s) && s.Problem != "":
@@ -100,10 +98,10 @@ func ShieldOpening(s *api.ShieldStatus) string {
 	return "packets pass unseen on " + strings.Join(names, ", ")
 }
 
-// ownCookies is what Cookies says of cookies that listeners have to be told of.
+// ownCookies is the value of Cookies for our own cookies, which listeners must be told about.
 const ownCookies = "own"
 
-// cookiesText is whose cookies answer SYNs.
+// cookiesText says whose cookies answer SYNs.
 func cookiesText(s *api.ShieldStatus) string {
 	text := Clean(s.Cookies) + " cookies"
 	switch {
@@ -118,7 +116,7 @@ func cookiesText(s *api.ShieldStatus) string {
 	return text
 }
 
-// pressureText is the flood that there is, or was.
+// pressureText describes the current flood, or the last one.
 func pressureText(s *api.ShieldStatus) string {
 	var now []string
 	if s.SYNs.On {
@@ -133,15 +131,15 @@ func pressureText(s *api.ShieldStatus) string {
 	return fmt.Sprintf("in peace; the most so far: %s SYNs/s, %s strays/s", rate(s.SYNs.Peak), rate(s.Strays.Peak))
 }
 
-// pressureLeft is " for 8s more", and nothing for pressure without an end.
+// pressureLeft returns " for 8s more", and nothing for pressure without an end.
 func pressureLeft(p api.ShieldPressure) string {
 	if p.Left <= 0 {
 		return ""
 	}
-	return " for " + Span(p.Left.Duration()+time.Second-1, true) + " more" // 0s is not said
+	return " for " + Span(p.Left.Duration()+time.Second-1, true) + " more" // never 0s
 }
 
-// onePressureText is one kind of pressure with its figures.
+// onePressureText describes one kind of pressure with its figures.
 func onePressureText(p api.ShieldPressure, what string) string {
 	text := "in peace"
 	if p.On {
@@ -150,16 +148,16 @@ func onePressureText(p api.ShieldPressure, what string) string {
 	return fmt.Sprintf("%s; limit %s/s, the most so far %s/s", text, rate(p.Limit), rate(p.Peak))
 }
 
-// rate is packets in a second.
+// rate formats packets per second.
 func rate(r float64) string {
-	if !(r >= 0 && r < math.MaxInt64) { // NaN is neither
+	if !(r >= 0 && r < math.MaxInt64) { // catches NaN too
 		return "?"
 	}
 	return Count(int64(math.Round(r)))
 }
 
-// shieldProblem is what Problem says besides the problems of interfaces, which are told
-// with them.
+// shieldProblem returns Problem without the problems of interfaces, which are shown with the
+// interfaces.
 func shieldProblem(s *api.ShieldStatus) []Line {
 	text := s.Problem
 	for _, i := range s.Interfaces {
@@ -173,7 +171,7 @@ func shieldProblem(s *api.ShieldStatus) []Line {
 	return []Line{{Clean(text), true}}
 }
 
-// interfaceText is "eth0: native", "eth0: PACKETS PASS UNSEEN: no such interface".
+// interfaceText returns "eth0: native", "eth0: PACKETS PASS UNSEEN: no such interface".
 func interfaceText(s *api.ShieldStatus, i api.ShieldInterface) Line {
 	text, mute := Clean(i.Name)+": "+Clean(i.Mode), s.Cookies == ownCookies && !i.Admits
 	switch {
@@ -188,7 +186,7 @@ func interfaceText(s *api.ShieldStatus, i api.ShieldInterface) Line {
 	return Line{text, interfaceOpen(i) || mute || i.Problem != ""}
 }
 
-// WriteShield writes all of the shield, with what became of every packet.
+// WriteShield writes all about the shield, with the counts of all verdicts.
 func WriteShield(w io.Writer, s api.ShieldStatus) error {
 	var b bytes.Buffer
 	writeRows(&b, shieldRows(&s))
@@ -218,7 +216,7 @@ func shieldRows(s *api.ShieldStatus) []row {
 		row{"Listed", plainLine(prefixes(s.Listed))}, row{"Problem", shieldProblem(s)})
 }
 
-// verdictTexts say in a few words what became of packets.
+// verdictTexts describes the verdicts in a few words.
 var verdictTexts = map[string]string{
 	"other":        "not for a service address: passed",
 	"not-tcp":      "ICMP and the like for a service address: passed",
@@ -253,13 +251,13 @@ func writeVerdicts(b *bytes.Buffer, verdicts []api.ShieldVerdict) {
 	}
 }
 
-// octets is n as size takes it.
+// octets converts n to the type that Size takes.
 func octets(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
 
-// many is count for what the kernel counts.
+// many formats a counter of the kernel as Count does.
 func many(n uint64) string { return Count(octets(n)) }
 
-// prefixes is "1 prefix", "2 prefixes".
+// prefixes returns "1 prefix", "2 prefixes".
 func prefixes(n int) string {
 	if n == 1 {
 		return "1 prefix"
@@ -267,7 +265,7 @@ func prefixes(n int) string {
 	return Count(int64(n)) + " prefixes"
 }
 
-// ShieldLines is the shield in a few lines, those that are wrong with a mark, "!", in front.
+// ShieldLines returns the shield in a few lines. Lines about problems begin with a mark, "!".
 func ShieldLines(s *api.ShieldStatus) []string {
 	var lines []string
 	for _, l := range ShieldText(s) {

@@ -13,7 +13,7 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// WriteShieldTop writes both lists of prefixes, with times as seen from now.
+// WriteShieldTop writes both lists of prefixes, with times relative to now.
 func WriteShieldTop(w io.Writer, t api.ShieldTop, now time.Time) error {
 	var b bytes.Buffer
 	width := len("PREFIX")
@@ -49,7 +49,7 @@ func WriteShieldTop(w io.Writer, t api.ShieldTop, now time.Time) error {
 	return err
 }
 
-// ShieldEntryText is "192.0.2.0/24 is blocked for good: scans".
+// ShieldEntryText returns "192.0.2.0/24 is blocked for good: scans".
 func ShieldEntryText(e api.ShieldEntry) string {
 	text := e.Prefix.String() + " is " + e.List()
 	if e.Until.IsZero() {
@@ -63,7 +63,7 @@ func ShieldEntryText(e api.ShieldEntry) string {
 	return text
 }
 
-// WriteShieldLists writes the lists as a table, with times as seen from now.
+// WriteShieldLists writes the lists as a table, with times relative to now.
 func WriteShieldLists(w io.Writer, l api.ShieldLists, now time.Time) error {
 	if len(l.Entries) == 0 {
 		_, err := io.WriteString(w, "no prefix is listed\n")
@@ -91,8 +91,8 @@ func WriteShieldLists(w io.Writer, l api.ShieldLists, now time.Time) error {
 	return b.Flush()
 }
 
-// CompletePrefixes are the prefixes that a shell offers for what was typed so far, each with
-// its list and reason behind a tab. Those that were given already are left out.
+// CompletePrefixes returns the prefixes that a shell offers for the text typed so far, each with
+// its list and reason after a tab. It omits those that were already given.
 func CompletePrefixes(l api.ShieldLists, given []string, typed string) []string {
 	var texts []string
 	for _, e := range l.Entries {

@@ -9,7 +9,7 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// marked are the lines of a status, those that are wrong with a mark.
+// marked returns the lines of a status, those about problems with a mark.
 func marked(lines []Line) string {
 	var b strings.Builder
 	for _, l := range lines {
@@ -80,7 +80,7 @@ func TestRate(t *testing.T) {
 	}
 }
 
-// Pressure is never said to last for no time.
+// Pressure never has zero time left.
 func TestPressureLeft(t *testing.T) {
 	for left, want := range map[time.Duration]string{
 		-1: "", 0: "", 1: " for 1s more", time.Second: " for 1s more", 9*time.Second + 1: " for 10s more", time.Hour: " for 1h more",

@@ -11,7 +11,7 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// silence tells of a program, what, that did not answer.
+// Silence describes a program, named by what, that did not answer.
 func Silence[T any](n *api.Neighbour[T], what string) []Line {
 	switch {
 	case n.Problem != "" && n.Status != nil:
@@ -24,8 +24,7 @@ func Silence[T any](n *api.Neighbour[T], what string) []Line {
 	return nil
 }
 
-// speakerRows tell what is announced, to whom, and how healthy the speaker thinks
-// the node is.
+// speakerRows describes what is announced, to whom, and the node's health as the speaker sees it.
 func speakerRows(s *api.Status, now time.Time) []row {
 	n := s.Speaker
 	if n == nil {
@@ -41,7 +40,7 @@ func speakerRows(s *api.Status, now time.Time) []row {
 	return []row{{"Routes", routes}, {"Peers", peersText(said, now)}, {"Health", SpeakerHealthText(&said.Health, now)}}
 }
 
-// routesDetail is what stands below what is announced and why.
+// RoutesDetail returns the lines below what is announced and why.
 func RoutesDetail(s *api.Status) []Line {
 	said := s.Speaker.Status
 	var lines []Line
@@ -54,7 +53,7 @@ func RoutesDetail(s *api.Status) []Line {
 	return append(lines, configProblems(said.Config, "the last reload of the BGP speaker changed nothing:")...)
 }
 
-// routesWrong says that what is announced is not what the node's phase is for.
+// RoutesWrong reports whether the announcement does not fit the node's phase.
 func RoutesWrong(s *api.Status) bool {
 	switch routes := s.Speaker.Status.Routes; s.Phase {
 	case api.Running:
@@ -65,12 +64,12 @@ func RoutesWrong(s *api.Status) bool {
 	return false
 }
 
-// routesText is "announced for 3d 4h: healthy".
+// routesText returns "announced for 3d 4h: healthy".
 func routesText(s *api.SpeakerStatus, now time.Time) string {
 	return Clean(string(s.Routes)) + RoutesForText(s, now)
 }
 
-// routesForText is " for 3d 4h: healthy".
+// RoutesForText returns " for 3d 4h: healthy".
 func RoutesForText(s *api.SpeakerStatus, now time.Time) (text string) {
 	if !s.Since.IsZero() {
 		text = " for " + Span(now.Sub(s.Since), true)
@@ -89,7 +88,7 @@ func prefixList(prefixes []netip.Prefix) string {
 	return strings.Join(words, ", ")
 }
 
-// peersLine is the peers in one line.
+// peersLine returns the peers in one line.
 func peersLine(s *api.SpeakerStatus) string {
 	confirmed, established := s.Confirmed()
 	if established == 0 {
@@ -98,8 +97,7 @@ func peersLine(s *api.SpeakerStatus) string {
 	return fmt.Sprintf("sessions with %d of %s; %d confirmed", established, counted(int64(len(s.Peers)), "peer"), confirmed)
 }
 
-// peersText has a line for each peer, and one more for what it last complained
-// of.
+// peersText returns a line for each peer, and another one for its last problem.
 func peersText(s *api.SpeakerStatus, now time.Time) []Line {
 	if len(s.Peers) == 0 {
 		return []Line{{"none", true}}
@@ -121,16 +119,16 @@ func peersText(s *api.SpeakerStatus, now time.Time) []Line {
 	return lines
 }
 
-// PeerASN writes the router's AS number as "AS64496".
+// PeerASN returns the router's AS number as "AS64496".
 func PeerASN(p *api.SpeakerPeer) string { return "AS" + strconv.FormatUint(uint64(p.ASN), 10) }
 
-// peerEstablished says that there is a session.
+// peerEstablished reports whether there is a session.
 func peerEstablished(p *api.SpeakerPeer) bool { return p.State == "Established" }
 
-// peerConfirmed says that the peer knows what it is to know.
+// PeerConfirmed reports whether the peer has acknowledged its current routes.
 func PeerConfirmed(p *api.SpeakerPeer) bool { return peerEstablished(p) && p.Confirmed }
 
-// peerStateText is "Established for 3d 4h, confirmed".
+// PeerStateText returns "Established for 3d 4h, confirmed".
 func PeerStateText(p *api.SpeakerPeer, now time.Time) string {
 	text := Clean(p.State)
 	if !p.Since.IsZero() {
@@ -145,7 +143,7 @@ func PeerStateText(p *api.SpeakerPeer, now time.Time) string {
 	return text + ", confirmed"
 }
 
-// peerTrouble is why there is no session, and the last notification.
+// PeerTrouble returns why there is no session, and the last notification.
 func PeerTrouble(p *api.SpeakerPeer, now time.Time) string {
 	var parts []string
 	if !peerEstablished(p) && p.LastError != "" {
@@ -157,7 +155,7 @@ func PeerTrouble(p *api.SpeakerPeer, now time.Time) string {
 	return strings.Join(parts, "; ")
 }
 
-// ago is " (3m ago)", or nothing for the zero time.
+// ago returns " (3m ago)", or nothing for the zero time.
 func ago(t, now time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -165,7 +163,7 @@ func ago(t, now time.Time) string {
 	return " (" + When(t, now) + ")"
 }
 
-// speakerHealthText is the verdict and, below it, the checks that fail.
+// SpeakerHealthText returns the verdict and, below it, the failing checks.
 func SpeakerHealthText(h *api.SpeakerHealth, now time.Time) []Line {
 	text := "down"
 	if h.Up {
@@ -182,8 +180,7 @@ func SpeakerHealthText(h *api.SpeakerHealth, now time.Time) []Line {
 	return append([]Line{{text, !h.Up}}, failing...)
 }
 
-// healthLacks says, below what is announced and why, what the node's health still
-// lacks.
+// healthLacks lists, for the lines below what is announced, what the node's health still lacks.
 func healthLacks(s *api.SpeakerStatus) []string {
 	h := &s.Health
 	if h.Up {
@@ -191,7 +188,7 @@ func healthLacks(s *api.SpeakerStatus) []string {
 	}
 	var lines []string
 	for _, l := range failingChecks(h) {
-		if l.Wrong && !strings.Contains(Clean(s.Reason), l.Text) { // it decides, and was not said above
+		if l.Wrong && !strings.Contains(Clean(s.Reason), l.Text) { // it decides, and was not shown above
 			lines = append(lines, "fails: "+l.Text)
 		}
 	}
@@ -201,7 +198,7 @@ func healthLacks(s *api.SpeakerStatus) []string {
 	return lines
 }
 
-// failingChecks has a line for each check that fails. Those that decide are wrong.
+// failingChecks returns a line for each failing check. Those that decide are wrong.
 func failingChecks(h *api.SpeakerHealth) []Line {
 	var lines []Line
 	for _, c := range h.Checks {
@@ -220,7 +217,7 @@ func failingChecks(h *api.SpeakerHealth) []Line {
 	return lines
 }
 
-// SpeakerReport tells what the speaker announces and to whom, for where the node itself
+// SpeakerReport describes what the speaker announces and to whom, for use while the node itself
 // does not answer.
 func SpeakerReport(s api.SpeakerStatus, now time.Time) Report {
 	head := "routes " + routesText(&s, now)

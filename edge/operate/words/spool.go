@@ -7,7 +7,7 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// WriteSpoolReport writes r as people read it.
+// WriteSpoolReport writes r as text for people.
 func WriteSpoolReport(w io.Writer, r *api.SpoolReport) error {
 	by := "no node has it open"
 	if r.Open {

@@ -12,7 +12,7 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// line is a line of a status. One that is wrong stands out.
+// Line is a line of a status. A wrong one stands out.
 type Line struct {
 	Text  string
 	Wrong bool
@@ -20,9 +20,8 @@ type Line struct {
 
 func plainLine(text string) []Line { return []Line{{Text: text}} }
 
-// WriteStatus writes s as people read it, with times as seen from now. A line
-// about something that is not as it should be has a mark, "!", in front. Of the
-// programs beside the node only those that are configured are told of.
+// WriteStatus writes s as text for people, with times relative to now. A line about a problem
+// begins with a mark, "!". Of the programs beside the node it shows only the configured ones.
 func WriteStatus(w io.Writer, s api.Status, now time.Time) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s (%s), %s, anymx %s\n\n", Clean(s.Name), Clean(s.Region), Clean(s.Hostname), Clean(s.Version))
@@ -46,8 +45,8 @@ func writeRows(b *bytes.Buffer, rows []row) {
 	}
 }
 
-// row is a part of a status: its name, of at most eight characters, and its
-// lines. Without lines it is not shown.
+// row is a part of a status: its name, of at most eight characters, and its lines. It is omitted if
+// it has no lines.
 type row struct {
 	name  string
 	lines []Line
@@ -80,7 +79,8 @@ func phaseText(s *api.Status, now time.Time) []Line {
 	return plainLine(text)
 }
 
-// readyText is wrong only of a node in service: others are not ready on purpose.
+// readyText returns the readiness. It is wrong only for a node in service: others are not ready on
+// purpose.
 func readyText(s *api.Status) []Line {
 	if s.Ready.OK {
 		return plainLine("yes")
@@ -88,11 +88,10 @@ func readyText(s *api.Status) []Line {
 	return []Line{{"no: " + Clean(s.Ready.Reason), s.Phase == api.Running}}
 }
 
-// maxDegraded bounds how many things of one program are told of.
+// maxDegraded bounds how many degradations of one program are listed.
 const maxDegraded = 10
 
-// degradedText has a line for each thing that a program of the node goes without;
-// none where that is nothing.
+// DegradedText returns a line for each thing that a program of the node runs without.
 func DegradedText(s *api.Status, now time.Time) []Line {
 	lines := degradedLines("", s.Degraded, now)
 	if s.Speaker != nil && s.Speaker.Status != nil {
@@ -104,7 +103,7 @@ func DegradedText(s *api.Status, now time.Time) []Line {
 	return lines
 }
 
-// degradedLines tells of each thing, "metrics 192.0.2.1:9925: listen: ... (for 5m)".
+// degradedLines describes each degradation, "metrics 192.0.2.1:9925: listen: ... (for 5m)".
 func degradedLines(who string, things []api.Degradation, now time.Time) []Line {
 	var lines []Line
 	for i, t := range things {
@@ -181,7 +180,7 @@ func nextProbe(p api.PauseStatus, now time.Time) string {
 	return "; next probe " + Due(p.Until, now)
 }
 
-// due is when, for what has to happen at t: a time that has passed is "now".
+// Due formats the time of a scheduled event: a past time is "now".
 func Due(t, now time.Time) string {
 	if !t.IsZero() && t.Before(now) {
 		return "now"
@@ -223,7 +222,8 @@ func coreText(core []api.CoreStatus, now time.Time) []Line {
 	return lines
 }
 
-// coreLacks lists what mail can need and the address does not take, as far as is known.
+// coreLacks lists the extensions that mail can need and the address does not support, as far as is
+// known.
 func coreLacks(c *api.CoreStatus) (list []string) {
 	if c.Extensions == nil {
 		return nil
@@ -236,12 +236,12 @@ func coreLacks(c *api.CoreStatus) (list []string) {
 	return list
 }
 
-// probeText tells of a probe that failed.
+// ProbeText describes a failed probe.
 func ProbeText(p *api.ProbeStatus, now time.Time) string {
 	return fmt.Sprintf("probe of %s %s: %s", Size(int64(p.Size)), When(p.At, now), Clean(p.Problem))
 }
 
-// expirySoon is when a certificate's end is worth a warning.
+// expirySoon is how long before its end a certificate causes a warning.
 const expirySoon = 14 * 24 * time.Hour
 
 func tlsText(t *api.TLSStatus, now time.Time) []Line {
@@ -255,10 +255,10 @@ func tlsText(t *api.TLSStatus, now time.Time) []Line {
 	return lines
 }
 
-// expiresSoon says that the certificate ends soon, or has ended.
+// ExpiresSoon reports whether the certificate expires soon, or has expired.
 func ExpiresSoon(t *api.TLSStatus, now time.Time) bool { return t.NotAfter.Sub(now) < expirySoon }
 
-// expiryText says how long the certificate is good for.
+// expiryText says how long the certificate is valid.
 func ExpiryText(t *api.TLSStatus, now time.Time) string {
 	day, left := t.NotAfter.UTC().Format("2006-01-02"), t.NotAfter.Sub(now)
 	switch {
@@ -281,8 +281,8 @@ func configText(c *api.ConfigStatus, now time.Time) []Line {
 	return append(plainLine(text), configProblems(c, "the last reload changed nothing:")...)
 }
 
-// configProblems tells, below what, of a reload that failed, and of what waits for a
-// restart.
+// configProblems describes a failed reload, and the keys that wait for a restart. what names the
+// config.
 func configProblems(c *api.ConfigStatus, what string) []Line {
 	if c == nil {
 		return nil

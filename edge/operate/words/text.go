@@ -12,12 +12,10 @@ import (
 	"anymx/edge/mail"
 )
 
-// This file holds the small words that every text for people is made of. They
-// are pure: now is an argument.
+// This file holds the helpers that format all text for people. They are pure: now is an argument.
 
-// Clean makes s safe to print on a terminal and in one line: what is not a
-// printable character, as control sequences and the marks that turn the
-// direction of writing are not, is shown as its escape.
+// Clean makes s safe to print on a terminal and in one line: characters that are not printable,
+// such as control sequences and marks that change the direction of text, appear as escapes.
 func Clean(s string) string {
 	if !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) {
 		return s
@@ -38,7 +36,7 @@ func Clean(s string) string {
 	return b.String()
 }
 
-// cut shortens s to n characters, the last of them "…" then.
+// Cut shortens s to n characters, of which the last is then "…".
 func Cut(s string, n int) string {
 	if utf8.RuneCountInString(s) <= n {
 		return s
@@ -46,7 +44,7 @@ func Cut(s string, n int) string {
 	return string([]rune(s)[:n-1]) + "…"
 }
 
-// address is a path as people know it; "<>" for the null sender.
+// address formats a path for people; "<>" is the null sender.
 func address(p mail.Path) string {
 	if p.IsNull() {
 		return "<>"
@@ -54,7 +52,7 @@ func address(p mail.Path) string {
 	return Clean(p.String())
 }
 
-// count is n with its thousands apart: "1,234,567".
+// Count formats n with thousands separated: "1,234,567".
 func Count(n int64) string {
 	s := strconv.FormatInt(n, 10)
 	start := 0
@@ -67,7 +65,7 @@ func Count(n int64) string {
 	return s
 }
 
-// counted is "1 message", "2 messages".
+// counted returns "1 message", "2 messages".
 func counted(n int64, noun string) string {
 	if n == 1 {
 		return "1 " + noun
@@ -75,7 +73,7 @@ func counted(n int64, noun string) string {
 	return Count(n) + " " + noun + "s"
 }
 
-// size is a number of octets in the unit that suits it: "8.1 KiB".
+// Size formats a number of bytes in a fitting unit: "8.1 KiB".
 func Size(n int64) string {
 	if n < 1024 {
 		return strconv.FormatInt(n, 10) + " B"
@@ -91,14 +89,14 @@ func Size(n int64) string {
 	return strings.TrimSuffix(s, ".0") + " " + [...]string{"KiB", "MiB", "GiB", "TiB", "PiB"}[unit]
 }
 
-// timeUnits are what span is made of.
+// timeUnits lists the units that Span uses.
 var timeUnits = []struct {
 	unit time.Duration
 	name string
 }{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}}
 
-// span is a length of time in one unit, or, exactly, in two: "3h", "3h 5m". It
-// rounds down, and what is below a second is "0s".
+// Span formats a length of time in one unit, or, if exactly is set, in two: "3h", "3h 5m". It
+// rounds down, and anything below a second is "0s".
 func Span(d time.Duration, exactly bool) string {
 	if d == math.MinInt64 {
 		d++
@@ -121,7 +119,7 @@ func Span(d time.Duration, exactly bool) string {
 	return "0s"
 }
 
-// when is t as seen from now: "3m ago", "in 4m", "now". The zero time is "-".
+// When formats t relative to now: "3m ago", "in 4m", "now". The zero time is "-".
 func When(t, now time.Time) string {
 	d := t.Sub(now)
 	switch {
@@ -135,7 +133,7 @@ func When(t, now time.Time) string {
 	return "in " + Span(d, false)
 }
 
-// moment is t with its date, and as seen from now.
+// moment formats t with its date, and relative to now.
 func moment(t, now time.Time) string {
 	if t.IsZero() {
 		return "-"
@@ -143,9 +141,8 @@ func moment(t, now time.Time) string {
 	return t.Format("2006-01-02 15:04:05 MST") + " (" + When(t, now) + ")"
 }
 
-// redact keeps mail addresses off the TCP listener, whose readers need not be
-// those who may see them: a text that others wrote is left out if it may hold
-// one.
+// Redact keeps mail addresses off the TCP listener, whose readers may not be allowed to see them: a
+// text from outside is replaced if it may contain an address.
 func Redact(s string) string {
 	if strings.ContainsAny(s, "@\uff20") {
 		return "(names a mail address; see anymx status)"
