@@ -16,24 +16,23 @@ import (
 	"anymx/edge/operate/words"
 )
 
-// Handle adds what the control socket answers to pattern, as for
-// http.ServeMux: "GET /v1/status". The value that get returns is sent as JSON,
-// an error as an Error: any but an *Error is Internal, or Unavailable if it is
-// a timeout. The request's context ends after 30 s. It panics if there is such a
-// pattern already, and must not be called after Serve.
+// Handle adds an endpoint of the control socket under pattern, as for http.ServeMux: "GET
+// /v1/status". The value that get returns is sent as JSON, an error as an *api.Error: any other
+// error is Internal, or Unavailable if it is a timeout. The request's context ends after 30 s.
+// Handle panics if the pattern exists already, and must not be called after Serve.
 func (e *Endpoint) Handle(pattern string, get func(*http.Request) (any, error)) {
 	e.route(e.socket, pattern, e.answer(get))
 }
 
-// HandlePage adds what the metrics listener answers, with nothing in it that
-// whoever reaches the listener should not read.
+// HandlePage adds an endpoint of the metrics listener. It must not reveal anything that a client of
+// that listener may not read.
 func (e *Endpoint) HandlePage(pattern string, h http.Handler) { e.route(e.pages, pattern, h) }
 
 func noRoute(r *http.Request) (any, error) {
 	return nil, &api.Error{Code: api.NoRoute, Text: "this node does not know the request " + r.Method + " " + strconv.Quote(r.URL.Path)}
 }
 
-// observe adds what both listeners offer to machines.
+// observe adds the endpoints for monitoring, which both listeners have.
 func (e *Endpoint) observe(mux *http.ServeMux) {
 	e.route(mux, "GET /metrics", promhttp.HandlerFor(e.gather, promhttp.HandlerOpts{
 		ErrorHandling:       promhttp.ContinueOnError,
@@ -66,7 +65,7 @@ func (e *Endpoint) route(mux *http.ServeMux, pattern string, h http.Handler) {
 	})
 }
 
-// statusWriter remembers the status for the metrics.
+// statusWriter records the status for the metrics.
 type statusWriter struct {
 	http.ResponseWriter
 	status int
@@ -80,10 +79,10 @@ func (w *statusWriter) WriteHeader(status int) {
 func plain(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
-	io.WriteString(w, text+"\n") // the client is gone, then
+	io.WriteString(w, text+"\n") // fails only if the client is gone
 }
 
-// answer writes what get returns as JSON, an error as an Error.
+// answer writes the value that get returns as JSON, an error as an *api.Error.
 func (e *Endpoint) answer(get func(*http.Request) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		status := http.StatusOK
@@ -106,12 +105,11 @@ func (e *Endpoint) answer(get func(*http.Request) (any, error)) http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
 		w.WriteHeader(status)
-		body.WriteTo(w) // the client is gone, then
+		body.WriteTo(w) // fails only if the client is gone
 	})
 }
 
-// Audit logs a request that changes something, and who sent it; err is why it was
-// refused.
+// Audit logs a request that changes something, and who sent it; err is why it was refused.
 func (e *Endpoint) Audit(r *http.Request, err error, args ...any) {
 	by := peerOf(r.Context())
 	args = append(args, "uid", by.uid, "pid", by.pid)
@@ -122,8 +120,8 @@ func (e *Endpoint) Audit(r *http.Request, err error, args ...any) {
 	e.log.Info("control request", args...)
 }
 
-// ReadJSON reads the whole body of r, at most 64 KiB, as one JSON value without
-// fields that into does not have. Its error is an *Error.
+// ReadJSON reads the whole body of r, at most 64 KiB, as one JSON value. Fields that into lacks are
+// an error. Its error is an *api.Error.
 func ReadJSON(r *http.Request, into any) error {
 	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
 	var tooLarge *http.MaxBytesError
@@ -139,7 +137,7 @@ func ReadJSON(r *http.Request, into any) error {
 	return nil
 }
 
-// decodeJSON reads text as one value, with no field that into does not have.
+// decodeJSON reads text as one value. Fields that into lacks are an error.
 func decodeJSON(text []byte, into any) error {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()

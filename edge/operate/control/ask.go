@@ -17,18 +17,18 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// clientTimeout bounds one request, so that a node which hangs is an error and
-// not a wait: longer than the server's own bound.
+// clientTimeout bounds one request, so that a hanging node is an error instead of an endless wait.
+// It is longer than the server's own limit.
 var clientTimeout = standardTimeouts.write + 5*time.Second
 
-// maxAnswer bounds what a Client reads of one answer, in octets. A page of
-// 1,000 messages needs about 1 MB, a message with 1,000 recipients less.
+// maxAnswer bounds what a Client reads of one answer, in bytes. A page of 1,000 messages needs
+// about 1 MB, a message with 1,000 recipients less.
 const maxAnswer = 64 << 20
 
-// asker asks one program over its control socket.
+// asker sends requests to one program over its control socket.
 type asker struct {
 	socket  string
-	program string // for errors; "": the node's
+	program string // for errors; "": the node
 	http    *http.Client
 }
 
@@ -43,7 +43,7 @@ func newAsker(path, program string) asker {
 	}}
 }
 
-// Close closes the connections that are kept.
+// Close closes the idle connections.
 func (a *asker) Close() { a.http.CloseIdleConnections() }
 
 // do sends one request and reads its answer into out.
@@ -81,7 +81,7 @@ func (a *asker) do(ctx context.Context, method, path string, in, out any) error 
 	return a.read(resp.StatusCode, text, out)
 }
 
-// read takes an answer apart.
+// read decodes an answer.
 func (a *asker) read(status int, text []byte, out any) error {
 	if status == http.StatusOK {
 		if err := json.Unmarshal(text, out); err != nil {
@@ -101,7 +101,7 @@ func (a *asker) read(status int, text []byte, out any) error {
 	return &e
 }
 
-// cause takes the made-up URL out of an error of net/http.
+// cause removes the made-up URL from an error of net/http.
 func cause(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {
@@ -110,7 +110,7 @@ func cause(err error) error {
 	return err
 }
 
-// unspoken is the error of an answer that can't be read.
+// unspoken returns the error for an answer that can't be decoded.
 func unspoken(err error) error {
 	return fmt.Errorf("what answers there does not speak this protocol: %w", err)
 }
@@ -118,8 +118,8 @@ func unspoken(err error) error {
 // maxLine bounds a line of a stream, in bytes.
 const maxLine = 64 << 10
 
-// lines sends a POST of size bytes from body, which may be nil, and gives read the lines of its
-// answer (Endpoint.HandleStream) until it wants no more of them or errs. It has no limit in time.
+// lines sends a POST of size bytes from body, which may be nil, and passes the lines of its answer
+// (Endpoint.HandleStream) to read until that stops or fails. It has no time limit.
 func (a *asker) lines(ctx context.Context, path string, body io.Reader, size int64, read func(line []byte) (more bool, err error)) error {
 	unreachable := func(err error) error {
 		if ctx.Err() != nil {
@@ -128,7 +128,7 @@ func (a *asker) lines(ctx context.Context, path string, body io.Reader, size int
 		return &Unreachable{Socket: a.socket, Program: a.program, Cause: cause(err)}
 	}
 	if body != nil {
-		body = io.NopCloser(body) // the caller's, and not the transport's to close
+		body = io.NopCloser(body) // the transport must not close the caller's body
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://anymx"+path, body)
 	if err != nil {

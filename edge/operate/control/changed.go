@@ -9,9 +9,9 @@ import (
 // maxRefusal bounds Refusal.Reason, in characters.
 const maxRefusal = 300
 
-// newChanged tells what became of ids, which were the messages of items before.
-// err is what the node gave beside the outcome. With all, the ids were not asked
-// for by name, so those that have left the queue meanwhile are not missed.
+// newChanged builds the result for ids, whose messages before the change are in items. err is the
+// error that the node returned with the outcome. With all, the ids were not named by the client, so
+// those that have left the queue meanwhile are not reported as missing.
 func newChanged(ids []mail.ID, items map[mail.ID]api.QueueItem, o api.Outcome, err error, all bool) api.Changed {
 	c := api.Changed{Messages: []api.QueueItem{}, Pending: []api.QueueItem{}, Refused: []api.Refusal{}}
 	told := map[mail.ID]bool{}
@@ -31,7 +31,7 @@ func newChanged(ids []mail.ID, items map[mail.ID]api.QueueItem, o api.Outcome, e
 	}
 	for _, id := range ids {
 		if !told[id] && err != nil {
-			e := asError(err) // may tell of all that failed
+			e := asError(err) // may cover several failed ids
 			c.Refused = append(c.Refused, api.Refusal{ID: id, Code: e.Code, Reason: words.Cut(words.Clean(e.Text), maxRefusal)})
 			told[id] = true
 		}

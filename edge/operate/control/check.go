@@ -9,12 +9,12 @@ import (
 	"anymx/edge/operate/words"
 )
 
-// maxReason bounds what an operator gives as a reason, in bytes.
+// maxReason bounds the reason that an operator gives, in bytes.
 const maxReason = 200
 
 // checkChange reports what is wrong with c as a request for action a.
 func checkChange(c *api.Change, a api.Action) error {
-	plain := api.QueueQuery{} // what may stand beside ids
+	plain := api.QueueQuery{} // all that a query may hold beside ids
 	switch {
 	case c.All && len(c.IDs) > 0:
 		return fmt.Errorf(`give either "ids" or "all"`)

@@ -11,36 +11,34 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// Client asks a node over its control socket. Errors are *Unreachable if nobody
-// answered, *Error if the node refused, or the error of ctx. It is safe for use
-// by many goroutines.
+// Client sends requests to a node over its control socket. Errors are *Unreachable if there was no
+// answer, *api.Error if the node refused, or the error of ctx. It is safe for concurrent use.
 type Client struct{ asker }
 
-// NewClient makes a Client of the node whose socket is at path. It does not
-// connect yet.
+// NewClient returns a Client of the node whose socket is at path. It does not connect yet.
 func NewClient(path string) *Client { return &Client{newAsker(path, "")} }
 
-// Status asks what the node does.
+// Status returns the node's status.
 func (c *Client) Status(ctx context.Context) (api.Status, error) {
 	var s api.Status
 	return s, c.do(ctx, http.MethodGet, "/v1/status", nil, &s)
 }
 
-// Version asks what the node was built from.
+// Version returns what the node was built from.
 func (c *Client) Version(ctx context.Context) (api.Version, error) {
 	var v api.Version
 	return v, c.do(ctx, http.MethodGet, "/v1/version", nil, &v)
 }
 
-// Reload makes the node read its config, certificates and lists again. If they
-// are bad nothing is changed, and the *Error holds the problems.
+// Reload makes the node read its config, certificates and lists again. If anything in them is
+// invalid nothing changes, and the *api.Error holds the problems.
 func (c *Client) Reload(ctx context.Context) (api.Reloaded, error) {
 	var r api.Reloaded
 	return r, c.do(ctx, http.MethodPost, "/v1/reload", nil, &r)
 }
 
-// Drain begins to take the node out of service, or hurries a drain under way, or
-// makes it last. It does not wait for its end: ask for Status.
+// Drain begins to take the node out of service, or speeds up a drain under way, or makes it
+// permanent. It does not wait for the end: call Status.
 func (c *Client) Drain(ctx context.Context, r api.DrainRequest) (api.Status, error) {
 	var s api.Status
 	return s, c.do(ctx, http.MethodPost, "/v1/drain", r, &s)
@@ -52,14 +50,14 @@ func (c *Client) Resume(ctx context.Context) (api.Status, error) {
 	return s, c.do(ctx, http.MethodPost, "/v1/resume", nil, &s)
 }
 
-// Page asks for one page of the queue.
+// Page returns one page of the queue.
 func (c *Client) Page(ctx context.Context, q api.QueueQuery) (api.QueuePage, error) {
 	var p api.QueuePage
 	return p, c.do(ctx, http.MethodGet, "/v1/queue?"+q.Values().Encode(), nil, &p)
 }
 
-// Messages walks over all messages that q means, from q.After on, a page at a
-// time: q.Limit is the size of a page. It ends after the first error.
+// Messages iterates over all messages that q selects, from q.After on, page by page: q.Limit is the
+// page size. It ends after the first error.
 func (c *Client) Messages(ctx context.Context, q api.QueueQuery) iter.Seq2[api.QueueItem, error] {
 	return func(yield func(api.QueueItem, error) bool) {
 		for {
@@ -84,7 +82,7 @@ func (c *Client) Messages(ctx context.Context, q api.QueueQuery) iter.Seq2[api.Q
 	}
 }
 
-// Count walks over all messages that q means and counts them.
+// Count counts all messages that q selects.
 func (c *Client) Count(ctx context.Context, q api.QueueQuery) (n int64, err error) {
 	q.Limit = api.MaxPage
 	for _, err := range c.Messages(ctx, q) {
@@ -96,16 +94,15 @@ func (c *Client) Count(ctx context.Context, q api.QueueQuery) (n int64, err erro
 	return n, nil
 }
 
-// Message asks for all that the node knows of one message.
+// Message returns all that the node knows of one message.
 func (c *Client) Message(ctx context.Context, id mail.ID) (api.QueueDetail, error) {
 	var d api.QueueDetail
 	return d, c.do(ctx, http.MethodGet, "/v1/queue/"+id.String(), nil, &d)
 }
 
-// Change acts on messages: those of ch.IDs, in as many requests as it takes, or
-// one page after the other of all that ch means. Each part of the answer is
-// given as it comes; it ends after the first error, with the parts before it
-// done.
+// Change acts on messages: those of ch.IDs, in as many requests as needed, or page by page on all
+// that ch selects. It yields each part of the result when it arrives, and ends after the first
+// error; the parts before that are done.
 func (c *Client) Change(ctx context.Context, a api.Action, ch api.Change) iter.Seq2[api.Changed, error] {
 	return func(yield func(api.Changed, error) bool) {
 		ids := ch.IDs
@@ -129,8 +126,7 @@ func (c *Client) Change(ctx context.Context, a api.Action, ch api.Change) iter.S
 	}
 }
 
-// advance moves after to next. A page that does not lead on would be asked for
-// without end.
+// advance moves after to next. A page that does not advance would be requested forever.
 func advance(after *mail.ID, next mail.ID) error {
 	if !next.IsZero() && bytes.Compare(next[:], after[:]) <= 0 {
 		return fmt.Errorf("the node's page after %s leads back to %s", after, next)

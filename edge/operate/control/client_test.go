@@ -27,7 +27,7 @@ func start(t *testing.T, n *controltest.Node) *control.Client {
 	return c
 }
 
-// long is a queue of several pages, after whose first messages few match.
+// long returns a queue of several pages, in which few messages match after the first ones.
 func long(n int) *controltest.Node {
 	node := controltest.New()
 	node.Clear()
@@ -91,7 +91,7 @@ func TestClientWalksPages(t *testing.T) {
 	seen := 0
 	for range c.Messages(t.Context(), api.QueueQuery{}) {
 		if seen++; seen == 3 {
-			break // must not go on asking
+			break // must stop the requests
 		}
 	}
 }
@@ -172,7 +172,7 @@ func TestClientChangesAll(t *testing.T) {
 	}
 }
 
-// What is being tried is deleted later, what fails is told, and the rest is done.
+// A message under delivery is deleted later, one that fails is reported, and the rest is done.
 func TestClientDeletesTheRest(t *testing.T) {
 	n := controltest.New()
 	n.Sick = controltest.ID(1)
@@ -234,7 +234,7 @@ func TestClientLeavesLoop(t *testing.T) {
 
 func TestClientUnreachable(t *testing.T) {
 	dir := t.TempDir()
-	serve := func(name, answer string) string { // whatever it is asked
+	serve := func(name, answer string) string { // whatever the request
 		path := filepath.Join(dir, name)
 		l, err := net.Listen("unix", path)
 		if err != nil {
@@ -248,8 +248,8 @@ func TestClientUnreachable(t *testing.T) {
 				if err != nil {
 					return
 				}
-				c.Read(make([]byte, 4096)) // whatever it was
-				c.Write([]byte(answer))    // the client may be gone
+				c.Read(make([]byte, 4096)) // any request
+				c.Write([]byte(answer))    // fails if the client is gone
 				c.Close()
 			}
 		}()

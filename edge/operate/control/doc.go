@@ -1,27 +1,26 @@
-// Package control is how people and programs talk to a node that runs: HTTP
-// and JSON over a unix socket, and a TCP listener for metrics, health and a
-// status page. Server and client live here together, so that both sides of the
-// socket are compiled from one set of types, those of package api.
+// Package control is the interface of a running node for people and programs: HTTP and JSON over a
+// unix socket, and a TCP listener for metrics, health and a status page. Server and client live in
+// one package, so that both sides of the socket are compiled from the same types, those of package
+// api.
 //
 // What happens to the data:
 //
-//  1. Listen makes the unix socket, mode 0660: whoever may open it may do
-//     everything that the socket offers, nobody else can do anything.
-//  2. A Server answers on it. It holds no state of the node: each request asks
-//     the Node that it was given, and what comes back is written as JSON. Two
-//     things are its own: the readiness check, which is made once for all that
-//     ask within the same moment, and the walk over the queue for requests that
-//     mean all messages, a page at a time.
-//  3. A Client asks, and returns the same types, or an *api.Error as the
-//     server sent it, or an *Unreachable if nobody answered.
+//  1. Listen makes the unix socket, mode 0660: whoever may open it may do everything that the
+//     socket offers, nobody else can do anything.
+//  2. A Server answers on it. It holds no state of the node: each request asks the Node that it was
+//     given, and writes the result as JSON. Two things are its own: the readiness check, of which
+//     one serves all requests at the same time, and the iteration over the queue for requests that
+//     select all messages, a page at a time.
+//  3. A Client sends requests, and returns the same types, or the *api.Error that the server sent,
+//     or an *Unreachable if there was no answer.
 //
-// The other programs of a node have such a socket too, made by Listen and served
-// by an Endpoint, which is a Server without a node behind it: anymx-bgp answers a
-// SpeakerClient, anymx-net a NetworkClient, anymx-machine a MachineClient. An order
-// to anymx-machine is answered with lines while it is carried out (HandleStream).
+// The other programs of a node have such a socket too, made by Listen and served by an Endpoint,
+// which is a Server without a node: anymx-bgp serves a SpeakerClient, anymx-net a NetworkClient,
+// anymx-machine a MachineClient. anymx-machine answers an operation with lines while it runs
+// (HandleStream).
 //
-// The TCP listener serves /metrics, /healthz, /readyz and the page at /, all of
-// them for reading and none with a mail address in it.
+// The TCP listener serves /metrics, /healthz, /readyz and the page at /, all of them read-only and
+// without mail addresses.
 //
 //	GET  /v1/status          Status
 //	GET  /v1/version         Version

@@ -13,18 +13,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Limits of both listeners. They protect mail from its own instruments.
+// Limits of both listeners. They protect mail from excessive monitoring.
 const (
 	defaultConnections = 64
-	maxHeader          = 16 << 10 // octets
-	maxBody            = 64 << 10 // octets of a request; 1,000 ids need 19 KiB
+	maxHeader          = 16 << 10 // bytes
+	maxBody            = 64 << 10 // bytes of a request; 1,000 ids need 19 KiB
 )
 
-// timeouts bound what a request may take.
+// timeouts bounds the parts of a request.
 type timeouts struct {
 	read    time.Duration // of a whole request
-	request time.Duration // of the program's part of an answer
-	write   time.Duration // of both, and the answer itself
+	request time.Duration // the program's part of an answer
+	write   time.Duration // the program's part and the answer itself
 	idle    time.Duration // of a connection between two requests
 	grace   time.Duration // of requests in flight at the end
 }
@@ -34,37 +34,35 @@ var standardTimeouts = timeouts{
 	idle: time.Minute, grace: 3 * time.Second,
 }
 
-// EndpointOptions is what an Endpoint needs.
+// EndpointOptions configures an Endpoint.
 type EndpointOptions struct {
-	Gather  prometheus.Gatherer   // served at /metrics; nil: prometheus has nothing to show
-	Metrics prometheus.Registerer // for the endpoint's own metrics; nil: none
+	Gather  prometheus.Gatherer   // served at /metrics; nil: no metrics
+	Metrics prometheus.Registerer // registers the endpoint's own metrics; nil: they are not exported
 	Log     *slog.Logger          // nil: nothing is logged
-	// MaxConnections is how many connections each listener keeps open; more
-	// are closed at once. 0 means 64.
+	// MaxConnections limits the open connections of each listener; more are closed at once. 0 means
+	// 64.
 	MaxConnections int
-	// Ready is what /readyz asks, once for all that ask within 100 ms; nil means
-	// always ready. Its error is shown to people as the reason. It has 2 s.
+	// Ready decides /readyz; one call serves all requests within 100 ms. Nil means always ready.
+	// Its error is shown to people as the reason. It has 2 s.
 	Ready func(context.Context) error
 }
 
-// Endpoint answers HTTP and JSON on the control socket of a program of the
-// node, and what is for reading on a listener for metrics. What it answers
-// beside /metrics, /healthz and /readyz, which are on both, is added by Handle
-// and HandlePage before Serve.
+// Endpoint answers HTTP and JSON on the control socket of one of the node's programs, and serves
+// read-only pages on a listener for metrics. Both have /metrics, /healthz and /readyz; Handle and
+// HandlePage add others before Serve.
 type Endpoint struct {
 	log      *slog.Logger
 	gather   prometheus.Gatherer
 	requests *prometheus.CounterVec // by route and code
-	control  capped                 // without its listener until Serve
+	control  capped                 // has no listener until Serve
 	metrics  capped
-	socket   *http.ServeMux // what control offers
-	pages    *http.ServeMux // what metrics offers
+	socket   *http.ServeMux // endpoints of the control socket
+	pages    *http.ServeMux // endpoints of the metrics listener
 	ready    readiness
 	timeouts timeouts
 }
 
-// NewEndpoint makes an Endpoint. It fails only if its metrics are registered
-// already.
+// NewEndpoint returns an Endpoint. It fails only if its metrics are registered already.
 func NewEndpoint(o EndpointOptions) (*Endpoint, error) {
 	e := &Endpoint{
 		log: o.Log, gather: o.Gather, timeouts: standardTimeouts,
@@ -95,10 +93,9 @@ func NewEndpoint(o EndpointOptions) (*Endpoint, error) {
 	return e, nil
 }
 
-// Serve answers on the control socket and, unless it is nil, on the TCP
-// listener for metrics, until ctx ends. It closes both, lets requests in
-// flight end for a moment, and returns nil then. If a listener fails the other
-// one is closed too, and the error says which it was. An Endpoint serves once.
+// Serve answers on the control socket and, unless it is nil, on the TCP listener for metrics, until
+// ctx ends. Then it closes both, gives requests in flight a moment to end, and returns nil. If one
+// listener fails the other is closed too, and the error says which failed. An Endpoint serves once.
 func (e *Endpoint) Serve(ctx context.Context, socket, metrics net.Listener) error {
 	defer e.ready.close()
 	requests, cancelRequests := context.WithCancel(context.Background())
@@ -138,8 +135,8 @@ func (e *Endpoint) Serve(ctx context.Context, socket, metrics net.Listener) erro
 	return errors.Join(failed, e.ready.wait(e.timeouts.grace))
 }
 
-// shutdown closes the listeners and waits for the requests in flight: first
-// it lets them end, then it cancels them, then it cuts their connections.
+// shutdown closes the listeners and waits for the requests in flight: first it lets them end, then
+// it cancels them, then it closes their connections.
 func (e *Endpoint) shutdown(servers []*http.Server, cancelRequests func()) {
 	var all sync.WaitGroup
 	for _, srv := range servers {
@@ -153,7 +150,7 @@ func (e *Endpoint) shutdown(servers []*http.Server, cancelRequests func()) {
 				}
 				cancelRequests()
 			}
-			srv.Close() // what Close could report, Shutdown did
+			srv.Close() // Shutdown has reported any error
 		})
 	}
 	all.Wait()

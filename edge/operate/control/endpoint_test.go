@@ -51,8 +51,7 @@ func serveEndpoint(t *testing.T, e *control.Endpoint) (socket, url string, stop 
 	return socket, "http://" + tcp.Addr().String(), stop
 }
 
-// An endpoint answers what it was given, and on both listeners what machines
-// ask for.
+// An endpoint serves what was added to it, and the monitoring endpoints on both listeners.
 func TestEndpoint(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	var log bytes.Buffer
@@ -106,7 +105,7 @@ func TestEndpoint(t *testing.T) {
 			t.Errorf("%s %s: %d %s\nwant %d and %s", tt.method, tt.url, status, body, tt.status, tt.want)
 		}
 	}
-	stop() // the log is complete after it
+	stop() // completes the log
 	for _, want := range []string{`msg="control request" action=double uid=`, `msg="control request refused" action=double`, `err="a bug"`} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log does not hold %s:\n%s", want, log.String())
@@ -156,7 +155,7 @@ func TestNetworkClient(t *testing.T) {
 	}
 }
 
-// What the commands of the shield ask of anymx-net goes there and back.
+// The requests and answers of the shield commands survive the trip to anymx-net and back.
 func TestShieldClient(t *testing.T) {
 	fake := controltest.ShieldNetwork()
 	before := len(fake.Entries)
@@ -198,7 +197,7 @@ func TestShieldClient(t *testing.T) {
 	}
 }
 
-// Whoever does not answer is called by its name.
+// The error of a program that does not answer names it.
 func TestNeighboursUnreachable(t *testing.T) {
 	none := filepath.Join(t.TempDir(), "none")
 	speaker, network := control.NewSpeakerClient(none), control.NewNetworkClient(none)

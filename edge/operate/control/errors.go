@@ -35,7 +35,7 @@ func httpStatus(c api.Code) int {
 
 func badRequest(err error) *api.Error { return &api.Error{Text: err.Error(), Code: api.BadRequest} }
 
-// asError is the answer for an error that a Node returned.
+// asError converts an error that a Node returned into an answer.
 func asError(err error) *api.Error {
 	var e *api.Error
 	if errors.As(err, &e) {
@@ -55,15 +55,14 @@ func asError(err error) *api.Error {
 	return &api.Error{Text: err.Error(), Code: api.Internal}
 }
 
-// Unreachable is the error of a client whose socket nobody answered on. Its
-// text says what to do.
+// Unreachable is the error of a client whose socket did not answer. Its text says what to do.
 type Unreachable struct {
 	Socket  string
-	Program string // that should answer: "anymx-bgp"; "" means anymx-edge
+	Program string // the one that should answer: "anymx-bgp"; "" means anymx-edge
 	Cause   error
 }
 
-// Error says what was tried and what to look at.
+// Error says what failed and what to check.
 func (u *Unreachable) Error() string {
 	who, program := "no node", "anymx-edge"
 	if u.Program != "" {
@@ -90,7 +89,7 @@ func (u *Unreachable) Error() string {
 	return s
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (u *Unreachable) Unwrap() error { return u.Cause }
 
 func isTimeout(err error) bool {

@@ -12,18 +12,17 @@ import (
 	"anymx/edge/config"
 )
 
-// Sockets are where the programs of a node answer.
+// Sockets holds the paths of the control sockets of the node's programs.
 type Sockets struct {
 	Node    string
 	Speaker string // "": no speaker is configured
 	Network string // of anymx-net
 }
 
-// SocketsOf reads where the node's control sockets are from its config file.
-// Nothing else of the file has to be right, so that a node can still be asked
-// while its next config is being written. A file that does not exist, or may
-// not be read, gives the default sockets of the node and of anymx-net, unless must
-// is set.
+// SocketsOf reads the paths of the node's control sockets from its config file. Nothing else in the
+// file has to be valid, so that a node can still be queried while its next config is being written.
+// A file that does not exist, or may not be read, gives the default sockets of the node and of
+// anymx-net, unless must is set.
 func SocketsOf(file string, must bool) (Sockets, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -40,8 +39,8 @@ func SocketsOf(file string, must bool) (Sockets, error) {
 	return s, nil
 }
 
-// The sockets where the config names none. The speaker's is the one that package
-// config gives a [bgp] section.
+// The sockets if the config names none. The speaker's is the one that package config gives a [bgp]
+// section.
 var (
 	standardSocket        = config.Default().Node.Control
 	standardNetworkSocket = config.Default().Net.Control

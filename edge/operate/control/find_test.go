@@ -51,7 +51,7 @@ func TestSocketsOf(t *testing.T) {
 	}
 }
 
-// The speaker's socket is where package config puts it.
+// The speaker's socket is the default of package config.
 func TestStandardSpeakerSocket(t *testing.T) {
 	const text = `
 [node]
@@ -83,5 +83,5 @@ func FuzzSocketsIn(f *testing.F) {
 	for _, s := range []string{"", "[node]\ncontrol=\"/x\"", "node.control = '''/x'''", "[[node]]\n", "node = {control=\"x\"}", "\xff", "[node]\ncontrol=\"\\u0000\""} {
 		f.Add([]byte(s))
 	}
-	f.Fuzz(func(t *testing.T, text []byte) { socketsIn(text) }) // it must not panic
+	f.Fuzz(func(t *testing.T, text []byte) { socketsIn(text) }) // must not panic
 }

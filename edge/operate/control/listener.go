@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// capped closes connections above a limit at once, so that whoever opens many
-// takes descriptors from the control listeners alone and none from mail.
+// capped closes connections above a limit at once, so that a client that opens many uses up only
+// the descriptors of the control listeners, and none of mail's.
 type capped struct {
 	net.Listener
 	limit   int64
@@ -17,7 +17,7 @@ type capped struct {
 	refused atomic.Int64
 }
 
-// Accept returns the next connection that the limit has room for.
+// Accept returns the next connection within the limit.
 func (l *capped) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
@@ -29,7 +29,7 @@ func (l *capped) Accept() (net.Conn, error) {
 		}
 		l.open.Add(-1)
 		l.refused.Add(1)
-		c.Close() // nothing was said on it
+		c.Close() // nothing was sent on it
 	}
 }
 
@@ -39,7 +39,7 @@ type cappedConn struct {
 	once sync.Once
 }
 
-// Close gives the connection's place back.
+// Close frees the connection's slot.
 func (c *cappedConn) Close() error {
 	c.once.Do(func() { c.of.open.Add(-1) })
 	return c.Conn.Close()
@@ -75,7 +75,7 @@ func withPeer(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, peerKey{}, peer{uid: int(cred.Uid), pid: int(cred.Pid)})
 }
 
-// peerOf is who sent a request; -1 where that is not known.
+// peerOf returns who sent a request; -1 if that is not known.
 func peerOf(ctx context.Context) peer {
 	if p, ok := ctx.Value(peerKey{}).(peer); ok {
 		return p

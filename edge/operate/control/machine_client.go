@@ -14,35 +14,34 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// MachineSocket is where anymx-machine answers, unless it is told otherwise.
+// MachineSocket is the default socket of anymx-machine.
 const MachineSocket = "/run/anymx/machine.sock"
 
-// MachineClient asks anymx-machine over its control socket, as a Client asks the
+// MachineClient sends requests to anymx-machine over its control socket, as a Client does to the
 // node.
 type MachineClient struct{ asker }
 
-// NewMachineClient makes a MachineClient of the program whose socket is at path.
-// It does not connect yet.
+// NewMachineClient returns a MachineClient of the program whose socket is at path. It does not
+// connect yet.
 func NewMachineClient(path string) *MachineClient {
 	return &MachineClient{newAsker(path, "anymx-machine")}
 }
 
-// Status asks what the appliance runs.
+// Status returns the status of the appliance.
 func (c *MachineClient) Status(ctx context.Context) (api.MachineStatus, error) {
 	var s api.MachineStatus
 	return s, c.do(ctx, http.MethodGet, "/v1/status", nil, &s)
 }
 
-// Provision has the sources of the config read again.
+// Provision makes anymx-machine read the sources of the config again.
 func (c *MachineClient) Provision(ctx context.Context, r api.ProvisionRequest) (api.Provisioned, error) {
 	var p api.Provisioned
 	return p, c.do(ctx, http.MethodPost, "/v1/provision", r, &p)
 }
 
-// Update orders an update from bundle, of which size octets will come (-1: not
-// known), or from r.URL; bundle is nil then. It yields how far it is until it has
-// ended, or the error that ended it. Once the bundle has come whole and was found good
-// the update goes on even if ctx ends.
+// Update starts an update from bundle, of size bytes (-1: not known), or from r.URL; bundle is nil
+// then. It yields the progress until the end, or the error that ended it. Once the bundle has
+// arrived whole and was verified the update continues even if ctx ends.
 func (c *MachineClient) Update(ctx context.Context, r api.UpdateRequest, bundle io.Reader, size int64) iter.Seq2[api.MachineProgress, error] {
 	q := url.Values{}
 	for name, value := range map[string]bool{"dry_run": r.DryRun, "stage_only": r.StageOnly, "allow_older": r.AllowOlder} {
@@ -56,7 +55,7 @@ func (c *MachineClient) Update(ctx context.Context, r api.UpdateRequest, bundle 
 	return c.operation(ctx, "/v1/update?"+q.Encode(), bundle, size)
 }
 
-// ReadUpdateRequest takes the parameters of POST /v1/update apart.
+// ReadUpdateRequest parses the parameters of POST /v1/update.
 func ReadUpdateRequest(q url.Values) (r api.UpdateRequest, err error) {
 	for name, values := range q {
 		if name == "url" {
@@ -74,7 +73,7 @@ func ReadUpdateRequest(q url.Values) (r api.UpdateRequest, err error) {
 	return r, nil
 }
 
-// Rollback has the machine go back to the version in the other slot.
+// Rollback makes the machine return to the version in the other slot.
 func (c *MachineClient) Rollback(ctx context.Context, r api.PowerRequest) iter.Seq2[api.MachineProgress, error] {
 	return c.power(ctx, "/v1/rollback", r)
 }
@@ -97,7 +96,7 @@ func (c *MachineClient) power(ctx context.Context, path string, r api.PowerReque
 	return c.operation(ctx, path, bytes.NewReader(text), int64(len(text)))
 }
 
-// operation sends an order and yields the lines of its answer.
+// operation starts an operation and yields the lines of its answer.
 func (c *MachineClient) operation(ctx context.Context, path string, body io.Reader, size int64) iter.Seq2[api.MachineProgress, error] {
 	return func(yield func(api.MachineProgress, error) bool) {
 		err := c.lines(ctx, path, body, size, func(line []byte) (more bool, err error) {

@@ -46,7 +46,7 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-// An error is told the same before the first line and after it.
+// An error looks the same before the first line and after it.
 func TestMachineErrors(t *testing.T) {
 	refusal := &api.Error{Code: api.Forbidden, Text: "no"}
 	for name, test := range map[string]struct {
@@ -87,8 +87,7 @@ func TestMachineErrors(t *testing.T) {
 	}
 }
 
-// What is refused is read by a sender that has not sent all of it, and that does
-// not wait for its end.
+// A client that is still sending its request receives the refusal, without waiting for the end.
 func TestRefusalWhileSending(t *testing.T) {
 	e, err := control.NewEndpoint(control.EndpointOptions{})
 	if err != nil {

@@ -2,9 +2,9 @@ package control
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// register makes the endpoint's own metrics and adds them to r, unless it is nil.
-// Label "listener" is control or metrics, "route" is one of the patterns
-// given to Handle, "code" is the HTTP status.
+// register creates the endpoint's own metrics and adds them to r, unless it is nil. Label
+// "listener" is control or metrics, "route" is one of the patterns given to Handle, "code" is the
+// HTTP status.
 func (e *Endpoint) register(r prometheus.Registerer) error {
 	e.requests = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "anymx_control_requests_total",
@@ -24,7 +24,7 @@ func (e *Endpoint) register(r prometheus.Registerer) error {
 	return nil
 }
 
-// collectors show the connections of one listener.
+// collectors returns the metrics of the connections of one listener.
 func (l *capped) collectors(name string) []prometheus.Collector {
 	labels := prometheus.Labels{"listener": name}
 	return []prometheus.Collector{

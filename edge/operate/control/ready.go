@@ -8,37 +8,35 @@ import (
 	"time"
 )
 
-// How the readiness check is made.
+// Limits of the readiness check.
 const (
-	readyTimeout = 2 * time.Second        // longer than this is "not ready"
-	readyFresh   = 100 * time.Millisecond // an answer is given again for this long
+	readyTimeout = 2 * time.Second        // a slower check is "not ready"
+	readyFresh   = 100 * time.Millisecond // an answer is reused for this long
 )
 
-// readiness makes the node's check on demand. The check writes to the disk, so
-// all that ask in one moment share one; and a disk that hangs holds up one
-// check, not one for each that asks.
+// readiness runs the node's check on demand. The check writes to the disk, so requests at the same
+// time share one; a hanging disk then blocks a single check instead of one for each request.
 type readiness struct {
 	check func(context.Context) error
 
 	mu      sync.Mutex
 	ctx     context.Context // of the checks
 	cancel  context.CancelFunc
-	done    sync.WaitGroup // the check in flight; begun under mu
+	done    sync.WaitGroup // the check in flight; Add is called under mu
 	running chan struct{}  // closed when the check in flight ends; nil: none
 	began   time.Time      // of the check in flight
 	ended   time.Time      // of the last; zero: none yet
 	last    error
 }
 
-// ask returns nil if the node is ready, else why it is not. It takes readyTimeout
-// at most.
+// ask returns nil if the node is ready, and the reason if not. It takes readyTimeout at most.
 func (r *readiness) ask(ctx context.Context) error {
 	r.mu.Lock()
 	if !r.ended.IsZero() && time.Since(r.ended) < readyFresh {
 		defer r.mu.Unlock()
 		return r.last
 	}
-	if r.ctx.Err() != nil { // nobody waits for a check begun now
+	if r.ctx.Err() != nil { // the server closes: do not begin another check
 		r.mu.Unlock()
 		return errors.New("the node is stopping")
 	}
@@ -75,22 +73,21 @@ func (r *readiness) run(running chan struct{}) {
 	close(running)
 }
 
-// forget has the next that asks make a check anew, unless one is in flight.
+// forget drops the last result: the next request runs the check again, unless one is in flight.
 func (r *readiness) forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ended = time.Time{}
 }
 
-// close begins no more checks.
+// close prevents further checks.
 func (r *readiness) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.cancel()
 }
 
-// wait waits, after close, for a check in flight, but not for a disk that hangs
-// for ever.
+// wait waits, after close, for a check in flight, but not forever if the disk hangs.
 func (r *readiness) wait(most time.Duration) error {
 	done := make(chan struct{})
 	go func() { r.done.Wait(); close(done) }()

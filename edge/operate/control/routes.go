@@ -8,8 +8,8 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// addRoutes is what the node offers: everything on the unix socket, and a page
-// without mail addresses on the TCP listener.
+// addRoutes adds the node's endpoints: everything on the unix socket, and a page without mail
+// addresses on the TCP listener.
 func (s *Server) addRoutes() {
 	e := s.endpoint
 	e.Handle("GET /v1/status", s.getStatus)
@@ -27,7 +27,7 @@ func (s *Server) addRoutes() {
 	e.HandlePage("GET /{$}", http.HandlerFunc(s.page))
 }
 
-// status is the node's Status with its readiness.
+// status returns the node's Status with its readiness.
 func (s *Server) status(ctx context.Context) api.Status {
 	st := s.node.Status(ctx)
 	if st.Version == "" {
@@ -56,7 +56,7 @@ func (s *Server) getQueue(r *http.Request) (any, error) {
 	q.Limit = q.Page()
 	page, err := s.node.List(r.Context(), q)
 	if page.Items == nil {
-		page.Items = []api.QueueItem{} // an empty list is [] for programs, not null
+		page.Items = []api.QueueItem{} // JSON [] for an empty list, not null
 	}
 	return page, err
 }
@@ -87,7 +87,7 @@ func (s *Server) postChange(r *http.Request) (any, error) {
 	return changed, err
 }
 
-// change acts on the ids of c, or on one page of all that it means.
+// change acts on the ids of c, or on one page of all that it selects.
 func (s *Server) change(ctx context.Context, a api.Action, c api.Change) (api.Changed, error) {
 	items := map[mail.ID]api.QueueItem{}
 	ids, next := c.IDs, mail.ID{}
@@ -108,8 +108,8 @@ func (s *Server) change(ctx context.Context, a api.Action, c api.Change) (api.Ch
 		if err == nil {
 			items[id] = d.QueueItem
 		}
-		// One that can't be shown may still be changed, or else the change says
-		// why it can't.
+		// A message that can't be shown may still be changed; if not, the change reports the
+		// reason.
 	}
 	var o api.Outcome
 	var err error
@@ -174,8 +174,8 @@ func (s *Server) postReload(r *http.Request) (any, error) {
 	return reloaded, nil
 }
 
-// reloadError is the answer to a reload that failed: a file that can't be read
-// is as much a mistake of the config as a bad key.
+// reloadError returns the answer to a failed reload: an unreadable file is an error in the config,
+// like an invalid key.
 func reloadError(err error) *api.Error {
 	e := asError(err)
 	if e.Code == api.Internal {

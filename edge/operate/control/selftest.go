@@ -6,7 +6,7 @@ import (
 	"net/http"
 )
 
-// SelfTest has the node send itself a message through each of its listeners.
+// SelfTest makes the node send itself a message through each of its listeners.
 func (c *Client) SelfTest(ctx context.Context) (api.SelfTest, error) {
 	var r api.SelfTest
 	return r, c.do(ctx, http.MethodPost, "/v1/self-test", nil, &r)
@@ -19,7 +19,7 @@ func (s *Server) postSelfTest(r *http.Request) (any, error) {
 		return nil, &api.Error{Code: api.Unavailable, Text: "the self-test failed: " + err.Error()}
 	}
 	if report.Listeners == nil {
-		report.Listeners = []api.SelfTestListener{} // for programs, not null
+		report.Listeners = []api.SelfTestListener{} // JSON [], not null
 	}
 	return report, nil
 }

@@ -24,7 +24,7 @@ import (
 	"anymx/tests/kit"
 )
 
-// hooked is a node of which a test says one thing.
+// hooked is a node of which a test replaces one answer.
 type hooked struct {
 	Node
 	list   func(context.Context) (api.QueuePage, error)
@@ -43,8 +43,8 @@ func (hooked) Change(_ context.Context, _ api.Action, ids []mail.ID, _ string) (
 
 func (hooked) Show(context.Context, mail.ID) (api.QueueDetail, error) { return api.QueueDetail{}, nil }
 
-// serve runs a Server on a unix socket until the test ends or stop is called,
-// which returns what Serve did.
+// serve runs a Server on a unix socket until the test ends or stop is called. stop returns the
+// result of Serve.
 func serve(t *testing.T, o Options, limits timeouts) (socket string, stop func() error) {
 	t.Helper()
 	s, err := New(o)
@@ -69,7 +69,7 @@ func serve(t *testing.T, o Options, limits timeouts) (socket string, stop func()
 		}
 		return result
 	}
-	t.Cleanup(func() { stop() }) // tests that mind ask for it
+	t.Cleanup(func() { stop() }) // tests that need the result call stop themselves
 	return socket, stop
 }
 
@@ -94,7 +94,7 @@ func TestConnectionsAreCapped(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(10 * time.Second)) // a test's
+	c.SetDeadline(time.Now().Add(10 * time.Second)) // bounds the test
 	if n, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("a connection above the limit was kept: %d, %v", n, err)
 	}
@@ -102,7 +102,7 @@ func TestConnectionsAreCapped(t *testing.T) {
 	wantMetric(t, registry, "anymx_control_connections", 3)
 	wantMetric(t, registry, "anymx_control_connections_limit", 3)
 
-	open[0].Close() // its place is free again
+	open[0].Close() // frees its slot
 	kit.Eventually(t, "the server answers", func() bool {
 		client := NewClient(socket)
 		defer client.Close()
@@ -111,7 +111,7 @@ func TestConnectionsAreCapped(t *testing.T) {
 	})
 }
 
-// wantMetric looks at the control listener's value.
+// wantMetric checks the value for the control listener.
 func wantMetric(t *testing.T, g prometheus.Gatherer, name string, want float64) {
 	t.Helper()
 	families, err := g.Gather()
@@ -162,7 +162,7 @@ func TestSlowClientIsCut(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		c.SetDeadline(time.Now().Add(10 * time.Second)) // a test's
+		c.SetDeadline(time.Now().Add(10 * time.Second)) // bounds the test
 		io.WriteString(c, start)                        // read below
 		if text, err := io.ReadAll(c); err != nil {
 			t.Errorf("%s: the connection was kept: %q, %v", name, text, err)
@@ -177,7 +177,7 @@ func TestLongHeaderIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	go io.WriteString(c, "GET /healthz HTTP/1.1\r\nX: "+strings.Repeat("x", 1<<20)) // it is cut
+	go io.WriteString(c, "GET /healthz HTTP/1.1\r\nX: "+strings.Repeat("x", 1<<20)) // the server cuts it
 	line, err := bufio.NewReader(c).ReadString('\n')
 	if err != nil || !strings.Contains(line, "431") {
 		t.Errorf("%q, %v", line, err)
@@ -232,7 +232,7 @@ func TestStopLetsRequestsEnd(t *testing.T) {
 	}
 }
 
-// One that does not end by itself is cancelled, and Serve waits for it.
+// A request that does not end by itself is cancelled, and Serve waits for it.
 func TestStopCancelsRequests(t *testing.T) {
 	limits := standardTimeouts
 	limits.grace = 20 * time.Millisecond
@@ -245,7 +245,7 @@ func TestStopCancelsRequests(t *testing.T) {
 	}}}, limits)
 	c := NewClient(socket)
 	defer c.Close()
-	go c.Page(context.Background(), api.QueueQuery{}) // it can't succeed
+	go c.Page(context.Background(), api.QueueQuery{}) // fails, because the server is stopped
 	<-began
 	if err := stop(); err != nil {
 		t.Errorf("Serve: %v", err)
@@ -294,13 +294,13 @@ func TestPanicEndsOneRequest(t *testing.T) {
 	if _, err := c.Version(t.Context()); err != nil {
 		t.Errorf("the next request: %v", err)
 	}
-	stop() // the log is complete after it
+	stop() // completes the log
 	if !strings.Contains(log.String(), "a bug") {
 		t.Errorf("the log does not tell: %s", log.String())
 	}
 }
 
-// Whoever changes something stands in the log.
+// The log names the user of each change.
 func TestAudit(t *testing.T) {
 	var log bytes.Buffer
 	socket, stop := serve(t, Options{
@@ -314,8 +314,8 @@ func TestAudit(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c.Reload(t.Context()) // it can't succeed
-	stop()                // the log is complete after it
+	c.Reload(t.Context()) // fails
+	stop()                // completes the log
 	who := " uid=" + strconv.Itoa(os.Getuid()) + " pid=" + strconv.Itoa(os.Getpid())
 	for _, want := range []string{
 		`level=INFO msg="control request" action=delete all=false messages=2 later=0 refused=0` + who,

@@ -15,7 +15,7 @@ import (
 	"anymx/edge/operate/control/controltest"
 )
 
-// overUnix is an HTTP client that knows nothing of package control.
+// overUnix returns an HTTP client that is independent of package control.
 func overUnix(t *testing.T, socket string) *http.Client {
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
@@ -104,7 +104,7 @@ func TestRequests(t *testing.T) {
 		t.Run(tt.method+" "+tt.path, func(t *testing.T) {
 			socket, _ := controltest.Start(t, controltest.New(), false)
 			c := overUnix(t, socket)
-			ask(t, c, "GET", "http://node/v1/status", "") // something for /metrics to show
+			ask(t, c, "GET", "http://node/v1/status", "") // gives /metrics something to show
 			status, h, body := ask(t, c, tt.method, "http://node"+tt.path, tt.body)
 			if status != tt.status || !strings.Contains(body, tt.want) {
 				t.Errorf("%d %s\nwant %d and %s", status, body, tt.status, tt.want)
@@ -164,8 +164,7 @@ func TestReloadErrors(t *testing.T) {
 	}
 }
 
-// The TCP listener shows what may be seen by who can reach it, and changes
-// nothing.
+// The TCP listener shows only what its clients may see, and changes nothing.
 func TestMetricsListener(t *testing.T) {
 	_, url := controltest.Start(t, controltest.New(), true)
 	c := &http.Client{Transport: &http.Transport{}}

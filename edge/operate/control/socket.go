@@ -15,22 +15,20 @@ import (
 // socketMode lets the owner and the group of the node use its socket.
 const socketMode = 0o660
 
-// maxSocketPath is what fits into a unix socket address, in octets.
+// maxSocketPath is the longest path in a unix socket address, in bytes.
 const maxSocketPath = 107
 
 // ErrSocketLive is wrapped by Listen's error when another process answers on
 // the socket.
 var ErrSocketLive = errors.New("another process answers on it")
 
-// Listen makes the control socket at path, mode 0660, with the group of the
-// process. Its directory must exist. A socket that nobody answers on is what a
-// process that died left behind, and is replaced; one that is answered is an
-// error (ErrSocketLive), and so is anything there that is no socket. Closing
-// the listener removes the socket.
+// Listen creates the control socket at path, mode 0660, with the group of the process. Its
+// directory must exist. A socket that does not answer was left by a process that died, and is
+// replaced; one that answers is an error (ErrSocketLive), and so is a file that is not a socket.
+// Closing the listener removes the socket.
 //
-// Two processes that start in the same instant could both find the same dead
-// socket. What keeps two nodes apart is the lock of their spool, which is
-// taken first.
+// Two processes that start in the same instant could both find the same dead socket. The lock of
+// the spool, which is taken first, keeps two nodes apart.
 func Listen(path string) (net.Listener, error) {
 	if len(path) > maxSocketPath {
 		return nil, fmt.Errorf("control socket %s: the path is %d octets long; at most %d fit a unix socket",
@@ -46,15 +44,14 @@ func Listen(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
-	if err := os.Chmod(path, socketMode); err != nil { // what a strict umask took away
+	if err := os.Chmod(path, socketMode); err != nil { // undoes a strict umask
 		return nil, fmt.Errorf("control socket: %w", errors.Join(err, l.Close()))
 	}
 	return l, nil
 }
 
-// listenUnix binds path. The mode that the socket has before bind is the most
-// that its file gets, so that there is no moment in which others may connect,
-// whatever the umask.
+// listenUnix binds path. The file of a socket never gets more permissions than the socket had
+// before bind, so that there is no moment in which others could connect, whatever the umask.
 func listenUnix(path string) (net.Listener, error) {
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var modeErr error
@@ -64,7 +61,7 @@ func listenUnix(path string) (net.Listener, error) {
 	return lc.Listen(context.Background(), "unix", path)
 }
 
-// removeDead makes room at path.
+// removeDead removes a dead socket at path.
 func removeDead(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -80,7 +77,7 @@ func removeDead(path string) error {
 	switch {
 	case err == nil:
 		return errors.Join(ErrSocketLive, c.Close())
-	case errors.Is(err, syscall.EAGAIN) || isTimeout(err): // its backlog is full, so it has one
+	case errors.Is(err, syscall.EAGAIN) || isTimeout(err): // a full backlog means a live process
 		return ErrSocketLive
 	case !errors.Is(err, syscall.ECONNREFUSED):
 		return err

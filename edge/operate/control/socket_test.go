@@ -34,8 +34,7 @@ func TestListenMode(t *testing.T) {
 	}
 }
 
-// The mode that Listen gives the socket before bind must be what keeps others
-// out in the moment before chmod.
+// The mode that Listen sets before bind must keep others out until chmod.
 func TestListenHasNoOpenMoment(t *testing.T) {
 	old := syscall.Umask(0)
 	defer syscall.Umask(old)
@@ -101,8 +100,8 @@ func TestListenLeavesLiveSocket(t *testing.T) {
 	c.Close()
 }
 
-// A process that is alive but accepts nothing has a full backlog, which looks
-// to connect like neither a live nor a dead socket.
+// A live process that accepts nothing has a full backlog. Connect then fails unlike it does for a
+// dead socket, and does not succeed either.
 func TestListenLeavesBusySocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)

@@ -8,7 +8,7 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// spoolLine is a line of the answer to an export: a message, or at its end what was written.
+// spoolLine is a line of the answer to an export: a message, or at the end the result.
 type spoolLine struct {
 	api.SpoolMessage
 	Export *api.SpoolExport `json:"export,omitempty"`
@@ -28,7 +28,7 @@ func (s *Server) postSpoolAside(r *http.Request) (any, error) {
 
 func (s *Server) postSpoolExport(r *http.Request, send func(any) error) error {
 	export, err := s.node.ExportSpool(context.WithoutCancel(r.Context()), func(m api.SpoolMessage) {
-		_ = send(spoolLine{SpoolMessage: m}) // nobody listens any more, then
+		_ = send(spoolLine{SpoolMessage: m}) // fails only if the client is gone
 	})
 	s.endpoint.Audit(r, err, "action", "spool export", "to", export.To)
 	if err != nil {
@@ -37,21 +37,22 @@ func (s *Server) postSpoolExport(r *http.Request, send func(any) error) error {
 	return send(spoolLine{Export: &export})
 }
 
-// Spool asks what is in the spool, and whether it is sound.
+// Spool returns what is in the spool, and whether it is sound.
 func (c *Client) Spool(ctx context.Context) (api.SpoolReport, error) {
 	var r api.SpoolReport
 	return r, c.do(ctx, http.MethodGet, "/v1/spool", nil, &r)
 }
 
-// SetSpoolAside has the node move a spool that it does not open, or the orphans of the one that it
-// has open, to a folder beside it.
+// SetSpoolAside makes the node move a spool that it refused to open, or the orphans of its open
+// one, to a folder beside it.
 func (c *Client) SetSpoolAside(ctx context.Context) (api.SpoolAside, error) {
 	var a api.SpoolAside
 	return a, c.do(ctx, http.MethodPost, "/v1/spool/set-aside", nil, &a)
 }
 
-// ExportSpool has the node write the messages of what was set aside, and of a spool that it does not
-// open, to folders beside the spool. each is called after each message. There is no limit in time.
+// ExportSpool makes the node write the messages of what was set aside, and of a spool that it
+// refused to open, to folders beside the spool. each is called after each message. There is no time
+// limit.
 func (c *Client) ExportSpool(ctx context.Context, each func(api.SpoolMessage)) (api.SpoolExport, error) {
 	var export *api.SpoolExport
 	err := c.lines(ctx, "/v1/spool/export", nil, 0, func(text []byte) (more bool, err error) {

@@ -12,20 +12,20 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// jsonLines is one JSON value on each line.
+// jsonLines is the media type of one JSON value per line.
 const jsonLines = "application/x-ndjson"
 
-// lingering is how long a request may still send what nobody reads any more, so
-// that its sender comes to read why.
+// lingering is how long the rest of a refused request's body is read and discarded, so that its
+// sender gets to read the reason.
 const lingering = 2 * time.Second
 
-// HandleStream adds what the control socket answers to pattern with values that
-// come one after the other, each a line of JSON that is sent at once. Neither such a request
-// nor its body has a limit in time: serve is to see to both. The body may be read
-// while lines are sent, and after the client is gone it fails.
+// HandleStream adds an endpoint of the control socket under pattern whose answer is a sequence of
+// values, each a line of JSON that is sent at once. Neither the request nor its body has a time
+// limit: serve must limit both. The body may be read while lines are sent, and reading fails after
+// the client is gone.
 //
-// An error of serve before the first line is answered as Handle does; a later one
-// is the last line, in the form of an Error.
+// An error of serve before the first line is answered as Handle does; a later one is the last line,
+// in the form of an *api.Error.
 func (e *Endpoint) HandleStream(pattern string, serve func(r *http.Request, send func(any) error) error) {
 	e.socket.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		control := http.NewResponseController(w)
@@ -59,17 +59,17 @@ func (e *Endpoint) HandleStream(pattern string, serve func(r *http.Request, send
 			if !begun {
 				status = httpStatus(refusal.Code)
 			}
-			_ = send(refusal) // the client is gone, then
+			_ = send(refusal) // fails only if the client is gone
 		}
 		e.requests.WithLabelValues(pattern, strconv.Itoa(status)).Inc()
 		if control.SetReadDeadline(time.Now().Add(lingering)) == nil {
-			_, _ = io.Copy(io.Discard, r.Body) // only to make room
+			_, _ = io.Copy(io.Discard, r.Body) // makes room for the sender
 		}
 	})
 }
 
-// Caller is the user that sent a request over the control socket; not ok if that
-// is not known.
+// Caller returns the user that sent a request over the control socket; ok is false if that is not
+// known.
 func Caller(r *http.Request) (uid int, ok bool) {
 	p := peerOf(r.Context())
 	return p.uid, p.uid >= 0

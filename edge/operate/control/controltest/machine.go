@@ -14,18 +14,18 @@ import (
 // Machine is an anymx-machine in memory. Its fields are set before it is used.
 type Machine struct {
 	State api.MachineStatus
-	// Steps are what each order says, and Err how it ends after them; nil: all is
-	// done.
+	// Steps are the lines that each operation sends, and Err its error after them; nil: it
+	// succeeds.
 	Steps []api.MachineProgress
 	Err   error
-	// Provisioned is what comes of reading the config's sources again.
+	// Provisioned is the result of reading the config's sources again.
 	Provisioned api.Provisioned
 
 	mu     sync.Mutex
 	orders []MachineOrdered
 }
 
-// MachineOrdered is an order that reached a Machine.
+// MachineOrdered is a command that reached a Machine.
 type MachineOrdered struct {
 	Kind      string // "update", "rollback", "reboot", "poweroff", "provision"
 	Update    api.UpdateRequest
@@ -34,7 +34,7 @@ type MachineOrdered struct {
 	Octets    int64 // of the bundle
 }
 
-// Orders are those that reached the machine.
+// Orders returns the commands that reached the machine.
 func (m *Machine) Orders() []MachineOrdered {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -65,8 +65,7 @@ func (m *Machine) take(r *http.Request, kind string, send func(any) error) error
 	return m.Err
 }
 
-// Start puts m behind a real control socket until the test ends, and returns the
-// socket's path.
+// Start serves m on a real control socket until the test ends, and returns the socket's path.
 func (m *Machine) Start(t testing.TB) string {
 	t.Helper()
 	e, err := control.NewEndpoint(control.EndpointOptions{})
@@ -90,7 +89,7 @@ func (m *Machine) Start(t testing.TB) string {
 	return startEndpoint(t, "machine.sock", e)
 }
 
-// MachineStatus is a machine whose last update did not hold.
+// MachineStatus returns a machine whose last update was rolled back.
 func MachineStatus() api.MachineStatus {
 	three, none := 3, 0
 	return api.MachineStatus{
@@ -105,7 +104,7 @@ func MachineStatus() api.MachineStatus {
 	}
 }
 
-// MachineSteps are what an update says.
+// MachineSteps returns the progress of an update.
 func MachineSteps() []api.MachineProgress {
 	return []api.MachineProgress{
 		{Step: api.MachineReceive, Text: "version 0.6.0, built 2026-03-12, signed by SHA256:abc (releases)"},

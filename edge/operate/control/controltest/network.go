@@ -6,15 +6,14 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// OnNetwork makes n a node with a speaker and a tunnel.
+// OnNetwork gives n a speaker and a tunnel.
 func OnNetwork(n *Node) {
 	speaker, network := SpeakerStatus(), NetworkStatus()
 	n.State.Speaker = &api.Neighbour[api.SpeakerStatus]{Asked: Now, Status: &speaker}
 	n.State.Network = &api.Neighbour[api.NetworkStatus]{Asked: Now, Status: &network}
 }
 
-// NetworkTroubled makes n a node with everything wrong about its network, whose
-// peers are hostile.
+// NetworkTroubled gives n a network where everything is wrong, with hostile text from its peers.
 func NetworkTroubled(n *Node) {
 	OnNetwork(n)
 	s := n.State.Speaker.Status
@@ -41,7 +40,7 @@ func NetworkTroubled(n *Node) {
 	n.State.Core[0].Probe = &api.ProbeStatus{At: ago(12 * time.Second), Size: 16 << 10, Took: api.Seconds(5 * time.Second), Problem: "no answer after 1,388 octets: the MTU of the tunnel may be too large"}
 }
 
-// Steps are those of a drain, each with its length; the last one is under way.
+// Steps returns the steps of a drain with these lengths; the last one is under way.
 func Steps(lengths ...time.Duration) []api.StepStatus {
 	names := []api.DrainStep{api.StepGraceful, api.StepWithdraw, api.StepConverge, api.StepSessions, api.StepFlush}
 	limits := []time.Duration{10 * time.Second, 5 * time.Second, 5 * time.Second, time.Minute, 5 * time.Minute}
@@ -59,8 +58,7 @@ func Steps(lengths ...time.Duration) []api.StepStatus {
 	return list
 }
 
-// Draining makes n a node on its way out, in its third step; a router did not
-// acknowledge.
+// Draining makes n drain: it is in the third step, and a router did not acknowledge.
 func Draining(n *Node) {
 	OnNetwork(n)
 	list := Steps(10*time.Second, 5*time.Second, 3*time.Second)

@@ -1,7 +1,6 @@
-// Package controltest is a node for the tests of what speaks over the control
-// socket: a queue of a few real-looking messages in memory, which can be
-// listed, shown and changed like a real one, and a start that puts it behind a
-// real socket. It stores nothing and sends nothing.
+// Package controltest is a node for tests of code that uses the control socket: a queue in memory
+// with a few realistic messages, which can be listed, shown and changed, and a function that serves
+// it on a real socket. It stores nothing and sends nothing.
 package controltest
 
 import (
@@ -22,43 +21,43 @@ import (
 	"anymx/edge/operate/control"
 )
 
-// Now is the moment that the sample messages and the sample status belong to.
+// Now is the time of the sample messages and the sample status.
 var Now = time.Date(2026, 3, 14, 9, 26, 53, 0, time.UTC)
 
-// ID is the id of the nth sample message, by arrival.
+// ID returns the id of the nth sample message, by arrival.
 func ID(n int) mail.ID { return mail.ID{1, 0x9c, 0xeb, 0, 0, byte(n >> 8), byte(n), 7, 0x5a, 0xa5} }
 
 // Node is a node in memory. Its fields are set before it is used.
 type Node struct {
 	State    api.Status
 	ReadyErr error
-	// ReadyHook, if set, is called by Ready in place of returning ReadyErr.
+	// ReadyHook, if set, replaces ReadyErr as the result of Ready.
 	ReadyHook func(context.Context) error
 	ReloadErr error
 	Reloads   api.Reloaded
-	// DrainErr is what Drain and Resume return, if set. OnDrain and OnResume, if
-	// set, change State after the order was taken, OnStatus before each Status.
+	// DrainErr is the result of Drain and Resume, if set. OnDrain and OnResume, if set, change
+	// State after the request was accepted, OnStatus before each Status.
 	DrainErr                    error
-	SelfTestErr                 error // that SelfTest returns, if set
+	SelfTestErr                 error // result of SelfTest, if set
 	OnDrain, OnResume, OnStatus func(*api.Status)
 	// Orders and Resumes are the drains and resumes that reached the node.
 	Orders  []api.DrainRequest
 	Resumes int
-	// Scan bounds how many messages one List looks at; 0: no bound.
+	// Scan bounds how many messages one List examines; 0: no bound.
 	Scan int
-	// Broken is what List and Show return, if set; Change fails too.
+	// Broken is the error of List and Show, if set; Change fails too.
 	Broken error
 	// Sick is a message that can't be changed.
 	Sick mail.ID
 
-	// Spool is what CheckSpool answers. SetSpoolAside makes it sound.
+	// Spool is the result of CheckSpool. SetSpoolAside makes it sound.
 	Spool api.SpoolReport
 
 	mu       sync.Mutex
 	messages []api.QueueDetail // by ID
 }
 
-// New makes a running node with the sample messages.
+// New returns a running node with the sample messages.
 func New() *Node {
 	n := &Node{State: sampleStatus(), Reloads: api.Reloaded{Changed: []string{"ingress.max_connections"}},
 		Spool: api.SpoolReport{Dir: "/var/lib/anymx/spool", Open: true, Messages: 5, Bytes: 41_000, BodyFiles: 1, BodyBytes: 400_000}}
@@ -76,14 +75,14 @@ func (n *Node) Add(d api.QueueDetail) {
 	slices.SortFunc(n.messages, func(a, b api.QueueDetail) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 }
 
-// CheckSpool answers with n.Spool.
+// CheckSpool returns n.Spool.
 func (n *Node) CheckSpool(context.Context) (api.SpoolReport, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.Spool, n.Broken
 }
 
-// SetSpoolAside forgets what is wrong.
+// SetSpoolAside removes the problems.
 func (n *Node) SetSpoolAside(context.Context) (string, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -94,7 +93,7 @@ func (n *Node) SetSpoolAside(context.Context) (string, error) {
 	return "/var/lib/anymx/spool-aside/20260314T092653Z", nil
 }
 
-// ExportSpool writes nothing, and says what a node would say that had set a spool aside.
+// ExportSpool writes nothing, and returns what a node with a spool set aside would.
 func (n *Node) ExportSpool(_ context.Context, each func(api.SpoolMessage)) (api.SpoolExport, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -116,7 +115,7 @@ func (n *Node) Clear() {
 	n.messages = nil
 }
 
-// Len is the number of messages in the queue.
+// Len returns the number of messages in the queue.
 func (n *Node) Len() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -159,8 +158,8 @@ func (n *Node) Ready(ctx context.Context) error {
 // Reload implements control.Node.
 func (n *Node) Reload(context.Context) (api.Reloaded, error) { return n.Reloads, n.ReloadErr }
 
-// Drain implements control.Node. The drain makes no step by itself: tests set
-// State with Set.
+// Drain implements control.Node. The drain does not progress by itself: tests change State with
+// Set.
 func (n *Node) Drain(_ context.Context, r api.DrainRequest) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -260,8 +259,7 @@ func (n *Node) find(id mail.ID) int {
 	return slices.IndexFunc(n.messages, func(m api.QueueDetail) bool { return m.ID == id })
 }
 
-// Change implements control.Node. An active message is deleted later, which
-// here is never.
+// Change implements control.Node. Deletion of an active message stays pending forever.
 func (n *Node) Change(_ context.Context, a api.Action, ids []mail.ID, reason string) (o api.Outcome, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -297,9 +295,8 @@ func (n *Node) apply(m *api.QueueDetail, a api.Action, reason string) {
 	}
 }
 
-// Start puts n behind a real control socket and, if page is set, a metrics
-// listener on loopback, until the test ends. It returns the socket's path and
-// the base URL of the metrics listener.
+// Start serves n on a real control socket and, if page is set, on a metrics listener on loopback,
+// until the test ends. It returns the socket's path and the base URL of the metrics listener.
 func Start(t testing.TB, n control.Node, page bool) (socket, url string) {
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "edge.sock")

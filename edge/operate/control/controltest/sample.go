@@ -23,7 +23,7 @@ func listenTCP(t testing.TB, wanted bool) (net.Listener, string) {
 
 func ago(d time.Duration) time.Time { return Now.Add(-d) }
 
-// sampleStatus is a node in service, one of whose two core addresses is down.
+// sampleStatus returns a node in service, one of whose two core addresses is down.
 func sampleStatus() api.Status {
 	return api.Status{
 		Name: "ams1", Region: "eu-west", Hostname: "mx.example.net", Version: "v0.1.0",
@@ -54,8 +54,8 @@ func path(s string) mail.Path {
 	return p
 }
 
-// Message makes the nth sample message from its sender to its recipients, all
-// of them pending: inbound, waiting, tried once.
+// Message returns the nth sample message from its sender to its recipients, all of them pending:
+// inbound, waiting, attempted once.
 func Message(n int, age time.Duration, size int64, sender string, to ...string) api.QueueDetail {
 	d := api.QueueDetail{
 		QueueItem: api.QueueItem{
@@ -74,14 +74,13 @@ func Message(n int, age time.Duration, size int64, sender string, to ...string) 
 	return d
 }
 
-// fail notes the last failure of recipient i and of the message.
+// fail records the last failure of recipient i and of the message.
 func fail(d *api.QueueDetail, i int, at time.Time, text string) {
 	d.LastFailure, d.To[i].Last, d.To[i].At = text, text, at
 }
 
-// sampleMessages are in the states that a queue has: waiting after several
-// tries with one recipient delivered, a notification, held, active, and one
-// whose texts were written by somebody hostile.
+// sampleMessages returns messages in all states of a queue: waiting after several attempts with one
+// recipient delivered, a notification, held, active, and one with hostile texts.
 func sampleMessages() []api.QueueDetail {
 	slow := Message(1, 26*time.Hour, 8321, "news@lists.example.org", "alice@example.net", "bob@example.net", "carol@example.net")
 	slow.Attempts, slow.NextAttempt, slow.LastAttempt, slow.Pending = 17, Now.Add(41*time.Minute), ago(19*time.Minute), 2

@@ -21,23 +21,22 @@ type Network struct {
 	State   api.NetworkStatus
 	Top     api.ShieldTop
 	Entries []api.ShieldEntry
-	// Broken is what everything about the shield is answered with, if set.
+	// Broken, if set, is the answer to every request about the shield.
 	Broken error
-	// Room is how many entries the lists have room for; 0: any number.
+	// Room is how many entries the lists can hold; 0: any number.
 	Room int
 
 	mu sync.Mutex
 }
 
-// StartNetwork puts an anymx-net that says s behind a real control socket until
-// the test ends, and returns the socket's path.
+// StartNetwork serves an anymx-net with the status s on a real control socket until the test ends,
+// and returns the socket's path.
 func StartNetwork(t testing.TB, s api.NetworkStatus) string {
 	t.Helper()
 	return (&Network{State: s}).Start(t)
 }
 
-// Start puts n behind a real control socket until the test ends, and returns the
-// socket's path.
+// Start serves n on a real control socket until the test ends, and returns the socket's path.
 func (n *Network) Start(t testing.TB) string {
 	t.Helper()
 	e, err := control.NewEndpoint(control.EndpointOptions{})
@@ -113,7 +112,7 @@ func (n *Network) unlist(r *http.Request) (any, error) {
 	return api.ShieldUnlisted{}, nil
 }
 
-// mode makes the shield run as asked for, but for interfaces with a problem.
+// mode changes the mode of the shield, except on interfaces with a problem.
 func (n *Network) mode(r *http.Request) (any, error) {
 	var m api.ShieldMode
 	if err := control.ReadJSON(r, &m); err != nil || n.Broken != nil {
@@ -130,7 +129,7 @@ func (n *Network) mode(r *http.Request) (any, error) {
 	return n.State, nil
 }
 
-// ShieldStatus is a shield in peace, which has seen a flood.
+// ShieldStatus returns a shield without a current flood, which has seen one.
 func ShieldStatus() *api.ShieldStatus {
 	return &api.ShieldStatus{
 		Mode: "auto", Interfaces: []api.ShieldInterface{{Name: "eth0", Mode: "native", Admits: true}, {Name: "eth1", Mode: "generic", Admits: true}},
@@ -148,8 +147,8 @@ func ShieldStatus() *api.ShieldStatus {
 	}
 }
 
-// ShieldTroubled is a shield under a flood of both kinds, with an interface that it
-// can't be attached to.
+// ShieldTroubled returns a shield under a flood of both kinds, with an interface that it can't
+// attach to.
 func ShieldTroubled() *api.ShieldStatus {
 	s := ShieldStatus()
 	s.Interfaces = []api.ShieldInterface{
@@ -160,7 +159,7 @@ func ShieldTroubled() *api.ShieldStatus {
 	return s
 }
 
-// ShieldUnloaded is a shield that lacks what it needs.
+// ShieldUnloaded returns a shield that could not be loaded.
 func ShieldUnloaded() *api.ShieldStatus {
 	return &api.ShieldStatus{
 		Mode: "auto", Interfaces: []api.ShieldInterface{{Name: "eth0", Mode: "off"}}, Verdicts: []api.ShieldVerdict{},
@@ -168,7 +167,7 @@ func ShieldUnloaded() *api.ShieldStatus {
 	}
 }
 
-// ShieldOff is a shield that was switched off.
+// ShieldOff returns a shield that was switched off.
 func ShieldOff() *api.ShieldStatus {
 	s := ShieldStatus()
 	s.Mode = "off"
@@ -178,8 +177,8 @@ func ShieldOff() *api.ShieldStatus {
 	return s
 }
 
-// ShieldNetwork is an anymx-net with a shield, some prefixes on its lists, and
-// others that are noisy.
+// ShieldNetwork returns an anymx-net with a shield, some prefixes on its lists, and some noisy
+// ones.
 func ShieldNetwork() *Network {
 	n := &Network{State: NetworkStatus()}
 	n.State.Shield = ShieldStatus()

@@ -16,8 +16,8 @@ import (
 // Speaker is a BGP speaker in memory. Its fields are set before it is used.
 type Speaker struct {
 	State api.SpeakerStatus
-	// OrderErr is what an order is answered with, if set. OnAsk, if set, changes
-	// State before each answer, after an order was taken.
+	// OrderErr is the answer to a command, if set. OnAsk, if set, changes State before each answer,
+	// after a command was applied.
 	OrderErr error
 	OnAsk    func(*api.SpeakerStatus)
 
@@ -25,7 +25,7 @@ type Speaker struct {
 	orders []api.DesiredState
 }
 
-// Orders are those that reached the speaker.
+// Orders returns the commands that reached the speaker.
 func (s *Speaker) Orders() []api.DesiredState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,8 +70,8 @@ func (s *Speaker) order(r *http.Request) (any, error) {
 	return s.answer(), nil
 }
 
-// StartSpeaker puts s behind a real control socket until the test ends, and
-// returns the socket's path.
+// StartSpeaker serves s on a real control socket until the test ends, and returns the socket's
+// path.
 func StartSpeaker(t testing.TB, s *Speaker) string {
 	t.Helper()
 	e, err := control.NewEndpoint(control.EndpointOptions{})
@@ -102,7 +102,7 @@ func startEndpoint(t testing.TB, name string, e *control.Endpoint) string {
 	return socket
 }
 
-// SpeakerStatus is a speaker that announces two prefixes to two routers.
+// SpeakerStatus returns a speaker that announces two prefixes to two routers.
 func SpeakerStatus() api.SpeakerStatus {
 	announced := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8:25::/48")}
 	peer := func(address string, asn uint32, since time.Duration) api.SpeakerPeer {
@@ -127,7 +127,7 @@ func SpeakerStatus() api.SpeakerStatus {
 	}
 }
 
-// NetworkStatus is an anymx-net with a tunnel, and everything in its place.
+// NetworkStatus returns an anymx-net with a tunnel, where nothing is missing.
 func NetworkStatus() api.NetworkStatus {
 	thing := func(kind, what, purpose string) api.NetworkItem {
 		return api.NetworkItem{Kind: kind, What: what, Purpose: purpose, Present: true}
