@@ -1,7 +1,7 @@
-// Package poll asks the node's other programs for their status, and hands the speaker what the
-// node wants of its routes.
+// Package poll asks the node's other programs for their status, and sends the speaker the node's
+// desired state of its routes.
 //
-// It polls in the background, so that a program that hangs delays nobody: readers get the last
+// It polls in the background, so that a hanging program delays no reader: readers get the last
 // answer, or wait for a newer one.
 package poll
 
@@ -16,15 +16,15 @@ import (
 	"anymx/edge/operate/control"
 )
 
-// How often a program is polled, and how long its answer may take. It is polled more often while
-// somebody waits for a change.
+// How often a program is polled, and how long its answer may take. It is polled more often while a
+// caller waits for a change.
 const (
 	Every   = time.Second
 	hurried = 100 * time.Millisecond
 	timeout = 2 * time.Second
 )
 
-// Program polls one program of the node. Its one goroutine is Run.
+// Program polls one program of the node. Run is its only goroutine.
 type Program[T any] struct {
 	name  string // for the log
 	ask   func(context.Context) (T, error)
@@ -45,7 +45,7 @@ func newProgram[T any](name string, log *slog.Logger, ask func(context.Context) 
 	}
 }
 
-// NewNetwork makes what polls anymx-net at its control socket.
+// NewNetwork returns a Program that polls anymx-net at its control socket.
 func NewNetwork(socket string, log *slog.Logger) *Program[api.NetworkStatus] {
 	client := control.NewNetworkClient(socket)
 	return newProgram("anymx-net", log, client.Status, client.Close)
@@ -101,7 +101,7 @@ func (p *Program[T]) record(status T, err error, now time.Time) time.Duration {
 	return Every
 }
 
-// Last returns the last answer. A nil Program, one that is not configured, has none.
+// Last returns the last answer. It returns nil for a nil Program, one that is not configured.
 func (p *Program[T]) Last() *api.Neighbour[T] {
 	if p == nil {
 		return nil
@@ -110,7 +110,7 @@ func (p *Program[T]) Last() *api.Neighbour[T] {
 	return &last
 }
 
-// Watch returns the last answer, and a channel that is closed when a newer one is there.
+// Watch returns the last answer, and a channel that is closed when a newer one arrives.
 func (p *Program[T]) Watch() (api.Neighbour[T], <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

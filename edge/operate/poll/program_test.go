@@ -13,8 +13,8 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// TestProgram polls each second, ten times as often while somebody waits,
-// and is not waited for longer than it may take.
+// TestProgram polls every second, ten times as often while a caller waits, and gives up on an
+// answer after its time limit.
 func TestProgram(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log strings.Builder
@@ -82,7 +82,7 @@ func TestProgram(t *testing.T) {
 	})
 }
 
-// await hurries p until ok holds for an answer, or ctx ends. It returns the last answer.
+// await hurries p until an answer satisfies ok, or ctx ends. It returns the last answer.
 func await(ctx context.Context, p *Program[int64], ok func(*api.Neighbour[int64]) bool) api.Neighbour[int64] {
 	defer p.Hurry()()
 	for {

@@ -12,8 +12,8 @@ import (
 	"anymx/edge/operate/control"
 )
 
-// Speaker polls the BGP speaker, and sends it the node's desired state until it has taken it, and
-// again whenever it turns out to have another one.
+// Speaker polls the BGP speaker. It sends the node's desired state until the speaker has accepted
+// it, and again whenever the speaker turns out to have another one.
 type Speaker struct {
 	*Program[api.SpeakerStatus]
 	client *control.SpeakerClient
@@ -23,14 +23,14 @@ type Speaker struct {
 	taken   bool              // by the speaker
 }
 
-// NewSpeaker makes what polls anymx-bgp at its control socket.
+// NewSpeaker returns a Speaker that polls anymx-bgp at its control socket.
 func NewSpeaker(socket string, log *slog.Logger) *Speaker {
 	s := &Speaker{client: control.NewSpeakerClient(socket)}
 	s.Program = newProgram("anymx-bgp", log, s.sendOrAsk, s.client.Close)
 	return s
 }
 
-// Desire makes d what the node desires, from now on unless d says since when.
+// Desire sets the node's desired state. It counts from now unless d says since when.
 func (s *Speaker) Desire(d api.DesiredState) {
 	if d.Given.IsZero() {
 		d.Given = time.Now()
@@ -41,21 +41,22 @@ func (s *Speaker) Desire(d api.DesiredState) {
 	s.askNow()
 }
 
-// Desired returns what the node desires, and whether the speaker has taken it. It is nil while the
-// node desires nothing: Desire was never called, or the speaker has taken the command to announce.
+// Desired returns the node's desired state, and whether the speaker has accepted it. It is nil
+// while the node desires nothing: Desire was never called, or the speaker has accepted the command
+// to announce.
 func (s *Speaker) Desired() (d *api.DesiredState, taken bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.desired, s.taken
 }
 
-// recordTaken notes that the speaker has taken d. A command to announce ends with that: what
-// others want of the speaker later is between it and them.
+// recordTaken notes that the speaker has accepted d. That completes a command to announce: commands
+// that others give the speaker later are not the node's concern.
 func (s *Speaker) recordTaken(d *api.DesiredState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.desired != d {
-		return // the node desires another state by now
+		return // the desired state has changed meanwhile
 	}
 	s.taken = true
 	if d.Routes == api.Announced {
@@ -63,9 +64,9 @@ func (s *Speaker) recordTaken(d *api.DesiredState) {
 	}
 }
 
-// recordOvertaken notes that the speaker has a later command than d, which somebody gave it while
-// this node was away. An old command to announce ends there. A command that keeps routes back is
-// sent again with the time of now, because it is what the node needs now.
+// recordOvertaken notes that the speaker has a later command than d, given while this node was
+// away. That cancels an old command to announce. A command that withholds routes is sent again with
+// the current time, because the node needs it now.
 func (s *Speaker) recordOvertaken(d *api.DesiredState) {
 	s.log.Warn("anymx-bgp has a later command", "routes", d.Routes, "given", d.Given)
 	if d.Routes == api.Announced {
@@ -81,7 +82,8 @@ func (s *Speaker) recordOvertaken(d *api.DesiredState) {
 	}
 }
 
-// sendOrAsk sends the desired state if the speaker does not have it, and else asks for the status.
+// sendOrAsk sends the desired state if the speaker does not have it; otherwise it asks for the
+// status.
 func (s *Speaker) sendOrAsk(ctx context.Context) (api.SpeakerStatus, error) {
 	d, taken := s.Desired()
 	if d == nil || taken {
