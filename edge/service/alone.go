@@ -5,8 +5,7 @@ import (
 	"sync"
 )
 
-// AloneError is an error that costs one thing alone: whoever gets it goes on with
-// everything else.
+// AloneError is an error that affects only one thing: the program goes on with everything else.
 type AloneError struct {
 	Name string // of the thing
 	Err  error
@@ -14,11 +13,11 @@ type AloneError struct {
 
 func (e *AloneError) Error() string { return e.Err.Error() }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *AloneError) Unwrap() error { return e.Err }
 
-// SplitAlone divides an error, which may be of several joined ones, into those that
-// cost one thing alone, by its name, and the rest; nil if there is none.
+// SplitAlone splits an error, which may be several joined ones, into those that affect only one
+// thing, by its name, and the rest; nil if there is none.
 func SplitAlone(err error) (alone map[string]error, rest error) {
 	alone = map[string]error{}
 	joined, ok := err.(interface{ Unwrap() []error })
@@ -40,15 +39,14 @@ type one struct{ err error }
 
 func (o one) Unwrap() []error { return []error{o.err} }
 
-// Last remembers, by name, what was last read well: a file that breaks while it is in
-// use changes nothing. Its zero value remembers nothing. Last is safe for use by
-// several goroutines.
+// Last remembers, by name, the last value that was read without error: a file that breaks while it
+// is in use changes nothing. The zero value is empty. Last is safe for concurrent use.
 type Last[T any] struct {
 	mu     sync.Mutex
 	values map[string]T
 }
 
-// Read reads a thing. If that fails, known says that value is what was read before.
+// Read reads a thing. If that fails, known reports whether value is the previous one.
 func (l *Last[T]) Read(name string, read func() (T, error)) (value T, known bool, err error) {
 	value, err = read()
 	l.mu.Lock()

@@ -18,28 +18,28 @@ import (
 )
 
 const (
-	// clockEvery is how often the wall clock is compared with one that nobody can set.
+	// clockEvery is how often the wall clock is compared with the monotonic one.
 	clockEvery = time.Second
-	// stepLeast is what counts as a step: NTP turns a clock by half a millisecond in a second.
+	// stepLeast is the least step: NTP slews a clock by at most half a millisecond per second.
 	stepLeast = 500 * time.Millisecond
 )
 
-// wallNow is the machine's wall clock. A build for tests puts another in its place.
+// wallNow reads the machine's wall clock. A build for tests replaces it.
 var wallNow = time.Now
 
 // Clock is the machine's wall clock, and what is known of it. A nil Clock is time.Now. It is safe for use
 // by many goroutines, and a prometheus.Collector:
 //
-//	anymx_clock_synchronised   1 if somebody keeps the clock right, 0 if not; absent if not known
+//	anymx_clock_synchronised   1 if the clock is kept right, 0 if not; absent if not known
 //	anymx_clock_before_build   1 while the clock is before the date of the program's commit
-//	anymx_clock_steps_total    times that the clock was seen to be set
+//	anymx_clock_steps_total    how often the clock was set
 type Clock struct {
 	log   *slog.Logger
 	wall  func() time.Time
 	built time.Time // zero: not known
 	sync  func() (synchronised, known bool)
 	start time.Time     // of the Clock, with its monotonic reading
-	off   time.Duration // the wall clock less the monotonic one, at the last look. Run's
+	off   time.Duration // the wall clock minus the monotonic one, at the last check; used by Run only
 
 	mu      sync.Mutex
 	steps   int64
@@ -64,8 +64,8 @@ func (c *Clock) offset() time.Duration {
 	return now.Round(0).Sub(c.start.Round(0)) - time.Since(c.start)
 }
 
-// Now returns the wall clock's time. While that is before the program was built, and so surely wrong, it
-// returns the time since the start counted from then: nothing is dated in 1970.
+// Now returns the wall clock's time. While that is before the date of the build, and so certainly
+// wrong, it returns that date plus the time since the start: mail is never dated in 1970.
 func (c *Clock) Now() time.Time {
 	if c == nil {
 		return time.Now()
@@ -77,7 +77,7 @@ func (c *Clock) Now() time.Time {
 	return now
 }
 
-// Run looks for steps of the clock until ctx ends.
+// Run checks for steps of the clock until ctx ends.
 func (c *Clock) Run(ctx context.Context) {
 	tick := time.NewTicker(clockEvery)
 	defer tick.Stop()
@@ -106,7 +106,7 @@ func (c *Clock) look() {
 	c.step, c.stepped = step, now.Round(0)
 }
 
-// Status returns what is known of the clock; nil for a nil Clock.
+// Status returns what is known about the clock; nil for a nil Clock.
 func (c *Clock) Status() *api.ClockStatus {
 	if c == nil {
 		return nil
@@ -121,7 +121,7 @@ func (c *Clock) Status() *api.ClockStatus {
 	return s
 }
 
-// Problem says what may be wrong with the clock; "": nothing is known to be.
+// Problem returns what may be wrong with the clock; "" if nothing is known to be.
 func (c *Clock) Problem() string { return words.ClockProblem(c.Status()) }
 
 var (
@@ -130,14 +130,14 @@ var (
 	descSteps        = prometheus.NewDesc("anymx_clock_steps_total", "Times that the wall clock was seen to be set.", nil, nil)
 )
 
-// Describe tells what there is.
+// Describe sends the descriptions of the metrics.
 func (c *Clock) Describe(ch chan<- *prometheus.Desc) {
 	ch <- descSynchronised
 	ch <- descBeforeBuild
 	ch <- descSteps
 }
 
-// Collect tells how it is now.
+// Collect sends the current values.
 func (c *Clock) Collect(ch chan<- prometheus.Metric) {
 	s := c.Status()
 	if s == nil {
@@ -151,20 +151,21 @@ func (c *Clock) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(descSteps, prometheus.CounterValue, float64(s.Steps))
 }
 
-// timesync is where systemd-timesyncd says that it has set the clock.
+// timesync is where systemd-timesyncd records that it has set the clock.
 const timesync = "/run/systemd/timesync"
 
-// synchronised asks the kernel, which any NTP server tells that it keeps the clock right. Where a sandbox
-// forbids that call, as ProtectClock= of systemd does, the file that systemd-timesyncd makes has to do.
+// synchronised asks the kernel, to which every NTP client reports that it keeps the clock right. If
+// a sandbox forbids that call, as systemd's ProtectClock= does, the file of systemd-timesyncd
+// decides.
 func synchronised() (is, known bool) {
-	var t unix.Timex // no mode: nothing is set
+	var t unix.Timex // Modes is 0: nothing is set
 	if state, err := unix.Adjtimex(&t); err == nil {
 		return state != unix.TIME_ERROR && t.Status&unix.STA_UNSYNC == 0, true
 	}
 	return synchronisedBy(os.DirFS(filepath.Dir(timesync)), filepath.Base(timesync))
 }
 
-// synchronisedBy looks for timesyncd's file.
+// synchronisedBy checks for timesyncd's file.
 func synchronisedBy(run fs.FS, dir string) (is, known bool) {
 	if _, err := fs.Stat(run, dir+"/synchronized"); err == nil {
 		return true, true

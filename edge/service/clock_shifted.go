@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// A program that is built with the tag anymx_testclock, which no release is, reads by how much its wall clock
-// is off from the file that ANYMX_TEST_CLOCK names, at each look, so that a test can set it while it runs.
+// A build with the tag anymx_testclock, which is never used for a release, reads the offset of its
+// wall clock from the file that ANYMX_TEST_CLOCK names. It reads the file at each call, so that a
+// test can change the offset while the program runs.
 func init() {
 	file := os.Getenv("ANYMX_TEST_CLOCK")
 	if file == "" {

@@ -17,8 +17,8 @@ import (
 	"anymx/edge/operate/words"
 )
 
-// A step of the clock is logged with its size, counted, and told in the status; a clock that is turned
-// slowly, as NTP does, is not a step.
+// A step of the clock is logged with its size, counted, and shown in the status; a slow adjustment,
+// as by NTP, is not a step.
 func TestClockSteps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var off atomic.Int64
@@ -54,7 +54,7 @@ func TestClockSteps(t *testing.T) {
 	})
 }
 
-// A clock before the program's own date is wrong, and mail is not dated by it; when it is set, it is taken.
+// A clock before the build's date is wrong, and does not date mail; once set, it does.
 func TestClockBeforeBuild(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		built := time.Date(2026, 11, 22, 14, 0, 0, 0, time.UTC)
@@ -92,7 +92,7 @@ anymx_clock_synchronised 0
 	})
 }
 
-// Programs of tests have no Clock, and the machine's time.
+// Test programs have a nil Clock, and use the machine's time.
 func TestNoClock(t *testing.T) {
 	var c *Clock
 	if c.Status() != nil || c.Problem() != "" || time.Since(c.Now()).Abs() > time.Minute {

@@ -19,12 +19,11 @@ const (
 	PartMetrics = "metrics" // the address for metrics and the status page
 )
 
-// Degraded is what a program goes without: each thing that it was to open or read,
-// that mail does not need, and that is missing or broken. Whoever could not open
-// the thing reports it and attempts it again; Degraded has the log line, the
-// metric and the entry in the status. Its methods may be called from any goroutine.
+// Degraded lists what a program runs without: each thing that mail does not need and that is
+// missing or broken. Whoever could not open the thing reports it and retries; Degraded handles the
+// log line, the metric and the entry in the status. It is safe for concurrent use.
 //
-//	anymx_degraded   part: things of this part that the program goes without
+//	anymx_degraded   part: things of this part that the program runs without
 type Degraded struct {
 	log   *slog.Logger
 	parts []string
@@ -38,22 +37,21 @@ type thing struct{ part, name string }
 
 var degradedDesc = prometheus.NewDesc("anymx_degraded", "Things of this part that are missing or broken, and that the program goes without.", []string{"part"}, nil)
 
-// NewDegraded makes one for a program that can go without these parts, which are
-// the values of the metric's label.
+// NewDegraded returns one for a program that can run without these parts, which are the values of
+// the metric's label.
 func NewDegraded(log *slog.Logger, parts ...string) *Degraded {
 	return &Degraded{log: log, parts: parts, things: map[thing]api.Degradation{}}
 }
 
-// Report notes how a thing is; nil says that it is in use, as it should be. What
-// changes is logged.
+// Report records the state of a thing; nil means that it is in use. It logs changes.
 func (d *Degraded) Report(part, name string, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.note(thing{part, name}, err, time.Now())
 }
 
-// ReportAll notes how all things of a part are, by their names: those that it does
-// not name are well, or gone.
+// ReportAll records the state of all things of a part, by name: those not in problems are fine, or
+// gone.
 func (d *Degraded) ReportAll(part string, problems map[string]error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -68,7 +66,7 @@ func (d *Degraded) ReportAll(part string, problems map[string]error) {
 	}
 }
 
-// note takes one report. The caller holds mu.
+// note records one report. The caller holds mu.
 func (d *Degraded) note(t thing, err error, now time.Time) {
 	before, was := d.things[t]
 	if err == nil {
@@ -110,7 +108,7 @@ func (d *Degraded) Has(part, name string) bool {
 	return missing
 }
 
-// List is what the program goes without, sorted by part and name.
+// List returns what the program runs without, sorted by part and name.
 func (d *Degraded) List() []api.Degradation {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -18,7 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// What changes is logged, once; the metric counts the things of each part.
+// Changes are logged, once each; the metric counts the things of each part.
 func TestDegraded(t *testing.T) {
 	var log strings.Builder
 	d := NewDegraded(slog.New(slog.NewTextHandler(&log, nil)), "list", "page")
@@ -44,8 +44,7 @@ func TestDegraded(t *testing.T) {
 	}
 }
 
-// A listener that can't open its socket opens it later, and one that never can ends
-// when it is closed.
+// A listener that can't open its socket opens it later; one that never can ends when it is closed.
 func TestLateListener(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		attempts, outcomes := 0, []error{}
@@ -75,7 +74,7 @@ func TestLateListener(t *testing.T) {
 	})
 }
 
-// An address that is not on the machine can be listened on.
+// Listening works on an address that is not on the machine yet.
 func TestListenTCPAhead(t *testing.T) {
 	for _, address := range []string{"192.0.2.77:0", "[2001:db8::77]:0"} {
 		l, err := ListenTCP(t.Context(), address)
@@ -89,7 +88,7 @@ func TestListenTCPAhead(t *testing.T) {
 	}
 }
 
-// A program goes on when whoever reads its log has ended.
+// A program goes on after the reader of its log has ended.
 func TestLogReaderGone(t *testing.T) {
 	const mark = "ANYMX_TEST_LOG"
 	if os.Getenv(mark) != "" {
@@ -119,7 +118,7 @@ func TestLogReaderGone(t *testing.T) {
 	}
 	_ = log.Close()
 	_, _ = in.Write([]byte("\n"))
-	_ = cmd.Wait() // the code is asked for
+	_ = cmd.Wait() // the test checks the exit code
 	if code := cmd.ProcessState.ExitCode(); code != 7 || out.String() != "ready\nalive\n" {
 		t.Errorf("it ended with %s: %q", cmd.ProcessState, out.String())
 	}

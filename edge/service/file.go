@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// ReadFile reads a regular file of at most `most` bytes, and never waits for
-// somebody to write to it.
+// ReadFile reads a regular file of at most `most` bytes. It never blocks on a FIFO without a
+// writer.
 func ReadFile(path string, most int64) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {

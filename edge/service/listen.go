@@ -14,15 +14,13 @@ import (
 	"anymx/edge/operate/control"
 )
 
-// ListenTCP listens on plain TCP. Go's listeners are MPTCP where the kernel has
-// it, and the shield can't hand connections to those. Keep-alive is off: each
-// stage of a session has a time of its own, and turning it on costs four system
-// calls for each connection.
+// ListenTCP listens on plain TCP. Go's listeners use MPTCP if the kernel has it, and the shield
+// can't hand connections to those. Keep-alive is off: each stage of a session has its own timeout,
+// and enabling it costs four system calls per connection.
 //
-// The address need not be on this machine yet: a service address comes with
-// anymx-net, a management port may have no carrier, and an IPv6 address is
-// checked for duplicates for a second or two. The socket takes connections from
-// the moment that the address is there (IP_FREEBIND, ip(7)).
+// The address need not be on this machine yet: anymx-net adds service addresses, a management port
+// may have no carrier, and duplicate address detection of an IPv6 address takes a second or two.
+// The socket accepts connections as soon as the address is there (IP_FREEBIND, ip(7)).
 func ListenTCP(ctx context.Context, address string) (net.Listener, error) {
 	lc := net.ListenConfig{KeepAlive: -1, Control: freeBind}
 	lc.SetMultipathTCP(false)
@@ -33,8 +31,8 @@ func ListenTCP(ctx context.Context, address string) (net.Listener, error) {
 	return l, nil
 }
 
-// freeBind sets IP_FREEBIND, which the kernel applies to IPv6 sockets as well and
-// for which no privilege is needed. A kernel without it binds as it always did.
+// freeBind sets IP_FREEBIND, which the kernel applies to IPv6 sockets too and which needs no
+// privilege. A kernel without it falls back to a normal bind.
 func freeBind(_, _ string, c syscall.RawConn) error {
 	return c.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_FREEBIND, 1) })
 }
@@ -45,12 +43,12 @@ const (
 	openAgainMax = 5 * time.Second
 )
 
-// LateListener is a listener whose socket may open late: Accept waits for it, and
-// attempts to open it again until it succeeds or the listener is closed. So a
-// server that mail does not need can start whatever is wrong with its address.
+// LateListener is a listener whose socket may open late: Accept retries until it is open or the
+// listener is closed. So a server that mail does not need can start even if its address is
+// unusable.
 type LateListener struct {
 	open   func(context.Context) (net.Listener, error)
-	report func(error) // is called with each outcome
+	report func(error) // receives each outcome
 	ctx    context.Context
 	cancel context.CancelFunc
 
@@ -59,15 +57,15 @@ type LateListener struct {
 	err    error        // of the last attempt
 }
 
-// ListenControl opens the control socket at path, late if need be. Its directory
-// may be missing, or be another's.
+// ListenControl opens the control socket at path, late if necessary. Its directory may be missing,
+// or belong to another user.
 func ListenControl(path string, d *Degraded) *LateListener {
 	return ListenLate(func(context.Context) (net.Listener, error) { return control.Listen(path) },
 		func(err error) { d.Report(PartControl, path, err) })
 }
 
-// ListenMetrics opens the address for metrics and the status page, late if need be:
-// another program may have the port. It returns nil if address is "".
+// ListenMetrics opens the address for metrics and the status page, late if necessary: another
+// program may have the port. It returns nil if address is "".
 func ListenMetrics(address string, d *Degraded) net.Listener {
 	if address == "" {
 		return nil
@@ -76,9 +74,8 @@ func ListenMetrics(address string, d *Degraded) net.Listener {
 		func(err error) { d.Report(PartMetrics, address, err) })
 }
 
-// ListenLate makes a LateListener and attempts to open its socket once. report is
-// called with the outcome of each attempt, by one goroutine at a time; nil means
-// that the socket is open.
+// ListenLate makes a LateListener and attempts to open its socket once. report is called with the
+// outcome of each attempt, by one goroutine at a time; nil means that the socket is open.
 func ListenLate(open func(context.Context) (net.Listener, error), report func(error)) *LateListener {
 	l := &LateListener{open: open, report: report}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
@@ -104,7 +101,7 @@ func (l *LateListener) attemptOpen() net.Listener {
 	return socket
 }
 
-// Err is why the socket is not open; nil if it is.
+// Err returns why the socket is not open; nil if it is.
 func (l *LateListener) Err() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -129,7 +126,7 @@ func (l *LateListener) Accept() (net.Conn, error) {
 	return socket.Accept()
 }
 
-// Close closes the socket, and ends the attempts to open it.
+// Close closes the socket, and stops the attempts to open it.
 func (l *LateListener) Close() error {
 	l.cancel()
 	l.mu.Lock()
@@ -140,7 +137,7 @@ func (l *LateListener) Close() error {
 	return l.socket.Close()
 }
 
-// Addr is the address of the socket; an empty one while that is not open.
+// Addr returns the address of the socket; an empty one while it is not open.
 func (l *LateListener) Addr() net.Addr {
 	l.mu.Lock()
 	defer l.mu.Unlock()

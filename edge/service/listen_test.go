@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A listener is plain TCP: the shield can't hand a connection to one of MPTCP.
+// A listener is plain TCP: the shield can't hand a connection to an MPTCP one.
 func TestListenTCPIsNotMultipath(t *testing.T) {
 	l, err := ListenTCP(t.Context(), "127.0.0.1:0")
 	if err != nil {

@@ -14,14 +14,14 @@ import (
 	"anymx/edge/config"
 )
 
-// Log is a program's own log, as the config asks. SetLevel changes level.
+// Log returns the program's own log, as configured. SetLevel changes level.
 func Log(w io.Writer, c *config.Config, level *slog.LevelVar) *slog.Logger {
 	SetLevel(level, c)
 	return NewLog(w, c.Log.Format == "json", level)
 }
 
-// NewLog writes a line for each record: logfmt, or a JSON object. Durations are numbers of seconds.
-// In the journal each line has its priority.
+// NewLog returns a log that writes a line for each record: logfmt, or a JSON object. Durations are
+// numbers of seconds. In the journal each line has its priority.
 func NewLog(w io.Writer, json bool, level slog.Leveler) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level, ReplaceAttr: durationsInSeconds}
 	handlerOn := func(w io.Writer) slog.Handler {
@@ -40,7 +40,7 @@ func NewLog(w io.Writer, json bool, level slog.Leveler) *slog.Logger {
 	return slog.New(h)
 }
 
-// SetLevel takes over a level that config has checked. A nil level is left alone.
+// SetLevel sets level to the configured one, which config has checked. A nil level is ignored.
 func SetLevel(level *slog.LevelVar, c *config.Config) {
 	var l slog.Level
 	if level != nil && l.UnmarshalText([]byte(c.Log.Level)) == nil {
@@ -48,7 +48,7 @@ func SetLevel(level *slog.LevelVar, c *config.Config) {
 	}
 }
 
-// durationsInSeconds is the one encoder of durations in the log.
+// durationsInSeconds encodes all durations in the log.
 func durationsInSeconds(_ []string, a slog.Attr) slog.Attr {
 	switch a.Value.Kind() {
 	case slog.KindDuration:
@@ -61,7 +61,7 @@ func durationsInSeconds(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// seconds rounds d to a tenth of a millisecond: what is shorter than that would be written with an
+// seconds rounds d to a tenth of a millisecond, because smaller values would be written with an
 // exponent. A whole number has no fraction.
 func seconds(d time.Duration) slog.Value {
 	d = d.Round(time.Second / 10000)
@@ -71,10 +71,10 @@ func seconds(d time.Duration) slog.Value {
 	return slog.Float64Value(math.Round(d.Seconds()*10000) / 10000)
 }
 
-// priorities are those of syslog from the most severe on, with the least level of each.
+// priorities are those of syslog, most severe first, with the lowest level of each.
 var priorities = [...]struct {
 	least  slog.Level
-	prefix string // as the journal reads it (sd-daemon(3))
+	prefix string // in the journal's format (sd-daemon(3))
 }{
 	{slog.LevelError, "<3>"},
 	{slog.LevelWarn, "<4>"},
@@ -82,7 +82,7 @@ var priorities = [...]struct {
 	{math.MinInt, "<7>"},
 }
 
-// priorityHandler has a handler for each of priorities.
+// priorityHandler has a handler for each of the priorities.
 type priorityHandler [len(priorities)]slog.Handler
 
 // Enabled reports whether a level is logged.
@@ -115,8 +115,8 @@ func (h priorityHandler) WithGroup(name string) slog.Handler {
 	return h
 }
 
-// prefixWriter writes each line with a prefix, at once, so that lines of several writers don't mix.
-// Its handler calls it from one goroutine at a time.
+// prefixWriter writes each line with a prefix in a single write, so that lines of several writers
+// don't mix. Its handler calls it from one goroutine at a time.
 type prefixWriter struct {
 	to     io.Writer
 	prefix string
@@ -129,8 +129,8 @@ func (w *prefixWriter) Write(line []byte) (int, error) {
 	return max(0, n-len(w.prefix)), err
 }
 
-// isJournal reports whether w is the stream to the journal that systemd opened for this program: it
-// names the device and inode of that in JOURNAL_STREAM (systemd.exec(5)).
+// isJournal reports whether w is the stream to the journal that systemd opened for this program:
+// JOURNAL_STREAM holds its device and inode (systemd.exec(5)).
 func isJournal(w io.Writer) bool {
 	stream := os.Getenv("JOURNAL_STREAM")
 	f, ok := w.(*os.File)
@@ -145,8 +145,7 @@ func isJournal(w io.Writer) bool {
 	return ok && stream == fmt.Sprintf("%d:%d", sys.Dev, sys.Ino)
 }
 
-// WriteError writes the error that ends a program, each line with the priority of an error in the
-// journal.
+// WriteError writes the error that ends a program; in the journal each line has error priority.
 func WriteError(w io.Writer, program string, err error) {
 	text := fmt.Sprintf("%s: %s", program, err)
 	if isJournal(w) {

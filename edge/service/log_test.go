@@ -15,7 +15,7 @@ import (
 	"anymx/edge/config"
 )
 
-// Every duration is a number of seconds, in text and in JSON, also inside of groups.
+// Every duration is a number of seconds, in text and in JSON, and within groups.
 func TestDurations(t *testing.T) {
 	for _, test := range []struct {
 		d    time.Duration
@@ -43,7 +43,7 @@ func TestDurations(t *testing.T) {
 	}
 }
 
-// journalFile is a file that systemd would have opened as the stream to the journal.
+// journalFile returns a file that looks like the stream to the journal from systemd.
 func journalFile(t *testing.T) (f *os.File, lines func() []string) {
 	t.Helper()
 	f, err := os.CreateTemp(t.TempDir(), "")
@@ -66,7 +66,7 @@ func journalFile(t *testing.T) (f *os.File, lines func() []string) {
 	}
 }
 
-// In the journal each line begins with its priority; anywhere else it does not.
+// In the journal each line begins with its priority; elsewhere it does not.
 func TestPriorities(t *testing.T) {
 	levels := []slog.Level{slog.LevelError + 4, slog.LevelError, slog.LevelWarn, slog.LevelInfo, slog.LevelDebug, slog.LevelDebug - 4}
 	write := func(w io.Writer) {

@@ -7,8 +7,8 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// NewRegistry makes a program's registry with what every program measures, and with its own
-// collectors. A nil clock is not measured. It panics if two have the same metric.
+// NewRegistry returns a program's registry with the metrics of every program, and its own
+// collectors. A nil clock has no metrics. It panics if two have the same metric.
 //
 //	anymx_build_info   version, commit, go: what the program was built from; always 1
 func NewRegistry(clock *Clock, own ...prometheus.Collector) *prometheus.Registry {

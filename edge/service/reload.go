@@ -17,54 +17,54 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// rereadEvery is how often files are read again while one of them is missing or broken, whatever
-// their stamps say: a disk may answer again without a change.
+// rereadEvery is how often files are read again while one of them is missing or broken, even if
+// their stamps are unchanged: a disk may recover without a change.
 const rereadEvery = 30 * time.Second
 
-// ReloadOptions say how a program follows its config file. Functions are called by one goroutine at
-// a time; those with "may be nil" are optional.
+// ReloadOptions configures how a program follows its config file. Functions are called by one
+// goroutine at a time; those with "may be nil" are optional.
 type ReloadOptions struct {
-	File     string         // the config's
+	File     string         // of the config
 	Sections []string       // that the config must have (config.Load)
 	Config   *config.Config // as it was loaded from File
 	Log      *slog.Logger
 	Level    *slog.LevelVar // of Log; nil: a reload leaves it alone
-	// Requests gets a value for each SIGHUP; nil: there are none.
+	// Requests gets a value for each SIGHUP; nil disables it.
 	Requests <-chan struct{}
-	// Merge returns what is in force after a reload, and the keys that wait for a restart of this
-	// program; nil: Config.Take and Config.NeedsRestart.
+	// Merge returns the config in force after a reload, and the keys that wait for a restart of
+	// this program; nil: Config.Take and Config.NeedsRestart.
 	Merge func(now, next *config.Config) (merged *config.Config, restart []string)
-	// Prepare reads and checks all that next needs. Its error refuses the reload, and then nothing
-	// has changed. Apply puts next in force; it can't fail.
+	// Prepare reads and checks all that next needs. Its error refuses the reload, and nothing has
+	// changed. apply puts next in force; it can't fail.
 	Prepare func(ctx context.Context, now, next *config.Config) (apply func(), err error)
 
-	// Files are those beside the config that are read again when they change; may be nil. "" is a
-	// file without a path, which never changes.
+	// Files returns those beside the config that are read again when they change; may be nil. "" is
+	// a file without a path, which never changes.
 	Files func(*config.Config) []string
-	// Reread reads those files again. changed is false if it is only time to do so.
+	// Reread reads those files again. changed is false if only the interval has passed.
 	Reread func(ctx context.Context, changed bool)
 	// Missing reports whether one of the files is missing or broken.
 	Missing func() bool
-	// OnlyMissing leaves changed files for the next reload, unless one is missing.
+	// OnlyMissing ignores changed files until the next reload, unless one is missing.
 	OnlyMissing bool
-	// Problem says which files were not taken although the config is in force; may be nil.
+	// Problem says which files are not in use although the config is in force; may be nil.
 	Problem func() string
 	// Check is called every WatchEvery; may be nil.
 	Check func()
 }
 
 // Reloader holds a program's config and follows its file: for each SIGHUP and each request over the
-// control socket it reads the file whole, checks it, and puts it in force or changes nothing. Files
-// beside the config are read again when they change. Its methods may be called from any goroutine.
+// control socket it reads and checks the whole file, and puts it in force or changes nothing. Files
+// beside the config are read again when they change. It is safe for concurrent use.
 //
 //	anymx_config_reloads_total   result: good, bad
 type Reloader struct {
 	options ReloadOptions
 	reloads *prometheus.CounterVec
 
-	reloading sync.Mutex       // one reload or rereading at a time, and of what follows
+	reloading sync.Mutex       // one reload or rereading at a time; guards what follows
 	stamps    map[string]Stamp // of the files just before they were read
-	read      time.Time        // when that was
+	read      time.Time        // when they were read
 
 	state atomic.Pointer[reloadState]
 }
@@ -73,13 +73,13 @@ type Reloader struct {
 type reloadState struct {
 	config  *config.Config
 	loaded  time.Time
-	problem string   // why the last reload changed nothing, or which files it did not take
-	partly  bool     // the config was taken, but not each file
+	problem string   // why the last reload changed nothing, or which files are not in use
+	partly  bool     // the config is in force, but not every file
 	restart []string // keys of the file that wait for a restart
 }
 
-// NewReloader makes a Reloader. Files that change after this are read again, so call it before they
-// are read first.
+// NewReloader returns a Reloader. Files that change after this call are read again, so call it
+// before they are read first.
 func NewReloader(o ReloadOptions) *Reloader {
 	if o.Merge == nil {
 		o.Merge = func(now, next *config.Config) (*config.Config, []string) {
@@ -100,7 +100,7 @@ func NewReloader(o ReloadOptions) *Reloader {
 // Config returns the config in force. Its caller must not change it.
 func (r *Reloader) Config() *config.Config { return r.state.Load().config }
 
-// Status says which config is in force, what waits for a restart, and what is wrong.
+// Status reports which config is in force, what waits for a restart, and what is wrong.
 func (r *Reloader) Status() *api.ConfigStatus {
 	s := r.state.Load()
 	return &api.ConfigStatus{
@@ -108,7 +108,7 @@ func (r *Reloader) Status() *api.ConfigStatus {
 	}
 }
 
-// Run reloads for each request and reads files again that change, until ctx ends.
+// Run reloads for each request and rereads changed files, until ctx ends.
 func (r *Reloader) Run(ctx context.Context) {
 	tick := time.NewTicker(WatchEvery)
 	defer tick.Stop()
@@ -127,8 +127,7 @@ func (r *Reloader) Run(ctx context.Context) {
 	}
 }
 
-// Reload reads the config again. Unless everything about it is right, nothing changes, and the
-// status has the reason.
+// Reload reads the config again. On any error nothing changes, and the status has the reason.
 func (r *Reloader) Reload(ctx context.Context) (api.Reloaded, error) {
 	r.reloading.Lock()
 	defer r.reloading.Unlock()
@@ -156,7 +155,7 @@ func (r *Reloader) Reload(ctx context.Context) (api.Reloaded, error) {
 	return api.Reloaded{Changed: changed, Restart: restart}, nil
 }
 
-// refuse notes why a reload changed nothing.
+// refuse records why a reload changed nothing.
 func (r *Reloader) refuse(before *reloadState, err error) error {
 	r.stamp(before.config)
 	r.state.Store(&reloadState{config: before.config, loaded: before.loaded, problem: err.Error(), restart: before.restart})
@@ -165,8 +164,8 @@ func (r *Reloader) refuse(before *reloadState, err error) error {
 	return err
 }
 
-// noteProblem keeps the status's problem with files up to date. A reload begins one; rereading
-// changes or ends it.
+// noteProblem updates the status's problem with files. A reload sets it; rereading changes or
+// clears it.
 func (r *Reloader) noteProblem(s *reloadState, reloaded bool) {
 	if r.options.Problem == nil || !reloaded && !s.partly {
 		return
@@ -180,7 +179,7 @@ func (r *Reloader) noteProblem(s *reloadState, reloaded bool) {
 	r.state.Store(&next)
 }
 
-// reread reads the files again if one of them has changed, or one is missing for long enough.
+// reread reads the files again if one of them has changed, or one has been missing for long enough.
 func (r *Reloader) reread(ctx context.Context) {
 	if r.options.Files == nil {
 		return
@@ -201,7 +200,8 @@ func (r *Reloader) reread(ctx context.Context) {
 	r.noteProblem(s, false)
 }
 
-// stamp looks at the files of c before they are read, so that a later change has another stamp.
+// stamp takes the stamps of the files of c before they are read, so that a later change has another
+// stamp.
 func (r *Reloader) stamp(c *config.Config) {
 	r.read = time.Now()
 	if r.options.Files != nil {
@@ -209,7 +209,7 @@ func (r *Reloader) stamp(c *config.Config) {
 	}
 }
 
-// stampsOf looks at files.
+// stampsOf returns the stamps of files.
 func stampsOf(paths []string) map[string]Stamp {
 	stamps := make(map[string]Stamp, len(paths))
 	for _, path := range paths {
@@ -218,8 +218,8 @@ func stampsOf(paths []string) map[string]Stamp {
 	return stamps
 }
 
-// NewlyMissing returns those of problems, by name, with things of a part that the program has until
-// now: a reload that would lose one is refused. What is missing already costs only itself.
+// NewlyMissing returns those of problems, by name, that concern things of a part that the program
+// still has: a reload that would lose one is refused. What is missing already affects only itself.
 func (d *Degraded) NewlyMissing(part string, problems map[string]error) error {
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(problems)) {
@@ -230,7 +230,7 @@ func (d *Degraded) NewlyMissing(part string, problems map[string]error) error {
 	return errors.Join(errs...)
 }
 
-// Describe names the metric.
+// Describe sends the description of the metric.
 func (r *Reloader) Describe(to chan<- *prometheus.Desc) { r.reloads.Describe(to) }
 
 // Collect counts the reloads.

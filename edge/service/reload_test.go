@@ -17,19 +17,19 @@ import (
 	"anymx/edge/config"
 )
 
-// reloadRig is a program that follows a config file and one file beside it.
+// reloadRig is a program that follows a config file and one other file.
 type reloadRig struct {
 	*Reloader
 	file, beside string
 	level        slog.LevelVar
 	requests     chan struct{}
 	refusal      error       // of Prepare
-	missing      atomic.Bool // the file beside
-	problem      string      // with it
+	missing      atomic.Bool // the other file is missing
+	problem      string      // with the other file
 	applied      []*config.Config
 
 	mu      sync.Mutex
-	rereads []bool // whether the file had changed, for each
+	rereads []bool // the value of changed in each call
 }
 
 const reloadable = `[node]
@@ -88,7 +88,7 @@ func (r *reloadRig) edit(t *testing.T, from, to string) {
 	r.write(t, r.file, strings.Replace(string(text), from, to, 1))
 }
 
-// A reload takes what it can, and names what waits for a restart until that is over.
+// A reload applies what it can, and names the keys that wait for a restart until there is one.
 func TestReload(t *testing.T) {
 	r := newReloadRig(t, ReloadOptions{})
 	r.edit(t, `max_errors = 7`, "max_errors = 8\nlisten = [\"127.0.0.1:2599\"]")
@@ -110,7 +110,7 @@ func TestReload(t *testing.T) {
 	}
 }
 
-// A config with a fault, and one that the program refuses, change nothing but the status.
+// A config with an error, or one that the program refuses, changes only the status.
 func TestReloadRefused(t *testing.T) {
 	r := newReloadRig(t, ReloadOptions{})
 	before := r.Config()
@@ -136,7 +136,7 @@ func TestReloadRefused(t *testing.T) {
 	}
 }
 
-// A config that is in force without one of its files says so until the file is read.
+// If a config is in force without one of its files, the status says so until the file is read.
 func TestReloadPartly(t *testing.T) {
 	r := newReloadRig(t, ReloadOptions{})
 	r.problem = "beside: gone"
@@ -152,7 +152,7 @@ func TestReloadPartly(t *testing.T) {
 	}
 }
 
-// Files are read again when they change, and now and then while one is missing.
+// Files are read again when they change, and periodically while one is missing.
 func TestReread(t *testing.T) {
 	for _, onlyMissing := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -196,7 +196,7 @@ func TestReread(t *testing.T) {
 	}
 }
 
-// sleepTick lets the time of one look pass in a test's bubble.
+// sleepTick lets one check interval pass in a test's bubble.
 func sleepTick() {
 	time.Sleep(WatchEvery)
 	synctest.Wait()

@@ -1,9 +1,9 @@
-// Package service is what the programs of a node do alike at their start and
-// end: flags, config, log, signals, and what systemd is told.
+// Package service is what all programs of a node share at their start and end: flags, config, log,
+// signals, and notifications to systemd.
 //
-// What happens to the data: Main reads the one config file, strictly, and gives
-// it to Run with a log that goes to standard error. SIGTERM and SIGINT end Run's
-// context once; the second one kills the process. SIGHUP is passed on.
+// What happens to the data: Main reads the config file, strictly, and passes it to Run with a log
+// that goes to standard error. The first SIGTERM or SIGINT ends Run's context; the second one kills
+// the process. SIGHUP is passed on.
 package service
 
 import (
@@ -26,34 +26,34 @@ import (
 type Program struct {
 	Name string // "anymx-bgp"
 	Does string // the first line of its usage: a sentence
-	Help string // what stands behind the flags in its usage: an example, the signals
+	Help string // printed after the flags in its usage: an example, the signals
 	// Sections are those that the config must have (config.Load).
 	Sections []string
-	// Flags adds to -config and -version. Nil: there are no others.
+	// Flags adds flags to -config and -version; nil adds none.
 	Flags func(*flag.FlagSet)
-	// Run is the program, until ctx ends. Its error is written to standard error,
-	// and the process then ends with 1.
+	// Run runs the program until ctx ends. Its error is written to standard error, and the process
+	// exits with 1.
 	Run func(ctx context.Context, env *Env) error
 }
 
-// Env is what a program works with.
+// Env is the environment of a program.
 type Env struct {
 	File   string // of the config, for reloads
 	Config *config.Config
 	Log    *slog.Logger
 	Level  *slog.LevelVar  // of Log; SetLevel sets it
 	Clock  *Clock          // the machine's; nil: time.Now
-	Reload <-chan struct{} // gets a value for each SIGHUP; those that come while one waits are one
+	Reload <-chan struct{} // gets a value for each SIGHUP; several are merged while one waits
 }
 
-// Code is an error that chooses the exit code of its program and has been told
-// to people already: Main writes nothing.
+// Code is an error that sets the exit code of its program. The program has reported it already:
+// Main writes nothing.
 type Code int
 
 func (c Code) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
 
-// Main runs the program and ends the process: with 0 if it was asked to end, 1
-// if it failed, 2 for flags that it does not know.
+// Main runs the program and exits: with 0 if it ended on request, 1 if it failed, 2 for unknown
+// flags.
 func (p Program) Main() { os.Exit(p.main(os.Args[1:], os.Stdout, os.Stderr)) }
 
 func (p Program) main(args []string, stdout, stderr io.Writer) int {
@@ -78,7 +78,7 @@ func (p Program) main(args []string, stdout, stderr io.Writer) int {
 		flags.Usage()
 		return 2
 	}
-	// A log whose reader is gone costs its lines. Without this the write would end the
+	// If the reader of the log is gone, its lines are lost. Without this the write would end the
 	// program (os/signal, "SIGPIPE").
 	signal.Ignore(syscall.SIGPIPE)
 	err := p.start(*file, stderr)
@@ -108,7 +108,7 @@ func (p Program) start(file string, stderr io.Writer) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	context.AfterFunc(ctx, stop) // the second signal is the kernel's: it kills
+	context.AfterFunc(ctx, stop) // after this, the second signal kills the process
 	reload, end := hangups()
 	defer end()
 	level := new(slog.LevelVar)
@@ -122,7 +122,7 @@ func (p Program) start(file string, stderr io.Writer) error {
 	return p.Run(ctx, &Env{File: file, Config: cfg, Log: log, Level: level, Clock: clock, Reload: reload})
 }
 
-// hangups gives a value for each SIGHUP, until end is called.
+// hangups returns a channel that gets a value for each SIGHUP, until end is called.
 func hangups() (reload <-chan struct{}, end func()) {
 	signals, out := make(chan os.Signal, 1), make(chan struct{}, 1)
 	done, ended := make(chan struct{}), make(chan struct{})
@@ -137,7 +137,7 @@ func hangups() (reload <-chan struct{}, end func()) {
 			}
 			select {
 			case out <- struct{}{}:
-			default: // one waits already, and will read the file as it is then
+			default: // one waits already; the reload will read the file in its current state
 			}
 		}
 	}()
@@ -148,5 +148,5 @@ func hangups() (reload <-chan struct{}, end func()) {
 	}
 }
 
-// Version is what this program was built from.
+// Version returns what this program was built from.
 func Version() string { return api.ThisVersion().String() }

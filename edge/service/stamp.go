@@ -11,14 +11,14 @@ import (
 // network file system would not send.
 const WatchEvery = 2 * time.Second
 
-// Stamp tells one version of a file from another. The zero Stamp is "not there".
+// Stamp distinguishes versions of a file. The zero Stamp means that there is no file.
 type Stamp struct {
-	changed int64 // ns: its content, owner or mode
+	changed int64 // ns; last change of its content, owner or mode
 	size    int64
 	inode   uint64
 }
 
-// StampOf looks at a file.
+// StampOf returns the stamp of a file.
 func StampOf(path string) Stamp {
 	info, err := os.Stat(path)
 	if err != nil {

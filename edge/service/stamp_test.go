@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// Each change of a file has a stamp of its own, also one that puts the old size
-// and time back.
+// Each change of a file has its own stamp, even one that restores the old size and time.
 func TestStampOf(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "f")
 	absent := StampOf(file)

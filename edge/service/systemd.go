@@ -10,14 +10,14 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// Ready tells systemd, if that started us, that the program does its work.
+// Ready notifies systemd, if that started us, that the program is up.
 func Ready() { notify(daemon.SdNotifyReady) }
 
-// Stopping tells systemd that the program is about to end.
+// Stopping notifies systemd that the program is about to end.
 func Stopping() { notify(daemon.SdNotifyStopping) }
 
-// Status tells systemd one line that `systemctl status` shows. What would end the
-// line, and begin another message to systemd, is shown as a space.
+// Status sends systemd the line that `systemctl status` shows. Characters that would end the line,
+// and begin another message to systemd, become spaces.
 func Status(line string) {
 	notify("STATUS=" + strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
@@ -27,10 +27,9 @@ func Status(line string) {
 	}, line))
 }
 
-func notify(state string) { _, _ = daemon.SdNotify(false, state) } // nothing to do where there is no systemd
+func notify(state string) { _, _ = daemon.SdNotify(false, state) } // without systemd there is nothing to do
 
-// Listeners are the sockets that systemd opened for us; none if it did not
-// start us.
+// Listeners returns the sockets that systemd opened for us; none if it did not start us.
 func Listeners() ([]net.Listener, error) {
 	all, err := activation.Listeners()
 	if err != nil {
@@ -38,7 +37,7 @@ func Listeners() ([]net.Listener, error) {
 	}
 	var listeners []net.Listener
 	for _, l := range all {
-		if l != nil { // nil is a descriptor that is not a listening socket
+		if l != nil { // nil if the descriptor is not a listening socket
 			listeners = append(listeners, l)
 		}
 	}

@@ -15,18 +15,17 @@ import (
 // Part is a part of a program that can be asked whether it still works.
 type Part struct {
 	Name string // for the log
-	// Answers returns when the part has answered, which is at once unless it is
-	// stuck for good. It must wait for nothing but the program itself: not for a
-	// disk, not for another host, not for a client. A program that systemd kills
-	// because one of those hangs comes back to the same, and has lost on the way
-	// what it could still do.
+	// Answers returns when the part has answered, which is at once unless it is stuck for good. It
+	// must wait only for the program itself: not for a disk, another host, or a client. If systemd
+	// killed a program because one of those hangs, the new process would meet the same problem, and
+	// everything that still worked would be lost.
 	Answers func()
 }
 
-// Watchdog tells systemd that the program lives, for as long as all of its parts
-// answer: systemd kills it when it has heard nothing for the time in its unit
-// (WatchdogSec=). It returns when ctx ends, at once where systemd has asked for
-// nothing. A part that never answers keeps a goroutine.
+// Watchdog notifies systemd that the program is alive, as long as all of its parts answer: systemd
+// kills it after the time in its unit (WatchdogSec=) without a notification. It returns when ctx
+// ends, or at once if systemd did not ask for a watchdog. A part that never answers holds on to a
+// goroutine.
 func Watchdog(ctx context.Context, log *slog.Logger, parts ...Part) {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
@@ -42,7 +41,7 @@ func Watchdog(ctx context.Context, log *slog.Logger, parts ...Part) {
 type watchdog struct {
 	log   *slog.Logger
 	parts []Part
-	asked atomic.Pointer[string] // the part that is to answer
+	asked atomic.Pointer[string] // the part whose answer is due
 }
 
 func (w *watchdog) run(ctx context.Context, every time.Duration) {
@@ -70,8 +69,7 @@ func (w *watchdog) run(ctx context.Context, every time.Duration) {
 	}
 }
 
-// ask asks the parts one after the other. What it returns is closed when all have
-// answered.
+// ask asks the parts one after the other. The returned channel is closed when all have answered.
 func (w *watchdog) ask() <-chan struct{} {
 	all := make(chan struct{})
 	go func() {
@@ -84,8 +82,8 @@ func (w *watchdog) ask() <-chan struct{} {
 	return all
 }
 
-// ControlPart is the program's own control socket. One that closes the connection
-// at once, because it has too many, has answered as well.
+// ControlPart returns the program's own control socket as a Part. Closing the connection at once,
+// because there are too many, counts as an answer.
 func ControlPart(socket string, log *slog.Logger) Part {
 	return Part{Name: "control socket", Answers: func() {
 		if err := knock(socket); err != nil {
@@ -94,11 +92,11 @@ func ControlPart(socket string, log *slog.Logger) Part {
 	}}
 }
 
-// knock asks for /healthz and waits for an answer, or for the end.
+// knock requests /healthz and waits for an answer, or for the end of the connection.
 func knock(socket string) error {
 	conn, err := net.Dial("unix", socket)
 	if err != nil {
-		return err // whoever is gone is not stuck
+		return err // the socket is gone, so nothing is stuck
 	}
 	defer conn.Close()
 	if _, err := io.WriteString(conn, "GET /healthz HTTP/1.0\r\n\r\n"); err != nil {

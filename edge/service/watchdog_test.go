@@ -13,13 +13,13 @@ import (
 	"time"
 )
 
-// systemd is what listens to notifications in its place.
+// systemd receives notifications in place of the real one.
 type systemd struct {
 	t    *testing.T
 	conn *net.UnixConn
 }
 
-// asSystemd has this process notify the test, and want a watchdog of that
+// asSystemd makes this process send its notifications to the test, with a watchdog of that
 // interval; 0: none.
 func asSystemd(t *testing.T, interval time.Duration) *systemd {
 	t.Helper()
@@ -37,7 +37,7 @@ func asSystemd(t *testing.T, interval time.Duration) *systemd {
 	return &systemd{t, conn}
 }
 
-// hears gives the next notification within the time; "": there is none.
+// hears returns the next notification within the time; "": there is none.
 func (s *systemd) hears(within time.Duration) string {
 	s.t.Helper()
 	if err := s.conn.SetReadDeadline(time.Now().Add(within)); err != nil {
@@ -51,7 +51,7 @@ func (s *systemd) hears(within time.Duration) string {
 	return string(message[:n])
 }
 
-// lines is a log that a test looks into.
+// lines is a log that a test can read.
 type lines struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -80,8 +80,8 @@ func (l *lines) await(t *testing.T, what string) {
 
 const patience = 20 * time.Second
 
-// Systemd hears of a program at half its interval, and nothing more from the
-// moment on that a part of it hangs until that answers again.
+// Systemd is notified at half its interval. While a part hangs it gets nothing, until the part
+// answers again.
 func TestWatchdog(t *testing.T) {
 	const interval = 100 * time.Millisecond
 	s := asSystemd(t, interval)
@@ -104,13 +104,13 @@ func TestWatchdog(t *testing.T) {
 			t.Fatalf("systemd hears %q", got)
 		}
 	}
-	if took := time.Since(began); took < interval { // the first comes at once
+	if took := time.Since(began); took < interval { // the first is sent at once
 		t.Errorf("five times in %s: it is told more often than it wants", took)
 	}
 
 	part.Lock()
 	log.await(t, `part="the sick"`)
-	for s.hears(time.Millisecond) != "" { // what was sent before
+	for s.hears(time.Millisecond) != "" { // drain what was sent before
 	}
 	if got := s.hears(10 * interval); got != "" {
 		t.Errorf("with a part that hangs systemd hears %q", got)
@@ -121,13 +121,13 @@ func TestWatchdog(t *testing.T) {
 	}
 	log.await(t, "answer again")
 
-	part.Lock() // one that hangs does not keep the program from ending
+	part.Lock() // a hanging part does not stop the program from ending
 	cancel()
 	<-ended
 	part.Unlock()
 }
 
-// Without systemd's wish, or with that for another process, nobody is told.
+// Without a watchdog, or with one for another process, nothing is sent.
 func TestNoWatchdog(t *testing.T) {
 	s := asSystemd(t, 0)
 	for _, process := range []string{"", "1"} {
@@ -142,12 +142,12 @@ func TestNoWatchdog(t *testing.T) {
 	}
 }
 
-// A control socket has answered when it says anything, or closes; one that says
-// nothing has not.
+// A control socket has answered when it sends anything, or closes the connection; silence is not an
+// answer.
 func TestControlPart(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	path := filepath.Join(t.TempDir(), "s")
-	ControlPart(path, log).Answers() // nobody is there
+	ControlPart(path, log).Answers() // does not exist yet
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)
@@ -184,7 +184,7 @@ func TestControlPart(t *testing.T) {
 	}
 }
 
-// What would begin another message to systemd is part of the line.
+// Text that would begin another message to systemd stays part of the line.
 func TestStatusIsOneLine(t *testing.T) {
 	s := asSystemd(t, 0)
 	Status("not proven: a\nREADY=1\r\nb")
