@@ -62,7 +62,8 @@ func TestChange(t *testing.T) {
 	}
 }
 
-// What needs a restart stays, the rest is taken, and a second reload says the same again.
+// Keys that need a restart keep their values, the others change, and a second reload reports the
+// same.
 func TestReloaded(t *testing.T) {
 	now, next := Default(), Default()
 	now.BGP, next.BGP = &BGP{ASN: 1}, &BGP{ASN: 2}
@@ -80,8 +81,8 @@ func TestReloaded(t *testing.T) {
 	}
 }
 
-// A section inside of one that may be absent is taken key by key, and the new config stays its
-// caller's.
+// A section within an optional section is merged key by key, and the caller's new config is
+// unchanged.
 func TestReloadedNested(t *testing.T) {
 	now, next := Default(), Default()
 	now.BGP, next.BGP = &BGP{Metrics: "a", Health: BGPHealth{Rise: 1}}, &BGP{Metrics: "b", Health: BGPHealth{Rise: 2}}
@@ -94,7 +95,7 @@ func TestReloadedNested(t *testing.T) {
 	}
 }
 
-// An optional number is compared and kept by what it says, not by where it stands; absent is not 0.
+// An optional number is compared and copied by value, not by pointer; absent is not 0.
 func TestOptionalNumber(t *testing.T) {
 	type section struct {
 		Live *uint32 `toml:"live"`

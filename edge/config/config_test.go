@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// minimal is the text of the smallest valid file.
+// minimal returns the text of the smallest valid file.
 func minimal(t testing.TB) string { return readFile(t, "testdata/good/minimal.toml") }
 
 func readFile(t testing.TB, path string) string {
@@ -34,7 +34,7 @@ func glob(t testing.TB, pattern string, atLeast int) []string {
 	return files
 }
 
-// Each bad config is a directory with the file and exactly what must be said of it.
+// Each bad config is a directory with the file and the exact error text.
 func TestBad(t *testing.T) {
 	for _, file := range glob(t, "testdata/bad/*/anymx.toml", 20) {
 		dir := filepath.Dir(file)
@@ -69,7 +69,7 @@ func TestGood(t *testing.T) {
 	}
 }
 
-// The complete file of the design, value by value.
+// The complete example, value by value.
 func TestDesign(t *testing.T) {
 	c, err := Load("testdata/good/design.toml", "tunnel", "anycast", "bgp", "shield")
 	if err != nil {
@@ -128,7 +128,7 @@ func prefixes(texts ...string) []netip.Prefix {
 	return out
 }
 
-// The forms that differ from the plain ones, and 0 where it means something.
+// The less common notations, and 0 where it has a meaning.
 func TestForms(t *testing.T) {
 	c, err := Load("testdata/good/forms.toml")
 	if err != nil {
@@ -158,7 +158,7 @@ func TestForms(t *testing.T) {
 	}
 }
 
-// The keys of the network where they differ from their defaults.
+// The network keys with values that differ from their defaults.
 func TestNetworkForms(t *testing.T) {
 	c, err := Load("testdata/good/anycast.toml", "tunnel", "bgp", "net", "egress")
 	if err != nil {
@@ -197,8 +197,8 @@ func TestNetworkForms(t *testing.T) {
 	}
 }
 
-// An absent section inside of one that is there has its defaults, as one that is empty has, and one
-// with a single key keeps the others.
+// A missing section within a present one has its defaults, as an empty one has, and a section with
+// a single key keeps the defaults of the others.
 func TestNestedDefaults(t *testing.T) {
 	text := readFile(t, "testdata/good/design.toml")
 	want := defaultOf[BGPHealth]()
@@ -217,7 +217,7 @@ func TestNestedDefaults(t *testing.T) {
 	}
 }
 
-// A number that does not fit leaves none behind, and a section of which a key does not fit stays.
+// An invalid number is not stored, and a section with an invalid key is not dropped.
 func TestFaultyPointer(t *testing.T) {
 	tree, problems := readDocument([]byte("[bgp]\nasn = \"x\"\npeer = [{ med = -1 }]\n[tunnel]\nmtu = true\n"))
 	c := Default()
@@ -289,7 +289,7 @@ func TestColumn(t *testing.T) {
 	}
 }
 
-// A config made in code has no file to name.
+// The errors of a config built in code name no file.
 func TestValidateInCode(t *testing.T) {
 	c := Default()
 	c.Node.Name, c.Node.Hostname = "ams1", "mx.example.net"
@@ -314,7 +314,7 @@ func TestValidateInCode(t *testing.T) {
 	}
 }
 
-// What stands in the place of a secret is never repeated.
+// Errors never repeat the value of a secret key.
 func TestNoSecretInErrors(t *testing.T) {
 	const secret = "4o27ZQHi0OLYyPDzeP4hSG28XAN5jUDLw0v3Q0XbZk"
 	text := minimal(t) + `

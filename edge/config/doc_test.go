@@ -34,7 +34,7 @@ func TestDocExamples(t *testing.T) {
 	}
 }
 
-// Every key says how a change takes effect, and one that is required is missed where it is absent.
+// Every key documents how a change takes effect, and a missing required key is an error.
 func TestKeys(t *testing.T) {
 	count := 0
 	var walk func(Section)
@@ -58,7 +58,7 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// A tag that makes no sense is found when the program starts, which every test does.
+// An invalid tag is found when the program starts, which every test does.
 func TestBadTags(t *testing.T) {
 	for name, section := range map[string]any{
 		"default": struct {
@@ -82,7 +82,7 @@ func TestBadTags(t *testing.T) {
 	}
 }
 
-// checkRequired takes a key out of the complete example and wants it to be missed.
+// checkRequired removes a key from the complete example and expects an error that names it.
 func checkRequired(t *testing.T, section, name string) {
 	header := regexp.MustCompile(`^\[+` + regexp.QuoteMeta(section) + `\]+`)
 	lines := strings.Split(fence(t, "toml complete"), "\n")

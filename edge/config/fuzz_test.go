@@ -9,8 +9,8 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// Whatever the text: no panic; a refusal is one *Errors that names file, line and reason in one line
-// each; a config that is accepted is valid, and written out it is read back as the same.
+// For any text: no panic; a refusal is one *Errors that names file, line and reason in one line
+// each; an accepted config is valid, and reading back its text gives the same config.
 func FuzzParse(f *testing.F) {
 	for _, pattern := range []string{"testdata/bad/*/anymx.toml", "testdata/good/*.toml"} {
 		for _, file := range glob(f, pattern, 3) {

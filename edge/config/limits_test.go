@@ -25,8 +25,8 @@ func replaced(t *testing.T, text, section, key, value string) string {
 	return before + "\n[" + section + "]" + line.ReplaceAllLiteralString(body, key+" = "+value) + after
 }
 
-// The first and last values that are allowed, and those beyond, which are refused under their key and
-// no other.
+// The lowest and highest allowed values are accepted; those beyond are refused with an error about
+// their key only.
 func TestLimits(t *testing.T) {
 	complete := fence(t, "toml complete")
 	for _, x := range []struct {
@@ -93,7 +93,7 @@ func TestLimits(t *testing.T) {
 		{"shield", "mtu", []string{"1280", "65535"}, []string{"0", "-1", "1279", "65536"}},
 	} {
 		text := complete
-		if x.key == "address" { // with which the gateway would not go
+		if x.key == "address" { // the gateway would no longer fit it
 			text = replaced(t, text, x.section, "gateway", `""`)
 		}
 		for _, value := range x.good {

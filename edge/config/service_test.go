@@ -66,8 +66,8 @@ func TestOfferedFamilies(t *testing.T) {
 	}
 }
 
-// A prefix that is offered to none of the routers is a warning, not an error: the node works for the
-// others.
+// A prefix that is announced to none of the routers is a warning, not an error: the node works for
+// the others.
 func TestUnoffered(t *testing.T) {
 	v4, v6 := netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8:25::/48")
 	router := BGPPeer{Address: netip.MustParseAddr("198.51.100.1")}

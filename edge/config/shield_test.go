@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// The filter has room for 256 service addresses of each IP version, and the first one too many is
-// named, once.
+// The filter has room for 256 service addresses of each IP version, and the error names the first
+// one beyond, once.
 func TestShieldAddresses(t *testing.T) {
 	c, err := Load("testdata/good/design.toml")
 	if err != nil {

@@ -101,7 +101,7 @@ func TestDuration(t *testing.T) {
 	}
 }
 
-// What is printed is read back as the same value.
+// A formatted value is parsed as the same value.
 func FuzzValues(f *testing.F) {
 	for _, n := range []int64{0, 1, 1000, 1024, 1e9, 1 << 30, int64(Day), int64(time.Hour) + 1, math.MaxInt64} {
 		f.Add(n)
