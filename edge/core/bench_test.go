@@ -25,7 +25,7 @@ func BenchmarkDeliver(b *testing.B) {
 				c.mustGive(l, false)
 			}
 			first := greet(b, n.smtp, "EHLO")
-			for i := range bb.boxes/bb.recipients + 1 { // makes the mailboxes
+			for i := range bb.boxes/bb.recipients + 1 { // creates the mailboxes
 				give(first, i)
 			}
 			clients := make([]*client, bb.connections)

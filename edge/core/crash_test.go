@@ -19,7 +19,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 )
 
-// deep is a directory none of whose levels exists at first.
+// deep is a directory that does not exist at first, and neither do its parents.
 const deep = "/var/lib/anymx/core"
 
 func mustOpen(t testing.TB, fs vfs.FS) *store {
@@ -31,8 +31,8 @@ func mustOpen(t testing.TB, fs vfs.FS) *store {
 	return s
 }
 
-// crashable is a file system that can be cloned while it is used: MemFS's Link
-// takes the lock of CrashClone twice, and would hang if a clone came between.
+// crashable is a file system that can be cloned while it is used: MemFS's Link takes the lock of
+// CrashClone twice, and would hang if a clone came in between.
 type crashable struct {
 	*vfs.MemFS
 	links sync.RWMutex
@@ -119,7 +119,7 @@ func newParcel(ids *mail.IDs, n int) parcel {
 
 func (p parcel) put(s *store) []error { return put(s, p.who, p.text, p.to...) }
 
-// checkKept fails unless recipient i of p has the complete message exactly once.
+// check fails unless recipient i of p has the complete message exactly once.
 func (p parcel) check(t testing.TB, fs vfs.FS, i int) {
 	t.Helper()
 	path, _ := mail.ParsePath(p.to[i])
@@ -148,7 +148,7 @@ func TestCrashAfterReply(t *testing.T) {
 		}
 		again := mustOpen(t, crashed)
 		for _, p := range all {
-			for i := range p.to { // as if a mail reader had taken it
+			for i := range p.to { // as if a mail reader had moved it
 				path, _ := mail.ParsePath(p.to[i])
 				if err := crashed.Remove(deep + "/mail/" + mailboxOf(path) + "/new/" + fileName(p.who, time.Time{})); err != nil {
 					t.Fatal(err)
@@ -202,7 +202,7 @@ func TestCrashAnywhere(t *testing.T) {
 					p := newParcel(ids, k+n*workers)
 					all = append(all, p)
 					if len(all) > when && crashed == nil {
-						crash() // while the others are at work
+						crash() // while the other goroutines work
 					}
 					mu.Unlock()
 					if err := errors.Join(p.put(s)...); err != nil {
@@ -230,7 +230,7 @@ func checkCrashed(t *testing.T, fs *vfs.MemFS, promised, all []parcel) {
 		}
 	}
 	texts := make(map[string]string)
-	boxes := make(map[string]int) // how many messages each must have in the end
+	boxes := make(map[string]int) // how many messages each must end up with
 	for _, p := range all {
 		texts[fileName(p.who, time.Time{})] = p.text
 		for _, to := range p.to {

@@ -12,7 +12,7 @@ import (
 	"anymx/tests/kit"
 )
 
-// TestDialogues plays the stories in testdata/dialogues. A line of a story is
+// TestDialogues runs the stories in testdata/dialogues. A line of a story is
 //
 //	# a comment
 //	server KEY=VALUE ...   before the first connection: max (bytes), recipients
@@ -33,7 +33,7 @@ import (
 //	box BOX                a mailbox that exists; all must be listed
 //	log PATTERN            a line of the server's log
 //
-// At its end no file may be left in .incoming.
+// At the end of a story .incoming must be empty.
 func TestDialogues(t *testing.T) {
 	files, err := filepath.Glob("testdata/dialogues/*.txt")
 	if err != nil || len(files) == 0 {

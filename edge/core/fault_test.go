@@ -15,8 +15,8 @@ import (
 	"anymx/tests/kit"
 )
 
-// TestOneMailboxFails: in LMTP the others get the message, in SMTP all wait, and nobody gets it
-// twice when it is sent again.
+// TestOneMailboxFails: in LMTP the other recipients get the message, in SMTP all wait, and no
+// recipient gets it twice when it is sent again.
 func TestOneMailboxFails(t *testing.T) {
 	n := start(t, Options{})
 	smtp, lmtp := greet(t, n.smtp, "EHLO"), greet(t, n.lmtp, "LHLO")
@@ -41,7 +41,7 @@ func TestOneMailboxFails(t *testing.T) {
 		for i, want := range []int{a, bad, c} {
 			box := "example.net/" + strings.TrimSuffix(to[i], "@example.net")
 			if i == 1 && want == 0 {
-				continue // it is no directory
+				continue // not a directory
 			}
 			if got := len(n.files(box, "new")); got != want {
 				t.Fatalf("%s has %d messages, not %d", box, got, want)
@@ -188,7 +188,7 @@ func TestDiskFull(t *testing.T) {
 	give(smtp, 1000, false, "250 2.0.0")
 	give(smtp, 60<<20, false, "452 4.3.1")
 	give(lmtp, 60<<20, true, "452 4.3.1")
-	give(smtp, 36<<20, false, "452 4.3.1") // it would fit, but not beside the reserve
+	give(smtp, 36<<20, false, "452 4.3.1") // it would fit without the reserve
 	give(lmtp, 1000, true, "250 2.0.0")
 	smtp.say("MAIL FROM:<a@b.example> SIZE=40000000", "452 4.3.1 ")
 

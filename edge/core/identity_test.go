@@ -34,7 +34,7 @@ func TestParseIdentity(t *testing.T) {
 		{id + ".ä", false},
 		{id[1:] + ".ams1", false},
 		{id + "0.ams1", false},
-		{"06FWJM7E0R002PZG.ams1", false}, // it would be another file name
+		{"06FWJM7E0R002PZG.ams1", false}, // would be another file name
 		{"06fwjm7e0r002pzi.ams1", false},
 		{"0000000000000000.ams1", false},
 		{"4BqX9Zk7s0zMwJH", false}, // Postfix

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// serverEnv names the store of a server that is to be killed.
+// serverEnv names the store of a server that the test will kill.
 const serverEnv = "ANYMX_CORE_TEST_SERVER"
 
 // serveUntilKilled writes its addresses, SMTP and LMTP, to standard output.
@@ -37,7 +37,7 @@ func serveUntilKilled(dir string) {
 		fmt.Println(l.Addr())
 		go func() { fail(server.Serve(l, lmtp)) }()
 	}
-	_, _ = io.Copy(io.Discard, os.Stdin) // ends with the test, whatever happens
+	_, _ = io.Copy(io.Discard, os.Stdin) // ends with the test, even a failed one
 	os.Exit(0)
 }
 
@@ -98,7 +98,7 @@ func TestKill(t *testing.T) {
 		rounds = 3
 	}
 	dir := filepath.Join(t.TempDir(), "store")
-	var all, left []*delivery // left: to hand over again
+	var all, left []*delivery // left: to send again
 	for round := range rounds {
 		const fresh = 80
 		for i := range fresh {

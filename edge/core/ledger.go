@@ -41,7 +41,7 @@ type ledger struct {
 
 	day    atomic.Uint32 // of the ledger, counted from 1
 	older  atomic.Bool   // there may be keys of an older program
-	began  time.Time     // when the day began, by the wall clock; zero: unknown. Only forget uses this and the next fields
+	began  time.Time     // when the day began, by the wall clock; zero: unknown. Used only by forget, as are the next fields
 	at     time.Duration // when it began in this run
 	looked bool          // forget was called in this run
 }

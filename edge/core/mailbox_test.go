@@ -26,7 +26,7 @@ func TestComponent(t *testing.T) {
 		{"a\x00b\r\n\x7f", "a%00b%0d%0a%7f"},
 		{"a\xffb", "a%ffb"},
 		{"\ufffd", "\ufffd"},
-		{"\u212aarl", "\u212aarl"}, // the Kelvin sign is no k
+		{"\u212aarl", "\u212aarl"}, // the Kelvin sign is not a k
 		{"\u0130", "\u0130"},
 		{long, long},
 		{long + "a", strings.Repeat("a", maxComponent-18) + "%-" + "2e3155d99ae6b7d3"},

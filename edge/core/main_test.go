@@ -7,14 +7,13 @@ import (
 	"anymx/tests/kit"
 )
 
-// TestMain fails the tests if a goroutine of theirs outlives them. The kill test
-// runs this binary again as a server.
+// TestMain fails if a test leaks a goroutine. The kill test runs this binary again as a server.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(serverEnv); dir != "" {
 		serveUntilKilled(dir)
 	}
 	os.Exit(kit.Run(m, kit.Leaks{
 		Of:     []string{"anymx/edge", "emersion/go-smtp"},
-		Except: []string{").guard.func"}, // an engine that has failed keeps it
+		Except: []string{").guard.func"}, // a failed engine keeps it
 	}))
 }

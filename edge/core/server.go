@@ -90,13 +90,13 @@ func New(o Options) (*Server, error) {
 func (s *Server) Dir() string { return s.store.boxes.dir }
 
 // Serve serves sessions on l until Close, as LMTP (RFC 2033) or SMTP. After Close it returns nil.
-// It closes l in any case.
+// It always closes l.
 func (s *Server) Serve(l net.Listener, lmtp bool) error {
 	defer l.Close()
 	server := smtp.NewServer(smtp.BackendFunc(s.newSession))
 	server.Domain = s.options.Hostname
 	server.LMTP = lmtp
-	server.MaxLineLength = 0 // wire's
+	server.MaxLineLength = 0 // wire has its own limit
 	server.MaxRecipients = s.options.MaxRecipients
 	server.EnableSMTPUTF8 = true
 	// DSN is not offered: core writes no notifications, so the edge has to.

@@ -161,7 +161,7 @@ func (n *node) incomingFiles() int {
 	return len(entries)
 }
 
-// client talks to a server, raw.
+// client is a raw client of a server.
 type client struct {
 	t    testing.TB
 	conn net.Conn
@@ -300,7 +300,7 @@ func (c *client) closed() {
 
 var testIDs = mail.NewIDs(0xfeed)
 
-// newIdent returns the identity of a message that came to node ams1 just now.
+// newIdent returns the identity of a message that arrived at node ams1 just now.
 func newIdent() string { return testIDs.Next(time.Now()).String() + ".ams1" }
 
 // body returns a message of n bytes in lines, made unique by tag.

@@ -26,7 +26,7 @@ type session struct {
 	lmtp    *lmtpConn // nil: SMTP
 	forward xforward
 
-	open   bool // a transaction is
+	open   bool // a transaction is open
 	utf8   bool // with SMTPUTF8
 	sender mail.Path
 	to     []mail.Path
@@ -88,7 +88,7 @@ func (s *session) Data(io.Reader) error {
 	}
 	for _, r := range replies {
 		if !r.Positive() {
-			return s.say(r) // for all recipients, who are all attempted again
+			return s.say(r) // for all recipients, which will all be attempted again
 		}
 	}
 	return s.say(replies[0])

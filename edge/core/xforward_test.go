@@ -13,7 +13,7 @@ func TestXforward(t *testing.T) {
 	}{
 		{"IDENT=x NAME=a ADDR=b HELO=c PORT=1 PROTO=ESMTP SOURCE=LOCAL", xforward{"x", "a", "b", "c"}, true},
 		{"  ident=x\t name=a  ", xforward{ident: "x", name: "a"}, true},
-		{"IDENT=a=b", xforward{ident: "a=b"}, true}, // no xtext, but clear
+		{"IDENT=a=b", xforward{ident: "a=b"}, true}, // not xtext, but unambiguous
 		{"IDENT=+41+2b+2B", xforward{ident: "A++"}, true},
 		{"HELO=a+20b", xforward{helo: "a b"}, true},
 		{"HELO=+C3+BC", xforward{helo: "ü"}, true},
