@@ -16,7 +16,7 @@ import (
 	"anymx/edge/mail"
 )
 
-// processor returns the processor time that this process has taken.
+// processor returns the processor time that this process has used.
 func processor() time.Duration {
 	var ru syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &ru)
@@ -99,7 +99,7 @@ func commitBody(s *Spool, body []byte) (*Message, error) {
 
 var sessions = []int{1, 20, 100, 300}
 
-// BenchmarkCommit10K commits and keeps: a backlog grows.
+// BenchmarkCommit10K commits without removal: the backlog grows.
 func BenchmarkCommit10K(b *testing.B) {
 	for _, n := range sessions {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
@@ -116,8 +116,8 @@ func BenchmarkCommit10K(b *testing.B) {
 	}
 }
 
-// BenchmarkCommitRemove returns a message's life in steady state: in, read from memory for the
-// first try, out.
+// BenchmarkCommitRemove measures a message's life in steady state: committed, read from memory for
+// the first attempt, removed.
 func BenchmarkCommitRemove(b *testing.B) {
 	for _, n := range sessions {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
@@ -143,8 +143,8 @@ func BenchmarkCommitRemove(b *testing.B) {
 	}
 }
 
-// BenchmarkBusy is CommitRemove among sessions that have other work to do on
-// two processors, as in the whole server: 50 us for each message.
+// BenchmarkBusy is CommitRemove among sessions that have other work to do on two processors, as in
+// the whole server: 50 us for each message.
 func BenchmarkBusy(b *testing.B) {
 	for _, n := range []int{20, 100} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
@@ -164,7 +164,7 @@ func BenchmarkBusy(b *testing.B) {
 	}
 }
 
-// spin takes d of processor time.
+// spin uses d of processor time.
 func spin(d time.Duration) {
 	for start := time.Now(); time.Since(start) < d; {
 		for i := range 100 {
@@ -266,10 +266,10 @@ func BenchmarkLoad(b *testing.B) {
 	})
 }
 
-// BenchmarkBacklog takes b.N messages of 10 KB while nothing goes out, then walks through them as
-// recovery does, reads and removes them all, and has the space given back. Run it with -benchtime
-// 300000x. It reports how many bytes were written for each octet of mail, and what is left on the
-// disk.
+// BenchmarkBacklog commits b.N messages of 10 KB while nothing is delivered, then iterates over
+// them as recovery does, reads and removes them all, and reclaims the space. Run it with -benchtime
+// 300000x. It reports how many bytes were written for each byte of mail, and how much is left on
+// the disk.
 func BenchmarkBacklog(b *testing.B) {
 	s, body := benchSpool(b, Options{}), randomBody(10<<10)
 	b.StopTimer()

@@ -20,7 +20,7 @@ import (
 	"anymx/tests/kit"
 )
 
-// history is what callers were told, to be compared with what a crash leaves.
+// history records the results that callers got, to be compared with what a crash leaves.
 type history struct {
 	mu       sync.Mutex
 	messages map[mail.ID]*record
@@ -30,14 +30,13 @@ type history struct {
 type record struct {
 	sum      uint32
 	acked    bool // its commit has returned
-	removing bool // its removal was asked for
-	// Attempts of the last state that was acknowledged, and of the last that
-	// was asked for.
+	removing bool // its removal was requested
+	// The attempts in the last acknowledged state, and in the last requested one.
 	attempts, asked int
 	about           mail.ID // a notification: the message that it replaces
 }
 
-// began notes that a commit is under way.
+// began records that a commit is under way.
 func (h *history) began(id mail.ID, body []byte, about mail.ID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -51,7 +50,7 @@ func (h *history) with(id mail.ID, f func(*record)) {
 	f(h.messages[id])
 }
 
-// copy returns the history as it stands.
+// copy returns a copy of the history.
 func (h *history) copy() map[mail.ID]record {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -62,9 +61,8 @@ func (h *history) copy() map[mail.ID]record {
 	return all
 }
 
-// compare checks a recovered store against what was known just before the
-// crash and just after it: whatever was acknowledged before must be there,
-// and nothing that nobody asked for until after.
+// compare checks a recovered store against the histories just before and just after the crash:
+// everything acknowledged before must be there, and nothing that was not requested until after.
 func compare(s *Spool, before, after map[mail.ID]record) error {
 	var errs []error
 	bad := func(id mail.ID, format string, args ...any) {
@@ -97,7 +95,7 @@ func compare(s *Spool, before, after map[mail.ID]record) error {
 		}
 	}
 	for id, r := range after {
-		// A notification and the end of what it is about are one piece.
+		// A notification and the removal of the message that it is about are atomic.
 		if r.about.IsZero() || r.removing || !before[r.about].acked {
 			continue
 		}
@@ -111,8 +109,7 @@ func compare(s *Spool, before, after map[mail.ID]record) error {
 	return errors.Join(append(errs, compareFiles(s, found))...)
 }
 
-// compareFiles checks that there is a file for each message that has one, and
-// no other.
+// compareFiles checks that each message that needs a file has one, and that there are no others.
 func compareFiles(s *Spool, found map[mail.ID]bool) error {
 	ids, others, err := s.bodies.list()
 	if err != nil || len(others) > 0 {
@@ -137,10 +134,10 @@ func compareFiles(s *Spool, found map[mail.ID]bool) error {
 	return nil
 }
 
-// work returns a session, a courier and an operator in one: it stores, updates, replaces and
-// removes its own messages at random until stopped. It returns the first error.
+// work is a session, a courier and an operator in one: it stores, updates, replaces and removes its
+// own messages at random until stopped. It returns the first error.
 func work(s *Spool, h *history, rng *rand.Rand, stop <-chan struct{}) error {
-	var own []mail.ID // messages that it may still do something with
+	var own []mail.ID // messages that it may still use
 	commit := func(about mail.ID) (mail.ID, error) {
 		d, err := s.Begin()
 		if err != nil {
@@ -213,9 +210,8 @@ func work(s *Spool, h *history, rng *rand.Rand, stop <-chan struct{}) error {
 	}
 }
 
-// A crash at any moment, with any part of what was not synced surviving,
-// loses nothing that was acknowledged and shows nothing that is not whole.
-// The store that it leaves goes on working and can crash again.
+// A crash at any moment, with any part of the unsynced data surviving, loses nothing acknowledged
+// and leaves nothing incomplete. The store works on afterwards and can crash again.
 func TestCrash(t *testing.T) {
 	rounds := 12
 	if testing.Short() || racing {
@@ -238,8 +234,8 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// crash works on a store, clones its file system several times as a crash at
-// that moment would leave it, and checks each clone. It returns the last one.
+// crash uses a store, clones its file system several times as a crash at that moment would leave
+// it, and checks each clone. It returns the last one.
 func crash(t *testing.T, o Options, mem *vfs.MemFS, h *history, rng *rand.Rand) *vfs.MemFS {
 	t.Helper()
 	s := openTest(t, o)
@@ -291,7 +287,7 @@ func crash(t *testing.T, o Options, mem *vfs.MemFS, h *history, rng *rand.Rand) 
 	return clone
 }
 
-// crashed makes what the store holds now the whole history.
+// crashed resets the history to what the store holds now.
 func (h *history) crashed(t *testing.T, o Options) {
 	t.Helper()
 	s, err := Open(o)
@@ -312,8 +308,7 @@ func (h *history) crashed(t *testing.T, o Options) {
 	}
 }
 
-// A removal is on stable storage soon, though nobody waits for it and nothing
-// else is written.
+// A removal reaches stable storage soon, even if nothing waits for it and nothing else is written.
 func TestRemovalIsSynced(t *testing.T) {
 	fs, mem := crashable()
 	o := testOptions(fs)
@@ -343,7 +338,7 @@ func TestRemovalIsSynced(t *testing.T) {
 }
 
 // A state without a message is removed when the store is opened. A draft that a crash cut off is
-// moved away, kept for as long as the options say, and worth a warning.
+// moved away, kept for as long as the options say, and causes a warning.
 func TestOrphans(t *testing.T) {
 	o := testOptions(memory())
 	var log bytes.Buffer
@@ -398,8 +393,8 @@ func TestOrphans(t *testing.T) {
 	}
 }
 
-// A program before drafts had a suffix has left files that may be drafts or not: an update keeps
-// them, with a warning, and takes no node out of service for them.
+// A program from before drafts had a suffix has left files that may or may not be drafts: after an
+// update they are kept, with a warning, and the node stays in service.
 func TestOrphansOfAnOlderProgram(t *testing.T) {
 	for name, older := range map[string]bool{"older": true, "this": false} {
 		t.Run(name, func(t *testing.T) {
@@ -447,7 +442,7 @@ func TestOrphansOfAnOlderProgram(t *testing.T) {
 	}
 }
 
-// A body file that is not as it was written is never handed out.
+// A body file that differs from what was written is never returned.
 func TestDamagedFile(t *testing.T) {
 	body := make([]byte, 10_000)
 	for name, damage := range map[string]func(fs *faultFS, path string) error{

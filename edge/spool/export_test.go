@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestExportAside exports what was set aside once, leaves the reserve free, and begins again where
-// an export was cut off.
+// TestExportAside exports each message that was set aside once, leaves the reserve free, and
+// resumes an interrupted export.
 func TestExportAside(t *testing.T) {
 	o := testOptions(nil)
 	o.Dir = filepath.Join(t.TempDir(), "spool")
@@ -53,7 +53,7 @@ func TestExportAside(t *testing.T) {
 	if folders, _, err := ExportAside(o.Dir, false, 0, now, nil); err != nil || len(folders) != 0 {
 		t.Errorf("a second time: %q, %v", folders, err)
 	}
-	// The store itself, which is whole here, under the name of the time.
+	// The store itself, which is intact here, with the time in its name.
 	s = openTest(t, o)
 	all = stored{}
 	all.fill(t, s, 3)

@@ -20,10 +20,10 @@ import (
 
 var errInjected = errors.New("injected")
 
-// nth fails the n-th operation of one kind from when it is armed, and all of
-// that kind after it if it stays failed.
+// nth makes the n-th operation of one kind fail, counted from when it is armed, and all later ones
+// of that kind if it stays failed.
 type nth struct {
-	kind  string // as kindOf says; "": any
+	kind  string // as returned by kindOf; "": any
 	n     int64
 	stays bool
 
@@ -63,7 +63,7 @@ func (f *nth) what() string {
 	return f.struck
 }
 
-// kindOf names an operation by what it does to which sort of file.
+// kindOf classifies an operation by what it does, and to which sort of file.
 func kindOf(op, path string) string {
 	for _, c := range []struct{ part, sort string }{
 		{".log", "log"}, {".sst", "table"}, {".blob", "blob"}, {"MANIFEST", "manifest"}, {"marker", "marker"},
@@ -76,9 +76,9 @@ func kindOf(op, path string) string {
 	return op + " other"
 }
 
-// script returns a life of a spool in one goroutine: small and big messages, a notification,
-// updates and removals, enough of them to rotate logs and write memtables out. It stops at the
-// first error after which nothing can work.
+// script runs a whole life of a spool in one goroutine: small and big messages, a notification,
+// updates and removals, enough of them to rotate logs and flush memtables. It stops at the first
+// error after which nothing can work.
 func script(s *Spool, h *history) (err error) {
 	rng := rand.New(rand.NewPCG(5, 5))
 	var ids []mail.ID
@@ -131,10 +131,9 @@ func script(s *Spool, h *history) (err error) {
 	return err
 }
 
-// Each writing operation in the life of a spool fails once, and in a second
-// pass it and all of its kind after it fail: what was acknowledged is there
-// after the crash that follows, whole, and nothing else. An engine that has
-// failed says so.
+// Each write operation in the life of a spool fails once, and in a second pass so do all later ones
+// of its kind: after the following crash, exactly the acknowledged messages are there, and
+// complete. A failed engine reports that it failed.
 func TestFaults(t *testing.T) {
 	for _, stays := range []bool{false, true} {
 		t.Run(fmt.Sprintf("stays=%v", stays), func(t *testing.T) {
@@ -163,7 +162,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// every returns the step from one failing operation to the next: all of them, but for the race
+// every returns the step from one failing operation to the next: 1, but more under the race
 // detector, which makes this slow.
 func every() int64 {
 	if racing {
@@ -172,8 +171,8 @@ func every() int64 {
 	return 1
 }
 
-// faultAt runs work on a fresh spool with the fault f, crashes it, and checks
-// what is recovered. It is false if the fault did not strike.
+// faultAt runs work on a fresh spool with the fault f, crashes it, and checks what is recovered. It
+// reports false if the fault did not occur.
 func faultAt(t *testing.T, f *nth, work func(*Spool, *history) error) bool {
 	fs, mem := crashable()
 	fs.fail = f.fail
@@ -218,7 +217,7 @@ func faultAt(t *testing.T, f *nth, work func(*Spool, *history) error) bool {
 	return struck != ""
 }
 
-// checkFailed: an engine that has failed answers so, to everybody and at once.
+// checkFailed checks that every call on a failed engine returns that error at once.
 func checkFailed(t *testing.T, s *Spool, struck string) {
 	t.Helper()
 	if s.engine.err() == nil {
@@ -244,8 +243,8 @@ func checkFailed(t *testing.T, s *Spool, struck string) {
 	}
 }
 
-// A fault while many are committing: each of them gets an answer, and none a
-// promise that is not kept.
+// A fault during many concurrent commits: each of them returns, and no acknowledged message is
+// lost.
 func TestFaultsAmongMany(t *testing.T) {
 	if !inChild(t) {
 		return
@@ -292,8 +291,8 @@ func stacks() []byte {
 	return b[:runtime.Stack(b, true)]
 }
 
-// Each writing operation of opening a store fails: Open says so or works, and
-// nothing of what was stored is lost.
+// Each write operation during Open fails: Open returns an error or works, and no stored message is
+// lost.
 func TestFaultsOfOpen(t *testing.T) {
 	for _, fresh := range []bool{true, false} {
 		t.Run(fmt.Sprintf("fresh=%v", fresh), func(t *testing.T) {
@@ -359,7 +358,7 @@ func faultOfOpen(t *testing.T, n int64, fresh bool) bool {
 	return struck != ""
 }
 
-// A body file that can't be written costs that message only.
+// A body file that can't be written affects only that message.
 func TestBodyFault(t *testing.T) {
 	for _, op := range []string{"create", "write", "sync"} {
 		t.Run(op, func(t *testing.T) {
@@ -391,7 +390,7 @@ func TestBodyFault(t *testing.T) {
 	}
 }
 
-// Where the engine says that it can't go on, nobody is told that it did.
+// After a fatal error of the engine, no call reports success.
 func TestFatal(t *testing.T) {
 	if !inChild(t) {
 		return

@@ -9,23 +9,23 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// faultFS is a file system whose writing operations can be made to fail. All
-// ways to a file open for writing lead through it, the reuse of an old log
-// included.
+// faultFS is a file system whose write operations can be made to fail. All ways to open a file for
+// writing go through it, including the reuse of an old log.
 type faultFS struct {
 	vfs.FS
-	// fail decides on each operation before it is done; nil: none fails.
+	// fail decides on each operation before it runs; nil: none fails.
 	fail func(op, path string) error
-	// names makes a rename one step for those who sync: the library's own file system takes the old
-	// name away and then adds the new one, and a sync in between would keep neither.
+	// names makes a rename atomic for concurrent syncs: the library's own file system removes the
+	// old name and then adds the new one, and a sync in between would persist neither.
 	names sync.RWMutex
 }
 
-// memory returns an empty file system in memory. Under the race detector the library's own alters
-// what it was given to write, to find callers that rely on it; a caller of Draft.Write may do so.
+// memory returns an empty file system in memory. Under the race detector the library's own modifies
+// the buffers that it was given to write, to find callers that rely on them; a caller of
+// Draft.Write may do so.
 func memory() *faultFS { return &faultFS{FS: vfs.NewMem()} }
 
-// crashable is one that can be cloned as a crash would leave it.
+// crashable returns one that can be cloned as a crash would leave it.
 func crashable() (*faultFS, *vfs.MemFS) {
 	mem := vfs.NewCrashableMem()
 	return &faultFS{FS: mem}, mem

@@ -24,7 +24,7 @@ func testOptions(fs vfs.FS) Options {
 	return Options{Dir: "/node/spool", FS: fs, InlineMax: 4 << 10, Memory: 1 << 20, tune: tuning{memtable: 1 << 20}}
 }
 
-// openTest opens a spool that the test closes, if it has not done so.
+// openTest opens a spool, and closes it at the end unless the test has.
 func openTest(t testing.TB, o Options) *Spool {
 	t.Helper()
 	kit.NoLeaks(t)
@@ -72,7 +72,7 @@ func tryStore(s *Spool, body []byte) (*Message, error) {
 	return d.Commit(message())
 }
 
-// writePieces writes body in pieces that are not all alike.
+// writePieces writes body in pieces of different sizes.
 func writePieces(d *Draft, body []byte) error {
 	for size := 100; len(body) > 0; size = size*3 + 1 {
 		n := min(size, len(body))
@@ -95,7 +95,7 @@ func bodyOf(m *Message) ([]byte, error) {
 	return out.Bytes(), errors.Join(err, b.Close())
 }
 
-// loaded returns what the store says of a message: the sum of its body, and its state.
+// loaded returns what the store has of a message: the sum of its body, and its state.
 func loaded(s *Spool, id mail.ID) (sum uint32, st State, err error) {
 	m, st, err := s.Load(id)
 	if err != nil {
@@ -144,9 +144,8 @@ func testLog(t testing.TB) *slog.Logger {
 
 const childOf = "SPOOL_TEST_CHILD"
 
-// inChild reports whether this is a process of the test's own; if it is not, it runs the test in
-// one and reports how it went. An engine that has failed leaves goroutines behind, which only the
-// end of a process ends.
+// inChild reports whether this process is a child of the test; if it is not, it runs the test in
+// one and reports the result. A failed engine leaves goroutines, which only end with the process.
 func inChild(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(childOf) == t.Name() {
@@ -169,7 +168,7 @@ func inChild(t *testing.T) bool {
 	return false
 }
 
-// misused counts what the engine thinks wrong in our use of it.
+// misused counts the errors that the engine found in our use of it.
 func (m *metrics) misused() float64 {
 	var out dto.Metric
 	if err := m.errors.misuse.Write(&out); err != nil {
@@ -178,7 +177,7 @@ func (m *metrics) misused() float64 {
 	return out.GetCounter().GetValue()
 }
 
-// list gives the IDs that have a file, and the names that are none of ours.
+// list returns the IDs that have a file, and the names of files that are not ours.
 func (b *bodies) list() (ids []mail.ID, others []string, err error) {
 	l, err := listBodies(b.fs, b.dir)
 	for _, f := range l.files {
@@ -187,7 +186,7 @@ func (b *bodies) list() (ids []mail.ID, others []string, err error) {
 	return ids, l.strange, err
 }
 
-// size is that of a message's file.
+// size returns the size of a message's file.
 func (b *bodies) size(id mail.ID) (int64, error) {
 	info, err := b.fs.Stat(b.path(id))
 	if err != nil {

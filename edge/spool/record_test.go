@@ -15,7 +15,7 @@ import (
 
 var testID = mail.ID{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}
 
-// envelopes are the shapes that an envelope can have.
+// envelopes returns envelopes of all shapes.
 func envelopes() map[string]*mail.Envelope {
 	many := &mail.Envelope{Arrived: time.Unix(1, 0).UTC(), Sender: mail.Path{Local: "a", Domain: "b.example"}}
 	for range 300 {
@@ -98,7 +98,7 @@ func TestStateRecord(t *testing.T) {
 	}
 }
 
-// The last failure is bounded, and not cut inside a character.
+// The last failure is bounded, and not cut within a character.
 func TestStateRecordClips(t *testing.T) {
 	st := State{Recipients: []RecipientState{{Last: strings.Repeat("a", MaxLast-1) + "äöü"}}}
 	got, err := decodeState(appendState(nil, &st))
@@ -175,7 +175,7 @@ func TestRecordErrors(t *testing.T) {
 	}
 }
 
-// Times that nanoseconds can't count become the zero time instead of another.
+// Times outside the range of nanoseconds become the zero time instead of a wrong one.
 func TestRecordTimes(t *testing.T) {
 	for _, tm := range []time.Time{{}, time.Date(1600, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(3000, 1, 1, 0, 0, 0, 0, time.UTC)} {
 		if got := unstamp(stamp(tm)); !got.IsZero() {
@@ -198,7 +198,7 @@ func FuzzEnvelopeRecord(f *testing.F) {
 		if err != nil {
 			return
 		}
-		// What can be read can be written, and says the same when read again.
+		// A record that can be decoded can be encoded, and then decodes to the same.
 		again, h2, err := decodeEnvelope(testID, appendEnvelope(nil, env, h))
 		if err != nil {
 			t.Fatalf("%v: %+v", err, env)

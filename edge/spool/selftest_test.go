@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// storeSelfTest commits a self-test of this many bytes.
+// storeSelfTest commits a self-test with this body.
 func storeSelfTest(t testing.TB, s *Spool, body []byte) *Message {
 	t.Helper()
 	d, err := s.BeginSelfTest()
@@ -28,7 +28,7 @@ func storeSelfTest(t testing.TB, s *Spool, body []byte) *Message {
 	return m
 }
 
-// figures are the spool's metrics about messages, each 0 where there was none.
+// figures returns the spool's metrics about messages, each 0 if there was none.
 func figures(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 	t.Helper()
 	families, err := reg.Gather()
@@ -52,7 +52,7 @@ func figures(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 	return got
 }
 
-// A self-test is stored and read like a message, and is in no list and no figure.
+// A self-test is stored and read like a message, but appears in no list and no metric.
 func TestSelfTest(t *testing.T) {
 	eachShape(t, func(t *testing.T, o Options) {
 		reg := prometheus.NewRegistry()
@@ -97,8 +97,8 @@ func TestSelfTest(t *testing.T) {
 	})
 }
 
-// Limits that refuse mail don't refuse a self-test; storage that failed
-// does, and so does a spool that is closed.
+// Limits that refuse mail don't refuse a self-test; failed storage does, and so does a closed
+// spool.
 func TestSelfTestBeyondTheMarks(t *testing.T) {
 	for name, set := range map[Reason]func(*Options){
 		ReasonHighWater: func(o *Options) { o.HighWater = 1 },
@@ -149,9 +149,8 @@ func TestSelfTestBeyondTheMarks(t *testing.T) {
 	}
 }
 
-// A crash between the commit of a self-test and its removal leaves nothing that
-// anybody could take for mail, also where the next start is cut short too, and
-// leaves real messages alone.
+// A crash between the commit of a self-test and its removal leaves nothing that could be mistaken
+// for mail, even if the next start crashes too, and does not affect real messages.
 func TestSelfTestLeftByACrash(t *testing.T) {
 	fs := vfs.NewCrashableMem()
 	o := testOptions(fs)
@@ -162,12 +161,12 @@ func TestSelfTestLeftByACrash(t *testing.T) {
 	kept := store(t, s, []byte("a message"))
 	short, long := storeSelfTest(t, s, []byte("a self-test")), storeSelfTest(t, s, bytes.Repeat([]byte("long "), 4<<10))
 	later := store(t, s, []byte("another message"))
-	crashed := fs.CrashClone(vfs.CrashCloneCfg{}) // of what was not synced nothing stays
+	crashed := fs.CrashClone(vfs.CrashCloneCfg{}) // nothing unsynced survives
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 
-	for range 3 { // each start may be cut short before its removals are on the disk
+	for range 3 { // each start may crash before its removals are on disk
 		o := testOptions(crashed)
 		s, err := Open(o)
 		if err != nil {
@@ -194,8 +193,8 @@ func TestSelfTestLeftByACrash(t *testing.T) {
 	}
 }
 
-// The spool answers at once, under load and when it was closed; its committer
-// that is stuck does not, and one that is with a disk that hangs does.
+// The spool answers at once, under load and when it is closed; a stuck committer does not answer,
+// and one that waits for a hanging disk does.
 func TestAnswers(t *testing.T) {
 	s := openTest(t, testOptions(memory()))
 	answered := func() chan struct{} {
@@ -230,7 +229,7 @@ func TestAnswers(t *testing.T) {
 	s.committer.mu.Unlock()
 	await("after that", stuck)
 
-	// As if a group was under way for ever: nothing of it answers, and need not.
+	// As if a group never finished: nothing of it answers, or needs to.
 	s.committer.began.Store(time.Now().UnixNano())
 	await("while the disk hangs", answered())
 	s.committer.began.Store(0)

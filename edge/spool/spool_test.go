@@ -25,11 +25,11 @@ import (
 	"anymx/tests/kit"
 )
 
-// bodySizes are around the sizes where a body takes another way.
+// bodySizes are close to the sizes at which a body is stored differently.
 var bodySizes = []int{0, 1, 100, 4<<10 - 1, 4 << 10, 4<<10 + 1, 70_000, 300_000}
 
-// A message is there with envelope and body: just committed, released, loaded,
-// and after the store was opened again.
+// A message has its envelope and body: just committed, released, loaded, and after the store was
+// reopened.
 func TestStoreAndLoad(t *testing.T) {
 	eachShape(t, func(t *testing.T, o Options) {
 		s := openTest(t, o)
@@ -98,7 +98,7 @@ func TestStoreAndLoad(t *testing.T) {
 		}
 		s = openTest(t, o)
 		check()
-		// New IDs are greater than all that are in use.
+		// New IDs are greater than all existing ones.
 		if id := store(t, s, nil).Envelope.ID; bytes.Compare(id[:], order[len(order)-1][:]) <= 0 {
 			t.Errorf("%s after %s", id, order[len(order)-1])
 		}
@@ -134,7 +134,7 @@ func TestRemove(t *testing.T) {
 		if n := s.states.Load(); n != 0 {
 			t.Errorf("%d states", n)
 		}
-		// The files go once the removals are on stable storage.
+		// The files are removed once the removals are on stable storage.
 		if !kit.Within(2*time.Second, func() bool {
 			ids, _, err := s.bodies.list()
 			return err == nil && len(ids) == 0
@@ -151,7 +151,7 @@ func TestRemove(t *testing.T) {
 	})
 }
 
-// Of many removals of one message one succeeds.
+// Of several removals of one message one succeeds.
 func TestRemoveOnce(t *testing.T) {
 	s := openTest(t, testOptions(memory()))
 	for range 50 {
@@ -243,7 +243,7 @@ func TestReplace(t *testing.T) {
 					t.Errorf("notification %q, %v", body, err)
 				}
 			}
-			// A second one about a message that is gone leaves nothing.
+			// A second notification about a removed message leaves nothing.
 			for _, st := range []*State{nil, {Attempts: 9}} {
 				before := len(entries(t, s))
 				if _, err := s.Replace(id, st, begin(t, s, "late"), message()); !errors.Is(err, ErrNotFound) {
@@ -312,8 +312,8 @@ func TestDraftEnds(t *testing.T) {
 	})
 }
 
-// A draft takes no more memory than Options.InlineMax however long it gets,
-// and nothing is lost between its pieces.
+// A draft uses no more memory than Options.InlineMax however long it gets, and nothing is lost
+// between its pieces.
 func TestDraftMemory(t *testing.T) {
 	o := testOptions(memory())
 	o.InlineMax = 256 << 10
@@ -340,8 +340,7 @@ func TestDraftMemory(t *testing.T) {
 	}
 }
 
-// The memory of bodies is bounded, given back by Release, and not before the
-// last reader is done.
+// The memory of bodies is bounded, and freed by Release, but not before the last reader is done.
 func TestMemoryBudget(t *testing.T) {
 	o := testOptions(memory())
 	o.Memory = 3 * firstBuffer
@@ -378,8 +377,8 @@ func TestMemoryBudget(t *testing.T) {
 	}
 }
 
-// An envelope of thousands of recipients does not leave its memory in the pool
-// of small buffers, and comes back whole.
+// An envelope of thousands of recipients does not leave its memory in the pool of small buffers,
+// and is read back complete.
 func TestManyRecipients(t *testing.T) {
 	s := openTest(t, testOptions(memory()))
 	env := message()
@@ -401,8 +400,8 @@ func TestManyRecipients(t *testing.T) {
 	}
 }
 
-// Read in small steps, then WriteTo, over a TCP connection, from memory, from
-// the engine and from a file.
+// Bodies from memory, the engine and a file are read in small steps, then with WriteTo, over a TCP
+// connection.
 func TestBodyReads(t *testing.T) {
 	eachShape(t, func(t *testing.T, o Options) {
 		s := openTest(t, o)
@@ -494,7 +493,7 @@ func TestLimits(t *testing.T) {
 			o.DiskFree = func(string) (int64, error) { return c.free, nil }
 			c.set(&o)
 			s := openTest(t, o)
-			s.stop() // the watch would look at the disk again
+			s.stop() // the watch would check the disk again
 			var last *Message
 			for range 3 {
 				if err := s.Accepting(); err != nil {
@@ -527,8 +526,8 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// Bodies on their way into files count before they are committed, and stop
-// when they have used up half of the reserve.
+// Bodies that are being written to files count before they are committed, and are refused when they
+// have used up half of the reserve.
 func TestLimitsInFlight(t *testing.T) {
 	const reserve = 1 << 20
 	o := testOptions(memory())
@@ -554,8 +553,8 @@ func TestLimitsInFlight(t *testing.T) {
 			refused = true
 		}
 	}
-	// The watch may have looked once more in between, at a disk that does not
-	// fill: then the draft got further.
+	// The watch may have checked the disk in between, which does not fill: then the draft got
+	// further.
 	if !refused || written < reserve/2 {
 		t.Errorf("refused new messages: %v; the draft got to %d bytes", refused, written)
 	}
@@ -570,7 +569,7 @@ func TestLimitsInFlight(t *testing.T) {
 	}
 }
 
-// The disk is looked at again and again.
+// The disk is checked periodically.
 func TestDiskWatch(t *testing.T) {
 	o := testOptions(memory())
 	o.DiskReserve = 1000
@@ -596,7 +595,7 @@ func TestDiskWatch(t *testing.T) {
 	}
 }
 
-// A commit that hangs makes the spool refuse, until it goes on.
+// A hanging commit makes the spool refuse mail until it completes.
 func TestHangingCommit(t *testing.T) {
 	s := openTest(t, testOptions(memory()))
 	s.committer.began.Store(time.Now().Add(-time.Minute).UnixNano())
@@ -683,7 +682,7 @@ func TestClosed(t *testing.T) {
 	}
 }
 
-// Close waits for whoever reads, and lets what they call fail, not hang.
+// Close waits for readers, and makes their next calls fail instead of hang.
 func TestCloseWaitsForReaders(t *testing.T) {
 	s := openTest(t, testOptions(memory()))
 	id := store(t, s, []byte("x")).Envelope.ID
@@ -740,8 +739,8 @@ func TestLockedByProcess(t *testing.T) {
 	inChild(t)
 }
 
-// A store of a newer schema, or in a format that the engine does not know, is
-// refused, and not an octet of it changes.
+// A store of a newer schema, or in a format unknown to the engine, is refused, and not a byte of it
+// changes.
 func TestNewer(t *testing.T) {
 	for name, age := range map[string]func(t *testing.T, dir string){
 		"schema": func(t *testing.T, dir string) {
@@ -784,7 +783,7 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-// tree is all that a directory holds, with times.
+// tree returns all that a directory holds, with times.
 func tree(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -839,7 +838,7 @@ func TestOpenErrors(t *testing.T) {
 	}
 }
 
-// Two spools can't share a registerer, one after another can.
+// Two spools can't share a registerer at the same time, but one after the other.
 func TestMetrics(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	o := testOptions(memory())
@@ -869,7 +868,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// gathered gives each metric without labels, of histograms the count.
+// gathered returns each metric without labels, of histograms the count.
 func gathered(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 	t.Helper()
 	families, err := reg.Gather()
@@ -884,8 +883,7 @@ func gathered(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 	return all
 }
 
-// A clock that steps back does not bring IDs back, neither within a run nor
-// over a restart.
+// After the clock was set back no ID is reused, neither within a run nor after a restart.
 func TestClockStepsBack(t *testing.T) {
 	o := testOptions(memory())
 	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
@@ -903,7 +901,7 @@ func TestClockStepsBack(t *testing.T) {
 	}
 }
 
-// What the engine holds of removed messages can be given back to the disk.
+// The space that the engine holds for removed messages can be reclaimed.
 func TestReclaim(t *testing.T) {
 	o := testOptions(memory())
 	s := openTest(t, o)
@@ -932,8 +930,8 @@ func TestReclaim(t *testing.T) {
 			t.Errorf("%d bytes, %d before", s.engine.usage(), before)
 		}
 	}
-	// What is young is not rewritten for the sake of one message among its
-	// neighbours, so that one keeps a blob file or two.
+	// Young data is not rewritten because of a single message among its neighbours, so a blob file
+	// or two remain.
 	shrinks(before / 2)
 	if _, _, err := loaded(s, kept); err != nil {
 		t.Error(err)
@@ -944,8 +942,8 @@ func TestReclaim(t *testing.T) {
 	shrinks(100_000)
 }
 
-// Trouble in the background makes the spool refuse until the engine works
-// again; corruption makes it refuse for good.
+// An error in background work makes the spool refuse mail until the engine works again; corruption
+// makes it refuse for good.
 func TestBackgroundTrouble(t *testing.T) {
 	s := openTest(t, testOptions(memory()))
 	l := s.engine.listener()

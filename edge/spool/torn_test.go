@@ -20,19 +20,19 @@ import (
 	"anymx/edge/mail"
 )
 
-// The newest log is cut off at each octet of its last two records, as a crash
-// before their sync would do, and the last one is garbled at each octet. The
-// store opens, all that came before is there, and what is lost is lost whole.
+// The newest log is truncated at each byte of its last two records, as a crash before their sync
+// would do, and each byte of the last record is corrupted. The store opens, all earlier messages
+// are there, and a lost one is lost completely.
 func TestTornLog(t *testing.T) {
 	fsys, mem := crashable()
 	o := testOptions(fsys)
 	s := openTest(t, o)
-	if err := s.Close(); err != nil { // the first log of all is of an older format
+	if err := s.Close(); err != nil { // the very first log has an older format
 		t.Fatal(err)
 	}
 	s = openTest(t, o)
 	var ids []mail.ID
-	var ends []int // of the log, after each message
+	var ends []int // end of the log after each message
 	for i := range 5 {
 		ids = append(ids, store(t, s, []byte(strings.Repeat(fmt.Sprint(i), 40))).Envelope.ID)
 		ends = append(ends, len(newestLog(t, mem, o.Dir)))
@@ -126,9 +126,8 @@ func replaceNewestLog(t *testing.T, fsys *vfs.MemFS, dir string, log []byte) {
 	}
 }
 
-// On a disk that fills up, the spool refuses before it takes a message; and
-// where it has no reserve, a message that does not fit gets an error. In
-// neither case is anything lost that was acknowledged.
+// While the disk fills up, the spool refuses mail before it accepts a message; without a reserve, a
+// message that does not fit gets an error. In neither case is an acknowledged message lost.
 func TestDiskFull(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -202,7 +201,7 @@ func fillUp(t *testing.T, o Options, size int) {
 		t.Error(closed)
 	}
 	if s.engine.err() != nil {
-		// As a restart would find it, but for the lock.
+		// As a restart would find it, except for the lock.
 		if err := syscall.Mount("spool-test", path.Dir(o.Dir), "tmpfs", syscall.MS_REMOUNT, "size=256m"); err != nil {
 			t.Fatal(err)
 		}

@@ -18,7 +18,7 @@ import (
 	"anymx/edge/mail"
 )
 
-// stored is what was acknowledged.
+// stored holds the acknowledged messages.
 type stored map[mail.ID][]byte
 
 // fill stores short and long messages.
@@ -28,15 +28,14 @@ func (st stored) fill(t *testing.T, s *Spool, n int) {
 	for i := range n {
 		body := randomOf(rng, 100+i*37)
 		if i%4 == 3 {
-			body = randomOf(rng, 5000+i*100) // in a file
+			body = randomOf(rng, 5000+i*100) // stored in a file
 		}
 		st[store(t, s, body).Envelope.ID] = body
 	}
 }
 
-// check opens a store that something was done to. Either everything that was acknowledged is
-// there, or the store is refused, or asks for attention, with no body file gone; and then an export
-// has what want says must be readable.
+// check opens a store that was damaged. Either every acknowledged message is there, or the store is
+// refused or needs attention, with no body file gone; an export then has the messages in want.
 func (st stored) check(t *testing.T, fsys *vfs.MemFS, o Options, what string, want stored) (refused bool) {
 	t.Helper()
 	o.FS = &faultFS{FS: fsys}
@@ -87,7 +86,7 @@ func (st stored) check(t *testing.T, fsys *vfs.MemFS, o Options, what string, wa
 	return refused
 }
 
-// bodyFiles are the names of all body files, orphans among them.
+// bodyFiles returns the names of all body files, including orphans.
 func bodyFiles(t *testing.T, o Options) map[string]bool {
 	t.Helper()
 	found := map[string]bool{}
@@ -128,7 +127,7 @@ func (st stored) checkExport(t *testing.T, o Options, what string, want stored) 
 	}
 }
 
-// large are those of the messages that have a file.
+// large returns the messages that have a file.
 func (st stored) large(inline int64) stored {
 	large := stored{}
 	for id, body := range st {
@@ -161,12 +160,12 @@ func engineFiles(t *testing.T, fsys vfs.FS, dir, pattern string) (paths []string
 }
 
 // One bit is flipped anywhere in a log that fits in one block, in a longer one, in the manifest, or
-// in a table. Nothing is lost in silence, and what is in the log can all be exported.
+// in a table. Nothing is lost silently, and everything in the log can be exported.
 func TestFlippedBit(t *testing.T) {
 	for _, c := range []struct {
 		name, pattern string
 		messages      int
-		first, whole  bool // in the first log of all; each bit is found
+		first, whole  bool // in the very first log; each bit is detected
 		flushed       bool
 	}{
 		{"first log", "*.log", 13, true, true, false},
@@ -177,7 +176,7 @@ func TestFlippedBit(t *testing.T) {
 		{"blob", "*.blob", 20, false, false, true},
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
-			// An engine that can't be closed leaves goroutines, which only the end of a process ends.
+			// An engine that can't be closed leaves goroutines, which only end with the process.
 			leaks := c.pattern == "*.blob"
 			if leaks && !inChild(t) {
 				return
@@ -223,7 +222,7 @@ func TestFlippedBit(t *testing.T) {
 				t.Fatalf("no file is like %s", c.pattern)
 			}
 			if c.pattern == "MANIFEST-*" {
-				files = files[len(files)-1:] // those before it are not read
+				files = files[len(files)-1:] // the earlier ones are not read
 			}
 			refusals := 0
 			for range tries {
@@ -258,7 +257,7 @@ func TestFlippedBit(t *testing.T) {
 	}
 }
 
-// Files and folders go missing, in a store that was killed and in one that was closed in order.
+// Files and folders go missing, in a killed store and in a cleanly closed one.
 func TestMissingParts(t *testing.T) {
 	type wreck func(fsys *vfs.MemFS, dir string) error
 	removeLike := func(pattern string) wreck {
@@ -291,7 +290,7 @@ func TestMissingParts(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		wreck  wreck
-		closed bool // the store was closed in order
+		closed bool // the store was closed cleanly
 		export bool // long bodies can be exported
 	}{
 		{"engine", func(f *vfs.MemFS, d string) error { return f.RemoveAll(d + "/engine") }, false, true},
@@ -336,13 +335,13 @@ func TestMissingParts(t *testing.T) {
 	}
 }
 
-// An engine that was made again in the place of a lost one is not the one of the store.
+// A recreated engine in place of a lost one is not the store's own.
 func TestReplacedEngine(t *testing.T) {
 	fsys, mem := crashable()
 	o := testOptions(fsys)
 	s := openTest(t, o)
 	all := stored{}
-	all.fill(t, s, 3) // short ones alone
+	all.fill(t, s, 3) // short ones only
 	clone := killed(mem)
 	if err := clone.RemoveAll(o.Dir + "/engine"); err != nil {
 		t.Fatal(err)
@@ -361,7 +360,8 @@ func TestReplacedEngine(t *testing.T) {
 	}
 }
 
-// A closing that a program has left that did not know of it, as after a rollback, says nothing.
+// The mark of a clean close that a program without this feature has left in place, as after a
+// rollback, is ignored.
 func TestStaleClosing(t *testing.T) {
 	o := testOptions(memory())
 	s := openTest(t, o)
@@ -388,9 +388,9 @@ func TestStaleClosing(t *testing.T) {
 	}
 }
 
-// The whole way out of a damaged store on a disk: it is refused, checked, set aside and exported,
-// and a new one starts. Then orphans of a store that works: it asks for attention over restarts,
-// until they are set aside.
+// The complete recovery from a damaged store on a disk: it is refused, checked, set aside and
+// exported, and a new one starts. Then orphans in a working store: it needs attention, even after
+// restarts, until they are set aside.
 func TestSetAside(t *testing.T) {
 	o := testOptions(nil)
 	o.Dir = filepath.Join(t.TempDir(), "spool")
