@@ -70,7 +70,7 @@ func (ln *line) text(key, value string) {
 	ln.b = append(appendEscaped(append(ln.b, '"'), value), '"')
 }
 
-// cut returns value, shortened to maxText without splitting a rune.
+// cut shortens value to maxText without splitting a rune.
 func cut(value string) string {
 	if len(value) <= maxText {
 		return value
@@ -102,7 +102,7 @@ func appendEscaped(b []byte, value string) []byte {
 		case c == '"' || c == '\\':
 			b = append(b, '\\', c)
 			i++
-		case c == '\n': // in a reply
+		case c == '\n': // occurs in replies
 			b = append(b, '\\', 'n')
 			i++
 		case c >= ' ' && c < 0x7f:

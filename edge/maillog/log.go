@@ -2,14 +2,13 @@
 // message have its spool id.
 //
 // What happens to the data: a call appends its line to a buffer and returns. A goroutine of the Log
-// writes the buffer out: at once when it is large, else within a tenth of a second. Mail never
+// writes the buffer out: at once when it is large, otherwise within a tenth of a second. Mail never
 // waits for the log: if the reader is too slow and the buffer is full, lines are dropped and
 // counted, and the count is logged when there is room again.
 //
 // Untrusted values are bounded and quoted, so that a client can't forge a line or a field.
 //
-// This log is for postmasters. The daemon has a log of its own, and metrics; see
-// docs/operations.md.
+// This log is for postmasters. The daemon has its own log, and metrics; see docs/operations.md.
 package maillog
 
 import (
@@ -124,7 +123,7 @@ func (l *Log) flush() {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err != nil { // there is no other place to report it
+	if err != nil { // there is nowhere else to report it
 		n := bytes.Count(out, []byte{'\n'})
 		l.lost += n
 		l.dropped.Add(float64(n))
@@ -257,7 +256,7 @@ func (l *Log) Notified(env *mail.Envelope, kind string, dsn mail.ID) {
 	})
 }
 
-// Removed logs a message that an operator deleted, or that failed with nobody to notify.
+// Removed logs a message that an operator deleted, or that failed without a sender to notify.
 func (l *Log) Removed(env *mail.Envelope, why string) {
 	l.write("removed", func(ln *line) {
 		ln.id("id", env.ID)

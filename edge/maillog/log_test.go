@@ -49,7 +49,7 @@ func TestLines(t *testing.T) {
 	const at = "2031-05-04T12:00:00.123Z"
 	tests := []struct {
 		write func(l *Log)
-		want  string // logfmt; ID and DSN stand for the ids
+		want  string // logfmt; ID and DSN are placeholders for the ids
 	}{
 		{
 			func(l *Log) { l.Accepted(env) },
@@ -213,7 +213,7 @@ func TestDropping(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	l := New(g, Options{Metrics: reg})
 	env := envelope()
-	const lines = 100_000 // of some 200 octets, far more than the buffers hold
+	const lines = 100_000 // of some 200 bytes, far more than the buffers hold
 	began := time.Now()
 	for range lines {
 		l.Removed(env, "by hand")

@@ -13,11 +13,11 @@ import (
 	"unicode/utf8"
 )
 
-// field is one field of a line that was read back.
+// field is one field of a parsed line.
 type field struct{ key, value string }
 
-// parseLogfmt reads a line of logfmt, strictly: key=word or key="quoted", one
-// space between.
+// parseLogfmt parses a line of logfmt, strictly: key=word or key="quoted", with one space in
+// between.
 func parseLogfmt(line string) ([]field, error) {
 	var fields []field
 	for {
@@ -52,7 +52,7 @@ func parseLogfmt(line string) ([]field, error) {
 	}
 }
 
-// parseJSON reads an object of strings and numbers, keeping its order.
+// parseJSON parses an object of strings and numbers, keeping its order.
 func parseJSON(line string) ([]field, error) {
 	var whole map[string]any
 	if err := json.Unmarshal([]byte(line), &whole); err != nil {
@@ -86,7 +86,7 @@ func parseJSON(line string) ([]field, error) {
 	return fields, nil
 }
 
-// record runs write on a Log and reads its lines back.
+// record runs write on a Log and parses its lines.
 func record(t testing.TB, json bool, write func(*Log)) [][]field {
 	t.Helper()
 	var out bytes.Buffer
