@@ -56,8 +56,8 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// A passing state ends when the node was down and is up again; not
-// when it only has to be confirmed because the speaker has just started.
+// A passing state ends when the node was down and is up again; not when the node only has to be
+// confirmed because the speaker has just started.
 func TestPassing(t *testing.T) {
 	for name, test := range map[string]struct {
 		seen []health
@@ -79,7 +79,7 @@ func TestPassing(t *testing.T) {
 			}
 		})
 	}
-	// A kept one was waiting for the disk when the passing one came.
+	// A kept one was waiting for the disk when the passing one arrived.
 	o := nothing.with(passing(api.Withdrawn), epoch.Add(time.Second)).with(lasting(api.Announced), epoch)
 	if got := decide(o, confirmed); got.routes != api.Withdrawn {
 		t.Errorf("an earlier state has ended it: %+v", got)

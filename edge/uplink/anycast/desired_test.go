@@ -38,7 +38,7 @@ func TestOrderFile(t *testing.T) {
 			t.Errorf("%+v, want %+v", s, want)
 		}
 	}
-	// What a crash leaves of a write changes nothing.
+	// The leftover of a write that a crash cut off changes nothing.
 	if err := os.WriteFile(f.path()+".new", []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -106,8 +106,8 @@ func FuzzOrderFile(f *testing.F) {
 	})
 }
 
-// newTestAnnouncer is one with a config, a speaker without routers, and nothing
-// that runs.
+// newTestAnnouncer returns an announcer with a config, a speaker without routers, and no running
+// goroutine.
 func newTestAnnouncer(t *testing.T) *Announcer {
 	t.Helper()
 	a, err := newAnnouncer(testEnv(t, ""))
@@ -124,7 +124,7 @@ func newTestAnnouncer(t *testing.T) *Announcer {
 	return a
 }
 
-// announces is what the speaker was told to announce.
+// announces returns what the speaker is set to announce.
 func announces(a *Announcer) api.Routes {
 	routes := a.speaker.Status().Routes
 	switch {
@@ -136,7 +136,7 @@ func announces(a *Announcer) api.Routes {
 	return api.Announced
 }
 
-// healthy has the announcer's node prove its health.
+// healthy makes the announcer's node healthy.
 func healthy(a *Announcer) {
 	for range 3 {
 		a.recordRound(verdict{outcome: good, began: time.Now()})
@@ -181,7 +181,7 @@ func TestOrders(t *testing.T) {
 	want("refused", api.Announced)
 }
 
-// A resumed node is not announced by the health that it had before.
+// A resumed node is announced only after its health is confirmed again.
 func TestResumedNodeConfirmsItsHealth(t *testing.T) {
 	a := newTestAnnouncer(t)
 	healthy(a)
@@ -199,8 +199,8 @@ func TestResumedNodeConfirmsItsHealth(t *testing.T) {
 	}
 }
 
-// A disk that fails does not keep traffic on a node, and no order is announced
-// that it could not keep.
+// A failing disk does not keep traffic on a node, and a command that could not be stored is not
+// announced.
 func TestOrderOnAFailedDisk(t *testing.T) {
 	a := newTestAnnouncer(t)
 	healthy(a)
@@ -223,15 +223,15 @@ func TestOrderOnAFailedDisk(t *testing.T) {
 	}
 }
 
-// A disk that hangs does not keep a withdrawal back; and of desiredStates that wait for
-// it the last one counts.
+// A hanging disk does not delay a withdrawal; of several desired states that wait for it the last
+// one counts.
 func TestOrderOnADiskThatHangs(t *testing.T) {
 	a := newTestAnnouncer(t)
 	healthy(a)
 	if _, err := a.SetDesired(t.Context(), lasting(api.Withdrawn)); err != nil {
 		t.Fatal(err)
 	}
-	a.writing <- struct{}{} // as if somebody were writing
+	a.writing <- struct{}{} // as if a write were under way
 	resumed := make(chan error, 1)
 	go func() {
 		_, err := a.SetDesired(t.Context(), lasting(api.Announced))
@@ -264,8 +264,7 @@ func TestOrderOnADiskThatHangs(t *testing.T) {
 	<-a.writing
 }
 
-// An order that was long on its way does not undo a later one, unless the clock
-// was set back since.
+// A command that arrives late does not undo a later one, unless the clock was set back since.
 func TestOrderOfYesterday(t *testing.T) {
 	a := newTestAnnouncer(t)
 	healthy(a)

@@ -8,12 +8,12 @@ import (
 
 var epoch = time.Date(2031, 5, 1, 12, 0, 0, 0, time.UTC)
 
-// step is a round, or more of them a second apart.
+// step is one or more rounds, a second apart.
 type step struct {
 	rounds  string // a letter each: g, o, b (busy), x (bad)
 	process int
 	up      bool
-	reason  string // in the health's reason
+	reason  string // part of the health's reason
 }
 
 func TestHealth(t *testing.T) {
@@ -98,8 +98,8 @@ func TestRounds(t *testing.T) {
 	if v, known := r.endCheck(0, checked{name: "a", process: 9}); !known || v.outcome != open || v.began != at(1) || v.process != 9 {
 		t.Errorf("%+v %v", v, known)
 	}
-	// It may be bad, and says so at once; the round of the check that hangs is
-	// another one.
+	// The round may be bad, and says so at once; the result of the hanging check belongs to another
+	// round.
 	r.startRound(at(2))
 	if v, known := r.endCheck(0, checked{name: "a", outcome: bad, reason: "refused"}); !known || v.outcome != bad || v.reason != "a: refused" {
 		t.Errorf("%+v %v", v, known)
@@ -107,7 +107,7 @@ func TestRounds(t *testing.T) {
 	if v, known := r.endCheck(1, checked{name: "b", outcome: busy, reason: "421"}); !known || v.outcome != busy || v.began != at(0) || v.process != 9 || v.reason != "b: 421" {
 		t.Errorf("%+v %v", v, known)
 	}
-	// The first that is bad tells, once.
+	// The first bad one reports it, once.
 	r.startRound(at(3))
 	if v, known := r.endCheck(1, checked{name: "b", outcome: bad, reason: "reset"}); !known || v.reason != "b: reset" {
 		t.Errorf("%+v %v", v, known)

@@ -16,8 +16,8 @@ import (
 	"anymx/tests/kit"
 )
 
-// TestMain runs the tests in a network namespace of their own: announcers dial their
-// routers and ask service addresses whether they are in service.
+// TestMain runs the tests in their own network namespace: announcers dial their routers and probe
+// service addresses.
 func TestMain(m *testing.M) {
 	os.Exit(kit.InNamespace(func() int { return kit.Run(m, kit.Leaks{Of: []string{"anymx/"}}) }))
 }
@@ -50,7 +50,7 @@ asn = 64500
 next_hop6 = "2001:db8::2"
 `
 
-// testEnv has the config above, with more behind it.
+// testEnv returns the environment with the config above, followed by more.
 func testEnv(t *testing.T, more string) *service.Env {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "bgp") // a unix socket's path must be short
@@ -75,7 +75,7 @@ func testEnv(t *testing.T, more string) *service.Env {
 	return &service.Env{File: file, Config: c, Log: slog.New(slog.NewTextHandler(log, nil)), Level: new(slog.LevelVar)}
 }
 
-// lines is a log that may be read while it is written.
+// lines is a log that can be read while it is written.
 type lines struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -93,7 +93,7 @@ func (l *lines) String() string {
 	return l.text.String()
 }
 
-// contextWithDeadline ends soon.
+// contextWithDeadline returns a context that ends soon.
 func contextWithDeadline(t *testing.T) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(t.Context(), 20*time.Millisecond)
 }

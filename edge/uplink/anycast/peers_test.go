@@ -64,8 +64,7 @@ asn = 64512
 	}
 }
 
-// Every field of the speaker's peer is set from the config: whoever adds one has
-// to come by here.
+// Every field of the speaker's peer is set from the config: a new field must be added here.
 func TestNoFieldOfAPeerIsForgotten(t *testing.T) {
 	if n, m := reflect.TypeFor[bgp.Peer]().NumField(), reflect.TypeFor[bgp.Export]().NumField(); n != 11 || m != 6 {
 		t.Errorf("bgp.Peer has %d fields and bgp.Export %d: see peerOf, and TestPeers", n, m)

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// serve answers each connection by talk, one after the other, until the test is
-// over. talk's connection breaks off after ten seconds.
+// serve answers connections with talk, one after the other, until the test ends. talk's connection
+// is closed after ten seconds.
 func serve(t *testing.T, network, address string, talk func(net.Conn)) net.Listener {
 	t.Helper()
 	l, err := net.Listen(network, address)
@@ -40,9 +40,8 @@ func serve(t *testing.T, network, address string, talk func(net.Conn)) net.Liste
 	return l
 }
 
-// script says its first line to a client that has connected, and each other one
-// to a line of the client. After the last it hangs up, or waits for the client to
-// do that.
+// script sends its first line to a client that has connected, and each other one in reply to a line
+// of the client. After the last it hangs up, or waits for the client to do so.
 func script(waits bool, lines ...string) func(net.Conn) {
 	return func(conn net.Conn) {
 		r := bufio.NewReader(conn)
@@ -62,7 +61,7 @@ func script(waits bool, lines ...string) func(net.Conn) {
 	}
 }
 
-// forever never stops talking, until the client has had enough.
+// forever sends without end, until the client hangs up.
 func forever(first, text string) func(net.Conn) {
 	return func(conn net.Conn) {
 		_, err := io.WriteString(conn, first)
@@ -72,7 +71,7 @@ func forever(first, text string) func(net.Conn) {
 	}
 }
 
-// patience is short where an answer that does not come is what is wanted.
+// patience returns a short time limit if the test expects no answer.
 func patience(want string) time.Duration {
 	if strings.Contains(want, "timeout") {
 		return 500 * time.Millisecond
@@ -121,8 +120,8 @@ func TestProbe(t *testing.T) {
 	}
 }
 
-// A connection that is refused, and a service address that nobody has put on the
-// host, are bad at once, whatever the time limit.
+// A refused connection, and a service address that is not on the host, are bad at once, whatever
+// the time limit.
 func TestProbeThatCannotConnect(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -146,7 +145,7 @@ func TestProbeThatCannotConnect(t *testing.T) {
 	}
 }
 
-// What the probe says, with and without a PROXY header before it.
+// What the probe sends, with and without a PROXY header before it.
 func TestProbeSays(t *testing.T) {
 	for header, proxied := range map[string]bool{"": false, "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00": true} {
 		heard := make(chan string, 1)

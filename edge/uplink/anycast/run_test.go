@@ -17,8 +17,7 @@ import (
 	"anymx/tests/kit"
 )
 
-// start runs an announcer until the test is over, or stop is called, which gives
-// its error.
+// start runs an announcer until the test ends, or stop is called, which returns its error.
 func start(t *testing.T, more string) (speaker *control.SpeakerClient, reload chan<- struct{}, dir string, stop func() error) {
 	t.Helper()
 	kit.NeedNamespace(t)
@@ -48,7 +47,7 @@ func start(t *testing.T, more string) (speaker *control.SpeakerClient, reload ch
 	return speaker, reloads, filepath.Dir(env.File), stop
 }
 
-// get asks the control socket for a page.
+// get requests a page from the control socket.
 func get(t *testing.T, socket, path string) (int, string) {
 	t.Helper()
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -105,7 +104,7 @@ func TestRun(t *testing.T) {
 		t.Errorf("%d", code)
 	}
 
-	// A reload takes what is good, and says what waits for a restart.
+	// A reload applies what is valid, and says what waits for a restart.
 	file := filepath.Join(dir, "anymx.toml")
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -134,7 +133,7 @@ func TestRun(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 
-	// Two of them can't be.
+	// Two of them can't run.
 	again := testEnv(t, "")
 	again.Config.BGP.Control = socket
 	if err := Run(t.Context(), again); !errors.Is(err, control.ErrSocketLive) {
@@ -146,8 +145,8 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// A speaker runs without what routes do not need, says so, and takes it up when it
-// comes.
+// A speaker runs without parts that routes do not need, says so, and picks them up when they
+// appear.
 func TestRunDegraded(t *testing.T) {
 	kit.NeedNamespace(t)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -161,7 +160,7 @@ func TestRunDegraded(t *testing.T) {
 	password := filepath.Join(dir, "password")
 	env.Config.BGP.Peers[0].PasswordFile = password
 	env.Config.Node.StateDir = filepath.Join(dir, "state")
-	if err := os.WriteFile(env.Config.Node.StateDir, nil, 0o600); err != nil { // no directory can be made there
+	if err := os.WriteFile(env.Config.Node.StateDir, nil, 0o600); err != nil { // no directory can be created there
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -212,7 +211,7 @@ func TestRunDegraded(t *testing.T) {
 	}
 }
 
-// A second speaker of the same node ends.
+// A second speaker of the same node fails.
 func TestRunFails(t *testing.T) {
 	env := testEnv(t, "")
 	first, err := control.Listen(env.Config.BGP.Control)

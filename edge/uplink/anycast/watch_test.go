@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// subject is a check whose answers a test decides.
+// subject is a check whose outcome a test controls.
 type subject struct {
 	takes   atomic.Int64 // nanoseconds until it answers
 	answers atomic.Int64 // an outcome
 	running atomic.Int64
-	most    atomic.Int64 // that ran at the same time
+	most    atomic.Int64 // highest number of concurrent runs
 	asked   atomic.Int64
 }
 
@@ -40,14 +40,14 @@ func (s *subject) check(name string) check {
 	}}
 }
 
-// observed is what a watch tells: the outcomes of rounds, and when they came.
+// observed records the results of a watch: the outcomes of rounds, and their times.
 type observed struct {
 	mu    sync.Mutex
 	text  string
 	times []time.Duration
 }
 
-// since gives the outcomes behind the first so many, and their times.
+// since returns the outcomes after the first n, and their times.
 func (o *observed) since(n int) (string, []time.Duration) {
 	synctest.Wait()
 	o.mu.Lock()
@@ -81,7 +81,7 @@ func TestWatch(t *testing.T) {
 		if got, _ := seen.since(0); got != "good good good" {
 			t.Errorf("rounds at 0, 400 and 800 ms: %s", got)
 		}
-		// One fails: the next round is in a hurry, the others as always.
+		// One fails: the next round comes early, the later ones at the normal interval.
 		a.answers.Store(int64(bad))
 		time.Sleep(500 * time.Millisecond) // rounds at 1200 and 1400 ms
 		a.answers.Store(int64(good))
@@ -94,8 +94,7 @@ func TestWatch(t *testing.T) {
 	})
 }
 
-// A check that hangs is bad when its time is over, does not pile up, and does
-// not keep back the others.
+// A hanging check is bad when its time is over, does not pile up, and does not delay the others.
 func TestWatchOfACheckThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var a, b subject
@@ -121,7 +120,7 @@ func TestWatchOfACheckThatHangs(t *testing.T) {
 	})
 }
 
-// Slow is not bad.
+// A slow check is not bad.
 func TestWatchOfASlowCheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var a, b subject
@@ -134,7 +133,7 @@ func TestWatchOfASlowCheck(t *testing.T) {
 	})
 }
 
-// Another assignment begins at once, and what runs is broken off.
+// A new assignment begins at once, and running checks are cancelled.
 func TestWatchChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var a, b subject

@@ -12,8 +12,8 @@ import (
 	"anymx/tests/kit"
 )
 
-// The watch answers while a check hangs, and not while it is stuck itself; one
-// that has ended is not waited for.
+// The watch answers while a check hangs, but not while it is stuck itself; a watch that has ended
+// needs no answer.
 func TestWatchAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var stuck atomic.Bool
@@ -35,7 +35,7 @@ func TestWatchAnswers(t *testing.T) {
 			time.Sleep(300 * time.Millisecond)
 		}
 		stuck.Store(true)
-		time.Sleep(5 * time.Second) // the check that hangs is over by then, and judged
+		time.Sleep(5 * time.Second) // the hanging check has timed out by then
 		answered := make(chan struct{})
 		go func() { defer close(answered); w.answers() }()
 		synctest.Wait()
@@ -52,7 +52,7 @@ func TestWatchAnswers(t *testing.T) {
 	})
 }
 
-// The speaker answers systemd's watchdog until what it stands on is stuck.
+// The speaker answers systemd's watchdog until one of its parts is stuck.
 func TestWatchdogOfTheSpeaker(t *testing.T) {
 	kit.NeedNamespace(t)
 	env := testEnv(t, "")
@@ -75,7 +75,7 @@ func TestWatchdogOfTheSpeaker(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- a.run(ctx, s) }()
-	// dogged says whether systemd hears the watchdog within the time.
+	// dogged reports whether systemd gets a watchdog notification within the time.
 	dogged := func(within time.Duration) bool {
 		_ = conn.SetReadDeadline(time.Now().Add(within))
 		for message := make([]byte, 4096); ; {
@@ -94,7 +94,7 @@ func TestWatchdogOfTheSpeaker(t *testing.T) {
 		}
 	}
 	a.mu.Lock()
-	dogged(200 * time.Millisecond) // what was on its way
+	dogged(200 * time.Millisecond) // what was in flight
 	if dogged(500 * time.Millisecond) {
 		t.Error("systemd hears that all is well while the routes are stuck")
 	}
