@@ -18,7 +18,7 @@ func newTestDevice(t *testing.T, name string) *Device {
 	return &Device{name: name, log: slog.New(slog.NewTextHandler(t.Output(), nil)), back: func() {}}
 }
 
-// listening is a port on loopback that takes connections and says nothing.
+// listening opens a port on loopback that accepts connections and sends nothing.
 func listening(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -46,7 +46,7 @@ func listening(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// TestDialThroughDevice binds to the one device that every test has.
+// TestDialThroughDevice binds to lo, the one device that every test has.
 func TestDialThroughDevice(t *testing.T) {
 	d := newTestDevice(t, "lo")
 	conn, err := d.Dial(t.Context(), "tcp", listening(t))
@@ -80,8 +80,8 @@ func TestDialThroughDevice(t *testing.T) {
 	}
 }
 
-// TestUnbind closes what another device's number stands on, also where somebody
-// waits to read from it, and forgets what was closed by its user.
+// TestUnbind closes sockets that are bound to another device's number, even while a read is blocked
+// on them, and forgets those that their user has closed.
 func TestUnbind(t *testing.T) {
 	d := newTestDevice(t, "lo")
 	address := listening(t)
@@ -117,7 +117,7 @@ func TestUnbind(t *testing.T) {
 	}
 }
 
-// TestDeviceIsAbsent says what to do, and dials nobody.
+// TestDeviceIsAbsent checks that the error says what to do, and that nothing is dialed.
 func TestDeviceIsAbsent(t *testing.T) {
 	d := newTestDevice(t, "wg-nowhere")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
