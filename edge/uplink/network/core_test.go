@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A tunnel that is opened while the program is told to end is closed.
+// A tunnel that is opened during a shutdown is closed.
 func TestCore_endsMeanwhile(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root may make network namespaces")
@@ -26,7 +26,7 @@ func TestCore_endsMeanwhile(t *testing.T) {
 	var opened *tunnel.Tunnel
 	made := make(chan error)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with its goroutine
+		runtime.LockOSThread() // never unlocked: the thread ends with its goroutine
 		err := unix.Unshare(unix.CLONE_NEWNET)
 		if err == nil {
 			opened, err = tunnel.Open(options)

@@ -20,7 +20,7 @@ var noon = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 
 func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 
-// newLists makes lists with files of these texts.
+// newLists returns lists with files of these texts.
 func newLists(t *testing.T, allowed, blocked string) *lists {
 	t.Helper()
 	dir := t.TempDir()
@@ -35,7 +35,7 @@ func newLists(t *testing.T, allowed, blocked string) *lists {
 	return l
 }
 
-// rewrite puts another file in the place of path.
+// rewrite replaces the file at path.
 func rewrite(t *testing.T, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path+".new", []byte(text), 0o600); err != nil {
@@ -64,7 +64,7 @@ func TestWhoSaysComesFirst(t *testing.T) {
 	if n := l.count(0); n != 4 {
 		t.Errorf("%d prefixes", n)
 	}
-	// What a command said ends, and the file's word counts again.
+	// The entry of a command expires, and the file's entry counts again.
 	if touched, _ := l.look(noon.Add(time.Hour)); !slices.Equal(touched, []netip.Prefix{prefix("192.0.2.3/32")}) {
 		t.Errorf("touched %v", touched)
 	}
@@ -183,7 +183,7 @@ func TestKept(t *testing.T) {
 		t.Errorf("%v, %v", leftovers, err)
 	}
 
-	// A file that can't be written changes nothing.
+	// A failed write changes nothing.
 	dir := filepath.Dir(string(l.store))
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)

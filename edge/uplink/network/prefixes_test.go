@@ -52,7 +52,7 @@ func TestPrefixesAreBounded(t *testing.T) {
 	for i := range xdp.MaxListed {
 		fmt.Fprintf(&b, "10.%d.%d.%d\n", i>>16, i>>8&255, i&255)
 	}
-	b.WriteString("2001:db8::/32\n") // another version, with room of its own
+	b.WriteString("2001:db8::/32\n") // the other IP version, with its own limit
 	list, err := parsePrefixes("list", []byte(b.String()))
 	if err != nil || len(list) != xdp.MaxListed+1 {
 		t.Fatalf("%d prefixes, %v", len(list), err)
@@ -72,7 +72,7 @@ func TestPrefixesAreBounded(t *testing.T) {
 	}
 }
 
-// Whatever a list holds, it is taken whole or refused with a line that is there.
+// Any list is either accepted whole or refused with the number of an existing line.
 func FuzzParsePrefixes(f *testing.F) {
 	for _, seed := range []string{"", "203.0.113.0/24 # x\n::1", "1.2.3.4/\n", "\x00\n/0", "0.0.0.0/0\r\n", "fe80::%1/64"} {
 		f.Add([]byte(seed))

@@ -109,7 +109,7 @@ func TestPlanShield(t *testing.T) {
 	if err := os.Mkdir(pins, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"maps-1", "admit-eth0", "shield-eth0", "shield-eth9:5"} { // a BPF file system takes no dots
+	for _, name := range []string{"maps-1", "admit-eth0", "shield-eth0", "shield-eth9:5"} { // a BPF file system does not allow dots
 		if err := os.WriteFile(filepath.Join(pins, name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -126,7 +126,7 @@ func TestPlanShield(t *testing.T) {
 	}
 }
 
-// A metric that is not described, or sent twice, would take all of them away.
+// A metric that is not described, or sent twice, would make the whole collection fail.
 func TestShieldMetrics(t *testing.T) {
 	for name, s := range map[string]*api.ShieldStatus{
 		"not loaded": {Mode: "auto", Interfaces: []api.ShieldInterface{{Name: "eth0", Mode: "off"}}},

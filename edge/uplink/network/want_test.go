@@ -13,7 +13,7 @@ import (
 	"anymx/edge/uplink/tunnel"
 )
 
-// parse reads a config of this program's part. DIR means a directory.
+// parse parses a config of this program's part. DIR means a directory.
 func parse(t *testing.T, dir, text string) *config.Config {
 	t.Helper()
 	c, err := config.Parse("anymx.toml", []byte(strings.ReplaceAll(`[node]
@@ -103,7 +103,7 @@ func TestSettings(t *testing.T) {
 	for _, step := range []struct {
 		name    string
 		do      func()
-		problem string // "": the settings are good
+		problem string // "": the settings are valid
 	}{
 		{"no private key", func() {}, "tunnel.private_key_file: "},
 		{"no key in the file", func() { write("wg.key", []byte("not a key"), 0o600) }, "tunnel.private_key_file: " + dir + "/wg.key: a key has 44 base64 characters, this one has 9"},
@@ -139,7 +139,7 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// A key that breaks while it is in use stays in use.
+// A key file that breaks while it is in use does not affect the key.
 func TestSettingsRemembered(t *testing.T) {
 	dir := t.TempDir()
 	private, preshared := tunnel.GenerateKey(), tunnel.GenerateKey()

@@ -11,7 +11,7 @@ import (
 	"anymx/edge/uplink/plumb"
 )
 
-// Each part answers; one whose lock is never let go does not.
+// Each part answers; one whose lock is never released does not.
 func TestPartsAnswer(t *testing.T) {
 	plumbing, err := plumb.Open(plumb.Options{})
 	if err != nil {
