@@ -17,8 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// namespace is a network namespace that lives as long as the one thread that is
-// in it.
+// namespace is a network namespace that lives as long as the single thread in it.
 type namespace struct {
 	t    testing.TB
 	jobs chan func()
@@ -34,7 +33,7 @@ func newNamespace(t testing.TB) *namespace {
 	made, ended := make(chan error), make(chan struct{})
 	go func() {
 		defer close(ended)
-		runtime.LockOSThread() // and never unlocked: the thread ends with its goroutine
+		runtime.LockOSThread() // never unlocked: the thread ends with its goroutine
 		made <- unix.Unshare(unix.CLONE_NEWNET)
 		for job := range ns.jobs {
 			job()
@@ -61,7 +60,7 @@ func (ns *namespace) do(f func()) {
 	<-done
 }
 
-// attempt runs `ip`, and a process that is started in the namespace stays in it.
+// attempt runs `ip`; a process started in the namespace stays in it.
 func (ns *namespace) attempt(command string) (out string, err error) {
 	ns.do(func() {
 		var b []byte
@@ -109,7 +108,7 @@ func (ns *namespace) open(run bool) *Plumbing {
 	return p
 }
 
-// set is Set, which must work.
+// set calls Set, which must succeed.
 func (ns *namespace) set(p *Plumbing, wants []Want) []string {
 	ns.t.Helper()
 	steps, err := p.Set(ns.t.Context(), wants)
@@ -119,14 +118,14 @@ func (ns *namespace) set(p *Plumbing, wants []Want) []string {
 	return text(steps)
 }
 
-// all is everything in the namespace that this package is about.
+// all returns everything in the namespace that this package manages.
 func (ns *namespace) all() string {
 	var b strings.Builder
 	for _, command := range []string{
 		"address show", "-4 route show table all", "-6 route show table all", "-4 rule show", "-6 rule show",
 	} {
 		for line := range strings.Lines(ns.ip(command)) {
-			if !strings.HasPrefix(line, "multicast ") { // what the kernel adds to a device with the first IPv6 address stays
+			if !strings.HasPrefix(line, "multicast ") { // the kernel adds these to a device with the first IPv6 address, and keeps them
 				b.WriteString(line)
 			}
 		}
@@ -134,7 +133,7 @@ func (ns *namespace) all() string {
 	return b.String()
 }
 
-// monitor counts what the kernel tells of, by its type, until stop is called.
+// monitor counts the kernel's notifications, by their type, until stop is called.
 func (ns *namespace) monitor() (stop func() map[uint16]int) {
 	ns.t.Helper()
 	var s *nl.NetlinkSocket
@@ -178,7 +177,7 @@ func within(t testing.TB, limit time.Duration, what string, ok func() bool) time
 	return time.Since(start)
 }
 
-// missing are the wants that are not there.
+// missing returns the wants that are not there.
 func missing(s Status) []string {
 	var names []string
 	for _, thing := range s.Things {

@@ -18,7 +18,7 @@ func TestPace(t *testing.T) {
 		t.Fatal("the first time waits")
 	}
 	var pauses []time.Duration
-	for range 10 { // taken away as soon as it is put back
+	for range 10 { // removed as soon as it is restored
 		now = now.Add(p.pause)
 		contested := p.count(now, most)
 		pauses = append(pauses, p.pause)
@@ -44,7 +44,7 @@ func TestPace(t *testing.T) {
 	}
 }
 
-// However short the pauses are, it shows.
+// A contest is reported however short the pauses are.
 func TestPace_short(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
 	var p pace
@@ -56,7 +56,7 @@ func TestPace_short(t *testing.T) {
 	}
 }
 
-// Routes of others must not wake us: there may be thousands of changes a second.
+// Foreign routes must not wake us: they may change thousands of times a second.
 func TestMatters(t *testing.T) {
 	route := func(kind, flags uint16, protocol uint8) syscall.NetlinkMessage {
 		body := &nl.RtMsg{RtMsg: unix.RtMsg{Protocol: protocol}}

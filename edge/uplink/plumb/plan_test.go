@@ -11,7 +11,7 @@ import (
 
 func prefixOf(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 
-// text formats a plan as lines, without the mark of ours.
+// text formats a plan as lines, without our mark.
 func text(steps []Step) []string {
 	var lines []string
 	for _, s := range steps {
@@ -145,7 +145,7 @@ func TestPlanStepsAreMarked(t *testing.T) {
 	}
 }
 
-// table is a simulated kernel: it takes steps and enforces that each key is unique.
+// table is a simulated kernel: it executes steps and enforces that each key is unique.
 type table map[Thing]found
 
 func (k table) do(s Step) error {
@@ -194,7 +194,7 @@ func (k table) leak(wants []Want, before table) string {
 	return ""
 }
 
-// some draws a config from a small world, so that things collide.
+// some generates a config from a small set of values, so that things collide.
 func some(r *rand.Rand) []Want {
 	var wants []Want
 	pick := func(from ...string) string { return from[r.IntN(len(from))] }
@@ -227,7 +227,7 @@ func some(r *rand.Rand) []Want {
 	return append(wants, Sources(sources)...)
 }
 
-// From any state to any config: the steps work one by one, lead to what is wanted, touch nothing
+// From any state to any config: the steps work one by one, lead to the wanted state, touch nothing
 // foreign, leave no gap, and a second plan is empty.
 func TestPlan_property(t *testing.T) {
 	for seed := range uint64(5_000) {

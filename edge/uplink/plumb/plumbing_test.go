@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// node is a config of every kind of thing, in both families.
+// node returns a config with every kind of thing, in both families.
 func node() []Want {
 	return slices.Concat(
 		Service(prefixOf("192.0.2.25/32")), Service(prefixOf("2001:db8:25::25/128")),
@@ -131,7 +131,7 @@ func TestSet(t *testing.T) {
 }
 
 // containsFields reports whether a line holds all the words of another in their order: versions of
-// `ip` show more or less between them.
+// `ip` show more or fewer words in between.
 func containsFields(all, line string) bool {
 	words := strings.Fields(line)
 	for candidate := range strings.Lines(all) {
@@ -326,7 +326,7 @@ func TestSet_anothersRoute(t *testing.T) {
 		}
 	}
 	ns.ip("route del 10.77.0.0/24 via 198.51.100.1")
-	ns.ip("link set wg-core down") // a foreign route does not matter to us: a device does
+	ns.ip("link set wg-core down") // a foreign route does not affect us, but a device does
 	ns.ip("link set wg-core up")
 	within(t, time.Second, "ours", func() bool { return len(missing(p.Status())) == 0 })
 }
@@ -384,7 +384,7 @@ func TestSet_thousandSources(t *testing.T) {
 	}
 }
 
-// No packet that the node starts by itself has a service address as source, not even where its
+// No packet that the node itself originates has a service address as its source, not even if its
 // device has no address; a program that binds to one gets it.
 func TestServiceAddressIsNoSource(t *testing.T) {
 	ns := newNamespace(t)
@@ -416,7 +416,7 @@ func TestServiceAddressIsNoSource(t *testing.T) {
 	}
 }
 
-// What comes from outside to a service address is served: scope host does not prevent that.
+// Traffic from outside to a service address is served: scope host does not prevent that.
 func TestServiceAddressIsReached(t *testing.T) {
 	node, client := newNamespace(t), newNamespace(t)
 	var pid string
@@ -442,7 +442,7 @@ func TestServiceAddressIsReached(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer l.Close()
-		for _, from := range []*namespace{client, node} { // a node asks its own service addresses, too
+		for _, from := range []*namespace{client, node} { // a node probes its own service addresses, too
 			from.do(func() {
 				conn, err := net.DialTimeout("tcp", l.Addr().String(), 5*time.Second)
 				if err != nil {
@@ -473,7 +473,7 @@ func TestTunnelSegmentSize(t *testing.T) {
 	}
 }
 
-// offered is the MSS in a SYN to remote, which gets no answer.
+// offered returns the MSS in a SYN to remote, which gets no answer.
 func offered(t *testing.T, remote netip.Addr) int {
 	t.Helper()
 	family, address := unix.AF_INET, unix.Sockaddr(nil)

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// When its interface goes down a source's mail waits: it does not leave by another uplink, although
-// the main table has one.
+// When its interface goes down, a source's mail waits: it does not leave through another uplink,
+// although the main table has one.
 func TestSourceInterfaceGoesDown(t *testing.T) {
 	ns := newNamespace(t)
 	ns.devices()
@@ -47,8 +47,8 @@ func TestSourceInterfaceGoesDown(t *testing.T) {
 	within(t, 5*time.Second, "all there", func() bool { return len(missing(p.Status())) == 0 })
 }
 
-// Foreign addresses in a source's network are neither removed with it nor remove it, whichever came
-// first; and a node without another address there reaches its network.
+// Foreign addresses in a source's network are neither removed with it nor remove it, in any order;
+// and a node without another address there reaches its network.
 func TestSourceBesideOthers(t *testing.T) {
 	ns := newNamespace(t)
 	ns.keepBonds()
@@ -67,7 +67,7 @@ func TestSourceBesideOthers(t *testing.T) {
 	if out := ns.ip("route get 198.51.100.7"); !strings.Contains(out, "dev eth0 src 198.51.100.2") {
 		t.Errorf("to a neighbour, with an own address: %s", out)
 	}
-	ns.ip("address del 198.51.100.2/24 dev eth0") // takes 198.51.100.3 along, and must not take ours
+	ns.ip("address del 198.51.100.2/24 dev eth0") // the kernel removes 198.51.100.3 too, but must not remove ours
 	if steps := ns.set(p, sources); len(steps) > 0 {
 		t.Errorf("an address of others took ours along: %q", steps)
 	}
@@ -79,7 +79,7 @@ func TestSourceBesideOthers(t *testing.T) {
 	}
 }
 
-// keepBonds has the kernel remove secondary addresses with the primary one.
+// keepBonds makes the kernel remove secondary addresses with the primary one.
 func (ns *namespace) keepBonds() {
 	ns.t.Helper()
 	ns.do(func() {
