@@ -15,7 +15,7 @@ var (
 
 func at(a netip.Addr) netip.AddrPort { return netip.AddrPortFrom(a, 51820) }
 
-// tells asserts what a far end has the device told.
+// tells asserts which endpoint is set on the device.
 func tells(t *testing.T, f *peerEndpoint, now time.Time, have netip.AddrPort, handshake time.Time, want netip.AddrPort) {
 	t.Helper()
 	got, ok := f.nextEndpoint(now, have, handshake, 25*time.Second)
@@ -32,7 +32,7 @@ func TestFarAddress(t *testing.T) {
 	}
 	tells(t, f, now, netip.AddrPort{}, never, at(addr1))
 	tells(t, f, now.Add(time.Hour), at(addr1), never, netip.AddrPort{})
-	// The peer roamed, and works there; then it is silent there.
+	// The peer roamed, and works there; then it becomes silent.
 	worked := now.Add(2 * time.Hour)
 	tells(t, f, worked.Add(time.Minute), at(addr2), worked, netip.AddrPort{})
 	tells(t, f, worked.Add(alive+time.Second), at(addr2), worked, at(addr1))
@@ -52,7 +52,7 @@ func TestFarSilentPeerIsLeftAlone(t *testing.T) {
 func TestFarTakenOver(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	f := newPeerEndpoint("192.0.2.1:51820")
-	tells(t, f, now, at(addr2), now.Add(-time.Minute), netip.AddrPort{}) // it works where it is
+	tells(t, f, now, at(addr2), now.Add(-time.Minute), netip.AddrPort{}) // it works in its current place
 	f = newPeerEndpoint("192.0.2.1:51820")
 	tells(t, f, now, at(addr2), now.Add(-time.Hour), at(addr1)) // it does not
 	f = newPeerEndpoint("192.0.2.1:51820")
@@ -65,7 +65,7 @@ func TestFarName(t *testing.T) {
 	f := newPeerEndpoint("core.example.net:51820")
 	tells(t, f, now, netip.AddrPort{}, never, netip.AddrPort{})
 
-	// No answer: again after 5, 10, 20, 40 s, then each minute.
+	// Without an answer it is retried after 5, 10, 20, 40 s, then every minute.
 	for _, pause := range []time.Duration{0, 5, 10, 20, 40, 60, 60} {
 		pause *= time.Second
 		if pause > 0 && f.due(now.Add(pause-time.Millisecond), never) {
@@ -81,7 +81,7 @@ func TestFarName(t *testing.T) {
 		}
 	}
 
-	// An answer: the first address is tried, then the next, round and round.
+	// With an answer the first address is attempted, then the next, in rotation.
 	now = now.Add(time.Minute)
 	f.answer(now, []netip.Addr{addr1, netip.AddrFrom16(addr1.As16()), addr3}, nil)
 	if f.err != nil {
@@ -92,7 +92,8 @@ func TestFarName(t *testing.T) {
 	tells(t, f, now.Add(chance), at(addr1), never, at(addr3))
 	tells(t, f, now.Add(2*chance), at(addr3), never, at(addr1))
 
-	// It shook hands: no look-up, no change; then it is silent and has moved.
+	// After a handshake there is no look-up and no change; then the peer becomes silent and has
+	// moved.
 	now = now.Add(3 * chance)
 	tells(t, f, now, at(addr1), now, netip.AddrPort{})
 	if f.due(now.Add(time.Minute), now) {
@@ -105,7 +106,7 @@ func TestFarName(t *testing.T) {
 	f.answer(silent, []netip.Addr{addr2}, nil)
 	tells(t, f, silent, at(addr1), now, at(addr2))
 
-	// A name that stops to resolve keeps its address.
+	// A name that no longer resolves keeps its address.
 	f.answer(silent.Add(time.Minute), nil, nil)
 	if f.err == nil || len(f.answers) != 1 {
 		t.Errorf("an empty answer: %v, %v", f.err, f.answers)

@@ -11,9 +11,9 @@ import (
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
 
-// TestHandshake follows the dates of handshakes while the wall clock is set. A row is a look at the device:
-// after how much time, by how much the clock was set just before, and what the device's date is by the clock
-// at that look.
+// TestHandshake follows the dates of handshakes while the wall clock is set. A row is a check of
+// the device: how much time has passed, by how much the clock was set just before, and the device's
+// date by the clock at that check.
 func TestHandshake(t *testing.T) {
 	const year = 365 * 24 * time.Hour
 	type look struct {
@@ -32,7 +32,7 @@ func TestHandshake(t *testing.T) {
 		"long silent, then it comes": {{0, 0, true, true}, {time.Hour, 0, false, false}, {time.Hour, -year, false, false}, {time.Minute, 0, true, true}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			// wall is what the device dates by; the looks' own now never steps.
+			// wall is the clock of the device's dates; the clock of the checks never steps.
 			now, off, date := time.Unix(1e9, 0), time.Duration(0), time.Time{}
 			h := &handshake{}
 			for i, l := range looks {
@@ -63,8 +63,8 @@ func TestHandshakeOfTheFuture(t *testing.T) {
 	}
 }
 
-// A dead peer's name is looked up again, and its next address tried, though its last handshake is dated in
-// the future.
+// The name of a dead peer is resolved again, and its next address attempted, although its last
+// handshake has a date in the future.
 func TestNameAfterTheClockWasSetBack(t *testing.T) {
 	now := time.Now()
 	f := newPeerEndpoint("core.example.net:51820")
@@ -80,7 +80,7 @@ func TestNameAfterTheClockWasSetBack(t *testing.T) {
 	}
 }
 
-// The clock is named among the causes where no handshake comes.
+// The clock is named among the possible causes of a missing handshake.
 func TestClockIsNamed(t *testing.T) {
 	now := time.Now()
 	const clock = "it is not synchronised"

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// TestInterop has Debian's wireguard-go as the remote end, told by its wg.
+// TestInterop uses Debian's wireguard-go as the remote end, configured by its wg.
 func TestInterop(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
@@ -21,7 +21,7 @@ func TestInterop(t *testing.T) {
 			t.Skipf("%s is not installed (Debian's wireguard-go, wireguard-tools)", program)
 		}
 	}
-	name := fmt.Sprintf("anymx%d", os.Getpid()) // its socket is in a directory of all namespaces
+	name := fmt.Sprintf("anymx%d", os.Getpid()) // all namespaces share the directory of its socket
 	remote := exec.Command("wireguard-go", "-f", name)
 	remote.Env = append(os.Environ(), "LOG_LEVEL=error")
 	p.b.do(remote.Start)
@@ -58,7 +58,7 @@ func TestInterop(t *testing.T) {
 		s := p.b.serve(address, echo)
 		p.a.passes(s.address, 8<<20)
 	}
-	// What the remote end says is what this end says.
+	// Both ends report the same.
 	handshake := strings.Fields(wg("show", name, "latest-handshakes"))
 	if len(handshake) != 2 || handshake[0] != p.sa.PrivateKey.PublicKey().String() {
 		t.Fatalf("the remote end's handshakes are %q", handshake)
@@ -75,8 +75,8 @@ func TestInterop(t *testing.T) {
 		t.Errorf("the remote end received %d bytes, this end sent %d", received, st.Sent)
 	}
 
-	// The remote end forgets the preshared key: the next handshake fails, and
-	// succeeds once this end has forgotten it too.
+	// The remote end drops the preshared key: the next handshake fails, and succeeds once this end
+	// has dropped it too.
 	wg("set", name, "peer", peer.PublicKey.String(), "remove")
 	wg("set", name, "peer", peer.PublicKey.String(), "allowed-ips", "10.77.0.1/32,fd77::1/128")
 	a.stop()

@@ -11,7 +11,7 @@ import (
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
 
-// kernelHas says whether this kernel has WireGuard, by making a device.
+// kernelHas reports whether this kernel has WireGuard, by creating a device.
 func (h *host) kernelHas() bool {
 	h.t.Helper()
 	attrs := netlink.NewLinkAttrs()
@@ -29,8 +29,7 @@ func (h *host) kernelHas() bool {
 	return true
 }
 
-// TestKernelWithout asks for the kernel's device where there is none, and for
-// whichever there is.
+// TestKernelWithout requests the kernel's device where there is none, and then any implementation.
 func TestKernelWithout(t *testing.T) {
 	h := newHost(t)
 	if h.kernelHas() {
@@ -46,9 +45,8 @@ func TestKernelWithout(t *testing.T) {
 	}
 }
 
-// TestKernelDevice has the kernel's WireGuard at one end and wireguard-go at the
-// other: traffic passes, and neither a restart of the process nor settings that
-// stay the same cost a handshake.
+// TestKernelDevice uses the kernel's WireGuard at one end and wireguard-go at the other: traffic
+// passes, and neither a restart of the process nor unchanged settings cost a handshake.
 func TestKernelDevice(t *testing.T) {
 	p := newPair(t)
 	if !p.a.kernelHas() {
@@ -77,7 +75,7 @@ func TestKernelDevice(t *testing.T) {
 	}
 	defer c.Close()
 	a.stop()
-	through(t, c) // nobody is there but the kernel
+	through(t, c) // only the kernel is left to answer
 	a = p.a.open(Options{Implementation: Auto}, p.sa)
 	through(t, c)
 	if st := a.Status(); !st.Peers[0].LastHandshake.Equal(before) || st.Why != "the kernel's device existed already" {
@@ -87,7 +85,7 @@ func TestKernelDevice(t *testing.T) {
 		t.Errorf("a device that is right is told something %d times", n)
 	}
 
-	// A peer that changes, a way that changes, a device that is taken away.
+	// A peer changes, a path changes, a device is removed.
 	a.settings.Peers[0].Keepalive = 20 * time.Second
 	a.apply()
 	through(t, c)
@@ -104,7 +102,7 @@ func TestKernelDevice(t *testing.T) {
 	p.a.do(func() error { _, err := Remove("wg-core"); return err })
 }
 
-// TestUnclaimed tells a device that was made and never marked from those of others.
+// TestUnclaimed distinguishes a device that was created and never marked from foreign ones.
 func TestUnclaimed(t *testing.T) {
 	peer := []wgtypes.Peer{{}}
 	for name, test := range map[string]struct {
@@ -124,11 +122,11 @@ func TestUnclaimed(t *testing.T) {
 	}
 }
 
-// TestKernelDeviceGone has no device in the kernel, and a program that serves one
-// of the name: it is not told the key.
+// TestKernelDeviceGone has no device in the kernel, and a program that serves one of that name: it
+// does not get the key.
 func TestKernelDeviceGone(t *testing.T) {
 	h := newHost(t)
-	d := &kernelDevice{name: "wg-core", links: h.links} // without a client: it is not asked
+	d := &kernelDevice{name: "wg-core", links: h.links} // without a client: it is not used
 	key := GenerateKey().wg()
 	if err := d.configure(wgtypes.Config{PrivateKey: &key}); !errors.Is(err, errGone) {
 		t.Errorf("configure: %v", err)

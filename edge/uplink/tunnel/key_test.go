@@ -69,7 +69,7 @@ func TestGeneratedKeys(t *testing.T) {
 	}
 }
 
-// TestKeyIsHidden prints settings in each way that a program may print them.
+// TestKeyIsHidden prints settings in every way that a program might.
 func TestKeyIsHidden(t *testing.T) {
 	key, err := ParseKey([]byte(exampleKey))
 	if err != nil {

@@ -20,10 +20,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patient is how long a test waits for what shall happen.
+// patient is how long a test waits for an expected event.
 const patient = 30 * time.Second
 
-// needRoot skips where no network namespace can be made.
+// needRoot skips the test if it can't create a network namespace.
 func needRoot(t testing.TB) {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -43,14 +43,14 @@ type host struct {
 	links links
 }
 
-// newHost makes a network namespace that ends with the test.
+// newHost creates a network namespace that ends with the test.
 func newHost(t testing.TB) *host {
 	t.Helper()
 	needRoot(t)
 	h := &host{t: t}
 	made := make(chan error)
 	go func() {
-		runtime.LockOSThread() // for good: the thread ends with the goroutine
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 		err := unix.Unshare(unix.CLONE_NEWNET)
 		if err == nil {
 			h.space, err = here()
@@ -85,7 +85,7 @@ func (h *host) do(f func() error) {
 	}
 }
 
-// cable joins two hosts by veth: each gets a device of the name and the address.
+// cable connects two hosts by veth: each gets a device with the name and the address.
 func cable(a, b *host, name, addressA, addressB string) {
 	a.t.Helper()
 	attrs := netlink.NewLinkAttrs()
@@ -107,13 +107,13 @@ func (h *host) link(name string) netlink.Link {
 	return link
 }
 
-// address puts an address on a device and sets it up.
+// address adds an address to a device and sets it up.
 func (h *host) address(device, address string) {
 	h.t.Helper()
 	link := h.link(device)
 	addr, err := netlink.ParseAddr(address)
 	if err == nil {
-		addr.Flags = unix.IFA_F_NODAD // or an IPv6 address could not be used for a second
+		addr.Flags = unix.IFA_F_NODAD // an IPv6 address would be unusable for a second
 		err = h.links.AddrReplace(link, addr)
 	}
 	if err == nil {
@@ -131,7 +131,7 @@ func (h *host) resize(device string, mtu int) {
 	}
 }
 
-// route leads a network to a device, with an MTU of its own if mtu is not 0.
+// route adds a route to a network through a device, with its own MTU if mtu is not 0.
 func (h *host) route(network, device string, mtu int) {
 	h.t.Helper()
 	_, dst, err := net.ParseCIDR(network)
@@ -184,7 +184,7 @@ func (h *host) open(o Options, s Settings) *end {
 	return e
 }
 
-// apply puts the settings in force, and the addresses on the device.
+// apply applies the settings, and adds the addresses to the device.
 func (e *end) apply() {
 	e.host.t.Helper()
 	if err := e.Apply(context.Background(), e.settings); err != nil {
@@ -195,7 +195,7 @@ func (e *end) apply() {
 	}
 }
 
-// wait polls until f says so.
+// wait polls until f is true.
 func wait(t testing.TB, what string, f func() bool) time.Duration {
 	t.Helper()
 	began := time.Now()
@@ -208,7 +208,7 @@ func wait(t testing.TB, what string, f func() bool) time.Duration {
 	return time.Since(began)
 }
 
-// server is a TCP server in a host that echoes what it gets, or takes it.
+// server is a TCP server in a host that echoes or discards its input.
 type server struct {
 	address string
 	close   func()
@@ -262,12 +262,12 @@ func (h *host) dial(address string, timeout time.Duration) (c *net.TCPConn, err 
 	return c, err
 }
 
-// echo sends what it gets. It is not left to the kernel's splice, which keeps
-// pipes open until they are collected.
+// echo sends back its input. It avoids the kernel's splice, which keeps pipes open until they are
+// collected.
 func echo(c *net.TCPConn) { _, _ = io.Copy(struct{ io.Writer }{c}, struct{ io.Reader }{c}) }
 
-// transfer sends size bytes through a connection to an echo and compares
-// what comes back. It returns the error of a tunnel that does not carry them.
+// transfer sends size bytes over a connection to an echo and compares the result. It returns an
+// error if the tunnel does not carry them.
 func transfer(c *net.TCPConn, size int) error {
 	_ = c.SetDeadline(time.Now().Add(patient))
 	sent := bytes.Repeat([]byte("0123456789abcdef"), size/16)
@@ -300,7 +300,7 @@ func (h *host) passes(address string, size int) {
 	}
 }
 
-// recorder keeps log lines.
+// recorder records log lines.
 type recorder struct {
 	mutex sync.Mutex
 	lines bytes.Buffer
@@ -320,7 +320,7 @@ func (r *recorder) text() string {
 
 func (r *recorder) count(s string) int { return strings.Count(r.text(), s) }
 
-// mayNotHold looks for secret keys in the log, in each way they could be written.
+// mayNotHold fails if the log has a secret key, in any notation.
 func (r *recorder) mayNotHold(t testing.TB, s Settings) {
 	t.Helper()
 	keys := []Key{s.PrivateKey}
@@ -339,7 +339,7 @@ func (r *recorder) mayNotHold(t testing.TB, s Settings) {
 	}
 }
 
-// prefixes are parsed networks.
+// prefixes parses networks.
 func prefixes(text ...string) []netip.Prefix {
 	var p []netip.Prefix
 	for _, s := range text {
@@ -348,14 +348,14 @@ func prefixes(text ...string) []netip.Prefix {
 	return p
 }
 
-// pair is two hosts with a cable and settings of a tunnel between them.
+// pair is two connected hosts and settings of a tunnel between them.
 type pair struct {
 	a, b   *host
 	sa, sb Settings
 }
 
-// newPair joins two hosts by IPv4 and IPv6; A speaks to B, and B learns where A
-// is. Inside are 10.77.0.1 and .2, fd77::1 and ::2.
+// newPair connects two hosts by IPv4 and IPv6; A has B's endpoint, and B learns A's. Inside are
+// 10.77.0.1 and .2, fd77::1 and ::2.
 func newPair(t testing.TB) *pair {
 	t.Helper()
 	p := &pair{a: newHost(t), b: newHost(t)}
@@ -377,7 +377,7 @@ func newPair(t testing.TB) *pair {
 	return p
 }
 
-// tcpInfo is what the kernel knows of a connection.
+// tcpInfo returns the kernel's information about a connection.
 func tcpInfo(t testing.TB, c *net.TCPConn) *unix.TCPInfo {
 	t.Helper()
 	raw, err := c.SyscallConn()

@@ -23,8 +23,8 @@ import (
 	"anymx/tests/kit"
 )
 
-// child, in the environment, makes this program the process that holds a
-// tunnel, so that a test can kill it.
+// child, in the environment, makes this program the process that holds a tunnel, so that a test can
+// kill it.
 const child = "ANYMX_TUNNEL_TEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	os.Exit(kit.Run(m, kit.Leaks{Files: true}))
 }
 
-// orders are the settings as the child reads them. They hold keys in the open.
+// orders are the settings as the child reads them. They hold keys in plain text.
 type orders struct {
 	Private, Preshared, Public []byte
 	Port                       int
@@ -46,8 +46,8 @@ type orders struct {
 	Addresses, Allowed         []netip.Prefix
 }
 
-// holdTunnel is the child: it holds a tunnel until it is killed, in the network
-// namespace that it was started in.
+// holdTunnel runs the child: it holds a tunnel until it is killed, in the network namespace in
+// which it was started.
 func holdTunnel() error {
 	var o orders
 	if err := json.NewDecoder(os.Stdin).Decode(&o); err != nil {
@@ -76,15 +76,15 @@ func holdTunnel() error {
 	return t.Close()
 }
 
-// process is a child.
+// process is a child process.
 type process struct {
 	*exec.Cmd
 	t    testing.TB
 	done bool
 }
 
-// start starts a child with the settings of one peer, as a user who has
-// CAP_NET_ADMIN and no more where asUser is not 0.
+// start starts a child with the settings of one peer, as a user with only CAP_NET_ADMIN if asUser
+// is not 0.
 func (h *host) start(s Settings, asUser uint32) *process {
 	h.t.Helper()
 	peer := s.Peers[0]
@@ -122,8 +122,8 @@ func (h *host) start(s Settings, asUser uint32) *process {
 	return p
 }
 
-// withTUN calls f where each user may open /dev/net/tun, as udev has it: in a
-// mount namespace of its own, on a thread that ends with it.
+// withTUN calls f where every user may open /dev/net/tun, as udev sets it up: in a mount namespace
+// of its own, on a thread that ends with it.
 func withTUN(f func() error) error {
 	space, err := here()
 	if err != nil {
@@ -146,7 +146,7 @@ func withTUN(f func() error) error {
 	return <-done
 }
 
-// kill ends the process with no word, and waits for it.
+// kill kills the process without a warning, and waits for it.
 func (p *process) kill() { p.end(syscall.SIGKILL) }
 
 func (p *process) end(s syscall.Signal) {

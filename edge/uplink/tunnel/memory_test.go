@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// resident is the memory of a process in use, in KiB.
+// resident returns the memory of a process in use, in KiB.
 func (p *process) resident() int {
 	p.t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Process.Pid))
@@ -23,12 +23,12 @@ func (p *process) resident() int {
 	return kib
 }
 
-// TestMemory floods a tunnel that has no session, and fills one that has: what
-// wireguard-go holds must stay bounded, since it sets no bound of its own.
+// TestMemory floods a tunnel that has no session, and fills one that has: the memory of
+// wireguard-go must stay bounded, since it sets no bound of its own.
 func TestMemory(t *testing.T) {
-	const bound = 512 << 10 // KiB, which the race detector needs; without it a third is used
+	const bound = 512 << 10 // KiB, needed under the race detector; without it a third is used
 	p := newPair(t)
-	child := p.a.start(p.sa, 0) // B is not there yet
+	child := p.a.start(p.sa, 0) // B does not run yet
 	for _, a := range p.sa.Addresses {
 		p.a.address("wg-core", a.String())
 	}
@@ -39,7 +39,7 @@ func TestMemory(t *testing.T) {
 	defer flood.Close()
 	packet := make([]byte, 1400)
 	for range 50_000 {
-		_, _ = flood.Write(packet) // full queues are what is asked for
+		_, _ = flood.Write(packet) // the test wants full queues
 	}
 	down := child.resident()
 
@@ -53,7 +53,7 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// BenchmarkTunnel sends through a tunnel of which this process holds both ends.
+// BenchmarkTunnel sends through a tunnel whose two ends are in this process.
 func BenchmarkTunnel(b *testing.B) {
 	p := newPair(b)
 	p.b.open(Options{}, p.sb)

@@ -11,7 +11,7 @@ import (
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
 
-// told is what a device becomes that is told a plan, as WireGuard does it.
+// told returns the state of a device after a plan was applied, as WireGuard does it.
 func told(have wgtypes.Device, c wgtypes.Config) wgtypes.Device {
 	if c.PrivateKey != nil {
 		have.PrivateKey = Key(*c.PrivateKey).clamped().wg()
@@ -45,7 +45,7 @@ func told(have wgtypes.Device, c wgtypes.Config) wgtypes.Device {
 		if p.ReplaceAllowedIPs {
 			h.AllowedIPs = nil
 		}
-		for _, n := range p.AllowedIPs { // a network has one owner: the last one that was given it
+		for _, n := range p.AllowedIPs { // a network has one owner: the last one that was assigned it
 			for j := range have.Peers {
 				have.Peers[j].AllowedIPs = slices.DeleteFunc(slices.Clone(have.Peers[j].AllowedIPs), func(o net.IPNet) bool { return o.String() == n.String() })
 			}
@@ -55,8 +55,8 @@ func told(have wgtypes.Device, c wgtypes.Config) wgtypes.Device {
 	return have
 }
 
-// random makes settings of a few keys and networks, so that two of them have
-// much in common.
+// random returns settings with few distinct keys and networks, so that two of them have much in
+// common.
 func random(r *rand.Rand) Settings {
 	s := Settings{PrivateKey: Key{byte(8 + 8*r.IntN(2))}, ListenPort: r.IntN(3)}
 	owner := rand.New(rand.NewPCG(r.Uint64(), 0)).Perm(6)
@@ -76,8 +76,8 @@ func random(r *rand.Rand) Settings {
 	return s
 }
 
-// TestPlanReaches walks a device through settings: after each plan it is what is
-// wanted, the next plan is empty, and a peer that was right was not touched.
+// TestPlanReaches takes a device through settings: after each plan it is as wanted, the next plan
+// is empty, and a peer that needed no change was not touched.
 func TestPlanReaches(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	have := wgtypes.Device{}
@@ -126,7 +126,7 @@ func TestPlanSaysOnlyWhatDiffers(t *testing.T) {
 		"host bits":          {func(s *Settings) { s.Peers[0].AllowedIPs = prefixes("10.77.0.99/24", "10.77.0.0/24") }, empty},
 		"order of the peers": {func(s *Settings) { slices.Reverse(s.Peers) }, empty},
 		"any port":           {func(s *Settings) { s.ListenPort = 0 }, empty},
-		"an endpoint's text": {func(s *Settings) { s.Peers[0].Endpoint = "elsewhere:1" }, empty}, // far decides
+		"an endpoint's text": {func(s *Settings) { s.Peers[0].Endpoint = "elsewhere:1" }, empty}, // peerEndpoint decides
 		"key": {func(s *Settings) { s.PrivateKey = Key{9} }, func(c wgtypes.Config) bool {
 			return c.PrivateKey != nil && c.ListenPort == nil && len(c.Peers) == 0
 		}},
@@ -161,8 +161,8 @@ func TestPlanSaysOnlyWhatDiffers(t *testing.T) {
 	}
 }
 
-// A private key whose fixed bits are not set is kept with them set by a device,
-// and must not be set again and again.
+// A device stores a private key with its fixed bits set; the same key without them must not be set
+// again and again.
 func TestPlanOfAKeyThatIsNotClamped(t *testing.T) {
 	key, err := ParseKey([]byte(exampleKey))
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"golang.zx2c4.com/wireguard/conn"
 )
 
-// TestPortChangeFails gives a tunnel a port that another holds: it speaks again as soon
-// as it has one, be it any.
+// TestPortChangeFails changes the port to one that is in use: the tunnel works again as soon as it
+// has any port.
 func TestPortChangeFails(t *testing.T) {
 	for name, next := range map[string]int{"the same": 51999, "any": 0} {
 		t.Run(name, func(t *testing.T) {
@@ -51,7 +51,7 @@ func (p pairOf4) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
 	return receive, 0, err
 }
 
-// TestPortWithoutIPv6 has the port known, or it would be opened again for ever.
+// TestPortWithoutIPv6 checks that the port is known; otherwise it would be reopened forever.
 func TestPortWithoutIPv6(t *testing.T) {
 	var port uint16
 	func() {

@@ -12,7 +12,7 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// through sends one octet to an echo and waits for it.
+// through sends one byte to an echo and waits for it.
 func through(t *testing.T, c *net.TCPConn) {
 	t.Helper()
 	if err := transfer(c, 16); err != nil {
@@ -20,11 +20,11 @@ func through(t *testing.T, c *net.TCPConn) {
 	}
 }
 
-// TestRestart ends a tunnel and opens it again under a connection.
+// TestRestart closes a tunnel and reopens it under an open connection.
 func TestRestart(t *testing.T) {
 	tests := []struct {
 		name    string
-		speaks  bool // B knows where A is, and greets it
+		speaks  bool // B has A's endpoint, and sends first
 		restart func(a, b *end) *end
 	}{
 		{"the end that speaks first", false, func(a, _ *end) *end { return a }},
@@ -60,8 +60,8 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// TestKilled kills the process that holds the tunnel under a connection. The
-// device stays, the connection waits, and goes on with the next process.
+// TestKilled kills the process that holds the tunnel under an open connection. The device stays,
+// the connection waits, and continues with the next process.
 func TestKilled(t *testing.T) {
 	p := newPair(t)
 	p.b.open(Options{}, p.sb)
@@ -93,7 +93,7 @@ func TestKilled(t *testing.T) {
 	if routes, err := p.a.links.RouteGet(net.ParseIP("10.99.0.1")); err != nil || routes[0].LinkIndex != before.Index {
 		t.Errorf("the route is %v, %v", routes, err)
 	}
-	// Written while nobody serves the tunnel: it must wait, not fail.
+	// Written while no process serves the tunnel: it must wait, not fail.
 	if _, err := c.Write([]byte("x")); err != nil {
 		t.Errorf("write while the process is dead: %v", err)
 	}
@@ -112,8 +112,7 @@ func TestKilled(t *testing.T) {
 	p.a.link("wg-core")
 }
 
-// TestLeastPrivilege holds the tunnel as a user who has CAP_NET_ADMIN and
-// nothing else.
+// TestLeastPrivilege holds the tunnel as a user with only CAP_NET_ADMIN.
 func TestLeastPrivilege(t *testing.T) {
 	p := newPair(t)
 	p.b.open(Options{}, p.sb)

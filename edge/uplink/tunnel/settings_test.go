@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// good are settings that a device can be told.
+// good returns settings that a device accepts.
 func good() Settings {
 	return Settings{
 		PrivateKey: Key{1}, ListenPort: 51820, Addresses: prefixes("10.77.0.2/24"),

@@ -49,7 +49,7 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// TestReportOfAll has peers of each sort: one that is down takes the tunnel down.
+// TestReportOfAll has peers of each sort: a single peer that is down makes the tunnel down.
 func TestReportOfAll(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	want := Settings{Peers: []Peer{

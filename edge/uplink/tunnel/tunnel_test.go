@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestPasses sends much through a tunnel, inside and outside by IPv4 and IPv6.
+// TestPasses transfers a lot of data through a tunnel, inside and outside by IPv4 and IPv6.
 func TestPasses(t *testing.T) {
 	tests := []struct {
 		endpoint string
@@ -46,8 +46,8 @@ func TestPasses(t *testing.T) {
 	}
 }
 
-// TestSegments compares what TCP makes of the MTU, at both ends: its largest
-// segment is the MTU less its header and the one of IP. Timestamps take 12 more.
+// TestSegments compares the largest TCP segment with the MTU, at both ends: it is the MTU minus the
+// TCP and IP headers. Timestamps take 12 more.
 func TestSegments(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
@@ -81,8 +81,8 @@ func TestSegments(t *testing.T) {
 	}
 }
 
-// TestApplyAgain applies what is in force already, and a change that touches
-// nothing of a session.
+// TestApplyAgain applies settings that are in force already, and a change that does not affect a
+// session.
 func TestApplyAgain(t *testing.T) {
 	p := newPair(t)
 	p.b.open(Options{}, p.sb)
@@ -109,7 +109,7 @@ func TestApplyAgain(t *testing.T) {
 	p.a.passes(s.address, 1<<16)
 }
 
-// TestSeveralPeers has one tunnel with two far ends, and takes one away.
+// TestSeveralPeers has one tunnel with two peers, and removes one.
 func TestSeveralPeers(t *testing.T) {
 	a, b, c := newHost(t), newHost(t), newHost(t)
 	cable(a, b, "eth1", "192.0.2.1/30", "192.0.2.2/30")
@@ -127,7 +127,7 @@ func TestSeveralPeers(t *testing.T) {
 		PrivateKey: ka, Addresses: prefixes("10.77.0.1/24"),
 		Peers: []Peer{
 			{PublicKey: kb.PublicKey(), Endpoint: "192.0.2.2:51820", AllowedIPs: prefixes("10.77.0.2/32"), Keepalive: 25 * time.Second},
-			{PublicKey: kc.PublicKey(), Endpoint: "192.0.2.6:51820", AllowedIPs: prefixes("10.77.0.3/32")}, // idle until spoken to
+			{PublicKey: kc.PublicKey(), Endpoint: "192.0.2.6:51820", AllowedIPs: prefixes("10.77.0.3/32")}, // idle until the first packet
 		},
 	})
 	sb, sc := b.serve("10.77.0.2:2525", echo), c.serve("10.77.0.3:2525", echo)
@@ -150,7 +150,7 @@ func TestSeveralPeers(t *testing.T) {
 		t.Errorf("status %+v", s)
 	}
 
-	// The narrower of the two ways decides.
+	// The smaller MTU of the two paths decides.
 	a.resize("eth2", 1400)
 	c.resize("eth2", 1400)
 	wait(t, "the MTU of the narrower way", func() bool { return hub.Status().MTU == 1340 })
@@ -173,7 +173,7 @@ func TestSeveralPeers(t *testing.T) {
 	}
 }
 
-// TestWrongKeys has two ends that do not believe each other.
+// TestWrongKeys has two ends that reject each other's key.
 func TestWrongKeys(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -202,7 +202,7 @@ func TestWrongKeys(t *testing.T) {
 			if b.Status().Peers[0].Up {
 				t.Errorf("status of the remote end %+v", b.Status())
 			}
-			// Put right, it works at once.
+			// With the right key, it works at once.
 			good := newFarSettings(p, b)
 			a.settings = good
 			a.apply()
@@ -211,7 +211,7 @@ func TestWrongKeys(t *testing.T) {
 	}
 }
 
-// newFarSettings are settings of A that B believes.
+// newFarSettings returns settings of A that B accepts.
 func newFarSettings(p *pair, b *end) Settings {
 	key := GenerateKey()
 	b.settings.Peers[0].PublicKey = key.PublicKey()
@@ -223,7 +223,7 @@ func newFarSettings(p *pair, b *end) Settings {
 	return s
 }
 
-// TestRefused opens what cannot be opened.
+// TestRefused opens tunnels that can't be opened.
 func TestRefused(t *testing.T) {
 	h := newHost(t)
 	refused := func(o Options, says string) {
@@ -255,7 +255,7 @@ func TestRefused(t *testing.T) {
 	refused(Options{Interface: "wg-core", Implementation: Kernel}, "is a TUN of the userspace implementation")
 }
 
-// TestRemove takes away what was made here and nothing else.
+// TestRemove removes what this package has created and nothing else.
 func TestRemove(t *testing.T) {
 	h := newHost(t)
 	e := h.open(Options{}, Settings{PrivateKey: GenerateKey()})
@@ -274,7 +274,7 @@ func TestRemove(t *testing.T) {
 	if link, err := h.links.find("wg-core"); err != nil || link != nil {
 		t.Errorf("the device stays: %v, %v", link, err)
 	}
-	h.do(remove("wg-core")) // nothing to do
+	h.do(remove("wg-core")) // nothing to remove
 
 	foreign := &netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: "wg-core"}, Mode: netlink.TUNTAP_MODE_TUN}
 	h.do(func() error { return netlink.LinkAdd(foreign) })
@@ -284,7 +284,7 @@ func TestRemove(t *testing.T) {
 	}
 	h.link("wg-core")
 
-	// One that is there is taken over, and stays foreign.
+	// An existing device is reused, and stays foreign.
 	e = h.open(Options{Implementation: Auto}, Settings{PrivateKey: GenerateKey()})
 	if s := e.Status(); s.Why != "the TUN device existed already" || s.Implementation != Userspace {
 		t.Errorf("status %+v", s)
@@ -295,8 +295,8 @@ func TestRemove(t *testing.T) {
 	}
 }
 
-// TestRenamed opens a tunnel under another name than the device has that is there:
-// of the two only the new one is left.
+// TestRenamed opens a tunnel under another name than that of the existing device: only the new one
+// is left.
 func TestRenamed(t *testing.T) {
 	h := newHost(t)
 	s := Settings{PrivateKey: GenerateKey(), ListenPort: 51820}
@@ -311,7 +311,7 @@ func TestRenamed(t *testing.T) {
 	h.link("wg-other")
 }
 
-// TestTakenOverMTU has a device keep its MTU while no way to its peer is known.
+// TestTakenOverMTU checks that a device keeps its MTU while no path to its peer is known.
 func TestTakenOverMTU(t *testing.T) {
 	h := newHost(t)
 	s := Settings{PrivateKey: GenerateKey(), MTU: 1300}

@@ -41,7 +41,7 @@ func TestWrite(t *testing.T) {
 	}
 }
 
-// said is what wireguard-go says of a device with two peers.
+// said is the answer of wireguard-go for a device with two peers.
 var said = "private_key=" + strings.Repeat("01", 32) + "\nlisten_port=51820\nfwmark=7\n" +
 	"public_key=" + strings.Repeat("02", 32) + "\npreshared_key=" + strings.Repeat("00", 32) + "\nprotocol_version=1\n" +
 	"last_handshake_time_sec=0\nlast_handshake_time_nsec=0\ntx_bytes=148\nrx_bytes=0\npersistent_keepalive_interval=25\n" +

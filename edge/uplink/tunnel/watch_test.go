@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestMTUFollows changes the way to the peer under a tunnel in use.
+// TestMTUFollows changes the path to the peer under a tunnel in use.
 func TestMTUFollows(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
@@ -59,8 +59,8 @@ func TestMTUFollows(t *testing.T) {
 	}
 }
 
-// TestOtherWay has two ways to the peer, and moves the route from one that dies
-// to the other under a connection.
+// TestOtherWay has two paths to the peer, and moves the route from one that fails to the other
+// under an open connection.
 func TestOtherWay(t *testing.T) {
 	a, b := newHost(t), newHost(t)
 	cable(a, b, "eth0", "192.0.2.1/30", "192.0.2.2/30")
@@ -107,14 +107,14 @@ func TestOtherWay(t *testing.T) {
 	began := time.Now()
 	through(t, c)
 	t.Logf("the connection goes on %s after the route moved", time.Since(began).Round(time.Millisecond))
-	// WireGuard's own timers would have found out too, by a handshake after 15 s.
+	// WireGuard's own timers would have noticed too, by a handshake after 15 s.
 	if st := end.Status(); !st.Peers[0].LastHandshake.Equal(before) {
 		t.Errorf("it took a handshake: %+v", st)
 	}
 }
 
-// TestMTUOfTheWay has a router with a narrow link behind it: the kernel learns
-// of it from the router, and the tunnel from the kernel.
+// TestMTUOfTheWay has a router with a narrow link after it: the kernel learns the MTU from the
+// router, and the tunnel from the kernel.
 func TestMTUOfTheWay(t *testing.T) {
 	a, router, b := newHost(t), newHost(t), newHost(t)
 	cable(a, router, "eth0", "192.0.2.1/30", "192.0.2.2/30")
@@ -136,7 +136,7 @@ func TestMTUOfTheWay(t *testing.T) {
 	ka, kb := GenerateKey(), GenerateKey()
 	b.open(Options{}, Settings{
 		PrivateKey: kb, Addresses: prefixes("10.77.0.2/24"), ListenPort: 51820,
-		MTU:   1440, // wrong: it asks for segments that do not fit the way, and sends some
+		MTU:   1440, // wrong: it asks for segments that do not fit the path, and sends some
 		Peers: []Peer{{PublicKey: ka.PublicKey(), AllowedIPs: prefixes("10.77.0.1/32")}},
 	})
 	end := a.open(Options{}, Settings{
@@ -148,8 +148,8 @@ func TestMTUOfTheWay(t *testing.T) {
 	a.passes(s.address, 4<<20)
 	t.Logf("4 MiB pass after %s, though the way is narrower than its first link", time.Since(began).Round(time.Millisecond))
 
-	// The kernel leaves what it cuts itself to be fragmented by routers, without
-	// a word. A datagram that it sends whole is the one that it hears of.
+	// Packets that the kernel fragments itself are fragmented further by routers, silently. Only a
+	// datagram sent whole gets an ICMP error.
 	c, err := a.dial(s.address, patient)
 	if err != nil {
 		t.Fatal(err)
@@ -165,7 +165,7 @@ func TestMTUOfTheWay(t *testing.T) {
 	a.passes(s.address, 4<<20)
 }
 
-// TestRepaired has others meddle with the device.
+// TestRepaired lets others change the device.
 func TestRepaired(t *testing.T) {
 	p := newPair(t)
 	p.b.open(Options{}, p.sb)
@@ -197,8 +197,8 @@ func TestRepaired(t *testing.T) {
 	}
 }
 
-// TestPortTaken begins where another socket holds the port, and goes on by
-// itself once it is free.
+// TestPortTaken starts while another socket holds the port, and continues by itself once it is
+// free.
 func TestPortTaken(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
@@ -248,8 +248,8 @@ func TestPortTaken(t *testing.T) {
 	}
 }
 
-// TestNames has peers behind host names: one that resolves after a while, one
-// that never does, beside one of an address, which must not wait.
+// TestNames has peers with host names: one that resolves after a while, and one that never does,
+// beside a peer with an address, which must not wait.
 func TestNames(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
@@ -288,7 +288,7 @@ func TestNames(t *testing.T) {
 	_ = b
 }
 
-// TestLoop has a peer whose endpoint lies behind itself.
+// TestLoop has a peer whose endpoint is routed through the peer itself.
 func TestLoop(t *testing.T) {
 	p := newPair(t)
 	a := p.a.open(Options{}, p.sa)
