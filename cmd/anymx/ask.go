@@ -14,8 +14,7 @@ import (
 	"anymx/edge/operate/words"
 )
 
-// ask makes sure that a person means to delete what q means. It need not ask
-// for nothing.
+// ask makes sure that the user means to delete what q selects. It does not ask if that is nothing.
 func (p *program) ask(ctx context.Context, c *control.Client, q api.QueueQuery) error {
 	if !p.terminal() {
 		return usagef("delete --all asks before it deletes, and nobody can answer here: add --yes if you mean it")
@@ -27,7 +26,7 @@ func (p *program) ask(ctx context.Context, c *control.Client, q api.QueueQuery) 
 	return p.confirm(ctx, fmt.Sprintf("Delete %s for good? Nobody is told. Type yes to go on: ", words.Messages(n)), "nothing was deleted")
 }
 
-// askYes asks whether a person means to go on.
+// askYes asks the user whether to continue.
 func (p *program) askYes(ctx context.Context, question string) error {
 	if !p.terminal() {
 		return usagef("this is asked about before it is done, and nobody can answer here: add --yes if you mean it")
@@ -38,7 +37,7 @@ func (p *program) askYes(ctx context.Context, question string) error {
 // confirm asks a question; refused says what happens unless the answer is yes.
 func (p *program) confirm(ctx context.Context, question, refused string) error {
 	fmt.Fprint(p.errOut, question)
-	typed := make(chan string, 1) // a read can't be cancelled; the process ends with it
+	typed := make(chan string, 1) // a read can't be cancelled; it ends with the process
 	go func() {
 		line, _ := bufio.NewReader(p.in).ReadString('\n')
 		typed <- strings.TrimSpace(line)
@@ -56,7 +55,7 @@ func (p *program) confirm(ctx context.Context, question, refused string) error {
 	}
 }
 
-// isTerminal says whether a person can answer on f.
+// isTerminal reports whether a person can answer on f.
 func isTerminal(f *os.File) bool {
 	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
 	return err == nil

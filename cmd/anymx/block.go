@@ -16,7 +16,7 @@ import (
 	"anymx/edge/operate/words"
 )
 
-// listing is one run of a command that puts prefixes on a list.
+// listing is one run of a command that adds prefixes to a list.
 type listing struct {
 	*program
 	allow         bool
@@ -71,7 +71,7 @@ func (l *listing) addTo(cmd *cobra.Command) {
 	})
 }
 
-// entries reads the command line, so that a mistake in it changes nothing.
+// entries parses the command line before anything is sent, so that an error in it changes nothing.
 func (l *listing) entries(args []string) ([]api.ShieldEntry, error) {
 	list, err := parsePrefixes(args)
 	if err != nil {
@@ -98,8 +98,7 @@ func (l *listing) entries(args []string) ([]api.ShieldEntry, error) {
 	return entries, nil
 }
 
-// run lists the entries, one after the other, and prints those that are listed also
-// if one is refused.
+// run adds the entries one by one, and prints those added even if a later one is refused.
 func (l *listing) run(ctx context.Context, c *control.NetworkClient, entries []api.ShieldEntry) error {
 	own := ownAddress(l.getenv)
 	listed := []api.ShieldEntry{}
@@ -129,7 +128,7 @@ func (l *listing) run(ctx context.Context, c *control.NetworkClient, entries []a
 	return failed
 }
 
-// about names the prefix that anymx-net refused, unless it did so itself.
+// about adds the prefix to an error from anymx-net, but not to one of the connection.
 func about(p netip.Prefix, err error) error {
 	var refused *api.Error
 	if !errors.As(err, &refused) || strings.Contains(refused.Text, p.String()) {
@@ -138,7 +137,7 @@ func about(p netip.Prefix, err error) error {
 	return fmt.Errorf("%s: %w", p, err)
 }
 
-// ownAddress is where the operator comes from, if SSH tells; not valid if not.
+// ownAddress returns the operator's address as SSH reports it; invalid if it does not.
 func ownAddress(getenv func(string) string) netip.Addr {
 	for _, name := range []string{"SSH_CLIENT", "SSH_CONNECTION"} {
 		address, _, _ := strings.Cut(getenv(name), " ")
@@ -149,7 +148,7 @@ func ownAddress(getenv func(string) string) netip.Addr {
 	return netip.Addr{}
 }
 
-// parsePrefixes reads prefixes; an address stands for itself alone.
+// parsePrefixes parses prefixes; an address is a prefix of one address.
 func parsePrefixes(args []string) ([]netip.Prefix, error) {
 	var list []netip.Prefix
 	for _, arg := range args {
@@ -165,7 +164,7 @@ func parsePrefixes(args []string) ([]netip.Prefix, error) {
 	return list, nil
 }
 
-// unlisted is what unblock did with a prefix, as JSON.
+// unlisted is the result of unblock for a prefix, as JSON.
 type unlisted struct {
 	Prefix  netip.Prefix `json:"prefix"`
 	Removed bool         `json:"removed"`
@@ -196,7 +195,7 @@ are.`,
 	}
 }
 
-// unblock takes prefixes off, and goes on behind one that anymx-net refuses.
+// unblock removes prefixes, and continues after one that anymx-net refuses.
 func (p *program) unblock(ctx context.Context, c *control.NetworkClient, list []netip.Prefix) error {
 	done := []unlisted{}
 	var failed error
@@ -216,7 +215,7 @@ func (p *program) unblock(ctx context.Context, c *control.NetworkClient, list []
 	}
 	left := api.ShieldLists{}
 	if len(done) > 0 {
-		left.Entries, _ = c.ShieldLists(ctx) // it is an extra
+		left.Entries, _ = c.ShieldLists(ctx) // an extra, so an error is ignored
 	}
 	for i := range done {
 		if held := left.Holding(done[i].Prefix).Entries; len(held) > 0 {
@@ -235,8 +234,7 @@ func (p *program) unblock(ctx context.Context, c *control.NetworkClient, list []
 	return failed
 }
 
-// unblockedText says what was done and, where that is not what it looks like, what
-// still holds.
+// unblockedText says what was done and, if the prefix is still listed otherwise, by which entry.
 func (p *program) unblockedText(u *unlisted) {
 	text := ""
 	switch w := u.Within; {

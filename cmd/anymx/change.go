@@ -8,8 +8,8 @@ import (
 	"anymx/edge/operate/control"
 )
 
-// verbs are the commands that change messages, with their words. "All of a
-// queue" is asked about where it can't be undone.
+// verbs are the commands that change messages, with their texts. A change to the whole queue needs
+// confirmation if it can't be undone.
 var verbs = []struct {
 	action               api.Action
 	short, long, example string
@@ -84,7 +84,7 @@ func (ch *changing) run(cmd *cobra.Command, args []string, c *control.Client) er
 	return out.end()
 }
 
-// change reads the command line.
+// change parses the command line.
 func (ch *changing) change(args []string) (want api.Change, err error) {
 	now := ch.now()
 	want.Reason = ch.reason

@@ -9,8 +9,8 @@ import (
 	"anymx/edge/operate/words"
 )
 
-// changeOutput prints the parts of a change as they come. As JSON it is one
-// object, {"messages": [...], "pending": [...], "refused": [...]}.
+// changeOutput prints the parts of a change as they arrive. As JSON it is one object, {"messages":
+// [...], "pending": [...], "refused": [...]}.
 type changeOutput struct {
 	*program
 	action  api.Action
@@ -21,7 +21,7 @@ type changeOutput struct {
 	refused []api.Refusal
 }
 
-// past says what was done.
+// past describes the actions in the past tense.
 var past = map[api.Action]string{
 	api.Flush: "due now", api.Hold: "held", api.Release: "released", api.Delete: "deleted",
 }
@@ -37,7 +37,7 @@ func (o *changeOutput) add(part api.Changed) error {
 		if o.action == api.Flush && m.State == api.Held {
 			o.asleep++
 		}
-		if o.json || o.action == api.Delete { // what is gone can't be looked up any more
+		if o.json || o.action == api.Delete { // deleted messages can't be looked up later
 			if err := o.listItem(&o.rows, m); err != nil {
 				return err
 			}
@@ -56,7 +56,7 @@ func (o *changeOutput) begin() error {
 	return err
 }
 
-// failed says how far it came before err.
+// failed says how many messages were changed before err.
 func (o *changeOutput) failed(err error) error {
 	if o.done > 0 {
 		fmt.Fprintf(o.errOut, "anymx: %s %s before this error\n", words.Messages(int64(o.done)), past[o.action])
@@ -64,7 +64,7 @@ func (o *changeOutput) failed(err error) error {
 	return err
 }
 
-// end prints the rest, and what could not be done.
+// end prints the rest, and what could not be changed.
 func (o *changeOutput) end() error {
 	summary := o.text
 	if o.json {
@@ -102,7 +102,7 @@ func (o *changeOutput) text() error {
 	return err
 }
 
-// object closes what begin opened.
+// object closes the object that begin opened.
 func (o *changeOutput) object() error {
 	if err := errors.Join(o.begin(), o.rows.close()); err != nil {
 		return err
@@ -119,5 +119,5 @@ func (o *changeOutput) object() error {
 	return err
 }
 
-// orEmpty makes the list [] in JSON, not null.
+// orEmpty makes list [] in JSON instead of null.
 func orEmpty[T any](list []T) []T { return append([]T{}, list...) }

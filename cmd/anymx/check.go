@@ -11,7 +11,7 @@ import (
 	"anymx/edge/operate/words"
 )
 
-// checked is the answer of check as JSON.
+// checked is the result of check as JSON.
 type checked struct {
 	File     string           `json:"file"`
 	OK       bool             `json:"ok"`

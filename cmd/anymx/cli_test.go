@@ -23,21 +23,21 @@ import (
 
 var update = flag.Bool("update", false, "write what the commands print into testdata")
 
-// story is one run of the command line against a node. What it prints and its
-// exit code stand in testdata/NAME.txt.
+// story is one run of the command line against a node. testdata/NAME.txt has its output and exit
+// code.
 type story struct {
 	name string
 	args string // split at spaces
 	node func(*controltest.Node)
-	// typed is what a person types; nil: there is no terminal.
+	// typed is the user's input; nil: there is no terminal.
 	typed *string
-	// down: no node answers.
+	// down: the node does not answer.
 	down bool
-	// speaker is the one that the config names; nil: the config has no [bgp].
+	// speaker is the one named in the config; nil: the config has no [bgp].
 	speaker *controltest.Speaker
-	// network is the anymx-net that the config names; nil: none answers.
+	// network is the anymx-net named in the config; nil: it does not answer.
 	network *controltest.Network
-	// ssh is where SSH says that the operator comes from.
+	// ssh is the operator's address as SSH reports it.
 	ssh string
 }
 
@@ -392,7 +392,7 @@ func (s story) run(t *testing.T) {
 	}
 }
 
-// settle replaces what differs from run to run.
+// settle replaces text that differs between runs.
 func settle(text, socket string) string {
 	text = strings.ReplaceAll(text, socket, "SOCKET")
 	v := api.ThisVersion()
@@ -406,8 +406,8 @@ func runProgram(t *testing.T, s story, socket string) (out, errOut string, code 
 	return s.runProgram(t, control.Sockets{Node: socket})
 }
 
-// runProgram runs it against the node, which is found by the environment, or, with
-// a speaker or an anymx-net, by the config.
+// runProgram runs the story against the node, which is found by the environment, or, with a speaker
+// or an anymx-net, by the config.
 func (s story) runProgram(t *testing.T, sockets control.Sockets) (out, errOut string, code int) {
 	t.Helper()
 	var o, e bytes.Buffer
@@ -444,7 +444,7 @@ func (s story) runProgram(t *testing.T, sockets control.Sockets) (out, errOut st
 	return o.String(), e.String(), code
 }
 
-// Check prints what package config says, each problem in a line of its own.
+// Check prints the problems that package config reports, each on its own line.
 func TestCheckOfBadConfig(t *testing.T) {
 	const file = "testdata/bad.toml"
 	_, err := config.Load(file)
@@ -469,8 +469,7 @@ func TestCheckOfBadConfig(t *testing.T) {
 	}
 }
 
-// The socket is the one of --control, else of --config, else of ANYMX_CONTROL, else of the default
-// config.
+// The socket comes from --control, --config, ANYMX_CONTROL or the default config, in this order.
 func TestFindsItsNode(t *testing.T) {
 	socket, _ := controltest.Start(t, controltest.New(), false)
 	dir := t.TempDir()
@@ -505,8 +504,7 @@ func TestFindsItsNode(t *testing.T) {
 	}
 }
 
-// The commands of the shield find anymx-net by the config of the node that is asked,
-// else beside its socket.
+// The shield commands find anymx-net by the config of the node, or else beside the node's socket.
 func TestFindsItsNetwork(t *testing.T) {
 	dir, other := t.TempDir(), t.TempDir()
 	file := filepath.Join(dir, "anymx.toml")
@@ -521,7 +519,7 @@ func TestFindsItsNetwork(t *testing.T) {
 	for _, tt := range []struct {
 		env  string
 		args []string
-		want string // what is said
+		want string // a part of the message
 	}{
 		{"", []string{"--config", file}, "no anymx-net answers on /x/n.sock:"},
 		{"", []string{"--control", filepath.Join(other, "edge.sock")}, beside},

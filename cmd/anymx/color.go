@@ -9,8 +9,8 @@ import (
 // problemLine is a line of the status that begins with an exclamation mark, after its label.
 var problemLine = regexp.MustCompile(`(?m)^((?:[A-Z][A-Za-z]*)? *)(! ?.*)$`)
 
-// highlight shows what write writes, with problems in red where that helps: on a terminal, unless
-// --no-color or NO_COLOR (no-color.org) is set.
+// highlight prints the output of write, with problems in red if that is useful: on a terminal,
+// unless --no-color or NO_COLOR (no-color.org) is set.
 func (p *program) highlight(w io.Writer, write func(io.Writer) error) error {
 	if p.json || p.noColor || p.colors == nil || p.getenv("NO_COLOR") != "" || !p.colors() {
 		return write(w)

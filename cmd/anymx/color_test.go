@@ -8,7 +8,7 @@ import (
 	"anymx/edge/operate/control/controltest"
 )
 
-// Problems in the status are red on a terminal, and nothing is colored anywhere else.
+// Problems in the status are red on a terminal; elsewhere nothing is colored.
 func TestColors(t *testing.T) {
 	n := controltest.New()
 	troubled(n)

@@ -26,20 +26,20 @@ Section [console] of the config says what the prompt allows, and when it goes ba
 the banner. Ctrl-C interrupts a command, Ctrl-D goes back to the banner. Where the
 input is no terminal, lines are taken from it until it ends.`
 
-// What provisioning leaves behind, and the program that shows the journal.
+// Files that provisioning writes, and the program that shows the journal.
 const (
 	provisionedSource  = "/run/anymx-config/source"
 	provisionedProblem = "/run/anymx-config/problem"
 	journalctl         = "/usr/bin/journalctl"
 )
 
-// consoling is one run of the console. Each line that is typed is a program of its
-// own, of the same node.
+// consoling is one run of the console. Each typed line runs as a program of its own, for the same
+// node.
 type consoling struct {
 	*program
 	source, problem, journal string        // paths
-	every                    time.Duration // between two looks of watch
-	look                     time.Duration // between two looks of the banner; 0: the usual
+	every                    time.Duration // refresh interval of watch
+	look                     time.Duration // refresh interval of the banner; 0: the default
 }
 
 func (p *program) consoleCommand() *cobra.Command {
@@ -75,13 +75,13 @@ func (c *consoling) run(ctx context.Context) error {
 
 // do runs one line of the console.
 func (c *consoling) do(ctx context.Context, s *console.Session, typed []string) {
-	if typed[0] == "anymx" { // as examples and manuals have it
+	if typed[0] == "anymx" { // as in examples and manuals
 		typed = typed[1:]
 	}
 	if slices.ContainsFunc(typed, func(word string) bool {
 		return word == cobra.ShellCompRequestCmd || word == cobra.ShellCompNoDescRequestCmd
 	}) {
-		typed = []string{"help"} // they are for shells, and there is none
+		typed = []string{"help"} // these are for shells, which the console is not
 	}
 	run, stop := context.WithCancel(ctx)
 	defer stop()
@@ -112,7 +112,7 @@ func (c *consoling) do(ctx context.Context, s *console.Session, typed []string) 
 	}
 }
 
-// consoleError is the text of err. Advice that needs a shell is of no use here.
+// consoleError returns the text of err without advice that needs a shell.
 func consoleError(err error) string {
 	var nobody *control.Unreachable
 	if !errors.As(err, &nobody) {
@@ -131,9 +131,9 @@ func consoleError(err error) string {
 		program, nobody.Cause, topic)
 }
 
-// consoleLine is one line that was typed.
+// consoleLine is one typed line.
 type consoleLine struct {
-	*program // of this line alone
+	*program // of this line only
 	console  *consoling
 	session  *console.Session
 }

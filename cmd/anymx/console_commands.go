@@ -16,8 +16,8 @@ import (
 	"anymx/edge/operate/words"
 )
 
-// tree is what can be typed: the commands of anymx as far as their rights go, and
-// those of the console itself.
+// tree returns the commands that can be typed: those of anymx that the rights allow, and those of
+// the console itself.
 func (l *consoleLine) tree() *cobra.Command {
 	root := l.root()
 	root.Short, root.Long, root.Example = "", "", ""
@@ -42,7 +42,7 @@ func (l *consoleLine) tree() *cobra.Command {
 	return root
 }
 
-// help tells of every command in a line, so that it fits a screen.
+// help describes every command in one line, so that the list fits a screen.
 func (l *consoleLine) help(root *cobra.Command) {
 	for _, cmd := range root.Commands() {
 		if !cmd.Hidden && cmd.Name() != "help" {
@@ -87,7 +87,7 @@ With --follow it goes on showing what comes, until Ctrl-C.`,
 	return cmd
 }
 
-// maxRoutes is how many routes are shown: a node has no full table.
+// maxRoutes bounds the routes shown: a node does not carry a full table.
 const maxRoutes = 100
 
 func (l *consoleLine) networkShowCommand() *cobra.Command {
@@ -140,7 +140,7 @@ keeps it from being used; and what the node says of the config that is in force.
 	}
 }
 
-// configInForce tells of the config that the node runs with.
+// configInForce shows the config that the node runs with.
 func (l *consoleLine) configInForce(ctx context.Context) error {
 	c, err := l.client()
 	if err != nil {
@@ -170,7 +170,7 @@ func (l *consoleLine) configInForce(ctx context.Context) error {
 	return nil
 }
 
-// watchPause is the time between two looks of watch.
+// watchPause is the refresh interval of watch.
 const watchPause = 2 * time.Second
 
 func (l *consoleLine) watchCommand() *cobra.Command {
@@ -188,7 +188,7 @@ func (l *consoleLine) watchCommand() *cobra.Command {
 	}
 }
 
-// watch draws until a key comes, or nobody is there any more.
+// watch redraws until a key is pressed, or the line hangs up.
 func (l *consoleLine) watch(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -206,11 +206,11 @@ func (l *consoleLine) watch(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
-	<-ended // any key, Ctrl-C or the idle time: all of them are what was asked for
+	<-ended // any key, Ctrl-C and the idle timeout all end watch
 	return nil
 }
 
-// statusLines are the lines of a status, or why there is none.
+// statusLines returns the lines of a status, or why there is none.
 func (l *consoleLine) statusLines(ctx context.Context) []string {
 	soon, cancel := context.WithTimeout(ctx, firstAnswer)
 	defer cancel()

@@ -13,30 +13,28 @@ import (
 	"anymx/edge/config"
 )
 
-// right says what of a command may be used at the console. A command that has none is
-// not there, and a flag that its right does not name is refused, so that a command or
-// a flag which is new must be thought about first: a flag that names a file would read
-// it to whoever sits at the machine.
+// right says how a command may be used at the console. A command without a right is missing there,
+// and a flag that its right does not name is refused. So each new command or flag needs a decision
+// first: a flag that names a file would reveal the file to whoever sits at the machine.
 type right struct {
-	changes bool     // not where the console only shows
+	changes bool     // hidden if the console is read-only
 	flags   []string // that may be used, besides --json and --help
 	args    cobra.PositionalArgs
-	// ask is what the command does, where that is asked about before: it follows the
+	// ask says what the command does, for the question that is asked first; the text follows the
 	// node's name.
 	ask string
-	// unasked are the flags with which the command does nothing that has to be asked
-	// about, or asks itself.
+	// unasked are the flags with which the command needs no confirmation, or asks itself.
 	unasked []string
-	// refused is why the command is there in name only.
+	// refused is why the command exists only to refuse.
 	refused string
 }
 
 var filterFlags = []string{"state", "sender", "recipient", "older-than"}
 
-// with is more and filterFlags.
+// with returns more and filterFlags.
 func with(more ...string) []string { return slices.Concat(filterFlags, more) }
 
-// rights are those of all commands, by their path.
+// rights lists those of all commands, by path.
 var rights = map[string]right{
 	"status":  {flags: []string{"ready", "wait"}},
 	"version": {},
@@ -87,10 +85,10 @@ var rights = map[string]right{
 	"console":      {refused: "this is the console"},
 }
 
-// errShows refuses what changes something where the config forbids that.
+// errShows refuses changes if the config forbids them.
 var errShows = errors.New(`this console only shows: [console] mode is "view" in the config`)
 
-// noFile refuses the name of a file: it would be read to whoever sits here.
+// noFile refuses the name of a file, which would be revealed to whoever sits here.
 func noFile(command string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) > 0 {
@@ -100,7 +98,7 @@ func noFile(command string) cobra.PositionalArgs {
 	}
 }
 
-// noFolder leaves an export to the node.
+// noFolder allows an export only on the node.
 func noFolder(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return usagef("no folder can be named at the console; `spool export` alone writes to one beside the spool")
@@ -108,7 +106,7 @@ func noFolder(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-// onlyURL lets an update come by the network alone.
+// onlyURL allows an update only over the network.
 func onlyURL(_ *cobra.Command, args []string) error {
 	for _, arg := range args {
 		u, err := url.Parse(arg)
@@ -119,8 +117,8 @@ func onlyURL(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-// narrow takes from the tree below cmd what the console may not do. mode is that of
-// the console.
+// narrow removes from the commands below cmd what the console may not do. mode is that of the
+// console.
 func (l *consoleLine) narrow(cmd *cobra.Command, mode string) {
 	for _, sub := range cmd.Commands() {
 		path := strings.TrimPrefix(sub.CommandPath(), "anymx ")
@@ -152,8 +150,8 @@ func (l *consoleLine) narrow(cmd *cobra.Command, mode string) {
 	}
 }
 
-// exampleHere are those of a command's examples that work at the console, as they are
-// typed there: nothing for a shell, and nothing that its right refuses.
+// exampleHere returns those of a command's examples that work at the console, as they are typed
+// there: without shell syntax, and without anything that its right refuses.
 func exampleHere(cmd *cobra.Command, r right) string {
 	var kept []string
 	for line := range strings.Lines(cmd.Example) {
@@ -174,7 +172,7 @@ func exampleHere(cmd *cobra.Command, r right) string {
 	return strings.Join(kept, "\n")
 }
 
-// both checks arguments by a, then by b.
+// both checks arguments with a, then with b.
 func both(a, b cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := a(cmd, args); err != nil || b == nil {
@@ -184,7 +182,7 @@ func both(a, b cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
-// refuse makes a command, and all below it, answer with err whatever follows it.
+// refuse makes a command, and all below it, fail with err whatever its arguments are.
 func refuse(cmd *cobra.Command, err error) {
 	cmd.RemoveCommand(cmd.Commands()...)
 	cmd.Hidden, cmd.DisableFlagParsing, cmd.Args = true, true, cobra.ArbitraryArgs
@@ -192,7 +190,7 @@ func refuse(cmd *cobra.Command, err error) {
 	cmd.RunE = func(*cobra.Command, []string) error { return err }
 }
 
-// refuseFlag makes a flag an error wherever it stands on the line.
+// refuseFlag makes a flag an error anywhere on the line.
 func refuseFlag(f *pflag.Flag) {
 	f.Value = &refusedFlag{f.Value}
 	f.Hidden = true
@@ -203,7 +201,7 @@ type refusedFlag struct{ pflag.Value }
 
 func (*refusedFlag) Set(string) error { return errors.New("it can't be used at the console") }
 
-// askBefore makes sure that a person means to run cmd.
+// askBefore asks for confirmation before cmd runs.
 func (l *consoleLine) askBefore(cmd *cobra.Command, r right) {
 	if cmd.Flags().Lookup("yes") == nil {
 		cmd.Flags().Bool("yes", false, "do not ask")
@@ -225,7 +223,7 @@ func (l *consoleLine) askBefore(cmd *cobra.Command, r right) {
 	}
 }
 
-// sure asks a person for the node's name, or for "yes".
+// sure asks the user for the node's name, or for "yes".
 func (l *consoleLine) sure(what string) error {
 	if !l.terminal() {
 		return usagef("this is asked about before it is done, and nobody can answer here: add --yes if you mean it")

@@ -16,7 +16,7 @@ import (
 	"anymx/edge/operate/control/controltest"
 )
 
-// seat is somebody at a console: the far side of a pseudo-terminal.
+// seat is a user at a console: the other end of a pseudo-terminal.
 type seat struct {
 	t      *testing.T
 	master *os.File
@@ -24,11 +24,11 @@ type seat struct {
 	dir    string
 
 	mu   sync.Mutex
-	text string // what was shown
-	from int    // what was shown before has been looked at
+	text string // the output so far
+	from int    // offset of the output that is not examined yet
 }
 
-// openPty makes a pseudo-terminal.
+// openPty opens a pseudo-terminal.
 func openPty(t *testing.T) (master, tty *os.File) {
 	t.Helper()
 	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
@@ -49,10 +49,10 @@ func openPty(t *testing.T) (master, tty *os.File) {
 	return os.NewFile(uintptr(fd), "ptmx"), tty
 }
 
-// stage is the node behind a console.
+// stage is the node under a console.
 type stage struct {
-	node   *controltest.Node // nil: none answers
-	config string            // text behind [node]
+	node   *controltest.Node // nil: the node does not answer
+	config string            // config lines after [node]
 	none   bool              // there is no config
 	kind   string            // of the terminal; "": vt220
 	files  map[string]string // source, problem, journal
@@ -135,8 +135,7 @@ func (s *seat) types(keys string) {
 	}
 }
 
-// sees waits until text is shown behind what was seen before, and returns all up to
-// its end.
+// sees waits until text appears after what was seen before, and returns the output up to its end.
 func (s *seat) sees(text string) string {
 	s.t.Helper()
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
@@ -156,7 +155,7 @@ func (s *seat) sees(text string) string {
 	return ""
 }
 
-// runs types a line and returns what is shown up to the next prompt.
+// runs types a line and returns the output up to the next prompt.
 func (s *seat) runs(line string) string {
 	s.t.Helper()
 	s.types(line + "\r")

@@ -17,7 +17,7 @@ import (
 	"anymx/edge/operate/control/controltest"
 )
 
-// A session as operators have it: banner, commands, help, the end.
+// A typical session: banner, commands, help, the end.
 func TestConsole(t *testing.T) {
 	n := controltest.New()
 	s := stage{node: n, files: map[string]string{"source": "ESP\n"}}.sit(t)
@@ -62,8 +62,7 @@ func TestConsole(t *testing.T) {
 	s.sees("ams1> ")
 }
 
-// No flag, argument or command names a file or another node, whatever it is written
-// like.
+// No flag, argument or command can name a file or another node, in any spelling.
 func TestConsoleReachesNoFile(t *testing.T) {
 	s := stage{node: controltest.New()}.sit(t)
 	s.write("secret", "[node]\nhunter2 = true\n", 0o600)
@@ -99,7 +98,7 @@ func TestConsoleReachesNoFile(t *testing.T) {
 	}
 }
 
-// What can't be undone is asked about: the node's name or yes goes on, anything else
+// Changes that can't be undone need confirmation: the node's name or yes continues, anything else
 // does not.
 func TestConsoleAsks(t *testing.T) {
 	n := controltest.New()
@@ -123,7 +122,7 @@ func TestConsoleAsks(t *testing.T) {
 	s.types("ams1\r")
 	s.sees("1 message deleted")
 	s.sees("ams1> ")
-	s.types("queue delete --all --state held\r") // which asks by itself, and once
+	s.types("queue delete --all --state held\r") // asks by itself, and only once
 	if got := s.sees("ams1> "); strings.Contains(got, "to go on") || n.Len() != before-1 {
 		t.Errorf("%d of %d messages left: %s", n.Len(), before, got)
 	}
@@ -139,14 +138,14 @@ func TestConsoleAsks(t *testing.T) {
 	}
 }
 
-// Ctrl-C ends a wait, and neither the drain nor the console.
+// Ctrl-C ends a wait, but neither the drain nor the console.
 func TestConsoleInterrupts(t *testing.T) {
 	n := controltest.New()
 	s := stage{node: n}.sit(t)
 	s.sees("ams1> ")
 	s.types("drain --yes\r")
 	s.sees("graceful")
-	s.types("status\r\x03") // what was typed ahead is forgotten
+	s.types("status\r\x03") // discards what was typed ahead
 	if got := s.sees("ams1> "); !strings.Contains(got, "the drain goes on") || !strings.Contains(got, "interrupted") {
 		t.Error(got)
 	}
@@ -163,7 +162,7 @@ func TestConsoleInterrupts(t *testing.T) {
 	}
 }
 
-// Modes of the config, which are read anew for each line.
+// The mode comes from the config, which is read again for each line.
 func TestConsoleModes(t *testing.T) {
 	n := controltest.New()
 	s := stage{node: n, config: "[console]\nmode = 'view'\n"}.sit(t)
@@ -207,8 +206,8 @@ func TestConsoleModes(t *testing.T) {
 	s.sees("ams1> ")
 }
 
-// A node that comes up while nobody types is shown; once somebody types, nothing
-// comes in between.
+// A node that comes up while the prompt is idle is shown; once the user types, no output comes in
+// between.
 func TestConsoleWaitsForTheNode(t *testing.T) {
 	s := stage{none: true}.sit(t)
 	s.sees("not configured")
@@ -243,7 +242,7 @@ func TestConsoleIdle(t *testing.T) {
 		files: map[string]string{"journal": "#!/bin/sh\necho \"$@\"\nexec sleep 60\n"}}.sit(t)
 	s.sees("ams1> ")
 	s.types("half a line")
-	s.sees("\x1b[H\x1b[2J") // nothing of it is left on a screen
+	s.sees("\x1b[H\x1b[2J") // clears the screen
 	s.sees("ams1> ")
 	s.types("log -f bgp\r")
 	s.sees("--follow --unit=anymx-bgp.service")
@@ -275,7 +274,7 @@ func TestConsoleWatch(t *testing.T) {
 		<-seen
 		<-seen
 		if key == "\x1b[A" {
-			key = "q\x1b[A" // a second key goes with the first
+			key = "q\x1b[A" // the second key is discarded with the first
 		}
 		s.types(key)
 		s.sees("ams1> ")
@@ -285,13 +284,13 @@ func TestConsoleWatch(t *testing.T) {
 	}
 }
 
-// On a screen long text comes a screenful at a time; a serial line has it at once.
+// A terminal with a screen shows long text page by page; a serial line shows it at once.
 func TestConsolePages(t *testing.T) {
 	n := controltest.New()
 	screen := stage{node: n, kind: "linux"}.sit(t)
 	screen.sees("ams1> ")
 	screen.types("help drain\r")
-	if got := screen.sees("-- more"); strings.Count(got, "\n") != 24 { // the line typed, and 23
+	if got := screen.sees("-- more"); strings.Count(got, "\n") != 24 { // the typed line, and 23
 		t.Errorf("%d rows: %s", strings.Count(got, "\n"), got)
 	}
 	screen.types(" ")
@@ -314,8 +313,8 @@ func TestConsolePages(t *testing.T) {
 	}
 }
 
-// The journal's program gets fixed words and no surroundings, and what it says can't
-// do anything to the terminal.
+// The journal's program gets fixed arguments and an empty environment, and its output can't control
+// the terminal.
 func TestConsoleLog(t *testing.T) {
 	s := stage{node: controltest.New(), files: map[string]string{
 		"journal": "#!/bin/sh\nprintf 'args %s;' \"$@\"\necho\nenv | sort | tr '\\n' ';'\nprintf '\\n\\033[2Jbad\\007\\tcut\\n'\n[ \"$5\" != --lines=7 ] || { echo 'no journal' >&2; exit 1; }\n",
@@ -338,7 +337,7 @@ func TestConsoleLog(t *testing.T) {
 	}
 }
 
-// A console whose input is a pipe takes its lines from there, and asks nothing.
+// A console whose input is a pipe reads its lines from it, and does not ask for confirmation.
 func TestConsoleFromPipe(t *testing.T) {
 	n := controltest.New()
 	socket, _ := controltest.Start(t, n, false)
@@ -360,10 +359,10 @@ func TestConsoleFromPipe(t *testing.T) {
 	}
 }
 
-// Every command and every flag of anymx has been thought about: it has a right, and
-// the flag stands in it, or among those that are refused.
+// Every command of anymx has a right, and every flag is in it or among the refused ones, so that
+// each new one needs a decision.
 func TestConsoleRights(t *testing.T) {
-	refused := []string{"config", "control", "machine", "dir", "spool export --dry-run"} // which reads the folder itself
+	refused := []string{"config", "control", "machine", "dir", "spool export --dry-run"} // reads the folder itself
 	p := &program{}
 	var walk func(cmd *cobra.Command)
 	walk = func(cmd *cobra.Command) {
@@ -409,7 +408,7 @@ func TestConsoleUpdateTakesNoFile(t *testing.T) {
 	}
 }
 
-// Examples are what can be typed: no shell, no other program, no file.
+// Examples can be typed at the console: they need no shell, no other program, no file.
 func TestConsoleExamples(t *testing.T) {
 	l := &consoleLine{program: &program{}}
 	for path, want := range map[string]string{

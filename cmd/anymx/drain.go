@@ -74,12 +74,12 @@ func (p *program) drainCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&d.atOnce, "now", false, "withdraw at once: let no traffic move away before")
 	cmd.Flags().StringVar(&d.until, "until", "", "end with the next `restart` of anymx-edge (default: with 'anymx resume' alone)")
 	complete := cobra.FixedCompletions([]string{string(api.UntilRestart)}, cobra.ShellCompDirectiveNoFileComp)
-	cmd.RegisterFlagCompletionFunc("until", complete) // the flag is there
+	cmd.RegisterFlagCompletionFunc("until", complete) // the flag exists, so this can't fail
 	cmd.RunE = p.remote(func(cmd *cobra.Command, _ []string, c *control.Client) error { return d.run(cmd.Context(), c) })
 	return cmd
 }
 
-// errStopping refuses to change where a node stands that is about to end.
+// errStopping refuses to change the drain state of a node that is stopping.
 var errStopping = errors.New("the node is stopping, by the steps of a drain: run this again when anymx-edge has been started again")
 
 func (d *draining) run(ctx context.Context, c *control.Client) error {
@@ -110,7 +110,7 @@ func (d *draining) run(ctx context.Context, c *control.Client) error {
 	if err != nil {
 		return err
 	}
-	left := false // service, as far as was seen
+	left := false // true once the node was seen out of service
 	s, err = d.follow(ctx, c, s, &d.wait, func(s api.Status) bool {
 		left = left || s.Phase != api.Running
 		return s.Phase == api.Drained || s.Phase == api.Stopping || left && s.Phase == api.Running
@@ -126,12 +126,12 @@ func (d *draining) run(ctx context.Context, c *control.Client) error {
 	return d.answer(ctx, c, s, before)
 }
 
-// lasts says whether a drain of s that ends by itself is to do so no more.
+// lasts reports whether this command makes a drain of s that would end by itself permanent.
 func lasts(s api.Status, until api.Until) bool {
 	return until == "" && s.Drain != nil && s.Drain.Until != ""
 }
 
-// answer says whether the node is drained, and what it keeps or lacks.
+// answer reports whether the node is drained, and what is left or missing.
 func (d *draining) answer(ctx context.Context, c *control.Client, s api.Status, before string) error {
 	o := outcome{Missing: orEmpty(words.DrainLeft(s, d.now())), Node: &s}
 	o.Done = len(o.Missing) == 0
@@ -199,8 +199,8 @@ func (d *draining) advice(s api.Status) string {
 // maxHeld bounds how many held messages are listed.
 const maxHeld = 20
 
-// held are the messages that the operator holds; one more than maxHeld says that
-// there are more.
+// held returns the messages that the operator holds; one more than maxHeld means that there are
+// more.
 func held(ctx context.Context, c *control.Client) ([]api.QueueItem, error) {
 	var list []api.QueueItem
 	for m, err := range c.Messages(ctx, api.QueueQuery{State: api.Held, Limit: maxHeld + 1}) {

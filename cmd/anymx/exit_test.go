@@ -72,7 +72,7 @@ func exitCodes(t *testing.T, bin, socket string) {
 	}
 }
 
-// Whoever is not in the socket's group is told so.
+// A user outside the socket's group gets an error that says so.
 func otherUser(t *testing.T, bin, socket string) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can become another user")
@@ -127,7 +127,7 @@ func completionScripts(t *testing.T, bin string) {
 	}
 }
 
-// A command that waits for the node ends at Ctrl-C, with its own code.
+// A command that waits for the node ends at Ctrl-C, with its own exit code.
 func interrupt(t *testing.T, bin string) {
 	node := controltest.New()
 	asked := make(chan struct{}, 1)
@@ -147,13 +147,13 @@ func interrupt(t *testing.T, bin string) {
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
-	cmd.Wait() // the exit code is looked at
+	cmd.Wait() // the test checks the exit code
 	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted || out.String() != "anymx: interrupted\n" {
 		t.Errorf("exit %d: %s", code, out.String())
 	}
 }
 
-// At a real terminal delete --all asks, and Ctrl-C is an answer too.
+// On a real terminal delete --all asks, and Ctrl-C counts as an answer.
 func terminal(t *testing.T, bin string) {
 	for _, tt := range []struct {
 		typed      string
@@ -185,7 +185,7 @@ func terminal(t *testing.T, bin string) {
 				}
 			}
 		}
-		cmd.Wait() // the exit code is looked at
+		cmd.Wait() // the test checks the exit code
 		if code := cmd.ProcessState.ExitCode(); code != tt.want || node.Len() != tt.left || !strings.Contains(screen, "Delete 5 messages for good?") {
 			t.Errorf("%q: exit %d, %d messages left:\n%s", tt.typed, code, node.Len(), screen)
 		}

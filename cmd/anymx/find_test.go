@@ -13,7 +13,7 @@ import (
 	"anymx/edge/operate/control/controltest"
 )
 
-// A node that a flag names is the one that is drained, whatever the environment says.
+// Drain acts on the node that a flag names, whatever the environment says.
 func TestDrainsTheNodeOfTheFlag(t *testing.T) {
 	for _, flag := range []string{"--config", "--control"} {
 		meant, _ := controltest.Start(t, controltest.New(), false)

@@ -16,7 +16,7 @@ import (
 	"anymx/edge/operate/control/controltest"
 )
 
-// watched is a buffer that a test waits for.
+// watched is a buffer that a test can wait for.
 type watched struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -43,7 +43,7 @@ func (w *watched) waitFor(t *testing.T, text string) {
 	}
 }
 
-// serveAt puts n behind a socket at path until stop is called.
+// serveAt serves n on a socket at path until stop is called.
 func serveAt(t *testing.T, path string, n control.Node) (stop func()) {
 	t.Helper()
 	s, err := control.New(control.Options{Node: n})
@@ -77,8 +77,8 @@ func startProgram(t *testing.T, args ...string) (out, errOut *watched, code chan
 	return out, errOut, code
 }
 
-// A drain is on disk: a mail program that is restarted goes on with it, and so
-// does who waits for it.
+// A drain is on disk: a restarted mail program continues it, and a command that waits for it keeps
+// waiting.
 func TestDrainOutlivesRestart(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "edge.sock")
 	before, after := controltest.New(), controltest.New()
@@ -96,7 +96,7 @@ func TestDrainOutlivesRestart(t *testing.T) {
 	}
 }
 
-// One that does not come back within the wait is unreachable.
+// A node that does not return within the wait is unreachable.
 func TestDrainOfLostNode(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "edge.sock")
 	n := controltest.New()
@@ -111,7 +111,7 @@ func TestDrainOfLostNode(t *testing.T) {
 	}
 }
 
-// A process that was about to end is not waited for when it has.
+// The command does not wait for a process that was about to end and has ended.
 func TestDrainOfNodeThatEnds(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "edge.sock")
 	n := controltest.New()
@@ -128,8 +128,8 @@ func TestDrainOfNodeThatEnds(t *testing.T) {
 	}
 }
 
-// Only the speaker of the node that was meant is ordered in its place, and only its
-// anymx-net is asked.
+// The command controls only the speaker of the selected node in its place, and queries only its
+// anymx-net.
 func TestSpeakerIsOfTheSameNode(t *testing.T) {
 	dir := t.TempDir()
 	node, other := filepath.Join(dir, "edge.sock"), filepath.Join(dir, "other.sock")
@@ -168,7 +168,7 @@ func TestSpeakerIsOfTheSameNode(t *testing.T) {
 	}
 }
 
-// The speaker is told what the order says, once, and to keep it.
+// The speaker gets the desired state once, as one to keep.
 func TestSpeakerIsOrdered(t *testing.T) {
 	for command, want := range map[string]api.DesiredState{
 		"drain --reason broken": {Routes: api.Withdrawn, Reason: "broken", Keep: true},
@@ -184,7 +184,7 @@ func TestSpeakerIsOrdered(t *testing.T) {
 			t.Errorf("%s: %+v", command, got)
 		}
 	}
-	// One that does not answer either does not change what is said.
+	// A speaker that does not answer either leaves the output unchanged.
 	s := story{args: "drain"}
 	none := filepath.Join(t.TempDir(), "none")
 	out, errOut, code := s.runProgram(t, control.Sockets{Node: none, Speaker: none + ".bgp"})

@@ -27,22 +27,22 @@ func (p *program) imageCommand() *cobra.Command {
 	return cmd
 }
 
-// configFolder is where on the ESP a config lies. The node reads it there.
+// configFolder is the folder of the config on the ESP, where the node reads it.
 const configFolder = "anymx"
 
-// image is an image, or a disk, that was opened.
+// image is an open image or disk.
 type image struct {
 	file  *os.File
 	drive diskimage.Drive
 	table *diskimage.Table
 	fat   *diskimage.FAT
-	// warnings are what is wrong with it, and stops nothing.
+	// warnings lists problems that prevent nothing.
 	warnings []string
 }
 
 func (i *image) close() { i.file.Close() }
 
-// openImage opens an image or a disk for reading, or, alone, for writing.
+// openImage opens an image or a disk for reading, or, with exclusive access, for writing.
 func openImage(path string, write bool) (*image, error) {
 	if compressed(path) {
 		return nil, usagef("%s is compressed: unpack it first (zstd -d %s), or write it to a disk as it is with 'anymx image flash'", path, path)
@@ -64,7 +64,7 @@ func openImage(path string, write bool) (*image, error) {
 	return i, nil
 }
 
-// readImage opens it for reading. How large a disk is, its end tells.
+// readImage opens it for reading. The size of a disk is found by seeking to its end.
 func readImage(path string) (diskimage.Drive, *os.File, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -105,7 +105,7 @@ func (p *program) warn(texts []string) {
 	}
 }
 
-// compressed says whether the file at path is compressed with zstd.
+// compressed reports whether the file at path is compressed with zstd.
 func compressed(path string) bool {
 	f, err := os.Open(path)
 	if err != nil {
@@ -124,7 +124,7 @@ type imageFile struct {
 	Secret bool   `json:"secret"`
 }
 
-// filesText lists files in lines, each with its size.
+// filesText lists files, one per line, each with its size.
 func filesText(files []imageFile) string {
 	widest := 0
 	for _, f := range files {
@@ -141,7 +141,7 @@ func filesText(files []imageFile) string {
 	return b.String()
 }
 
-// octets is a size in the unit that suits it.
+// octets formats a size in bytes with a fitting unit.
 func octets(n int64) string {
 	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
 	v, i := float64(n), 0

@@ -70,20 +70,20 @@ func (p *program) imageConfigCommand() *cobra.Command {
 	return cmd
 }
 
-// imageConfigured is the answer of image config as JSON.
+// imageConfigured is the result of image config as JSON.
 type imageConfigured struct {
 	From     string           `json:"from,omitempty"`
 	Image    string           `json:"image,omitempty"`
 	OK       bool             `json:"ok"` // no problem
 	Problems []config.Problem `json:"problems"`
 	Notes    []string         `json:"notes"`
-	Files    []imageFile      `json:"files"`    // that are, or would be, written
-	Replaced []imageFile      `json:"replaced"` // that were there before
+	Files    []imageFile      `json:"files"`    // written, or to be written
+	Replaced []imageFile      `json:"replaced"` // existed before
 	Written  bool             `json:"written"`
-	Free     int64            `json:"free,omitempty"` // octets left on the ESP
+	Free     int64            `json:"free,omitempty"` // bytes left on the ESP
 }
 
-// write checks the tree at from and writes it into the image at to; "" is no image.
+// write checks the config bundle at from and writes it into the image at to; "" only checks.
 func (c *configuring) write(from, to string) error {
 	tree, err := provision.ReadBundle(from)
 	if err != nil {
@@ -124,7 +124,7 @@ func (c *configuring) write(from, to string) error {
 	return err
 }
 
-// put writes a tree and looks whether it is there.
+// put writes a config bundle and reads it back.
 func (c *configuring) put(img *image, tree *provision.Bundle) error {
 	var files []diskimage.File
 	for _, name := range tree.Names() {
@@ -145,7 +145,7 @@ func (c *configuring) put(img *image, tree *provision.Bundle) error {
 	return nil
 }
 
-// text is the answer for people.
+// text writes the result for people.
 func (c *configuring) text(w io.Writer, a *imageConfigured) error {
 	for _, problem := range a.Problems {
 		if _, err := fmt.Fprintln(w, words.Clean(problem.Error())); err != nil {
@@ -178,7 +178,7 @@ func (c *configuring) text(w io.Writer, a *imageConfigured) error {
 	return nil
 }
 
-// removeFrom takes the config out of an image.
+// removeFrom removes the config from an image.
 func (c *configuring) removeFrom(at string) error {
 	img, err := openImage(at, true)
 	if err != nil {
@@ -212,7 +212,7 @@ func filesOf(t *provision.Bundle) []imageFile {
 	return list
 }
 
-// configOf are the files of the config in an image; none if it has none.
+// configOf returns the config files in an image; none if it has no config.
 func configOf(f *diskimage.FAT) ([]imageFile, error) {
 	list, err := below(f, configFolder, "")
 	if errors.Is(err, fs.ErrNotExist) {

@@ -56,7 +56,7 @@ func (p *program) imageFlashCommand() *cobra.Command {
 	return cmd
 }
 
-// flashed is the answer of image flash as JSON.
+// flashed is the result of image flash as JSON.
 type flashed struct {
 	Image string          `json:"image"`
 	Disk  diskimage.Drive `json:"disk"`
@@ -113,7 +113,7 @@ func (f *flashing) run(ctx context.Context, from, to string) error {
 	})
 }
 
-// confirm shows the disk and lets a person type its name.
+// confirm shows the disk and asks the user to type its name.
 func (f *flashing) confirm(ctx context.Context, d diskimage.Drive, image string) error {
 	fmt.Fprint(f.errOut, driveText(d))
 	if f.yes {
@@ -123,7 +123,7 @@ func (f *flashing) confirm(ctx context.Context, d diskimage.Drive, image string)
 		return usagef("flash asks before it writes, and nobody can answer here: add --yes if you mean it")
 	}
 	fmt.Fprintf(f.errOut, "All of it will be lost. Type %s to write %s to it: ", d.Name, image)
-	typed := make(chan string, 1) // a read can't be cancelled; the process ends with it
+	typed := make(chan string, 1) // a read can't be cancelled; it ends with the process
 	go func() {
 		line, _ := bufio.NewReader(f.in).ReadString('\n')
 		typed <- strings.TrimSpace(line)
@@ -141,7 +141,7 @@ func (f *flashing) confirm(ctx context.Context, d diskimage.Drive, image string)
 	}
 }
 
-// driveText is what a person needs to know a disk by.
+// driveText returns what a person needs to recognize a disk.
 func driveText(d diskimage.Drive) string {
 	text := fmt.Sprintf("%s: %s", d.Path, octets(d.Size))
 	if d.File {
@@ -171,11 +171,11 @@ func sameFile(a, b *os.File) bool {
 	return err == nil && errY == nil && os.SameFile(x, y)
 }
 
-// source is an image that is read from its beginning to its end.
+// source is an image that is read sequentially.
 type source struct {
 	io.Reader
 	file    *os.File
-	decoder *zstd.Decoder // nil: it is not compressed
+	decoder *zstd.Decoder // nil: not compressed
 }
 
 func (s *source) close() {
@@ -192,7 +192,7 @@ func openSource(path string) (*source, error) {
 	}
 	s := &source{Reader: f, file: f}
 	if compressed(path) {
-		// The window is what `zstd -19 --long=27` asks for.
+		// `zstd -19 --long=27` needs this window.
 		s.decoder, err = zstd.NewReader(f, zstd.WithDecoderMaxWindow(128<<20))
 		if err != nil {
 			return nil, errors.Join(err, f.Close())
@@ -202,13 +202,13 @@ func openSource(path string) (*source, error) {
 	return s, nil
 }
 
-// meter shows how far a flash is.
+// meter shows the progress of a flash.
 type meter struct {
 	f     *flashing
 	stage diskimage.Stage
-	since time.Time // of the stage
-	said  time.Time // last
-	drawn bool      // a line that is drawn over
+	since time.Time // start of the stage
+	said  time.Time // time of the last line
+	drawn bool      // the line can be drawn over
 	live  bool
 }
 
@@ -217,8 +217,7 @@ func (f *flashing) meter() *meter {
 	return &meter{f: f, live: live}
 }
 
-// How often a line is drawn anew, and how often a new one is written where that can't
-// be done.
+// How often a line is redrawn, and how often a new one is written if redrawing is impossible.
 const (
 	meterDraw = 200 * time.Millisecond
 	meterLine = 10 * time.Second
@@ -248,14 +247,14 @@ func (m *meter) show(p diskimage.Progress) {
 	m.drawn = true
 }
 
-// end leaves the line.
+// end completes the line.
 func (m *meter) end() {
 	if m.drawn {
 		fmt.Fprint(m.f.errOut, "\r\x1b[K")
 	}
 }
 
-// meterText is how far a stage is after so long.
+// meterText returns the progress of a stage after the time since.
 func meterText(p diskimage.Progress, since time.Duration) string {
 	if p.Total == 0 {
 		return string(p.Stage)

@@ -42,40 +42,40 @@ func (p *program) imageShowCommand() *cobra.Command {
 	}
 }
 
-// imageShown is the answer of image show as JSON.
+// imageShown is the result of image show as JSON.
 type imageShown struct {
 	Image      string           `json:"image"`
-	Size       int64            `json:"size"` // octets
+	Size       int64            `json:"size"` // bytes
 	Warnings   []string         `json:"warnings"`
 	Partitions []imagePartition `json:"partitions"`
 	Slots      []imageSlot      `json:"slots"`
 	Boot       []bootEntry      `json:"boot"`
 	Config     []imageFile      `json:"config"` // empty: none
-	Free       int64            `json:"free"`   // octets, on the ESP
+	Free       int64            `json:"free"`   // bytes, on the ESP
 }
 
 type imagePartition struct {
 	Number int    `json:"number"`
 	Label  string `json:"label"`
-	Size   int64  `json:"size"` // octets
+	Size   int64  `json:"size"` // bytes
 	Type   string `json:"type"` // GUID
 	ID     string `json:"id"`   // GUID
 }
 
 // imageSlot is a root file system and its verity.
 type imageSlot struct {
-	Version string `json:"version"` // "": it is empty
+	Version string `json:"version"` // "": the slot is empty
 	Root    int    `json:"root"`    // number of the partition; 0: none
 	Verity  int    `json:"verity"`
 }
 
-// bootEntry is a kernel that the firmware's boot loader may take.
+// bootEntry is a kernel that the boot loader may choose.
 type bootEntry struct {
 	File    string `json:"file"`
-	Version string `json:"version"` // "": it is none of a node
-	Left    *int   `json:"left"`    // tries; null: they are not counted
-	Done    int    `json:"done"`    // tries that failed
-	Size    int64  `json:"size"`    // octets
+	Version string `json:"version"` // "": not an image of anymx
+	Left    *int   `json:"left"`    // boot attempts left; null: not counted
+	Done    int    `json:"done"`    // failed boot attempts
+	Size    int64  `json:"size"`    // bytes
 }
 
 func imageShownOf(path string, img *image) (*imageShown, error) {
@@ -105,8 +105,8 @@ const (
 	emptySlot  = "_empty"
 )
 
-// slotsOf reads the versions from the labels of the partitions. Those without one
-// are the empty slot, if there is any.
+// slotsOf reads the versions from the partition labels. Partitions without a version form the empty
+// slot, if there are any.
 func slotsOf(all []diskimage.Partition) []imageSlot {
 	slots := []imageSlot{}
 	empty := false
@@ -135,7 +135,7 @@ func slotsOf(all []diskimage.Partition) []imageSlot {
 	return slots
 }
 
-// bootEntryOf reads the name of a boot entry, such as anymx_0.5.0+2-1.efi.
+// bootEntryOf parses the name of a boot entry, such as anymx_0.5.0+2-1.efi.
 func bootEntryOf(file string, size int64) bootEntry {
 	b := bootEntry{File: file, Size: size}
 	if e, ours := slot.ParseEntry(file); ours {
@@ -147,7 +147,7 @@ func bootEntryOf(file string, size int64) bootEntry {
 	return b
 }
 
-// text is the answer for people.
+// text writes the result for people.
 func (s *imageShown) text(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, %s\n\nPartitions\n", words.Clean(s.Image), octets(s.Size))

@@ -19,7 +19,7 @@ import (
 	"anymx/edge/operate/control/controltest"
 )
 
-// bench has an image, made by the usual programs, and a tree of config.
+// bench has an image, made with standard tools, and a config bundle.
 type bench struct {
 	t                *testing.T
 	dir, image, tree string
@@ -115,7 +115,7 @@ func (b *bench) write(name, text string) {
 	}
 }
 
-// run runs a command line in which IMAGE, TREE and DIR stand for those of the bench.
+// run runs a command line in which IMAGE, TREE and DIR mean those of the bench.
 func (b *bench) run(args string, typed *string) (out, errOut string, code int) {
 	b.t.Helper()
 	var o, e bytes.Buffer
@@ -157,7 +157,7 @@ func TestImageConfig(t *testing.T) {
 	for _, step := range []struct {
 		args        string
 		code        int
-		out, errOut []string // that are in it
+		out, errOut []string // parts of the output
 		notOut      string
 	}{
 		{"image config TREE --dry-run", exitOK, []string{"TREE: no problem found\n  anymx.toml", "credentials/wg.key              45 B  secret\n"}, nil, "wrote"},
@@ -198,7 +198,7 @@ func TestImageConfig(t *testing.T) {
 	}
 }
 
-// Secrets that the node gets elsewhere may be missing if one says so.
+// Secrets that the node gets elsewhere may be missing if a flag says so.
 func TestImageConfigSecretsElsewhere(t *testing.T) {
 	b := newBench(t)
 	if err := os.RemoveAll(filepath.Join(b.tree, "credentials")); err != nil {
@@ -250,7 +250,7 @@ Config  none
 		t.Errorf("%v: %+v", err, got)
 	}
 
-	// A damaged second table is told, and stops nothing.
+	// A damaged second table is reported, and prevents nothing.
 	f, err := os.OpenFile(b.image, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -264,7 +264,7 @@ Config  none
 	}
 }
 
-// zstdOf compresses a file as image.zst.
+// zstdOf compresses the image as image.zst.
 func (b *bench) zstdOf() string {
 	b.t.Helper()
 	data, err := os.ReadFile(b.image)

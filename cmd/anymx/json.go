@@ -10,8 +10,8 @@ import (
 	"unicode/utf8"
 )
 
-// encode is value as JSON, without a newline at its end. What a terminal could
-// obey is escaped, for JSON is read by people too.
+// encode returns value as JSON, without a final newline. It escapes what a terminal could
+// interpret, because people read JSON too.
 func encode(value any, indent string) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -21,8 +21,8 @@ func encode(value any, indent string) ([]byte, error) {
 	return escape(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), err
 }
 
-// escape writes the characters of JSON that are not printable, which stand in
-// strings only, as their escapes.
+// escape replaces characters that are not printable, which occur only in strings, by their JSON
+// escapes.
 func escape(text []byte) []byte {
 	strange := func(r rune) bool { return r >= 0x7f && !unicode.IsPrint(r) }
 	if !bytes.ContainsFunc(text, strange) {
@@ -43,8 +43,8 @@ func escape(text []byte) []byte {
 	return b
 }
 
-// array writes a JSON array of which not all elements are known yet. Unless it
-// is closed it is not valid JSON, so that nobody takes a part for the whole.
+// array writes a JSON array whose elements are not all known yet. Until it is closed it is invalid
+// JSON, so that a part can't be mistaken for the whole.
 type array struct {
 	w     io.Writer
 	count int

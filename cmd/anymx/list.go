@@ -29,7 +29,7 @@ read; what ends without its closing bracket is not complete.`,
 	f.addTo(cmd)
 	cmd.Flags().IntVar(&limit, "limit", 100, "list at most `N` messages; 0: all")
 	cmd.Flags().StringVar(&after, "after", "", "begin behind the message with this `ID`")
-	cmd.RegisterFlagCompletionFunc("after", p.completeID(0)) // the flag is there
+	cmd.RegisterFlagCompletionFunc("after", p.completeID(0)) // the flag exists, so this can't fail
 	cmd.RunE = p.remote(func(cmd *cobra.Command, _ []string, c *control.Client) error {
 		q, err := f.query(p.now())
 		if err != nil {
@@ -48,10 +48,10 @@ read; what ends without its closing bracket is not complete.`,
 	return cmd
 }
 
-// list prints up to limit messages as they come.
+// list prints up to limit messages as they arrive.
 func (p *program) list(cmd *cobra.Command, c *control.Client, q api.QueueQuery, limit int) error {
 	q.Limit = api.MaxPage
-	if limit > 0 { // one more tells whether there are more
+	if limit > 0 { // one more shows whether there are more
 		q.Limit = min(q.Limit, limit+1)
 	}
 	rows := array{w: p.out}
@@ -86,8 +86,7 @@ func (p *program) list(cmd *cobra.Command, c *control.Client, q api.QueueQuery, 
 	return nil
 }
 
-// listItem prints one message, below the names of the columns if it is the
-// first.
+// listItem prints one message, after the column names if it is the first.
 func (p *program) listItem(rows *array, m api.QueueItem) error {
 	if p.json {
 		return rows.add(m)

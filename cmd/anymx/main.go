@@ -68,8 +68,8 @@ func (p *program) run(ctx context.Context, args []string) int {
 	return code
 }
 
-// exitCode is what err means to a script. Whatever stops cobra before a command
-// runs is wrong usage.
+// exitCode returns the exit code for err. An error before a command has begun to run is wrong
+// usage.
 func (p *program) exitCode(err error) int {
 	var said *answered
 	var usage *usageError
@@ -89,7 +89,7 @@ func (p *program) exitCode(err error) int {
 	return exitNo
 }
 
-// root is the whole tree of commands.
+// root returns all commands.
 func (p *program) root() *cobra.Command {
 	root := &cobra.Command{
 		Use: "anymx", Short: "Look after a node of the anymx edge mail server", Long: rootHelp,

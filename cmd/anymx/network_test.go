@@ -13,14 +13,14 @@ import (
 
 func ago(d time.Duration) time.Time { return controltest.Now.Add(-d) }
 
-// neighboursSilent is one whose speaker has died and whose anymx-net never was.
+// neighboursSilent is a node whose speaker has died and whose anymx-net never ran.
 func neighboursSilent(n *controltest.Node) {
 	controltest.OnNetwork(n)
 	n.State.Speaker.Problem = "no anymx-bgp answers on /run/anymx/bgp.sock"
 	n.State.Network.Status, n.State.Network.Problem = nil, "no anymx-net answers on /run/anymx/net.sock"
 }
 
-// endDrain makes s drained, a quarter of a minute after the order.
+// endDrain makes s drained, 15 seconds after the command.
 func endDrain(s *api.Status) {
 	list := controltest.Steps(10*time.Second, 12*time.Millisecond, 5*time.Second, 900*time.Millisecond, 30*time.Millisecond)
 	list[4].Ended = controltest.Now
@@ -34,7 +34,7 @@ func endDrain(s *api.Status) {
 	}
 }
 
-// drains walks through a drain when it is asked for its status.
+// drains makes progress in a drain with each request for the status.
 func drains(n *controltest.Node) {
 	controltest.OnNetwork(n)
 	n.Clear()
@@ -58,7 +58,7 @@ func drains(n *controltest.Node) {
 	}
 }
 
-// local is one without a speaker.
+// local is a node without a speaker, whose drain has only the last steps.
 func local(n *controltest.Node) {
 	n.Clear()
 	n.OnDrain = func(s *api.Status) {
@@ -82,13 +82,13 @@ func drained(n *controltest.Node) {
 	n.State.Drain.Began = n.State.Since.Add(-16 * time.Second)
 }
 
-// drainedUntilRestart is back in service with the next start of anymx-edge.
+// drainedUntilRestart is a node that returns to service with the next start of anymx-edge.
 func drainedUntilRestart(n *controltest.Node) {
 	drained(n)
 	n.State.Drain.Until = api.UntilRestart
 }
 
-// drainsHeld keeps a message that is held.
+// drainsHeld is a node whose drain leaves a held message.
 func drainsHeld(n *controltest.Node) {
 	controltest.OnNetwork(n)
 	held, _ := n.Show(context.Background(), controltest.ID(3))
@@ -112,7 +112,7 @@ func drainsManyHeld(n *controltest.Node) {
 	n.OnDrain = func(s *api.Status) { one(s); s.Drain.Messages, s.Drain.Held = 31, 31 }
 }
 
-// drainsWithRest can't hand its messages over.
+// drainsWithRest is a node that can't hand over its messages.
 func drainsWithRest(n *controltest.Node) {
 	controltest.OnNetwork(n)
 	n.State.Queue.Paused = &api.PauseStatus{Cause: "no address of core answers", Until: controltest.Now.Add(9 * time.Second)}
@@ -123,13 +123,13 @@ func drainsWithRest(n *controltest.Node) {
 	}
 }
 
-// begins a drain and gets no further.
+// begins is a node whose drain begins and makes no progress.
 func begins(n *controltest.Node) {
 	controltest.OnNetwork(n)
 	n.OnDrain = func(s *api.Status) { s.Drain.Sessions, s.Drain.Messages, s.Drain.Held, s.Drain.Peers = 1, 5, 1, 2 }
 }
 
-// undone is taken back into service while it is drained.
+// undone is a node that is resumed while it drains.
 func undone(n *controltest.Node) {
 	begins(n)
 	asked := 0
@@ -143,13 +143,13 @@ func undone(n *controltest.Node) {
 	}
 }
 
-// stops is about to end.
+// stops is a node that is about to stop.
 func stops(n *controltest.Node) {
 	n.State.Phase = api.Stopping
 	n.DrainErr = &api.Error{Code: api.Unavailable, Text: "the node is stopping"}
 }
 
-// comesBack is drained, and needs some time to prove its health.
+// comesBack is a drained node that needs some time to become healthy.
 func comesBack(n *controltest.Node) {
 	drained(n)
 	n.OnResume = func(s *api.Status) {
@@ -175,7 +175,7 @@ func comesBack(n *controltest.Node) {
 	}
 }
 
-// sick does not become healthy.
+// sick is a node that does not become healthy.
 func sick(n *controltest.Node) {
 	drained(n)
 	n.OnResume = func(s *api.Status) {
@@ -185,7 +185,7 @@ func sick(n *controltest.Node) {
 	}
 }
 
-// confirms is a speaker whose routers acknowledge, one after the other.
+// confirms returns a speaker whose routers acknowledge, one after the other.
 func confirms() *controltest.Speaker {
 	s := &controltest.Speaker{State: controltest.SpeakerStatus()}
 	asked := 0
@@ -198,7 +198,7 @@ func confirms() *controltest.Speaker {
 	return s
 }
 
-// silentRouter is one of whose routers one never acknowledges, and one more has no
+// silentRouter returns a speaker with one router that never acknowledges, and one without a
 // session.
 func silentRouter() *controltest.Speaker {
 	s := &controltest.Speaker{State: controltest.SpeakerStatus()}
@@ -213,7 +213,7 @@ func refuses() *controltest.Speaker {
 	return &controltest.Speaker{OrderErr: &api.Error{Code: api.Internal, Text: "order.json: read-only file system"}}
 }
 
-// withdrawn keeps an order, and thinks that the node is down.
+// withdrawn returns a speaker with a kept command, which considers the node down.
 func withdrawn() *controltest.Speaker {
 	s := &controltest.Speaker{State: controltest.SpeakerStatus()}
 	p := &s.State
@@ -224,7 +224,7 @@ func withdrawn() *controltest.Speaker {
 	return s
 }
 
-// shielded is one on a network with a shield.
+// shielded gives the node a network with a shield.
 func shielded(shield *api.ShieldStatus) func(*controltest.Node) {
 	return func(n *controltest.Node) {
 		controltest.OnNetwork(n)
@@ -232,26 +232,26 @@ func shielded(shield *api.ShieldStatus) func(*controltest.Node) {
 	}
 }
 
-// netWith is an anymx-net with this shield, nil for none.
+// netWith returns an anymx-net with this shield, nil for none.
 func netWith(shield *api.ShieldStatus) *controltest.Network {
 	n := controltest.ShieldNetwork()
 	n.State.Shield = shield
 	return n
 }
 
-// noShield is an anymx-net that refuses what is about a shield.
+// noShield returns an anymx-net that refuses everything about a shield.
 func noShield() *controltest.Network {
 	return &controltest.Network{Broken: &api.Error{Code: api.NotFound, Text: "this node has no shield"}}
 }
 
-// roomFor is an anymx-net with room for so many entries.
+// roomFor returns an anymx-net with room for n entries.
 func roomFor(n int) *controltest.Network {
 	full := controltest.ShieldNetwork()
 	full.Room = n
 	return full
 }
 
-// listedTwice is an anymx-net of which a command has said the same as a file.
+// listedTwice returns an anymx-net with a prefix that both a command and a file have listed.
 func listedTwice() *controltest.Network {
 	n := controltest.ShieldNetwork()
 	again := n.Entries[4]

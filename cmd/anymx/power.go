@@ -17,7 +17,7 @@ nothing.
 
 The order goes on without this command.`
 
-// powerCommands are reboot and poweroff.
+// powerCommands returns reboot and poweroff.
 func (p *program) powerCommands() []*cobra.Command {
 	return []*cobra.Command{
 		p.powerCommand("reboot", "Drain the node and reboot the machine",

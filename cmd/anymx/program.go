@@ -30,29 +30,29 @@ Exit codes:
   4    no message with that id, no such prefix on the shield's lists
   130  interrupted`
 
-// program is one run of the command line and what it touches.
+// program is one run of the command line and its environment.
 type program struct {
 	in          io.Reader
 	out, errOut io.Writer
 	getenv      func(string) string
 	now         func() time.Time
-	terminal    func() bool // in is a terminal
-	colors      func() bool // out is a terminal with colors; nil: it is not
-	// screen is the size of the terminal that errOut is; not ok if it is none.
+	terminal    func() bool // whether in is a terminal
+	colors      func() bool // whether out is a terminal with colors; nil: it is not
+	// screen returns the size of the terminal on errOut; ok is false if it is not one.
 	screen func() (columns, rows int, ok bool)
-	// poll is how often the node is asked while it is waited for.
+	// poll is the polling interval while a command waits for the node.
 	poll time.Duration
 
 	socket, config string
 	json, noColor  bool
 	configGiven    func() bool
-	running        bool // a command has begun, so the command line was good
+	running        bool // a command has begun, so the command line was valid
 }
 
 // command is the body of a cobra command.
 type command func(cmd *cobra.Command, args []string) error
 
-// local is a command that needs no node.
+// local wraps a command that needs no node.
 func (p *program) local(do command) command {
 	return func(cmd *cobra.Command, args []string) error {
 		p.running = true
@@ -60,7 +60,7 @@ func (p *program) local(do command) command {
 	}
 }
 
-// remote is a command that asks the node.
+// remote wraps a command that queries the node.
 func (p *program) remote(do func(cmd *cobra.Command, args []string, c *control.Client) error) command {
 	return p.local(func(cmd *cobra.Command, args []string) error {
 		c, err := p.client()
@@ -72,7 +72,7 @@ func (p *program) remote(do func(cmd *cobra.Command, args []string, c *control.C
 	})
 }
 
-// network is a command that asks anymx-net.
+// network wraps a command that queries anymx-net.
 func (p *program) network(do func(cmd *cobra.Command, args []string, c *control.NetworkClient) error) command {
 	return p.local(func(cmd *cobra.Command, args []string) error {
 		s, err := p.sockets()
@@ -82,14 +82,14 @@ func (p *program) network(do func(cmd *cobra.Command, args []string, c *control.
 		c := control.NewNetworkClient(s.Network)
 		defer c.Close()
 		err = do(cmd, args, c)
-		if errors.Is(err, api.ErrNotFound) { // which is the shield, and no message or prefix
+		if errors.Is(err, api.ErrNotFound) { // only the shield can be missing here
 			return errors.New(err.Error())
 		}
 		return err
 	})
 }
 
-// client asks the node.
+// client returns a client of the node.
 func (p *program) client() (*control.Client, error) {
 	s, err := p.sockets()
 	if err != nil {
@@ -98,15 +98,15 @@ func (p *program) client() (*control.Client, error) {
 	return control.NewClient(s.Node), nil
 }
 
-// networkSocket is what the socket of anymx-net is called beside the node's, unless
-// a config says otherwise.
+// networkSocket is the name of the socket of anymx-net in the folder of the node's, unless a config
+// says otherwise.
 const networkSocket = "net.sock"
 
-// sockets finds the node and its anymx-net and, where the config tells that it is
-// of the same node, its speaker.
+// sockets finds the node and its anymx-net and, if the config is known to belong to the same node,
+// its speaker.
 func (p *program) sockets() (control.Sockets, error) {
 	given := p.socket
-	if given == "" && !p.configGiven() { // a flag goes before the environment
+	if given == "" && !p.configGiven() { // a flag wins over the environment
 		given = p.getenv("ANYMX_CONTROL")
 	}
 	s, err := control.SocketsOf(p.config, p.configGiven())
@@ -122,7 +122,7 @@ func (p *program) sockets() (control.Sockets, error) {
 	return s, nil
 }
 
-// print writes value as JSON if that was asked for, else by text.
+// print writes value as JSON if --json was given, otherwise with text.
 func (p *program) print(value any, text func(io.Writer) error) error {
 	if !p.json {
 		return text(p.out)

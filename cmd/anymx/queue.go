@@ -29,7 +29,7 @@ try) or held (until it is released or deleted).`,
 	return cmd
 }
 
-// filter is the flags that say which messages are meant.
+// filter holds the flags that select messages.
 type filter struct{ state, sender, recipient, olderThan string }
 
 func (f *filter) addTo(cmd *cobra.Command) {
@@ -39,10 +39,10 @@ func (f *filter) addTo(cmd *cobra.Command) {
 	flags.StringVar(&f.recipient, "recipient", "", "only messages to this `ADDRESS` or @domain")
 	flags.StringVar(&f.olderThan, "older-than", "", "only messages that arrived this `LONG` ago or earlier, such as 4h or 5d")
 	complete := cobra.FixedCompletions([]string{"active", "waiting", "held"}, cobra.ShellCompDirectiveNoFileComp)
-	cmd.RegisterFlagCompletionFunc("state", complete) // the flag is there
+	cmd.RegisterFlagCompletionFunc("state", complete) // the flag exists, so this can't fail
 }
 
-// query reads the flags.
+// query parses the flags.
 func (f *filter) query(now time.Time) (q api.QueueQuery, err error) {
 	if q.State, err = api.ParseState(f.state); err != nil {
 		return q, usagef("--state: %w", err)
@@ -84,8 +84,7 @@ its recipients has come. The text of the message is not shown.`,
 	}
 }
 
-// completeID completes the ids of messages from the node that runs, for up to
-// most arguments (0: any number).
+// completeID completes message ids from the running node, for up to most arguments (0: any number).
 func (p *program) completeID(most int) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 		c, err := p.client()

@@ -79,7 +79,7 @@ func (r *resuming) run(ctx context.Context, c *control.Client) error {
 	if err != nil {
 		return err
 	}
-	back := false // was the node seen in service?
+	back := false // true once the node was seen in service
 	s, err = r.follow(ctx, c, s, &r.wait, func(s api.Status) bool {
 		back = back || s.Phase == api.Running
 		return s.InService(began) || s.Phase == api.Stopping || back && s.Phase == api.Draining
@@ -95,7 +95,7 @@ func (r *resuming) run(ctx context.Context, c *control.Client) error {
 	return r.answer(s, began, "")
 }
 
-// answer says whether the node is in service, or what it waits for.
+// answer reports whether the node is in service, or what it waits for.
 func (r *resuming) answer(s api.Status, began time.Time, already string) error {
 	report := words.ResumeReport(s, r.now())
 	o := outcome{Done: s.InService(began), Missing: []string{}, Node: &s}

@@ -12,15 +12,15 @@ import (
 	"anymx/edge/operate/words"
 )
 
-// display shows how far a node is, for as long as a command waits.
+// display shows the progress of a node while a command waits.
 type display interface {
 	show(words.Report)
-	// clear takes away what would stand in the way of the answer.
+	// clear removes what would be in the way of the answer.
 	clear()
 }
 
-// display is the one for where errors go: live on a terminal, else a line now
-// and then, and nothing for programs.
+// display returns the one for the error output: live on a terminal, occasional lines elsewhere, and
+// nothing for programs.
 func (p *program) display() display {
 	if _, _, ok := p.screen(); ok {
 		return &live{w: p.errOut, size: p.screen}
@@ -31,11 +31,11 @@ func (p *program) display() display {
 	return &plain{w: p.errOut, now: p.now}
 }
 
-// live draws a block, and draws it anew in the same place.
+// live draws a block, and redraws it in place.
 type live struct {
 	w    io.Writer
 	size func() (columns, rows int, ok bool)
-	rows int // that were drawn
+	rows int // rows drawn
 }
 
 func (l *live) show(r words.Report) {
@@ -51,7 +51,7 @@ func (l *live) show(r words.Report) {
 	}
 	b.WriteString("\x1b[J")
 	l.rows = len(lines)
-	io.WriteString(l.w, b.String()) // what can't be shown is not shown
+	io.WriteString(l.w, b.String()) // errors are ignored: the display is an extra
 }
 
 func (l *live) clear() {
@@ -61,23 +61,23 @@ func (l *live) clear() {
 	var b strings.Builder
 	l.home(&b)
 	l.rows = 0
-	io.WriteString(l.w, b.String()+"\x1b[J") // what can't be shown is not shown
+	io.WriteString(l.w, b.String()+"\x1b[J") // errors are ignored: the display is an extra
 }
 
-// home goes back to the beginning of the block.
+// home moves the cursor back to the beginning of the block.
 func (l *live) home(b *strings.Builder) {
 	if l.rows > 0 {
 		fmt.Fprintf(b, "\x1b[%dA\r", l.rows)
 	}
 }
 
-// fit cuts line so that a terminal does not break it. Characters that may be two
-// columns wide count as two.
+// fit cuts line so that a terminal does not wrap it. Characters that may be two columns wide count
+// as two.
 func fit(line string, columns int) string {
 	used := 0
 	for i, r := range line {
 		used++
-		if r >= 0x1100 { // the first of the wide ones
+		if r >= 0x1100 { // the first wide character
 			used++
 		}
 		if used >= columns {
@@ -87,12 +87,12 @@ func fit(line string, columns int) string {
 	return line
 }
 
-// plain writes a line for each step, and one every plainPause between them.
+// plain writes a line for each step, and one every plainPause in between.
 type plain struct {
 	w    io.Writer
 	now  func() time.Time
 	step string
-	said time.Time // zero: nothing yet
+	said time.Time // time of the last line; zero: none yet
 }
 
 const plainPause = 5 * time.Second
@@ -108,14 +108,13 @@ func (p *plain) show(r words.Report) {
 
 func (*plain) clear() {}
 
-// silent shows nothing: a program reads the answer alone.
+// silent shows nothing: a program reads only the answer.
 type silent struct{}
 
 func (silent) show(words.Report) {}
 func (silent) clear()            {}
 
-// screenOf is the size of the terminal that f is, unless it can't move its
-// cursor.
+// screenOf returns the size of the terminal f, unless it can't move its cursor.
 func screenOf(f *os.File, term string) (columns, rows int, ok bool) {
 	if term == "dumb" || term == "" {
 		return 0, 0, false
@@ -125,7 +124,7 @@ func screenOf(f *os.File, term string) (columns, rows int, ok bool) {
 		return 0, 0, false
 	}
 	columns, rows = int(size.Col), int(size.Row)
-	if columns == 0 || rows == 0 { // a serial line does not know
+	if columns == 0 || rows == 0 { // a serial line does not report its size
 		columns, rows = 80, 24
 	}
 	return columns, rows, true

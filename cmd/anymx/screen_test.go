@@ -22,8 +22,8 @@ import (
 	"anymx/edge/operate/words"
 )
 
-// terminalScreen is as much of a terminal as live needs: it keeps the lines, and
-// breaks those that are too long.
+// terminalScreen emulates as much of a terminal as live needs: it stores the lines, and wraps those
+// that are too long.
 type terminalScreen struct {
 	columns int
 	lines   []string
@@ -54,7 +54,7 @@ func (s *terminalScreen) Write(p []byte) (int, error) {
 			text = text[len(m[0]):]
 			switch m[2] {
 			case "A":
-				n, _ := strconv.Atoi(m[1]) // it is digits
+				n, _ := strconv.Atoi(m[1]) // only digits
 				s.row -= n
 			case "K":
 				if s.row < len(s.lines) {
@@ -82,7 +82,7 @@ func (s *terminalScreen) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Whatever was shown before, the screen holds the last report alone.
+// Whatever was shown before, the screen holds only the last report.
 func TestLiveDrawsInPlace(t *testing.T) {
 	screen := &terminalScreen{columns: 20}
 	rows := 6
@@ -115,7 +115,7 @@ func TestLiveDrawsInPlace(t *testing.T) {
 	}
 }
 
-// Where nobody looks there is a line for each step, and one now and then.
+// Without a terminal there is a line for each step, and one now and then.
 func TestPlainIsQuiet(t *testing.T) {
 	var b bytes.Buffer
 	now := controltest.Now
@@ -133,8 +133,7 @@ func TestPlainIsQuiet(t *testing.T) {
 	}
 }
 
-// screenText is what a run of the real program leaves on a terminal, and all
-// that it wrote.
+// screenText returns what a run of the real program leaves on a terminal, and everything it wrote.
 func screenText(t *testing.T, term string, run func(cmd *exec.Cmd, saw func(string)), bin string, args ...string) (code int, raw string) {
 	t.Helper()
 	master, slave := openTerminal(t)
@@ -180,11 +179,11 @@ func screenText(t *testing.T, term string, run func(cmd *exec.Cmd, saw func(stri
 		}
 	})
 	<-ended
-	cmd.Wait() // the exit code is looked at
+	cmd.Wait() // the test checks the exit code
 	return cmd.ProcessState.ExitCode(), raw
 }
 
-// At a real terminal the block is drawn in place, and the answer takes its place.
+// On a real terminal the block is redrawn in place, and the answer replaces it.
 func liveDrain(t *testing.T, bin string) {
 	node := controltest.New()
 	drains(node)
@@ -207,11 +206,11 @@ func liveDrain(t *testing.T, bin string) {
 	}
 }
 
-// Ctrl-C ends the command and not the drain, and says so.
+// Ctrl-C ends the command but not the drain, and the output says so.
 func interruptedDrain(t *testing.T, bin string) {
 	node := controltest.New()
 	begins(node)
-	node.OnResume = func(s *api.Status) { s.Speaker.Status.Routes = api.Withdrawn } // health does not come
+	node.OnResume = func(s *api.Status) { s.Speaker.Status.Routes = api.Withdrawn } // never healthy
 	socket, _ := controltest.Start(t, node, false)
 	c := control.NewClient(socket)
 	defer c.Close()

@@ -63,7 +63,7 @@ there is none.`,
 	}
 }
 
-// errNoShield is the answer of an anymx-net without one.
+// errNoShield is the error for an anymx-net without a shield.
 var errNoShield = errors.New("there is no shield: the config that anymx-net was started with has no section [shield]")
 
 // printShield prints the shield of s.
@@ -77,7 +77,7 @@ func (p *program) printShield(s api.NetworkStatus, text func(*api.ShieldStatus, 
 	return errNoShield
 }
 
-// maxTop is how many prefixes anymx-net shows of each list.
+// maxTop is the longest list that anymx-net returns.
 const maxTop = 1000
 
 func (p *program) shieldTopCommand() *cobra.Command {
@@ -109,7 +109,7 @@ need not have sent anything.`,
 	return cmd
 }
 
-// shieldModes are what the shield can be told to run in.
+// shieldModes lists the modes that the shield can be set to.
 var shieldModes = []string{"auto", "native", "generic", "off"}
 
 func (p *program) shieldModeCommand() *cobra.Command {
@@ -188,7 +188,7 @@ the first line is the one that decides. It exits 4 if there is none.`,
 	}
 }
 
-// completeListed completes the prefixes that are listed.
+// completeListed completes the prefixes that are on a list.
 func (p *program) completeListed(_ *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 	s, err := p.sockets()
 	if err != nil {

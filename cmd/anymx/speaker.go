@@ -12,15 +12,15 @@ import (
 	"anymx/edge/operate/words"
 )
 
-// What is done with the speaker where anymx-edge does not answer. It is never
-// the whole of what was asked for: the exit code says so.
+// This file controls the speaker directly if anymx-edge does not answer. That is never all that the
+// command was to do, and the exit code says so.
 
-// confirmTime is how long routers have to confirm what the speaker tells them,
-// if the command has no shorter wait.
+// confirmTime is how long routers have to confirm the new routes, if the command has no shorter
+// wait.
 const confirmTime = 10 * time.Second
 
-// withoutNode withdraws the routes of a node whose mail program does not answer.
-// nobody is how that was found out.
+// withoutNode withdraws the routes of a node whose mail program does not answer. nobody is the
+// error that showed this.
 func (d *draining) withoutNode(ctx context.Context, socket string, nobody error) error {
 	c := control.NewSpeakerClient(socket)
 	defer c.Close()
@@ -44,7 +44,7 @@ func (d *draining) withoutNode(ctx context.Context, socket string, nobody error)
 	}, "The speaker announces nothing "+how+". Once anymx-edge answers, run `anymx drain` again: it hands over the spool.")
 }
 
-// withoutNode takes back what keeps the speaker silent.
+// withoutNode removes the command that keeps the speaker from announcing.
 func (r *resuming) withoutNode(ctx context.Context, socket string, nobody error) error {
 	c := control.NewSpeakerClient(socket)
 	defer c.Close()
@@ -57,8 +57,8 @@ func (r *resuming) withoutNode(ctx context.Context, socket string, nobody error)
 	}, "If anymx-edge was drained when it ran, run `anymx resume` again once it answers.")
 }
 
-// order tells the speaker in place of the node, and says why. If it does not answer either, the error is the one of
-// the node.
+// order sends the desired state to the speaker in place of the node, and prints why. If the speaker
+// does not answer either, it returns the error of the node.
 func (p *program) order(ctx context.Context, c *control.SpeakerClient, o api.DesiredState, nobody error) (api.SpeakerStatus, error) {
 	soon, cancel := context.WithTimeout(ctx, firstAnswer)
 	defer cancel()
@@ -75,7 +75,7 @@ func (p *program) order(ctx context.Context, c *control.SpeakerClient, o api.Des
 	return s, nobody
 }
 
-// confirm waits until all routers that have a session have confirmed.
+// confirm waits until all routers with a session have confirmed.
 func (d *draining) confirm(ctx context.Context, c *control.SpeakerClient, s api.SpeakerStatus) (api.SpeakerStatus, error) {
 	limit := confirmTime
 	if d.wait.limited() {
@@ -106,8 +106,7 @@ func (d *draining) confirm(ctx context.Context, c *control.SpeakerClient, s api.
 	}
 }
 
-// told prints what the speaker does, what is missing and what to do, and is
-// never yes.
+// told prints what the speaker does, what is missing and what to do. It never returns success.
 func (p *program) told(s api.SpeakerStatus, missing []string, advice string) error {
 	o := outcome{Missing: missing, Speaker: &s}
 	err := p.print(o, func(w io.Writer) error {

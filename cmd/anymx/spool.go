@@ -75,7 +75,7 @@ Exit codes:
 	return cmd
 }
 
-// asking gives the answer of the node, or that of the folder if none answers.
+// asking returns the answer of the node, or that of the folder if the node does not answer.
 func asking[T any](s *spooling, ask func(*control.Client) (T, error), offline func(dir string) (T, error)) (answer T, err error) {
 	var nobody *control.Unreachable
 	if s.dir == "" {
@@ -95,7 +95,7 @@ func asking[T any](s *spooling, ask func(*control.Client) (T, error), offline fu
 	return offline(dir)
 }
 
-// orNil is err without a typed nil.
+// orNil returns err without a typed nil.
 func orNil(err *control.Unreachable) error {
 	if err == nil {
 		return nil
@@ -103,7 +103,7 @@ func orNil(err *control.Unreachable) error {
 	return err
 }
 
-// folder is where the spool lies.
+// folder returns the folder of the spool.
 func (s *spooling) folder() (string, error) {
 	if s.dir != "" {
 		return s.dir, nil
@@ -229,7 +229,7 @@ Exit codes:
 	return cmd
 }
 
-// exportByNode has the node export what was set aside.
+// exportByNode makes the node export what was set aside.
 func (s *spooling) exportByNode(ctx context.Context, quiet bool) error {
 	c, err := s.client()
 	if err != nil {
@@ -275,7 +275,7 @@ func summary(w io.Writer, sum *api.SpoolExport) error {
 	return err
 }
 
-// orDamaged is err, or the exit code of an export that was not whole.
+// orDamaged returns err, or the exit code of an incomplete export.
 func orDamaged(err error, sum *api.SpoolExport) error {
 	if err == nil && !sum.Whole() {
 		return &answered{exitNo}

@@ -50,10 +50,10 @@ with --wait too it gives the node that long to become ready.`,
 	return cmd
 }
 
-// readyPoll is how often --wait asks.
+// readyPoll is the polling interval of --wait.
 const readyPoll = 100 * time.Millisecond
 
-// ready prints whether the node is, after at most wait.
+// ready prints whether the node is ready, after at most wait.
 func (p *program) ready(ctx context.Context, c *control.Client, wait time.Duration) error {
 	patience, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()

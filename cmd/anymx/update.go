@@ -49,7 +49,7 @@ Exit codes:
   3    anymx-machine does not answer: is this an appliance?
   130  interrupted`
 
-// ordering is one run of a command that gives orders to the machine.
+// ordering is one run of a command that starts an operation of the machine.
 type ordering struct {
 	*program
 	socket string
@@ -64,7 +64,7 @@ func (o *ordering) socketFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.socket, "machine", "", "control `SOCKET` of anymx-machine (default: ANYMX_MACHINE, or "+control.MachineSocket+")")
 }
 
-// machine asks anymx-machine.
+// machine returns a client of anymx-machine.
 func (o *ordering) machine() *control.MachineClient {
 	socket := o.socket
 	if socket == "" {
@@ -129,7 +129,7 @@ func (o *ordering) update(ctx context.Context, args []string) error {
 	return o.follow(ctx, c.Update(ctx, o.want, from, size))
 }
 
-// open opens a bundle. The size of what is piped in is not known: -1.
+// open opens a bundle. The size of piped input is unknown: -1.
 func (o *ordering) open(name string) (io.ReadCloser, int64, error) {
 	if name == "-" {
 		return io.NopCloser(o.in), -1, nil
@@ -148,10 +148,10 @@ func (o *ordering) open(name string) (io.ReadCloser, int64, error) {
 	return f, info.Size(), nil
 }
 
-// redraw is how often a step's progress is drawn: a serial console is slow.
+// redraw is how often a step's progress is redrawn: a serial console is slow.
 const redraw = 500 * time.Millisecond
 
-// follow shows how far an order is until it has ended.
+// follow shows the progress of an operation until it has ended.
 func (o *ordering) follow(ctx context.Context, steps iter.Seq2[api.MachineProgress, error]) error {
 	var said []api.MachineProgress
 	var shown time.Time
@@ -184,8 +184,7 @@ func (o *ordering) follow(ctx context.Context, steps iter.Seq2[api.MachineProgre
 	return nil
 }
 
-// forget drops what no report shows any more: what a step said before its last
-// word.
+// forget drops lines that no report shows any more: those of a step before its last one.
 func forget(said []api.MachineProgress) []api.MachineProgress {
 	if n := len(said); n > 1 && said[n-1].Step == said[n-2].Step {
 		said[n-2] = said[n-1]
@@ -194,7 +193,7 @@ func forget(said []api.MachineProgress) []api.MachineProgress {
 	return said
 }
 
-// failed says how an order ended that was not carried out.
+// failed says how a failed operation ended.
 func (o *ordering) failed(ctx context.Context, said []api.MachineProgress, err error) error {
 	var last api.MachineProgress
 	if len(said) > 0 {
@@ -203,7 +202,7 @@ func (o *ordering) failed(ctx context.Context, said []api.MachineProgress, err e
 	var nobody *control.Unreachable
 	var refusal *api.Error
 	switch {
-	case errors.As(err, &nobody) && last.Step == api.MachineReboot: // it goes down before it could say so
+	case errors.As(err, &nobody) && last.Step == api.MachineReboot: // it may go down before it could answer
 		return nil
 	case ctx.Err() != nil && last.Step != "" && last.Step != api.MachineReceive:
 		fmt.Fprintln(o.errOut, "anymx: it goes on without this command: `anymx update --status` shows how far it is")
@@ -215,7 +214,7 @@ func (o *ordering) failed(ctx context.Context, said []api.MachineProgress, err e
 	return err
 }
 
-// jsonLine writes a value on a line of its own.
+// jsonLine writes a value on its own line.
 func (o *ordering) jsonLine(value any) error {
 	b, err := encode(value, "")
 	if err == nil {

@@ -20,7 +20,7 @@ import (
 // machineRun is one run of the command line against a machine.
 type machineRun struct {
 	name   string
-	args   string // BUNDLE is a file of 5 octets
+	args   string // BUNDLE is a file of 5 bytes
 	in     string
 	change func(*controltest.Machine)
 	screen bool
@@ -28,7 +28,7 @@ type machineRun struct {
 
 	code   int
 	out    string
-	errOut string // a part of it
+	errOut string // a part of the output
 	want   []controltest.MachineOrdered
 }
 
@@ -117,7 +117,7 @@ func runOnMachine(ctx context.Context, t *testing.T, r machineRun, socket, file 
 	return o.String(), e.String(), code
 }
 
-// Each line of --json is a value of its own.
+// Each line of --json is a JSON value.
 func TestMachineJSON(t *testing.T) {
 	m := &controltest.Machine{State: controltest.MachineStatus(), Steps: controltest.MachineSteps()}
 	out, errOut, code := runOnMachine(t.Context(), t, machineRun{args: "reboot --json"}, m.Start(t), "")
@@ -133,7 +133,7 @@ func TestMachineJSON(t *testing.T) {
 	}
 }
 
-// triggering is written to by a program, and tells when that says it works.
+// triggering is the output of a program, and reports when "working" is written.
 type triggering struct {
 	bytes.Buffer
 	seen func()
@@ -146,7 +146,7 @@ func (w *triggering) Write(p []byte) (int, error) {
 	return w.Buffer.Write(p)
 }
 
-// Who interrupts is told whether the machine goes on.
+// After an interrupt the output says whether the machine continues.
 func TestMachineInterrupted(t *testing.T) {
 	for step, want := range map[api.MachineStep]string{api.MachineReceive: "nothing was changed", api.MachineWrite: "it goes on without this command"} {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -158,7 +158,7 @@ func TestMachineInterrupted(t *testing.T) {
 	}
 }
 
-// hold puts a machine behind a socket that is at a step until its client goes.
+// hold serves a machine that stays in a step until its client is gone.
 func hold(t *testing.T, step api.MachineStep) (socket string) {
 	t.Helper()
 	e, err := control.NewEndpoint(control.EndpointOptions{})
@@ -169,7 +169,7 @@ func hold(t *testing.T, step api.MachineStep) (socket string) {
 		if err := send(api.MachineProgress{Step: step, Text: "working"}); err != nil {
 			return err
 		}
-		_, _ = io.Copy(io.Discard, r.Body) // what has gone is noticed behind the body
+		_, _ = io.Copy(io.Discard, r.Body) // the end of the connection is only noticed after the body
 		<-r.Context().Done()
 		return nil
 	})

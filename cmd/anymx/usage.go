@@ -9,12 +9,12 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// answered is a command that has printed its answer, which is not "yes".
+// answered means that a command has printed its answer, which is not "yes".
 type answered struct{ code int }
 
 func (a *answered) Error() string { return fmt.Sprintf("exit code %d", a.code) }
 
-// usageError is a mistake on the command line that a command found itself.
+// usageError is a usage error that a command itself detected.
 type usageError struct{ err error }
 
 func (u *usageError) Error() string { return u.err.Error() }
@@ -35,7 +35,7 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	return usagef("%s", text)
 }
 
-// noArgs is for commands without arguments.
+// noArgs checks that there are no arguments.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -43,7 +43,8 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return usagef("'%s' takes no argument: leave out %q", cmd.CommandPath(), args[0])
 }
 
-// someArgs is for commands with at least `least` arguments and at most `most`; below 0: any number.
+// someArgs checks that there are at least `least` arguments and at most `most`; below 0: any
+// number.
 func someArgs(least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		usage := strings.TrimSuffix(cmd.UseLine(), " [flags]")
@@ -77,7 +78,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	return &usageError{err}
 }
 
-// flagName is a flag as it was typed: --name, or the first letter of -abc that is unknown.
+// flagName returns a flag as it was typed: --name, or the first unknown letter of -abc.
 func flagName(name, short string) string {
 	switch short {
 	case "":
@@ -88,13 +89,14 @@ func flagName(name, short string) string {
 	return "-" + name + " (in -" + short + ")"
 }
 
-// wantedValues says, by the type of a flag, what it takes. Other flags say it themselves.
+// wantedValues says, by the type of a flag, what it accepts. The errors of other flags say it
+// themselves.
 var wantedValues = map[string]string{
 	"int": "a whole number", "bool": "true or false",
 	"duration": `a duration; write a number and its unit, such as "30s", "5m" or "4h"`,
 }
 
-// unquoteUsages takes the back-quotes, which name a flag's value in help, out of the descriptions
+// unquoteUsages removes the back-quotes, which name a flag's value in help, from the descriptions
 // that shell completion shows.
 func unquoteUsages(cmd *cobra.Command) {
 	unquote := func(f *pflag.Flag) { _, f.Usage = pflag.UnquoteUsage(f) }

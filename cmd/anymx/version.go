@@ -12,10 +12,10 @@ import (
 	"anymx/edge/operate/words"
 )
 
-// versions is the answer of version as JSON.
+// versions is the result of version as JSON.
 type versions struct {
 	Anymx api.Version  `json:"anymx"`
-	Node  *api.Version `json:"node,omitempty"` // absent: none answers
+	Node  *api.Version `json:"node,omitempty"` // absent if it does not answer
 }
 
 func (p *program) versionCommand() *cobra.Command {
@@ -28,7 +28,7 @@ func (p *program) versionCommand() *cobra.Command {
 	}
 }
 
-// version prints both versions. A node that does not answer within a second is left out.
+// version prints both versions. It omits the node's if there is no answer within a second.
 func (p *program) version(ctx context.Context) error {
 	v := versions{Anymx: api.ThisVersion()}
 	if c, err := p.client(); err == nil {
