@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// The test's own binary is the program where this is set.
+// asProgram is the environment variable that makes the test's binary run as the program.
 const asProgram = "ANYMX_BGP_PROGRAM"
 
 func TestMain(m *testing.M) {
@@ -37,7 +37,7 @@ hostname = "mx.example.net"
 addresses = ["127.0.0.1:2525"]
 `
 
-// TestRefuses to start: with a clear error, and exit 1.
+// TestRefuses checks that the program refuses to start with a clear error, and exits with 1.
 func TestRefuses(t *testing.T) {
 	const bgp = `[bgp]
 asn = 64512
