@@ -1,6 +1,5 @@
-// Command anymx-core is the embedded core: it takes mail from edges by SMTP and
-// LMTP and keeps a Maildir for each recipient. It is for `make run`, for tests
-// and for small sites.
+// Command anymx-core is the embedded core: it receives mail from edges by SMTP and LMTP and stores
+// it in a Maildir for each recipient. It is for `make run`, for tests and for small sites.
 package main
 
 import (
@@ -35,7 +34,7 @@ Signals: TERM and INT end it.
 
 func run(told context.Context, env *service.Env) error {
 	cfg, log, set := env.Config, env.Log, env.Config.Mailstore
-	syscall.Umask(0o077) // mail is nobody else's business
+	syscall.Umask(0o077) // other users must not read mail
 	server, err := core.New(core.Options{
 		Hostname: cfg.Node.Hostname, Dir: set.Directory, MaxMessage: int64(set.MaxMessageSize),
 		MaxRecipients: set.MaxRecipients, MaxConnections: set.MaxConnections, DiskReserve: int64(set.DiskReserve),
@@ -55,7 +54,7 @@ func run(told context.Context, env *service.Env) error {
 				return
 			}
 			log.Info("listening", "address", l.Addr().String(), "lmtp", lmtp)
-			running.Go(func() { end(server.Serve(l, lmtp)) }) // nil only when it has ended anyway
+			running.Go(func() { end(server.Serve(l, lmtp)) }) // a nil error only after Close
 		}
 	}
 	serve(set.Listen, false)

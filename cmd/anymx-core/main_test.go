@@ -31,8 +31,7 @@ func TestMain(m *testing.M) {
 	os.Exit(pop.Main(m))
 }
 
-// write puts a config into a file. DIR in it is the directory that is
-// returned.
+// write writes a config to a file. DIR in it becomes the directory that is returned.
 func write(t *testing.T, text string) (file, dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -55,7 +54,7 @@ lmtp_listen = ["127.0.0.1:0"]
 directory = "DIR/store"
 `
 
-// program is one run of the binary.
+// process is one run of the binary.
 type process struct {
 	t      *testing.T
 	cmd    *exec.Cmd
@@ -135,8 +134,8 @@ func deliver(t *testing.T, address, hello, ident string) net.Conn {
 	}
 }
 
-// TestProgram runs it twice on the same store, with mail by SMTP and LMTP, and
-// ends it by each signal while clients are idle.
+// TestProgram runs the program twice on the same store, with mail by SMTP and LMTP, and ends it by
+// each signal while clients are idle.
 func TestProgram(t *testing.T) {
 	file, dir := write(t, good)
 	first := start(t, file)
@@ -167,7 +166,8 @@ func TestProgram(t *testing.T) {
 	}
 }
 
-// TestRefuses to start: one line for each problem, on standard error, and exit 1.
+// TestRefuses checks that the program refuses to start with a line for each problem on standard
+// error, and exits with 1.
 func TestRefuses(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -176,7 +176,7 @@ func TestRefuses(t *testing.T) {
 	defer taken.Close()
 	tests := []struct {
 		name, config string
-		want         string // with * for anything
+		want         string // * matches anything
 		code         int
 		args         []string
 	}{
