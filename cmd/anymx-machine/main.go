@@ -1,6 +1,6 @@
-// Command anymx-machine looks after the appliance that a node runs on: its
-// versions, its boot entries, its config. It is root, because it writes slots and
-// boot entries, and speaks to its control socket alone.
+// Command anymx-machine manages the appliance that a node runs on: its versions, its boot entries,
+// its config. It runs as root, because it writes slots and boot entries, and listens only on its
+// control socket.
 package main
 
 import (
@@ -32,7 +32,7 @@ It needs no config file. As -trouble, and as the child that fetches an update
 
 `
 
-// flags are what the command line says.
+// flags holds the parsed command line.
 type flags struct {
 	provision, prove, trouble, version bool
 	fetch, socket, config, listen      string
@@ -77,7 +77,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// do does what the flags say.
+// do does what the flags ask for.
 func (f *flags) do(ctx context.Context, stdout io.Writer, log *slog.Logger) error {
 	o := machine.Options{Socket: f.socket, Config: f.config, FetchUser: "anymx-fetch", Log: log}
 	switch {

@@ -33,7 +33,7 @@ func TestFlags(t *testing.T) {
 	}
 }
 
-// The address that -trouble is to listen on may be taken.
+// The address for -trouble may already be in use.
 func TestTroubleAddressTaken(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
