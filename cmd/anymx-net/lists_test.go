@@ -13,7 +13,7 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// listed is what GET /v1/shield/lists answers, by prefix.
+// listed returns the answer of GET /v1/shield/lists, by prefix.
 func (s *site) listed() map[string]api.ShieldEntry {
 	s.t.Helper()
 	code, text := s.ask("GET", "/v1/shield/lists", "")
@@ -28,7 +28,7 @@ func (s *site) listed() map[string]api.ShieldEntry {
 	return entries
 }
 
-// post asks and wants this code, and a text that holds says.
+// post sends a request and expects this code, and a text that contains says.
 func (s *site) post(path, body string, code int, says string) {
 	s.t.Helper()
 	if got, text := s.ask("POST", path, body); got != code || !strings.Contains(text, says) {
@@ -36,13 +36,13 @@ func (s *site) post(path, body string, code int, says string) {
 	}
 }
 
-// holds says that all is well and so many prefixes are in force.
+// holds reports that nothing is wrong and n prefixes are in force.
 func holds(n int) func(api.NetworkStatus) bool {
 	return func(s api.NetworkStatus) bool { return on("native")(s) && s.Shield.Listed == n }
 }
 
-// What was answered is kept: over the end of the program in the same moment, and
-// over the end of all that the kernel had.
+// Entries that were acknowledged survive a kill of the program right afterwards, and the loss of
+// everything in the kernel.
 func TestListsAreKept(t *testing.T) {
 	node, _ := fence(t)
 	r := node.startWith(shielded, on("native"))
@@ -63,7 +63,7 @@ func TestListsAreKept(t *testing.T) {
 	r = node.startWith(shielded, holds(2))
 	check()
 	r.end(syscall.SIGTERM)
-	if _, errs, code := node.once(shielded, "-remove"); code != 0 { // as a reboot does
+	if _, errs, code := node.once(shielded, "-remove"); code != 0 { // as after a reboot
 		t.Fatal(errs)
 	}
 	r = node.startWith(shielded, holds(2))
@@ -95,7 +95,7 @@ func TestListsAreKept(t *testing.T) {
 		t.Errorf("no audit: %s", r.log)
 	}
 
-	// What can't be read is told, put aside, and not taken for an order to unblock.
+	// A damaged file is reported and set aside; it does not unblock anything.
 	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -118,8 +118,7 @@ func TestListsAreKept(t *testing.T) {
 	node.until("empty", 5*time.Second, holds(0))
 }
 
-// Files are read when they change; only differences are written, and nothing of
-// what is wrong.
+// Files are read when they change; only differences are written, and nothing of an invalid file.
 func TestListFiles(t *testing.T) {
 	node, _ := fence(t)
 	blocked, allowed := filepath.Join(node.dir, "blocked"), filepath.Join(node.dir, "allowed")
@@ -137,7 +136,7 @@ func TestListFiles(t *testing.T) {
 	node.write("blocked", many.String()+"203.0.113.9\n")
 	node.until("one more", 10*time.Second, holds(100_000))
 	node.post("/v1/shield/list", `{"prefix":"192.0.2.0/24"}`, 400, "the list is full")
-	node.post("/v1/shield/list", `{"prefix":"2001:db8::/32"}`, 200, "") // the other version has room
+	node.post("/v1/shield/list", `{"prefix":"2001:db8::/32"}`, 200, "") // the other IP version has room
 	node.post("/v1/shield/list", `{"prefix":"203.0.113.9/32","allowed":true}`, 200, "")
 	if e := node.listed()["203.0.113.9/32"]; !e.Allowed || e.Source != "command" {
 		t.Errorf("a command comes first: %+v", e)
@@ -159,7 +158,7 @@ func TestListFiles(t *testing.T) {
 		return strings.Contains(s.Problem, "no such file") && s.Shield.Listed == 100_001
 	})
 	began = time.Now()
-	again := r // over a restart too, nothing goes that may come from a file that can't be read
+	again := r // an entry that may come from an unreadable file survives a restart too
 	again.end(syscall.SIGKILL)
 	r = node.startWith(shielded, func(s api.NetworkStatus) bool {
 		return strings.Contains(s.Problem, "no such file") && s.Shield.Listed == 100_001

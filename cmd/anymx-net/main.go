@@ -1,7 +1,6 @@
-// Command anymx-net puts a node's network in place: service addresses, source
-// addresses with their rules, the tunnel to core, and the shield in front of
-// ingress. It runs as a user of its own with CAP_NET_ADMIN and, for the shield,
-// CAP_BPF and CAP_PERFMON, and nothing else.
+// Command anymx-net sets up a node's network: service addresses, source addresses with their rules,
+// the tunnel to core, and the shield in front of ingress. It runs as a user of its own with
+// CAP_NET_ADMIN and, for the shield, CAP_BPF and CAP_PERFMON, and nothing else.
 package main
 
 import (

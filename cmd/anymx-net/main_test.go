@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	os.Exit(pop.Main(m))
 }
 
-// pair is a node and a core that have a link, and configs for a tunnel over it.
+// pair returns a node and a core that have a link, and configs for a tunnel over it.
 func pair(t *testing.T) (node, core *site) {
 	t.Helper()
 	node, core = newSite(t, "node"), newSite(t, "core")
@@ -58,7 +58,7 @@ keepalive = "1s"
 	return node, core
 }
 
-// config is the node's.
+// config returns the node's config.
 func config(peer string) string {
 	return fmt.Sprintf(`[core]
 addresses = ["10.77.0.1:2525"]
@@ -87,8 +87,8 @@ keepalive = "1s"
 `, peer)
 }
 
-// The whole of it works with CAP_NET_ADMIN and nothing else, as a user that owns
-// nothing, in a process that can never get more.
+// The whole program works with only CAP_NET_ADMIN, as a user that owns nothing, in a process that
+// can never gain privileges.
 func TestUnprivileged(t *testing.T) {
 	node, core := pair(t)
 	core.start(well)
@@ -166,8 +166,8 @@ func TestWithoutCapability(t *testing.T) {
 	}
 }
 
-// A program that is killed leaves everything in place; the next one changes
-// nothing, nor does its end; and -remove takes away exactly what was made.
+// A killed program leaves everything in place; neither the start nor the end of the next one
+// changes anything; and -remove removes exactly what was made.
 func TestKilledRestartedRemoved(t *testing.T) {
 	node, core := pair(t)
 	core.start(well)
@@ -213,8 +213,8 @@ func TestKilledRestartedRemoved(t *testing.T) {
 	}
 }
 
-// -remove needs no directory of the socket: where it is missing nobody runs. What
-// it cannot take away it names.
+// The flag -remove does not need the directory of the socket: if it is missing the program is
+// not running. It names what it can't remove.
 func TestRemove(t *testing.T) {
 	node, _ := pair(t)
 	node.settle()
@@ -224,7 +224,7 @@ func TestRemove(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The tunnel has another name by now, too.
+	// The tunnel has been renamed, too.
 	gone := strings.NewReplacer(node.socket(), filepath.Join(node.dir, "gone", "net.sock"), "wg-core", "wg-new").Replace(string(text))
 	node.write("anymx.toml", gone)
 	node.ip("route add blackhole 10.99.0.0/24 proto 125")
@@ -241,10 +241,10 @@ func TestRemove(t *testing.T) {
 	}
 }
 
-// linkdown takes out what says that nobody serves a TUN at the moment.
+// linkdown removes the flag that a TUN without a serving process has.
 func linkdown(s string) string { return strings.ReplaceAll(s, "linkdown ", "") }
 
-// monitor writes down what the kernel tells of, until told is called.
+// monitor records the kernel's notifications until told is called.
 func monitor(t *testing.T, s *site) (told func() string) {
 	t.Helper()
 	cmd := s.command("ip", "monitor", "all")
@@ -266,7 +266,7 @@ func monitor(t *testing.T, s *site) (told func() string) {
 		close(heard)
 		_, _ = io.Copy(&out, pipe)
 	}()
-	for listening := false; !listening; { // it listens once it has heard of something
+	for listening := false; !listening; { // it is listening once it has received something
 		s.ip("link set lo alias one")
 		s.ip("link set lo alias two")
 		select {
@@ -306,7 +306,7 @@ prefixes = ["192.0.2.0/24"]
 	}
 }
 
-// SIGHUP takes a good change without disturbing the rest, and a bad one not at all.
+// SIGHUP applies a valid change without disturbing the rest, and ignores an invalid one.
 func TestReload(t *testing.T) {
 	node, core := pair(t)
 	core.start(well)
@@ -353,8 +353,8 @@ func TestReload(t *testing.T) {
 	}
 }
 
-// Without its key there is no tunnel, and core is unreachable; all else is
-// there, and so is the tunnel once the key is.
+// Without its key there is no tunnel, and core is unreachable; the rest works, and the tunnel comes
+// up when the key appears.
 func TestKeyComesLater(t *testing.T) {
 	node, core := pair(t)
 	core.start(well)

@@ -20,8 +20,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fence is a node with a shield on eth0, and a host at the other end of its link
-// that knows the way to the service addresses.
+// fence returns a node with a shield on eth0, and a host at the other end of its link that has
+// routes to the service addresses.
 func fence(t *testing.T) (node, host *site) {
 	t.Helper()
 	node, host = newSite(t, "node"), newSite(t, "host")
@@ -45,7 +45,7 @@ func fence(t *testing.T) (node, host *site) {
 	return node, host
 }
 
-// guarded is the node's config, with more lines of the shield's section.
+// guarded returns the node's config, with additional lines in the shield's section.
 func guarded(more string) string {
 	return fmt.Sprintf(`[core]
 addresses = ["10.77.0.1:2525"]
@@ -61,7 +61,7 @@ pins = %q
 `, pins, more)
 }
 
-// on says that all is well and the shield stands on eth0 in this mode.
+// on reports that nothing is wrong and the shield runs on eth0 in this mode.
 func on(mode string) func(api.NetworkStatus) bool {
 	return func(s api.NetworkStatus) bool {
 		return well(s) && s.Shield != nil && s.Shield.Problem == "" && len(s.Shield.Interfaces) == 1 && s.Shield.Interfaces[0].Mode == mode
@@ -73,7 +73,7 @@ func (s *site) inside(f func()) {
 	s.t.Helper()
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends here
+		runtime.LockOSThread() // never unlocked: the thread ends here
 		fd, err := unix.Open(fmt.Sprintf("/proc/%d/ns/net", s.pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err == nil {
 			err = unix.Setns(fd, unix.CLONE_NEWNET)
@@ -89,7 +89,7 @@ func (s *site) inside(f func()) {
 	}
 }
 
-// udp is a socket in the site.
+// udp opens a socket in the site.
 func (s *site) udp(port int) *net.UDPConn {
 	s.t.Helper()
 	var conn *net.UDPConn
@@ -102,7 +102,7 @@ func (s *site) udp(port int) *net.UDPConn {
 	return conn
 }
 
-// verdict is how many packets were judged so.
+// verdict returns how many packets got that verdict.
 func verdict(s api.NetworkStatus, name string) uint64 {
 	if s.Shield != nil {
 		for _, v := range s.Shield.Verdicts {
@@ -114,8 +114,8 @@ func verdict(s api.NetworkStatus, name string) uint64 {
 	return 0
 }
 
-// It works with three capabilities, as a user that owns a folder of the BPF file
-// system and nothing else.
+// The shield works with three capabilities, as a user that owns only a folder of the BPF file
+// system.
 func TestShieldUnprivileged(t *testing.T) {
 	node, _ := fence(t)
 	key := filepath.Join(node.dir, "shield.key")
@@ -165,8 +165,8 @@ func TestShieldUnprivileged(t *testing.T) {
 	}
 }
 
-// Where it can't be loaded, packets pass, the rest is in place, and everybody is
-// told what is missing.
+// If the shield can't be loaded, packets pass, the rest is in place, and the status and the log say
+// what is missing.
 func TestShieldFailsOpen(t *testing.T) {
 	for _, test := range []struct{ name, capabilities, pins, says string }{
 		{"no capability", plain, pins, "the shield needs the capability CAP_BPF"},
@@ -209,7 +209,7 @@ func TestShieldFailsOpen(t *testing.T) {
 	}
 }
 
-// What fails open is tried again: the pins become usable while it runs.
+// A shield that failed open is retried: the pins become usable while the program runs.
 func TestShieldIsTriedAgain(t *testing.T) {
 	node, _ := fence(t)
 	node.command("chown", "0:0", filepath.Dir(pins)).Run()
@@ -224,15 +224,15 @@ func TestShieldIsTriedAgain(t *testing.T) {
 	node.until("tried again", 15*time.Second, func(s api.NetworkStatus) bool { return on("native")(s) && s.Shield.Listed == 1 })
 }
 
-// From the first packet on to the last one none passes, whatever becomes of the
-// program: killed, started again, stopped, started again, told another mode.
+// From the first packet to the last, none passes, whatever happens to the program: killed,
+// restarted, stopped, restarted, set to another mode.
 func TestShieldSurvivesItsProgram(t *testing.T) {
 	node, host := fence(t)
 	node.configure(guarded(`mode = "off"`))
 	r := node.startWith(shielded, func(s api.NetworkStatus) bool { return well(s) && s.Shield.Mode == "off" })
 
-	// Datagrams to a service address, which serves none: whoever gets one is not
-	// protected.
+	// Datagrams to a service address, which serves none: one that arrives shows that the node is
+	// unprotected.
 	listener, sender := node.udp(9999), host.udp(0)
 	to := netip.MustParseAddrPort("192.0.2.25:9999")
 	send := func() {
@@ -297,7 +297,7 @@ func TestShieldSurvivesItsProgram(t *testing.T) {
 	}
 	r = node.startWith(shielded, on("native"))
 	first := count()
-	if first < 300 { // of the time without a program, 400 ms at least
+	if first < 300 { // while no program runs, 400 ms at least
 		t.Errorf("the counters began anew, or stood still: %d", first)
 	}
 	if code := r.end(syscall.SIGTERM); code != 0 {
@@ -333,8 +333,8 @@ func TestShieldSurvivesItsProgram(t *testing.T) {
 	t.Logf("%d datagrams, none of them passed", sent)
 }
 
-// SIGHUP takes what is good, and nothing of what is not; a command's mode lasts until
-// then.
+// SIGHUP applies a valid config, and nothing of an invalid one; it ends the mode that a command has
+// set.
 func TestShieldReload(t *testing.T) {
 	node, _ := fence(t)
 	r := node.startWith(shielded, on("native"))
@@ -367,14 +367,14 @@ func TestShieldReload(t *testing.T) {
 		t.Errorf("mode fast: %d %s", code, text)
 	}
 	hup("")
-	node.until("auto", 10*time.Second, func(s api.NetworkStatus) bool { return on("generic")(s) && s.Shield.Mode == "auto" }) // what is attached stays
+	node.until("auto", 10*time.Second, func(s api.NetworkStatus) bool { return on("generic")(s) && s.Shield.Mode == "auto" }) // the attached programs stay
 	r.end(syscall.SIGTERM)
 	if !strings.Contains(r.log.String(), `msg="control request" action="shield mode" mode=off uid=0`) {
 		t.Errorf("no audit: %s", r.log)
 	}
 }
 
-// A mode that the driver has not takes no protection away.
+// A mode that the driver lacks does not remove the protection.
 func TestShieldModeThatTheDriverLacks(t *testing.T) {
 	node, _ := fence(t)
 	node.configure(strings.ReplaceAll(guarded(""), `"eth0"`, `"lo"`))
@@ -385,7 +385,7 @@ func TestShieldModeThatTheDriverLacks(t *testing.T) {
 	}
 }
 
-// An interface that is missing does not leave the others unprotected.
+// A missing interface does not leave the others unprotected.
 func TestShieldModeWithAMissingInterface(t *testing.T) {
 	node, _ := fence(t)
 	node.configure(strings.ReplaceAll(guarded(`mode = "off"`), `"eth0"`, `"eth0", "eth9"`))
@@ -397,7 +397,7 @@ func TestShieldModeWithAMissingInterface(t *testing.T) {
 	}
 }
 
-// An interface that comes later is protected then; until then everybody is told.
+// An interface that appears later is protected then; until then the status reports it.
 func TestShieldInterfaceComesLater(t *testing.T) {
 	node, _ := fence(t)
 	node.configure(strings.ReplaceAll(guarded(""), `"eth0"`, `"eth1"`))
@@ -411,8 +411,8 @@ func TestShieldInterfaceComesLater(t *testing.T) {
 	node.until("attached", 20*time.Second, on("native"))
 }
 
-// Without the key of the others a node protects itself, and says so; with it it
-// takes their cookies.
+// Without the shared key a node protects itself, and says so; with it the node accepts the cookies
+// of the others.
 func TestShieldKeyComesLater(t *testing.T) {
 	node, _ := fence(t)
 	node.configure(guarded(fmt.Sprintf("key_file = %q", filepath.Join(node.dir, "shield.key"))))
@@ -426,8 +426,8 @@ func TestShieldKeyComesLater(t *testing.T) {
 	node.until("keyed", 15*time.Second, func(s api.NetworkStatus) bool { return on("native")(s) && s.Shield.SharedKey })
 }
 
-// A section that has gone from the config takes its shield with it, at the next
-// start; before, SIGHUP says that it takes one.
+// When the section is removed from the config, the next start removes the shield; until then,
+// SIGHUP says that a restart is needed.
 func TestShieldLeavesTheConfig(t *testing.T) {
 	node, _ := fence(t)
 	if out, err := node.command("mount", "-t", "bpf", "bpf", "/sys/fs/bpf").CombinedOutput(); err != nil {
@@ -456,7 +456,7 @@ func TestShieldLeavesTheConfig(t *testing.T) {
 	}
 }
 
-// Nothing is left behind by -remove; -plan says before what would come.
+// -remove leaves nothing; -plan lists the changes before.
 func TestShieldRemoved(t *testing.T) {
 	node, _ := fence(t)
 	out, _, code := node.once("", "-plan")

@@ -22,30 +22,29 @@ import (
 	"anymx/edge/uplink/tunnel"
 )
 
-// user is who the program runs as: nobody that the machine knows.
+// user is the user of the program: one that does not exist on the machine.
 const user = 61234
 
-// Capabilities that the program is given, as for setpriv: what it needs, and what
-// it needs with a shield.
+// Capabilities of the program, as for setpriv: what it needs without and with a shield.
 const (
 	plain    = ",+net_admin"
 	shielded = ",+net_admin,+bpf,+perfmon"
 )
 
-// pins is where the shield of a site is pinned: in a BPF file system that the site
-// alone has, in a folder of the user.
+// pins is where the shield of a site is pinned: in a BPF file system of the site, in a folder of
+// the user.
 const pins = "/mnt/bpf/node/pins"
 
-// site is a network namespace and a mount namespace of one node, held by a
-// process that does nothing. Its /dev/net/tun is open to all, as udev makes it.
+// site is a network namespace and a mount namespace of one node, held by an idle process. Its
+// /dev/net/tun is open to all, as udev makes it.
 type site struct {
 	t    *testing.T
 	name string
-	dir  string // the user's own
+	dir  string // owned by the user
 	pid  int    // of the holder
 }
 
-// newSite makes the namespaces, which end with the test.
+// newSite creates the namespaces, which end with the test.
 func newSite(t *testing.T, name string) *site {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -94,7 +93,7 @@ exec sleep 600`
 	return &site{t: t, name: name, dir: dir, pid: holder.Process.Pid}
 }
 
-// command is a command in the site.
+// command returns a command that runs in the site.
 func (s *site) command(args ...string) *exec.Cmd {
 	return exec.Command("nsenter", append([]string{"-t", strconv.Itoa(s.pid), "-n", "-m", "--"}, args...)...)
 }
@@ -108,7 +107,7 @@ func (s *site) ip(command string) string {
 	return string(out)
 }
 
-// all is everything in the site that the program is about.
+// all returns everything in the site that the program manages.
 func (s *site) all() string {
 	var b strings.Builder
 	for _, command := range []string{
@@ -119,8 +118,7 @@ func (s *site) all() string {
 	return b.String()
 }
 
-// settle waits until the kernel has given eth0 its link-local address, and found
-// out about all addresses whether another host has them.
+// settle waits until eth0 has its link-local address, and duplicate address detection has finished.
 func (s *site) settle() {
 	s.t.Helper()
 	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
@@ -134,8 +132,8 @@ func (s *site) settle() {
 	}
 }
 
-// program is the program in the site, as the user, with these capabilities and no
-// way to any other.
+// program returns the program in the site, run as the user, with these capabilities and unable to
+// gain others.
 func (s *site) program(capabilities string, args ...string) *exec.Cmd {
 	id := strconv.Itoa(user)
 	return s.command(append([]string{
@@ -149,7 +147,7 @@ func (s *site) program(capabilities string, args ...string) *exec.Cmd {
 func (s *site) config() string { return filepath.Join(s.dir, "anymx.toml") }
 func (s *site) socket() string { return filepath.Join(s.dir, "net.sock") }
 
-// write puts a file where the program reads it.
+// write writes a file that the program reads.
 func (s *site) write(name, text string) {
 	s.t.Helper()
 	file := filepath.Join(s.dir, name)
@@ -161,7 +159,7 @@ func (s *site) write(name, text string) {
 	}
 }
 
-// configure writes a config of this program's part.
+// configure writes a config with this program's part.
 func (s *site) configure(text string) {
 	s.t.Helper()
 	s.write("anymx.toml", fmt.Sprintf(`[node]
@@ -174,7 +172,7 @@ metrics = "127.0.0.1:9927"
 `, s.name, s.dir, s.socket())+strings.ReplaceAll(text, "<dir>", s.dir))
 }
 
-// key makes a private key in the file wg.key and returns the public one.
+// key creates a private key in the file wg.key and returns the public one.
 func (s *site) key() string {
 	s.t.Helper()
 	key := tunnel.GenerateKey()
@@ -190,8 +188,7 @@ type running struct {
 	log  *bytes.Buffer
 }
 
-// start starts the program with CAP_NET_ADMIN alone, and waits until what it
-// says of itself is good.
+// start starts the program with only CAP_NET_ADMIN, and waits until good accepts its status.
 func (s *site) start(good func(api.NetworkStatus) bool) *running {
 	s.t.Helper()
 	return s.startWith(plain, good)
@@ -221,11 +218,11 @@ func (r *running) end(signal syscall.Signal) int {
 	if err := r.Process.Signal(signal); err != nil {
 		r.site.t.Fatal(err)
 	}
-	_ = r.Wait() // the code is asked for
+	_ = r.Wait() // the caller checks the exit code
 	return r.ProcessState.ExitCode()
 }
 
-// status asks the program.
+// status returns the program's status.
 func (s *site) status() (api.NetworkStatus, error) {
 	c := control.NewNetworkClient(s.socket())
 	defer c.Close()
@@ -234,7 +231,7 @@ func (s *site) status() (api.NetworkStatus, error) {
 	return c.Status(ctx)
 }
 
-// metrics asks for the program's metrics.
+// metrics returns the program's metrics.
 func (s *site) metrics() string {
 	s.t.Helper()
 	_, text := s.ask(http.MethodGet, "/metrics", "")
@@ -267,7 +264,7 @@ func (s *site) ask(method, path, body string) (status int, text string) {
 	return answer.StatusCode, string(read)
 }
 
-// until waits until the program's status is good.
+// until waits until good accepts the program's status.
 func (s *site) until(what string, limit time.Duration, good func(api.NetworkStatus) bool) {
 	s.t.Helper()
 	var last api.NetworkStatus
@@ -280,10 +277,10 @@ func (s *site) until(what string, limit time.Duration, good func(api.NetworkStat
 	s.t.Fatalf("%s: after %s not %s: %v, %+v, tunnel %+v, shield %+v", s.name, limit, what, err, last, last.Tunnel, last.Shield)
 }
 
-// well says that nothing is missing.
+// well reports that nothing is missing.
 func well(s api.NetworkStatus) bool { return s.Problem == "" }
 
-// up says as well that the tunnel's peer has answered.
+// up also reports that the tunnel's peer has answered.
 func up(s api.NetworkStatus) bool { return s.Problem == "" && s.Tunnel != nil && s.Tunnel.Up }
 
 // once runs the program to its end.
@@ -292,6 +289,6 @@ func (s *site) once(capabilities string, args ...string) (out, errs string, code
 	cmd := s.program(capabilities, args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	_ = cmd.Run() // the code is asked for
+	_ = cmd.Run() // the caller checks the exit code
 	return stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()
 }
