@@ -15,7 +15,8 @@ import (
 
 var testTime = time.Date(2026, 5, 1, 12, 30, 20, 0, time.UTC)
 
-// program finds a program that tests are held to; it stands in a package of Debian.
+// program returns the path of an external program that the tests compare with, from the Debian
+// package pkg.
 func program(t testing.TB, name, pkg string) string {
 	t.Helper()
 	for _, dir := range []string{"", "/usr/sbin/", "/sbin/"} {
@@ -39,7 +40,7 @@ func run(t testing.TB, stdin string, name string, args ...string) string {
 	return string(out)
 }
 
-// fatImage makes a file system with mkfs.vfat, and some files by mtools.
+// fatImage creates a file system with mkfs.vfat and adds some files with mtools.
 func fatImage(t testing.TB, size int64, options ...string) string {
 	t.Helper()
 	mkfs := program(t, "mkfs.vfat", "dosfstools")
@@ -64,8 +65,8 @@ func fsck(t testing.TB, file string) {
 	fsckLost(t, file, false)
 }
 
-// fsckLost lets pass what a crash may leave: space that no file has, and what follows
-// from that.
+// fsckLost allows what a crash may leave: clusters that belong to no file, and the messages that
+// follow from them.
 func fsckLost(t testing.TB, file string, lost bool) {
 	t.Helper()
 	out, err := exec.Command(program(t, "fsck.vfat", "dosfstools"), "-n", "-v", file).CombinedOutput()
@@ -162,8 +163,7 @@ func same(a, b map[string]string) bool {
 	return fmt.Sprint(a) == fmt.Sprint(b)
 }
 
-// A tree that was written is read by fsck.vfat and mtools, and what else is there
-// stays.
+// fsck.vfat and mtools can read the written folder, and all other files are unchanged.
 func TestReplace(t *testing.T) {
 	for name, options := range map[string]struct {
 		size    int64
@@ -225,7 +225,7 @@ func TestReplace(t *testing.T) {
 	}
 }
 
-// A folder that another program made, with names that it chose, is replaced as well.
+// A folder that another program created, with its own choice of names, can be replaced as well.
 func TestReplaceOfAnother(t *testing.T) {
 	file := fatImage(t, 64<<20, "-F", "32")
 	mmd, mcopy := program(t, "mmd", "mtools"), program(t, "mcopy", "mtools")
@@ -242,7 +242,7 @@ func TestReplaceOfAnother(t *testing.T) {
 	}
 }
 
-// A root that is full grows, where it can.
+// A full root folder grows if it can.
 func TestReplaceInFullRoot(t *testing.T) {
 	file := fatImage(t, 64<<20, "-F", "32", "-s", "1")
 	f, _ := open(t, file)
@@ -302,7 +302,7 @@ func TestReplaceRefuses(t *testing.T) {
 	}
 }
 
-// journal notes writes, and where they were synced.
+// journal records writes and syncs.
 type journal struct {
 	data  []byte
 	steps []step
@@ -330,8 +330,8 @@ func (j *journal) Sync() error {
 	return nil
 }
 
-// Power may go at any moment: whatever of the writes since the last sync is on the
-// disk, the tree is the old one or the new one, and nothing else is touched.
+// Power may fail at any moment: whichever writes since the last sync reached the disk, the folder
+// has either the old or the new content, and nothing else changes.
 func TestReplaceSurvivesCrashes(t *testing.T) {
 	for kind, size := range map[string]int64{"32": 34 << 20, "16": 4 << 20} {
 		t.Run("FAT"+kind, func(t *testing.T) {
@@ -357,8 +357,8 @@ func TestReplaceSurvivesCrashes(t *testing.T) {
 	}
 }
 
-// crash tries crashes: behind each step, with all that was written, and with each one
-// of the writes since the sync missing, and with it alone.
+// crash simulates a crash after each step: with everything written so far, with each write since
+// the last sync missing, and with each of them alone.
 func crash(t *testing.T, image []byte, steps []step) {
 	stable := bytes.Clone(image)
 	var open []step
@@ -397,7 +397,7 @@ func crash(t *testing.T, image []byte, steps []step) {
 	}
 }
 
-// state is which tree a file system has, after a look at all of it.
+// state reports which content the folder has, after checking the whole file system.
 func state(t *testing.T, data []byte) string {
 	t.Helper()
 	f, err := Open(&journal{data: data}, int64(len(data)), Partition{Size: int64(len(data))})

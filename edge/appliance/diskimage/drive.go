@@ -14,35 +14,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Drive is a block device, or a file, that something is to be written to.
+// Drive is a block device or a file to write to.
 type Drive struct {
-	Path  string `json:"path"` // "/dev/sdb", links followed
+	Path  string `json:"path"` // "/dev/sdb", with links resolved
 	Name  string `json:"name"` // "sdb"
 	File  bool   `json:"file"` // a regular file
-	Size  int64  `json:"size"` // octets
+	Size  int64  `json:"size"` // bytes
 	Model string `json:"model,omitempty"`
-	// Serial is its serial number; "" where the kernel does not tell.
+	// Serial is its serial number; "" if the kernel doesn't report one.
 	Serial    string `json:"serial,omitempty"`
 	Removable bool   `json:"removable"`
-	// Holds is what is on it, in words: partitions and file systems.
+	// Holds lists what is on it, in words: partitions and file systems.
 	Holds []string `json:"holds,omitempty"`
 }
 
-// Refusal is why a drive must not be written to.
+// Refusal says why a drive must not be written to.
 type Refusal struct{ Reason string }
 
 func (r *Refusal) Error() string { return r.Reason }
 
 func refuse(format string, args ...any) error { return &Refusal{fmt.Sprintf(format, args...)} }
 
-// system is where the kernel tells of its devices; tests have their own.
+// system has the paths where the kernel describes its devices; tests set their own.
 type system struct{ sys, proc, udev string }
 
 var host = system{"/sys", "/proc", "/run/udev/data"}
 
-// OpenDrive looks at a drive and opens it for writing, alone: nobody can mount it or
-// take it meanwhile. The error is a *Refusal for a drive that is no whole disk, is
-// read-only or in use.
+// OpenDrive checks a drive and opens it for writing, exclusively: nobody can mount or claim it
+// meanwhile. The error is a *Refusal if the drive is not a whole disk, is read-only or is in use.
 func OpenDrive(path string) (Drive, *os.File, error) {
 	d, number, err := host.inspect(path)
 	if err != nil {
@@ -67,8 +66,8 @@ func OpenDrive(path string) (Drive, *os.File, error) {
 	return d, f, nil
 }
 
-// openFile opens an image alone: a virtual machine or a loop device that has it would
-// be surprised.
+// openFile opens an image exclusively, because a virtual machine or loop device that uses it would
+// be disturbed.
 func openFile(path string) (*os.File, error) {
 	if device := host.loopOf(path); device != "" {
 		return nil, refuse("%s is attached to %s: detach it first (losetup --detach %s)", path, device, device)
@@ -85,7 +84,7 @@ func openFile(path string) (*os.File, error) {
 	return f, nil
 }
 
-// inspect says what is at path. A device that is none, or no whole disk, is refused.
+// inspect describes the drive at path. It refuses anything that is not a whole disk.
 func (s system) inspect(path string) (Drive, string, error) {
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
@@ -128,7 +127,7 @@ func (s system) inspect(path string) (Drive, string, error) {
 }
 
 func (s system) attribute(dir, name string) string {
-	text, _ := os.ReadFile(filepath.Join(dir, name)) // which not every device has
+	text, _ := os.ReadFile(filepath.Join(dir, name)) // not every device has it
 	return strings.TrimSpace(string(text))
 }
 
@@ -141,7 +140,7 @@ func (s system) serial(dir, number string) string {
 	return s.record(number)["ID_SERIAL_SHORT"]
 }
 
-// record are the properties that udev has of a device.
+// record returns the properties that udev has of a device.
 func (s system) record(number string) map[string]string {
 	known := map[string]string{}
 	f, err := os.Open(filepath.Join(s.udev, "b"+number))
@@ -159,7 +158,7 @@ func (s system) record(number string) map[string]string {
 	return known
 }
 
-// holds is what is on a disk, in words.
+// holds describes what is on a disk.
 func (s system) holds(dir, number string) []string {
 	var list []string
 	describe := func(name, number string) {
@@ -182,10 +181,10 @@ func (s system) holds(dir, number string) []string {
 	return list
 }
 
-// partitions are those of a disk, by name, with their numbers.
+// partitions returns the partitions of a disk: their names and numbers.
 func (s system) partitions(dir string) map[string]string {
 	all := map[string]string{}
-	found, _ := filepath.Glob(filepath.Join(dir, "*", "partition")) // the pattern is good
+	found, _ := filepath.Glob(filepath.Join(dir, "*", "partition")) // the pattern is valid
 	for _, path := range found {
 		part := filepath.Dir(path)
 		all[filepath.Base(part)] = s.attribute(part, "dev")
@@ -193,7 +192,7 @@ func (s system) partitions(dir string) map[string]string {
 	return all
 }
 
-// free refuses a disk that is read-only, or on which anything is in use.
+// free refuses a disk that is read-only or has anything in use on it.
 func (s system) free(d Drive, number string) error {
 	dir := filepath.Join(s.sys, "dev/block", number)
 	if s.attribute(dir, "ro") == "1" {
@@ -228,7 +227,7 @@ func (s system) free(d Drive, number string) error {
 	return s.noSwap(parts)
 }
 
-// mounts are the places where devices are mounted, by number.
+// mounts returns the mount points of devices, by device number.
 func (s system) mounts() (map[string]string, error) {
 	f, err := os.Open(filepath.Join(s.proc, "self/mountinfo"))
 	if err != nil {
@@ -245,7 +244,7 @@ func (s system) mounts() (map[string]string, error) {
 		if at, ok := all[fields[2]]; !ok || at != "/" {
 			all[fields[2]] = fields[4]
 		}
-		// btrfs has numbers of its own; its device is named behind the dash.
+		// btrfs reports numbers of its own; the name of its device follows the dash.
 		if i := slices.Index(fields, "-"); i > 0 && i+2 < len(fields) && strings.HasPrefix(fields[i+2], "/dev/") {
 			var st unix.Stat_t
 			if unix.Stat(fields[i+2], &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFBLK {
@@ -259,7 +258,7 @@ func (s system) mounts() (map[string]string, error) {
 	return all, lines.Err()
 }
 
-// noSwap refuses a disk that memory is swapped to.
+// noSwap refuses a disk that holds active swap space.
 func (s system) noSwap(parts map[string]string) error {
 	text, err := os.ReadFile(filepath.Join(s.proc, "swaps"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -277,9 +276,9 @@ func (s system) noSwap(parts map[string]string) error {
 	return nil
 }
 
-// loopOf is the loop device that has the file at path, "" if none has.
+// loopOf returns the loop device that uses the file at path, or "".
 func (s system) loopOf(path string) string {
-	files, _ := filepath.Glob(filepath.Join(s.sys, "block/loop*/loop/backing_file")) // the pattern is good
+	files, _ := filepath.Glob(filepath.Join(s.sys, "block/loop*/loop/backing_file")) // the pattern is valid
 	for _, file := range files {
 		if text, err := os.ReadFile(file); err == nil && strings.TrimSpace(string(text)) == path {
 			return "/dev/" + filepath.Base(filepath.Dir(filepath.Dir(file)))

@@ -8,57 +8,57 @@ import (
 	"time"
 )
 
-// Device is a disk, or an image of one. *os.File is one.
+// Device is a disk or a disk image. *os.File is one.
 type Device interface {
 	io.ReaderAt
 	io.WriterAt
 	Sync() error
 }
 
-// Limits of a file system, which an ESP is far from.
+// Limits of a file system. An ESP is far below them.
 const (
-	maxTable   = 64 << 20 // octets of an allocation table: 16 million clusters
-	maxFolder  = 2 << 20  // octets of a folder, as the format has it
+	maxTable   = 64 << 20 // bytes of an allocation table: 16 million clusters
+	maxFolder  = 2 << 20  // bytes of a folder, as the format limits it
 	maxFolders = 10_000
 	maxDeep    = 16
 )
 
-// ErrDamaged is wrapped by errors of a file system that fsck.vfat should look at.
+// ErrDamaged is wrapped by errors about a file system that fsck.vfat should check.
 var ErrDamaged = errors.New("the file system is damaged, see fsck.vfat")
 
 func damaged(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrDamaged, fmt.Sprintf(format, args...))
 }
 
-// FAT is a file system, FAT16 or FAT32. It is one goroutine's.
+// FAT is a FAT16 or FAT32 file system. It is not safe for concurrent use.
 type FAT struct {
 	dev   Device
-	start int64 // of it, in octets from the beginning of dev
+	start int64 // bytes from the beginning of dev
 
-	sector    int64 // octets
-	cluster   int64 // octets
+	sector    int64 // bytes
+	cluster   int64 // bytes
 	reserved  int64 // sectors before the first table
 	tables    int64
-	tableSize int64 // octets
-	rootSize  int64 // octets of FAT16's root folder; 0: FAT32, which has it in clusters
+	tableSize int64 // bytes
+	rootSize  int64 // bytes of FAT16's root folder; 0: FAT32, which has it in clusters
 	root      uint32
-	data      int64  // octets from start to cluster 2
-	last      uint32 // cluster
-	info      int64  // sector of FSInfo; 0: none
+	data      int64  // bytes from start to cluster 2
+	last      uint32 // number of the last cluster
+	info      int64  // sector of FSInfo; 0: it has none
 	wide      bool   // FAT32
 	table     []byte
-	changed   map[int64]bool // sectors of table that are not written
-	used      []byte         // a bit for each cluster that a file or folder has
+	changed   map[int64]bool // sectors of table that are not yet written
+	used      []byte         // a bit for each cluster that a file or folder uses
 	free      uint32         // clusters
 
-	// Dirty says that it was not unmounted in good order.
+	// Dirty reports that it was not cleanly unmounted.
 	Dirty bool
-	// Label is that of the volume, without spaces at its end.
+	// Label is the volume label, without trailing spaces.
 	Label string
 }
 
-// Open opens the file system in a partition of a disk of size octets, and looks at
-// all of it. The error wraps ErrDamaged if that shows that something is wrong.
+// Open opens the file system in a partition of a disk of size bytes and checks all of it. The error
+// wraps ErrDamaged if the check fails.
 func Open(dev Device, size int64, p Partition) (*FAT, error) {
 	if p.Start < 0 || p.Size <= 0 || p.Start > size || p.Size > size-p.Start {
 		return nil, fmt.Errorf("the partition %q ends behind the end of the disk: the image is cut short", p.Label)
@@ -81,7 +81,7 @@ func Open(dev Device, size int64, p Partition) (*FAT, error) {
 	return f, f.survey()
 }
 
-// boot reads the boot sector (the BIOS parameter block).
+// boot parses the boot sector (the BIOS parameter block).
 func (f *FAT) boot(b []byte, size int64) error {
 	le := binary.LittleEndian
 	if b[510] != 0x55 || b[511] != 0xaa || b[0] != 0xeb && b[0] != 0xe9 {
@@ -140,7 +140,7 @@ func (f *FAT) boot(b []byte, size int64) error {
 	return nil
 }
 
-// next is the entry of a cluster in the table.
+// next returns the table entry of a cluster.
 func (f *FAT) next(c uint32) uint32 {
 	if f.wide {
 		return binary.LittleEndian.Uint32(f.table[c*4:]) & 0x0fffffff
@@ -148,7 +148,7 @@ func (f *FAT) next(c uint32) uint32 {
 	return uint32(binary.LittleEndian.Uint16(f.table[c*2:]))
 }
 
-// set changes the entry of a cluster, in memory.
+// set changes the table entry of a cluster in memory.
 func (f *FAT) set(c, value uint32) {
 	width := int64(2)
 	if f.wide {
@@ -163,7 +163,7 @@ func (f *FAT) set(c, value uint32) {
 	binary.LittleEndian.PutUint16(f.table[c*2:], uint16(value))
 }
 
-// end is the entry of a chain's last cluster.
+// end returns the value that marks the last cluster of a chain.
 func (f *FAT) end() uint32 {
 	if f.wide {
 		return 0x0fffffff
@@ -178,8 +178,8 @@ func (f *FAT) isEnd(value uint32) bool {
 	return value >= 0xfff8
 }
 
-// chain are the clusters of a file or folder that begins at c; at most `most` octets
-// of them. 0 is the beginning of an empty file.
+// chain returns the clusters of a file or folder that begins at c, for at most `most` bytes. An
+// empty file begins at 0.
 func (f *FAT) chain(c uint32, most int64) ([]uint32, error) {
 	if c == 0 {
 		return nil, nil
@@ -198,10 +198,10 @@ func (f *FAT) chain(c uint32, most int64) ([]uint32, error) {
 	return list, nil
 }
 
-// at is where a cluster is, in octets from the beginning of the device.
+// at returns where a cluster is, in bytes from the beginning of the device.
 func (f *FAT) at(c uint32) int64 { return f.start + f.data + int64(c-2)*f.cluster }
 
-// readClusters reads the content of a chain, cut to size.
+// readClusters reads the content of a chain and truncates it to size.
 func (f *FAT) readClusters(list []uint32, size int64) ([]byte, error) {
 	b := make([]byte, int64(len(list))*f.cluster)
 	for i, c := range list {
@@ -215,10 +215,10 @@ func (f *FAT) readClusters(list []uint32, size int64) ([]byte, error) {
 	return b[:size], nil
 }
 
-// Free is how many octets are free.
+// Free returns the number of free bytes.
 func (f *FAT) Free() int64 { return int64(f.free) * f.cluster }
 
-// survey follows every chain once, and finds out what is in use.
+// survey follows every chain once and records which clusters are in use.
 func (f *FAT) survey() error {
 	f.used = make([]byte, f.last/8+1)
 	folders := []folderAt{{cluster: f.root}}
@@ -241,7 +241,7 @@ func (f *FAT) survey() error {
 		}
 		for _, e := range entries {
 			most := int64(maxFolder)
-			if !e.Folder { // more than its size is allowed: what was reserved for it
+			if !e.Folder { // a file may have more clusters than its size needs, if they were reserved
 				most = int64(f.last) * f.cluster
 			}
 			path := at.path + "/" + e.Name
@@ -270,7 +270,7 @@ type folderAt struct {
 	deep    int
 }
 
-// claim marks the clusters of a chain as in use, and finds any that is so already.
+// claim marks the clusters of a chain as used. It fails if one already is.
 func (f *FAT) claim(c uint32, most int64) error {
 	list, err := f.chain(c, most)
 	if err != nil {
@@ -285,8 +285,8 @@ func (f *FAT) claim(c uint32, most int64) error {
 	return nil
 }
 
-// fatTime is a time as folders have it: two seconds are its unit, and it knows no
-// zone, so that it is UTC here. 1980 to 2107.
+// fatTime returns a time in the form that folders use: a resolution of two seconds, from 1980 to
+// 2107. The format has no time zone; we write UTC.
 func fatTime(t time.Time) (date, clock uint16) {
 	t = t.UTC()
 	year := min(max(t.Year(), 1980), 2107) - 1980

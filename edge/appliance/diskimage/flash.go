@@ -14,54 +14,54 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// headSize is the beginning of an image, which is written last: without it no
-// firmware takes a disk that was written in part for one to boot from.
+// headSize is the size of an image's beginning, which is written last: without it, no firmware
+// boots from a partially written disk.
 const headSize = 1 << 20
 
-// blockSize is how much is written at once, in octets.
+// blockSize is the number of bytes per write.
 const blockSize = 4 << 20
 
-// Stage is what Flash is at.
+// Stage is the current step of Flash.
 type Stage string
 
-// The stages, in their order.
+// The stages in order.
 const (
 	Writing   Stage = "writing"
-	Syncing   Stage = "syncing" // until the disk has it
+	Syncing   Stage = "syncing" // until the data is on the disk
 	Verifying Stage = "verifying"
 )
 
-// Progress is how far Flash is.
+// Progress says how far Flash has come.
 type Progress struct {
 	Stage Stage
-	Done  int64 // octets of this stage
-	Total int64 // octets; 0: not known
+	Done  int64 // bytes of this stage
+	Total int64 // bytes; 0: unknown
 }
 
-// FlashOptions is what Flash works with.
+// FlashOptions are the inputs of Flash.
 type FlashOptions struct {
 	Image io.Reader // raw
 	Disk  *os.File  // opened for reading and writing
-	Size  int64     // of the disk, in octets
-	// Told is called for each block; nil: nobody is told.
+	Size  int64     // of the disk, in bytes
+	// Told is called for each block; it may be nil.
 	Told func(Progress)
 }
 
-// Flashed is what Flash has done.
+// Flashed is the result of Flash.
 type Flashed struct {
-	Size   int64         `json:"size"`   // of the image, in octets
-	SHA256 string        `json:"sha256"` // of it, as it was read back from the disk
+	Size   int64         `json:"size"`   // of the image, in bytes
+	SHA256 string        `json:"sha256"` // of the image, as read back from the disk
 	Took   time.Duration `json:"-"`
 }
 
-// Head is the beginning of an image and what it says of the whole.
+// Head is the beginning of an image and what it says about the whole.
 type Head struct {
 	data []byte
-	Size int64 // of the image, in octets
+	Size int64 // of the image, in bytes
 }
 
-// ReadHead reads the beginning of an image, as far as its partition table goes. The
-// error wraps ErrNoTable if it is no image of a disk.
+// ReadHead reads the beginning of an image, up to the end of its partition table. The error wraps
+// ErrNoTable if it isn't a disk image.
 func ReadHead(image io.Reader) (Head, error) {
 	h := Head{data: make([]byte, headSize)}
 	n, err := io.ReadFull(image, h.data)
@@ -69,7 +69,7 @@ func ReadHead(image io.Reader) (Head, error) {
 		return h, fmt.Errorf("image: %w", err)
 	}
 	h.data = h.data[:n]
-	// The second copy is beyond what was read; the first one says how large it all is.
+	// The second copy is beyond what was read; the first one has the total size.
 	var failed error
 	for _, sector := range []int64{512, 4096} {
 		first, err := readHeader(bytes.NewReader(h.data), 1<<62, sector, 1)
@@ -87,10 +87,9 @@ func ReadHead(image io.Reader) (Head, error) {
 	return h, fmt.Errorf("image: %w", failed)
 }
 
-// Flash writes the image that begins with head to a disk, syncs it, reads it back and
-// compares. Until the very end of the writing the disk has no partition table, so
-// that nothing boots from one that was written in part. Whatever an earlier table
-// left at the end of a larger disk is wiped.
+// Flash writes the image that begins with head to a disk, syncs it, reads it back and compares. The
+// disk has no partition table until the last write, so nothing boots from a partial image. On a
+// larger disk, it also wipes what an earlier table left at the end.
 func Flash(ctx context.Context, head Head, o FlashOptions) (Flashed, error) {
 	if o.Told == nil {
 		o.Told = func(Progress) {}
@@ -118,7 +117,7 @@ type writer struct {
 	ctx   context.Context
 	o     FlashOptions
 	sum   hash.Hash // of the image
-	done  int64     // octets of it that were read
+	done  int64     // bytes of the image read so far
 	total int64
 }
 
@@ -163,7 +162,7 @@ func (w *writer) all(head Head) error {
 	return w.sync(head)
 }
 
-// sync brings it all to the disk, then the head.
+// sync flushes everything to the disk, then writes and flushes the head.
 func (w *writer) sync(head Head) error {
 	w.o.Told(Progress{Stage: Syncing})
 	err := w.o.Disk.Sync()
@@ -179,8 +178,8 @@ func (w *writer) sync(head Head) error {
 	return nil
 }
 
-// push has the disk take what was written, so that progress is the disk's and not that
-// of memory. Whether it did is for sync to say.
+// push makes the disk accept what was written, so that progress shows the disk's speed and not that
+// of memory. Errors are left to sync, which reports them.
 func (w *writer) push(from, n int64) {
 	const all = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
 	_ = unix.SyncFileRange(int(w.o.Disk.Fd()), from, n, all)
@@ -193,8 +192,8 @@ func (w *writer) at(b []byte, offset int64) error {
 	return nil
 }
 
-// wipeEnd overwrites the end of a disk that is larger than the image, where the second
-// copy of an earlier table may be, or the marks of a mirror.
+// wipeEnd overwrites the end of a disk that is larger than the image, where the backup of an
+// earlier partition table or RAID metadata may be.
 func (w *writer) wipeEnd() error {
 	from := max(w.total, w.o.Size-headSize)
 	if from >= w.o.Size {
@@ -203,12 +202,12 @@ func (w *writer) wipeEnd() error {
 	return w.at(make([]byte, w.o.Size-from), from)
 }
 
-// readBack hashes what is on the disk. What the kernel remembers of it is dropped
-// before, so that the disk itself is asked.
+// readBack hashes what is on the disk. It drops the kernel's cache first, so that the data comes
+// from the disk itself.
 func (w *writer) readBack() (string, error) {
 	fd := int(w.o.Disk.Fd())
 	if err := unix.IoctlSetInt(fd, unix.BLKFLSBUF, 0); err != nil { // not a block device
-		_ = unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED) // as good as it gets
+		_ = unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED) // best effort
 	}
 	sum, block := sha256.New(), make([]byte, blockSize)
 	for at := int64(0); at < w.done; {
@@ -226,8 +225,8 @@ func (w *writer) readBack() (string, error) {
 	return fmt.Sprintf("%x", sum.Sum(nil)), nil
 }
 
-// Reread asks the kernel to look at the partitions of a disk anew. A device that has
-// none, as far as the kernel is concerned, is no error.
+// Reread makes the kernel read the partition table of a disk again. It succeeds on a device that
+// can't have partitions.
 func Reread(disk *os.File) error {
 	err := unix.IoctlSetInt(int(disk.Fd()), unix.BLKRRPART, 0)
 	if errors.Is(err, unix.EINVAL) {

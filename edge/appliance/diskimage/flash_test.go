@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bootable is a disk image with a file system in it and noise behind that.
+// bootable returns a disk image with a file system in it, followed by random data.
 func bootable(t testing.TB) []byte {
 	t.Helper()
 	image, err := os.ReadFile(disk(t, 48<<20, "label: gpt\nstart=2048, size=73728, type=uefi, name=esp\nsize=8192, type=linux, name=anymx_0.5.0\n"))
@@ -36,7 +36,7 @@ func bootable(t testing.TB) []byte {
 	return image
 }
 
-// target is a file that stands for a disk full of old data.
+// target creates a file that simulates a disk full of old data.
 func target(t testing.TB, size int64) *os.File {
 	t.Helper()
 	f, err := os.OpenFile(filepath.Join(t.TempDir(), "target"), os.O_RDWR|os.O_CREATE, 0o600)
@@ -97,12 +97,12 @@ func TestFlash(t *testing.T) {
 	run(t, "", program(t, "sgdisk", "gdisk"), "-p", to.Name())
 }
 
-// A disk that was written in part has no table, whenever that ended.
+// A partially written disk has no partition table, wherever the write was interrupted.
 func TestFlashInterrupted(t *testing.T) {
 	image := bootable(t)
 	for name, test := range map[string]struct {
 		image io.Reader
-		stop  int64 // octets after which it is cancelled; 0: never
+		stop  int64 // cancel after so many bytes; 0: never
 		want  string
 	}{
 		"cancelled":   {bytes.NewReader(image), 20 << 20, context.Canceled.Error()},
@@ -148,7 +148,7 @@ func TestFlashRefuses(t *testing.T) {
 	}
 }
 
-// A disk that gives back something else is found out.
+// A disk that returns other data than was written is detected.
 func TestFlashFindsABadDisk(t *testing.T) {
 	image := bootable(t)
 	to := target(t, 64<<20)
@@ -210,7 +210,8 @@ func TestFlashToBlockDevice(t *testing.T) {
 	}
 }
 
-// What must not be written to is refused, on real devices as far as they are here.
+// OpenDrive refuses drives that must not be written to. This uses real devices where the machine
+// has them.
 func TestOpenDriveRefuses(t *testing.T) {
 	check := func(name, path, want string) {
 		t.Helper()
@@ -259,8 +260,8 @@ func TestOpenDriveRefuses(t *testing.T) {
 	})
 }
 
-// Partitions, mirrors and the disk that the system runs from are told from what the
-// kernel says of them, here in a tree of the test's own.
+// Partitions, mirrors and the system disk are recognized by what the kernel reports, here in a
+// directory of the test's own.
 func TestFree(t *testing.T) {
 	root := t.TempDir()
 	write := func(name, text string) {

@@ -12,23 +12,23 @@ import (
 type Entry struct {
 	Name   string
 	Folder bool
-	Size   int64 // octets; 0 for a folder
+	Size   int64 // bytes; 0 for a folder
 
 	cluster uint32
-	short   string // as it lies on disk, eleven octets
-	offset  int64  // of its short entry, in octets from the beginning of its folder
+	short   string // as stored on disk, 11 bytes
+	offset  int64  // of its short entry, in bytes from the beginning of its folder
 }
 
-// What is in an entry of a folder.
+// Constants of a folder entry.
 const (
 	entrySize = 32
 
 	attrVolume = 0x08
 	attrFolder = 0x10
 	attrLong   = 0x0f // volume, system, hidden and read-only together
-	attrFile   = 0x20 // "archive", which every new file has
+	attrFile   = 0x20 // "archive", which every new file gets
 
-	lowerBase = 0x08 // of the octet that says which halves of a short name are in lower case
+	lowerBase = 0x08 // bits of the byte that says which halves of a short name are in lower case
 	lowerExt  = 0x10
 
 	entryEnd     = 0x00
@@ -36,7 +36,7 @@ const (
 	lastLong     = 0x40
 )
 
-// folder reads the content of the folder that begins at cluster; 0 is the root.
+// folder reads the content of the folder that begins at cluster; 0 means the root.
 func (f *FAT) folder(cluster uint32) ([]byte, error) {
 	if cluster == 0 && f.wide {
 		cluster = f.root
@@ -53,7 +53,7 @@ func (f *FAT) folder(cluster uint32) ([]byte, error) {
 	return f.readClusters(list, int64(len(list))*f.cluster)
 }
 
-// entries are the files and folders in a folder, without itself and its parent.
+// entries returns the files and folders in a folder, without "." and "..".
 func (f *FAT) entries(cluster uint32) ([]Entry, error) {
 	b, err := f.folder(cluster)
 	if err != nil {
@@ -71,8 +71,7 @@ func (f *FAT) entries(cluster uint32) ([]Entry, error) {
 	return list, nil
 }
 
-// parseFolder reads the entries of a folder, and the label of the volume if it is
-// there. It is pure.
+// parseFolder parses the entries of a folder, and the volume label if there is one. It does no I/O.
 func parseFolder(b []byte, wide bool) (list []Entry, label string) {
 	var long longName
 	for i := 0; i+entrySize <= len(b); i += entrySize {
@@ -103,17 +102,17 @@ func parseFolder(b []byte, wide bool) (list []Entry, label string) {
 			entry.Name = shortText(e)
 		}
 		long = longName{}
-		if e[0] != '.' { // itself and its parent
+		if e[0] != '.' { // "." and ".."
 			list = append(list, entry)
 		}
 	}
 	return list, label
 }
 
-// shortText is a short name for people.
+// shortText returns a short name in readable form.
 func shortText(e []byte) string {
 	name, ext := string(e[:8]), string(e[8:11])
-	if e[0] == 0x05 { // stands for the octet that marks a removed entry
+	if e[0] == 0x05 { // 0x05 encodes 0xe5, which would mark a removed entry
 		name = "\xe5" + name[1:]
 	}
 	name, ext = strings.TrimRight(name, " "), strings.TrimRight(ext, " ")
@@ -129,10 +128,10 @@ func shortText(e []byte) string {
 	return name
 }
 
-// longName gathers the entries before a short one, the last part first.
+// longName collects the entries before a short one; the last part comes first.
 type longName struct {
 	parts [][]uint16
-	left  int // parts to come; 0: none, or something was wrong
+	left  int // parts still to come; 0: none, or the sequence was invalid
 	sum   byte
 }
 
@@ -159,10 +158,10 @@ func (l *longName) add(e []byte) {
 	}
 }
 
-// longAt are the places of the thirteen characters in an entry.
+// longAt has the offsets of the thirteen characters in an entry.
 var longAt = [13]int{1, 3, 5, 7, 9, 14, 16, 18, 20, 22, 24, 28, 30}
 
-// name is the long name, if it is whole and belongs to the short one; else "".
+// name returns the long name, or "" if it is incomplete or doesn't belong to the short one.
 func (l *longName) name(short []byte) string {
 	if l.left != -1 || l.sum != checksum(short) {
 		return ""
@@ -180,7 +179,7 @@ func (l *longName) name(short []byte) string {
 	return string(utf16.Decode(units))
 }
 
-// checksum ties a long name to its short one.
+// checksum returns the checksum of a short name, which ties a long name to it.
 func checksum(short []byte) byte {
 	var sum byte
 	for _, c := range short[:11] {
@@ -190,8 +189,8 @@ func checksum(short []byte) byte {
 	return sum
 }
 
-// ReadDir lists a folder, in the order that it has on disk; "" is the root. The error
-// wraps fs.ErrNotExist if there is no such folder.
+// ReadDir lists a folder in on-disk order; "" means the root. The error wraps fs.ErrNotExist if
+// there is no such folder.
 func (f *FAT) ReadDir(path string) ([]Entry, error) {
 	cluster, err := f.find(path)
 	if err != nil {
@@ -200,7 +199,7 @@ func (f *FAT) ReadDir(path string) ([]Entry, error) {
 	return f.entries(cluster)
 }
 
-// find is where the folder at path begins.
+// find returns the first cluster of the folder at path.
 func (f *FAT) find(path string) (uint32, error) {
 	cluster := uint32(0)
 	for name := range strings.FieldsFuncSeq(path, func(r rune) bool { return r == '/' }) {
@@ -216,7 +215,7 @@ func (f *FAT) find(path string) (uint32, error) {
 	return cluster, nil
 }
 
-// lookUp finds a name in a folder, whatever its case.
+// lookUp finds a name in a folder, ignoring case.
 func (f *FAT) lookUp(cluster uint32, name string) (Entry, error) {
 	list, err := f.entries(cluster)
 	if err != nil {
@@ -230,7 +229,7 @@ func (f *FAT) lookUp(cluster uint32, name string) (Entry, error) {
 	return Entry{}, fs.ErrNotExist
 }
 
-// shortPlain is a short name with its dot.
+// shortPlain returns a short name with its dot.
 func shortPlain(short string) string {
 	name, ext := strings.TrimRight(short[:8], " "), strings.TrimRight(short[8:], " ")
 	if ext != "" {
@@ -239,8 +238,8 @@ func shortPlain(short string) string {
 	return name
 }
 
-// ReadFile reads a file of at most `most` octets. The error wraps fs.ErrNotExist if
-// there is no such file.
+// ReadFile reads a file of at most `most` bytes. The error wraps fs.ErrNotExist if there is no such
+// file.
 func (f *FAT) ReadFile(path string, most int64) ([]byte, error) {
 	dir, name := "", path
 	if i := strings.LastIndexByte(path, '/'); i >= 0 {

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// sign makes the checksums of the first copy of a table right.
+// sign corrects the checksums of the first copy of a table.
 func sign(image []byte) {
 	h := image[512:1024]
 	le := binary.LittleEndian
@@ -26,8 +26,8 @@ func sign(image []byte) {
 	le.PutUint32(h[16:], crc32.ChecksumIEEE(h[:length]))
 }
 
-// FuzzFAT spoils a file system at some places: opening it ends, with an error or
-// without; and where it opens, a tree can be replaced and is read back.
+// FuzzFAT corrupts a file system in some places. Opening it must return, with or without an error.
+// If it opens, a folder can be replaced and is read back.
 func FuzzFAT(f *testing.F) {
 	file := fatImage(f, 34<<20, "-F", "32", "-s", "1")
 	fat, _ := open(f, file)
@@ -67,7 +67,7 @@ func FuzzFAT(f *testing.F) {
 	})
 }
 
-// Spoiled seeds of every kind, which a short run of the fuzzer may not come to.
+// This covers each kind of corruption with a fixed seed, since a short fuzz run may miss some.
 func TestOpenRefusesDamage(t *testing.T) {
 	file := fatImage(t, 34<<20, "-F", "32", "-s", "1")
 	good, _ := open(t, file)
@@ -119,7 +119,7 @@ func TestOpenRefusesDamage(t *testing.T) {
 	}
 }
 
-// What the kernel wrote, which has its own habits, is read too.
+// A file system that the kernel wrote, with its own habits, can be read too.
 func TestReadsWhatTheKernelWrote(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("mounting needs root")

@@ -10,10 +10,10 @@ import (
 	"unicode/utf16"
 )
 
-// GUID is one as it lies on disk: the first three fields little-endian.
+// GUID is a GUID as stored on disk: the first three fields are little-endian.
 type GUID [16]byte
 
-// String is the usual form, in lower case.
+// String returns the usual form, in lower case.
 func (g GUID) String() string {
 	return fmt.Sprintf("%08x-%04x-%04x-%04x-%012x", binary.LittleEndian.Uint32(g[0:]),
 		binary.LittleEndian.Uint16(g[4:]), binary.LittleEndian.Uint16(g[6:]), g[8:10], g[10:16])
@@ -25,40 +25,40 @@ var ESP = GUID{0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00,
 // Partition is one entry of the table.
 type Partition struct {
 	Number int    // from 1
-	Type   GUID   // what it is for
-	ID     GUID   // of this one alone
+	Type   GUID   // its purpose
+	ID     GUID   // unique to this partition
 	Label  string // such as "anymx_0.5.0"
-	Start  int64  // octets from the beginning of the disk
-	Size   int64  // octets
+	Start  int64  // bytes from the beginning of the disk
+	Size   int64  // bytes
 }
 
 // Table is a partition table.
 type Table struct {
-	Sector int // octets: 512 or 4096
+	Sector int // bytes: 512 or 4096
 	Disk   GUID
-	// Size is how much of a disk the table was made for, in octets.
+	// Size is the disk size that the table was made for, in bytes.
 	Size int64
-	// Partitions are those in use, by their number.
+	// Partitions are the used entries, ordered by number.
 	Partitions []Partition
-	// Primary and Backup say what is wrong with the copies of the table; nil: nothing.
-	// At most one of them is set.
+	// Primary and Backup say what is wrong with that copy of the table; nil: nothing. At most one
+	// of them is set.
 	Primary, Backup error
 }
 
-// ErrNoTable is wrapped by the error of ReadTable for what holds no GPT at all.
+// ErrNoTable is wrapped by the error of ReadTable if there is no GPT at all.
 var ErrNoTable = errors.New("no GUID partition table")
 
 // Limits of a table.
 const (
 	maxEntries   = 1024
 	minEntry     = 128
-	maxEntrySize = 4096 // octets
+	maxEntrySize = 4096 // bytes
 	headerSize   = 92
 )
 
 var gptSignature = []byte("EFI PART")
 
-// ReadTable reads the table of a disk of size octets.
+// ReadTable reads the partition table of a disk of size bytes.
 func ReadTable(r io.ReaderAt, size int64) (*Table, error) {
 	var found []error
 	for _, sector := range []int{512, 4096} {
@@ -76,9 +76,9 @@ func ReadTable(r io.ReaderAt, size int64) (*Table, error) {
 	return nil, ErrNoTable
 }
 
-// readTable tries one sector size. The backup stands where the primary says, which
-// is not the end of the disk if the image was written to a larger one; without a
-// primary it can only be at the end.
+// readTable assumes one sector size. The backup is where the primary says, which is not the end of
+// the disk if the image was written to a larger one. Without a valid primary, it can only be at the
+// end.
 func readTable(r io.ReaderAt, size, sector int64) (*Table, error) {
 	if size < 6*sector {
 		return nil, ErrNoTable
@@ -110,10 +110,10 @@ func readTable(r io.ReaderAt, size, sector int64) (*Table, error) {
 // header is one copy of the table.
 type header struct {
 	own, other uint64 // sectors
-	first      uint64 // of those that partitions may have
+	first      uint64 // first sector that partitions may use
 	last       uint64
 	disk       GUID
-	entries    []byte // of `each` octets
+	entries    []byte // of `each` bytes
 	each       int
 }
 
@@ -146,14 +146,14 @@ func readHeader(r io.ReaderAt, size, sector, at int64) (*header, error) {
 	return h, h.check(sector)
 }
 
-// entryTable is where the entries of a header are.
+// entryTable says where the entries of a header are.
 type entryTable struct {
 	sector uint64
 	octets int
 	sum    uint32
 }
 
-// parseHeader reads the header b, which was in sector at of so many.
+// parseHeader parses the header b, read from sector at of a disk with so many sectors.
 func parseHeader(b []byte, at, sectors uint64) (*header, entryTable, error) {
 	le := binary.LittleEndian
 	if string(b[:8]) != string(gptSignature) {
@@ -187,8 +187,8 @@ func parseHeader(b []byte, at, sectors uint64) (*header, entryTable, error) {
 	return h, t, nil
 }
 
-// check looks at the partitions. Where they end is checked by whoever opens one: an
-// image that was cut short still has a table.
+// check validates the partitions, except that they end within the disk: whoever opens a partition
+// checks that, because a truncated image still has a valid table.
 func (h *header) check(sector int64) error {
 	const most = 1 << 62
 	for i := 0; i < len(h.entries); i += h.each {
@@ -220,7 +220,7 @@ func (h *header) table(sector int64) *Table {
 	return t
 }
 
-// labelOf reads a label, in UTF-16 up to the first zero.
+// labelOf decodes a label: UTF-16 up to the first zero.
 func labelOf(b []byte) string {
 	var units []uint16
 	for i := 0; i+1 < len(b); i += 2 {
@@ -233,7 +233,7 @@ func labelOf(b []byte) string {
 	return string(utf16.Decode(units))
 }
 
-// ESP is the one partition that the firmware boots from.
+// ESP returns the one partition that the firmware boots from.
 func (t *Table) ESP() (Partition, error) {
 	var all []Partition
 	for _, p := range t.Partitions {
@@ -250,7 +250,7 @@ func (t *Table) ESP() (Partition, error) {
 	return Partition{}, fmt.Errorf("there are %d EFI system partitions", len(all))
 }
 
-// Damage says in one line what is wrong with a copy of the table; "": nothing.
+// Damage describes in one line what is wrong with a copy of the table, or returns "".
 func (t *Table) Damage() string {
 	var texts []string
 	if t.Primary != nil {

@@ -16,7 +16,7 @@ size=4096, type=2C7357ED-EBD2-46D9-AEC1-23D437EC2BF5, uuid=AAAAAAAA-BBBB-CCCC-DD
 size=8192, type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709, name="anymx_0.5.0"
 `
 
-// disk makes a disk with sfdisk.
+// disk creates a disk image with sfdisk.
 func disk(t testing.TB, size int64, script string) string {
 	t.Helper()
 	sfdisk := program(t, "sfdisk", "fdisk")
@@ -40,8 +40,8 @@ func TestReadTable(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		spoil   func([]byte)
-		damage  string // "": none
-		refused string // "": it is read
+		damage  string // "": undamaged
+		refused string // "": accepted
 	}{
 		"whole":              {func([]byte) {}, "", ""},
 		"first header":       {func(b []byte) { b[512+100]++; b[512+60]++ }, "first copy of the partition table is damaged: the checksum of its header", ""},
@@ -83,8 +83,7 @@ func TestReadTable(t *testing.T) {
 	}
 }
 
-// An image that was written to a larger disk has its second copy where the first
-// one says.
+// If an image was written to a larger disk, its backup table is where the primary says.
 func TestReadTableOnLargerDisk(t *testing.T) {
 	file := disk(t, 32<<20, layout)
 	b, err := os.ReadFile(file)
@@ -116,8 +115,7 @@ func TestESPOfTable(t *testing.T) {
 	}
 }
 
-// A disk that is no GPT, such as one with an old table, is told apart from one that
-// is damaged.
+// A disk without a GPT, such as one with an MBR table, is distinguished from a damaged one.
 func TestNoTable(t *testing.T) {
 	for _, script := range []string{"label: dos\nsize=2048, type=c\n"} {
 		b, err := os.ReadFile(disk(t, 8<<20, script))
@@ -133,7 +131,7 @@ func TestNoTable(t *testing.T) {
 	}
 }
 
-// Whatever a disk holds, reading its table ends, and what it says is within bounds.
+// FuzzReadTable checks that reading a table always returns, with values within bounds.
 func FuzzReadTable(f *testing.F) {
 	good, err := os.ReadFile(disk(f, 8<<20, "label: gpt\nsize=2048, type=uefi\nsize=2048, type=linux, name=x\n"))
 	if err != nil {

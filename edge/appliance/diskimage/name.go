@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// checkLongName says what is wrong with the name of a file that is to be written.
-// Only ASCII is written: what else a firmware makes of it differs.
+// checkLongName says what is wrong with the name of a file to write. Only ASCII is allowed, because
+// firmwares differ in how they read anything else.
 func checkLongName(name string) error {
 	switch {
 	case name == "" || name == "." || name == "..":
@@ -25,7 +25,7 @@ func checkLongName(name string) error {
 	return nil
 }
 
-// shortFolder is the short name of a folder whose name is all lower-case letters.
+// shortFolder returns the short name of a folder whose name is all lower-case letters.
 func shortFolder(name string) ([]byte, error) {
 	if name == "" || len(name) > 8 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz") != "" {
 		return nil, fmt.Errorf("folder %q: its name must be of one to eight lower-case letters", name)
@@ -33,8 +33,8 @@ func shortFolder(name string) ([]byte, error) {
 	return fmt.Appendf(nil, "%-11s", strings.ToUpper(name)), nil
 }
 
-// shortName makes the short name that stands for a long one, and differs from those in
-// taken, to which it is added.
+// shortName creates a short name for a long one. It differs from those in taken, and is added to
+// them.
 func shortName(long string, taken map[string]bool) []byte {
 	stem, ext := long, ""
 	if i := strings.LastIndexByte(long, '.'); i > 0 {
@@ -58,8 +58,8 @@ func shortName(long string, taken map[string]bool) []byte {
 	}
 }
 
-// shortPart is one half of a name with the characters that a short one may have. lossy:
-// something was left out or replaced.
+// shortPart reduces one half of a name to the characters allowed in a short name. lossy means that
+// some were dropped or replaced.
 func shortPart(s string) (part string, lossy bool) {
 	part = strings.Map(func(r rune) rune {
 		switch {
@@ -77,10 +77,10 @@ func shortPart(s string) (part string, lossy bool) {
 	return part, lossy
 }
 
-// entriesOf is how many entries a file of this name takes.
+// entriesOf returns how many entries a file of this name takes.
 func entriesOf(name string) int64 { return int64(len(name)+12)/13 + 1 }
 
-// longEntries are the entries before a short one, the last part first.
+// longEntries returns the entries before a short one; the last part comes first.
 func longEntries(name string, short []byte) []byte {
 	parts := (len(name) + 12) / 13
 	b := make([]byte, parts*entrySize)

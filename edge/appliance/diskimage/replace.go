@@ -9,21 +9,20 @@ import (
 	"time"
 )
 
-// File is one to be written.
+// File is a file to write.
 type File struct {
 	Name string // its path below the folder, with slashes
 	Data []byte
 }
 
-// ErrNoSpace is wrapped by the error of Replace if the files do not fit beside those
-// that they replace.
+// ErrNoSpace is wrapped by the error of Replace if the new files don't fit next to the old ones.
 var ErrNoSpace = errors.New("no space left in the file system")
 
-// Replace puts files in the place of all that is in a folder of the root, which is
-// made if it is not there. Its name is of one to eight lower-case letters. Whatever
-// happens meanwhile, the folder is as it was or as it is to be.
+// Replace replaces all content of a folder of the root, which it creates if needed. The folder's
+// name has one to eight lower-case letters. Even after a crash, the folder has either its old
+// content or its new content.
 //
-// After an error, the file system is good and this FAT is of no more use: open it anew.
+// After an error, the file system is intact but this FAT must not be used again: call Open.
 func (f *FAT) Replace(folder string, files []File, now time.Time) error {
 	top, err := treeOf(files)
 	if err != nil {
@@ -57,8 +56,7 @@ func (f *FAT) Replace(folder string, files []File, now time.Time) error {
 	return f.release(oldClusters)
 }
 
-// Remove takes a folder of the root away, with all that is in it. That there is none
-// is no error.
+// Remove removes a folder of the root and everything in it. It succeeds if there is no such folder.
 func (f *FAT) Remove(folder string) error {
 	old, clusters, err := f.oldTree(folder)
 	if err != nil || old == nil {
@@ -74,8 +72,8 @@ func (f *FAT) Remove(folder string) error {
 	return f.release(clusters)
 }
 
-// oldTree is the folder of the root that is called name, nil if there is none, and all
-// clusters of it and of what is in it. Open has seen to it that nobody else has them.
+// oldTree returns the root's folder called name (nil if there is none), and all clusters of it and
+// of its content. Open has checked that nothing else uses them.
 func (f *FAT) oldTree(name string) (*Entry, []uint32, error) {
 	e, err := f.lookUp(0, name)
 	switch {
@@ -111,7 +109,7 @@ func (f *FAT) gather(e Entry, all []uint32) ([]uint32, error) {
 	return all, nil
 }
 
-// release frees clusters, behind the switch.
+// release frees clusters after switchTo.
 func (f *FAT) release(clusters []uint32) error {
 	for _, c := range clusters {
 		f.set(c, 0)
@@ -121,7 +119,7 @@ func (f *FAT) release(clusters []uint32) error {
 	return f.flushTable()
 }
 
-// node is a folder or a file that is to be written.
+// node is a folder or a file to write.
 type node struct {
 	name     string
 	children []*node // nil: a file
@@ -129,7 +127,7 @@ type node struct {
 	clusters []uint32
 }
 
-// treeOf makes folders of the names of files.
+// treeOf builds folders from the paths of files.
 func treeOf(files []File) (*node, error) {
 	top := &node{children: []*node{}}
 	for _, file := range files {
@@ -168,18 +166,18 @@ func (n *node) child(name string) *node {
 	return nil
 }
 
-// composer puts a tree where nothing is.
+// composer writes a new folder tree to free clusters.
 type composer struct {
 	f     *FAT
 	now   time.Time
-	taken uint32 // no cluster before this one is free
+	taken uint32 // all clusters before this one are in use
 }
 
-// place gives clusters to a node and to what is in it, in memory.
+// place allocates clusters for a node and everything in it, in memory.
 func (c *composer) place(n *node) error {
 	size := int64(len(n.data))
 	if n.children != nil {
-		size = 2 * entrySize // itself and its parent
+		size = 2 * entrySize // "." and ".."
 		for _, child := range n.children {
 			size += entriesOf(child.name) * entrySize
 		}
@@ -200,7 +198,7 @@ func (c *composer) place(n *node) error {
 	return nil
 }
 
-// allocate chains so many free clusters.
+// allocate chains n free clusters.
 func (c *composer) allocate(n int64) ([]uint32, error) {
 	f := c.f
 	if n > int64(f.free) {
@@ -224,8 +222,8 @@ func (c *composer) allocate(n int64) ([]uint32, error) {
 	return list, nil
 }
 
-// write writes the content of a node, and of all in it, to the device. parent is where
-// the folder begins that it is in.
+// write writes the content of a node, and of everything in it, to the device. parent is the first
+// cluster of the folder that contains it.
 func (c *composer) write(n *node, parent uint32) error {
 	data := n.data
 	if n.children != nil {
@@ -246,7 +244,7 @@ func (c *composer) write(n *node, parent uint32) error {
 	return nil
 }
 
-// folder is the content of a folder.
+// folder returns the content of a folder.
 func (c *composer) folder(n *node, parent uint32) []byte {
 	b := c.entry([]byte(".          "), attrFolder, 0, n.clusters, 0)
 	var up []uint32
@@ -267,7 +265,7 @@ func (c *composer) folder(n *node, parent uint32) []byte {
 	return b
 }
 
-// entry is a short entry.
+// entry returns a short entry.
 func (c *composer) entry(short []byte, attr, lower byte, clusters []uint32, size int) []byte {
 	b := make([]byte, entrySize)
 	copy(b, short)
@@ -285,7 +283,7 @@ func (c *composer) entry(short []byte, attr, lower byte, clusters []uint32, size
 	return b
 }
 
-// rootAt is where an octet of the root folder is on the device.
+// rootAt returns where a byte of the root folder is on the device.
 func (f *FAT) rootAt(offset int64) (int64, error) {
 	if !f.wide {
 		return f.start + f.data - f.rootSize + offset, nil
@@ -297,9 +295,8 @@ func (f *FAT) rootAt(offset int64) (int64, error) {
 	return f.at(list[offset/f.cluster]) + offset%f.cluster, nil
 }
 
-// rootSlot is where on the device the entry of the tree is, or has room. A root that
-// is full grows by a cluster, which is written at once: it is nothing as long as the
-// table does not lead there.
+// rootSlot returns where on the device the folder's entry is, or a free place for it. A full root
+// grows by a cluster, which is written at once: it has no effect until the table links to it.
 func (f *FAT) rootSlot(old *Entry, c *composer) (int64, error) {
 	if old != nil {
 		return f.rootAt(old.offset)
@@ -315,7 +312,7 @@ func (f *FAT) rootSlot(old *Entry, c *composer) (int64, error) {
 		if b[i] != entryEnd {
 			continue
 		}
-		if next := i + entrySize; next < len(b) && b[next] != entryEnd { // it must mark the end then
+		if next := i + entrySize; next < len(b) && b[next] != entryEnd { // the next entry must then mark the end
 			at, err := f.rootAt(int64(next))
 			if err == nil {
 				err = f.patch(at, []byte{entryEnd})
@@ -343,8 +340,8 @@ func (f *FAT) rootSlot(old *Entry, c *composer) (int64, error) {
 	return at, err
 }
 
-// switchTo makes the tree that was written the one that is read. It is one write of
-// one sector. An old entry keeps its name and place.
+// switchTo makes the written tree the current one. It is a single write of one sector. An existing
+// entry keeps its name and place.
 func (f *FAT) switchTo(at int64, old *Entry, entry []byte) error {
 	if old == nil {
 		return f.patch(at, entry)
@@ -353,12 +350,12 @@ func (f *FAT) switchTo(at int64, old *Entry, entry []byte) error {
 	if _, err := f.dev.ReadAt(b, at); err != nil {
 		return err
 	}
-	copy(b[18:28], entry[18:28]) // dates, time and where it begins
+	copy(b[18:28], entry[18:28]) // dates, time and first cluster
 	return f.patch(at, b)
 }
 
-// patch changes octets within one sector, by writing that whole, and syncs before and
-// after: what was written before is there when it happens.
+// patch changes bytes within one sector by rewriting the whole sector. It syncs before, so that
+// earlier writes are on the disk first, and after.
 func (f *FAT) patch(at int64, data []byte) error {
 	if err := f.dev.Sync(); err != nil {
 		return err
@@ -378,8 +375,8 @@ func (f *FAT) patch(at int64, data []byte) error {
 	return f.dev.Sync()
 }
 
-// flushTable writes what changed in the table, to all copies of it, the first one
-// last: that one is read. What the copies lead to is synced before.
+// flushTable writes the changed sectors of the table to all copies, after syncing what they point
+// to. The first copy is written last, because it is the one that is read.
 func (f *FAT) flushTable() error {
 	if err := f.dev.Sync(); err != nil {
 		return err
@@ -399,7 +396,7 @@ func (f *FAT) flushTable() error {
 	return f.dev.Sync()
 }
 
-// writeInfo says how much is free, which FAT32 has a sector for.
+// writeInfo records the free space, for which FAT32 has a sector.
 func (f *FAT) writeInfo() error {
 	if f.info == 0 {
 		return nil
@@ -411,7 +408,7 @@ func (f *FAT) writeInfo() error {
 	}
 	le := binary.LittleEndian
 	if le.Uint32(b) != 0x41615252 || le.Uint32(b[484:]) != 0x61417272 {
-		return nil // it is none; nobody relies on it
+		return nil // the sector is invalid, and nobody relies on it
 	}
 	le.PutUint32(b[488:], f.free)
 	_, err := f.dev.WriteAt(b, at)
