@@ -1,5 +1,4 @@
-// Package bundle reads and writes the one file that an update comes in:
-// anymx_<version>_amd64.update.
+// Package bundle reads and writes the file of an update, anymx_<version>_amd64.update.
 //
 // What happens to the data, on the way out:
 //
@@ -25,8 +24,8 @@ package bundle
 
 import "errors"
 
-// Namespace is the one that signatures are made for (ssh-keygen -n): one for another purpose does
-// not count.
+// Namespace is the namespace of the signatures (ssh-keygen -n). A signature for another purpose is
+// invalid.
 const Namespace = "anymx-update"
 
 // Names of the first two files.

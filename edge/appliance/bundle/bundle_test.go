@@ -19,7 +19,7 @@ import (
 
 const rootHash = "00112233445566778899aabbccddeeff0123456789abcdef0123456789abcdef"
 
-// signer is a key that the real ssh-keygen made and signs with.
+// signer is a key that the real ssh-keygen created and signs with.
 type signer struct {
 	t    testing.TB
 	file string
@@ -75,7 +75,7 @@ func (s *signer) sign(namespace string, message []byte, options ...string) []byt
 	return armored
 }
 
-// contents are the files of a bundle, by role.
+// contents has the files of a bundle, by role.
 var contents = map[Role][]byte{
 	Verity: bytes.Repeat([]byte("tree"), 300), Root: bytes.Repeat([]byte("root"), 20_000), Kernel: []byte("kernel"),
 }
@@ -101,7 +101,7 @@ func encode(t testing.TB, m *Manifest) []byte {
 
 func open(f File) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(contents[f.Role])), nil }
 
-// good is a bundle that s has signed.
+// good returns a bundle signed by s.
 func good(t testing.TB, s *signer) []byte {
 	t.Helper()
 	text := encode(t, manifestOf(t))
@@ -152,14 +152,14 @@ func TestBundle(t *testing.T) {
 			}
 		}
 	}
-	if again := good(t, s); !bytes.Equal(again, whole) { // Ed25519 signs without a random number
+	if again := good(t, s); !bytes.Equal(again, whole) { // Ed25519 signatures use no random number
 		t.Error("the same input gave another bundle")
 	}
 	b, err := Open(bytes.NewReader(whole), s.keys())
 	if err != nil || b.Key.Comment != "releases of 2026" || b.Manifest.Name() != "anymx_0.5.0_amd64.update" {
 		t.Errorf("%+v, %v", b, err)
 	}
-	// Files that nobody reads are checked all the same.
+	// Unread files are checked as well.
 	for range contents {
 		if _, _, err := b.Next(); err != nil {
 			t.Fatal(err)
@@ -172,7 +172,7 @@ func TestBundle(t *testing.T) {
 	}
 }
 
-// GNU tar reads what Write writes, and Open what GNU tar writes.
+// GNU tar can read what Write writes, and Open what GNU tar writes.
 func TestBundleAndTar(t *testing.T) {
 	if _, err := exec.LookPath("tar"); err != nil {
 		t.Skip("no tar here")
@@ -198,8 +198,8 @@ func TestBundleAndTar(t *testing.T) {
 	}
 }
 
-// Whatever one octet is changed to, or wherever the bundle ends, what is read to
-// its end is what was signed.
+// If any byte is changed, or the bundle ends early, a bundle that can still be read to its end has
+// the signed content.
 func TestEveryOctetCounts(t *testing.T) {
 	s := newSigner(t, "ed25519")
 	whole, keys := good(t, s), s.keys()
@@ -219,7 +219,7 @@ func TestEveryOctetCounts(t *testing.T) {
 			t.Fatalf("cut off at %d: %v", i, err)
 		}
 	}
-	if ignored > 0 { // a checksum is over all octets of a header
+	if ignored > 0 { // a checksum covers all bytes of a header
 		t.Errorf("%d changed bytes were not seen", ignored)
 	}
 }
@@ -305,7 +305,7 @@ func readFile(t testing.TB, name string) []byte {
 	return text
 }
 
-// A read that fails is told as it is: it says nothing of the bundle.
+// A read error is returned as it is, because it says nothing about the bundle.
 func TestReadFails(t *testing.T) {
 	s := newSigner(t, "ed25519")
 	whole, keys, failed := good(t, s), s.keys(), errors.New("connection reset")

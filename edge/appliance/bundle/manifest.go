@@ -41,13 +41,13 @@ type File struct {
 	Name   string `json:"name"`
 	Role   Role   `json:"role"`
 	Size   int64  `json:"size"`   // bytes in the bundle
-	SHA256 string `json:"sha256"` // of those, in lower-case hexadecimal digits
+	SHA256 string `json:"sha256"` // of these bytes, in lower-case hexadecimal digits
 	// Zeros is the number of zero bytes that follow them, which the bundle omits. They belong to
 	// the file: the hash tree of a root covers all of its partition.
 	Zeros int64 `json:"zeros,omitempty"`
 }
 
-// Full is the size of the file with its zeros, in bytes.
+// Full returns the size of the file with its zeros, in bytes.
 func (f File) Full() int64 { return f.Size + f.Zeros }
 
 const (
@@ -56,7 +56,7 @@ const (
 	architecture = "amd64"
 )
 
-// NewManifest makes a manifest of a version without its files.
+// NewManifest creates a manifest of a version without its files.
 func NewManifest(version, rootHash string, built time.Time) *Manifest {
 	return &Manifest{
 		Format: format, Product: product, Version: version, Architecture: architecture,
@@ -64,7 +64,7 @@ func NewManifest(version, rootHash string, built time.Time) *Manifest {
 	}
 }
 
-// ParseManifest reads a manifest, strictly.
+// ParseManifest parses a manifest strictly.
 func ParseManifest(text []byte) (*Manifest, error) {
 	// The format is checked first: a later one may have other fields.
 	var which struct {
@@ -88,7 +88,7 @@ func ParseManifest(text []byte) (*Manifest, error) {
 	return &m, nil
 }
 
-// Validate returns all that is wrong with a manifest.
+// Validate returns everything that is wrong with a manifest.
 func (m *Manifest) Validate() error {
 	var wrong []error
 	say := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf("manifest: "+format, args...)) }
@@ -140,7 +140,7 @@ func FileName(version string, r Role) string {
 // Name returns the file name of the bundle itself.
 func (m *Manifest) Name() string { return "anymx_" + m.Version + "_" + m.Architecture + ".update" }
 
-// Size is the sum of all files in bytes, without their zeros.
+// Size returns the sum of all files in bytes, without their zeros.
 func (m *Manifest) Size() (n int64) {
 	for _, f := range m.Files {
 		n += f.Size
@@ -148,7 +148,7 @@ func (m *Manifest) Size() (n int64) {
 	return n
 }
 
-// File returns the one for a role; the zero File if there is none.
+// File returns the file for a role, or the zero File if there is none.
 func (m *Manifest) File(r Role) File {
 	if i := slices.IndexFunc(m.Files, func(f File) bool { return f.Role == r }); i >= 0 {
 		return m.Files[i]

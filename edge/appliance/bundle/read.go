@@ -16,12 +16,12 @@ type Reader struct {
 
 	r     io.Reader
 	next  int       // of Manifest.Files
-	file  *fileBody // the last one returned; nil: none
+	file  *fileBody // the last one returned, or nil
 	ended bool
 }
 
 // Open reads the beginning of a bundle and verifies its signature. Errors wrap ErrUntrusted or
-// ErrDamaged, or are those of r.
+// ErrDamaged, or come from r.
 func Open(r io.Reader, keys Keys) (*Reader, error) {
 	text, err := small(r, manifestName, MaxManifest)
 	if err != nil {
@@ -42,7 +42,7 @@ func Open(r io.Reader, keys Keys) (*Reader, error) {
 	return &Reader{Manifest: m, Key: key, r: r}, nil
 }
 
-// small reads a file that must be the next one, and must be small.
+// small reads a file, which must be the next one and small.
 func small(r io.Reader, name string, most int64) ([]byte, error) {
 	got, err := header(r)
 	switch {
@@ -84,9 +84,9 @@ func cut(err error) error {
 	return err
 }
 
-// Next returns the next file. What is read of it is what was signed only if its reader came to
-// io.EOF. A file that was not read to its end is read now. At the end Next returns io.EOF, and then
-// the bundle was whole.
+// Next returns the next file. Its content is only verified once its reader has returned io.EOF.
+// Next first reads what is left of the previous file. At the end it returns io.EOF: the bundle was
+// complete.
 func (b *Reader) Next() (File, io.Reader, error) {
 	if b.ended {
 		return File{}, nil, io.EOF

@@ -18,7 +18,7 @@ import (
 // Key is a trusted public key.
 type Key struct {
 	ssh.PublicKey
-	Comment string // as in the file: whose it is
+	Comment string // as in the file: its owner
 }
 
 // String formats the key like ssh-keygen -l: "SHA256:... (comment)".
@@ -48,8 +48,8 @@ func ReadKeys(file string) (Keys, error) {
 	return keys, nil
 }
 
-// ParseKeys reads OpenSSH public keys, one a line. It ignores empty lines and those that begin with
-// "#". A file without a key is an error.
+// ParseKeys parses OpenSSH public keys, one per line. It ignores empty lines and lines that begin
+// with "#". A file without a key is an error.
 func ParseKeys(text []byte) (Keys, error) {
 	if len(text) > maxKeys {
 		return nil, fmt.Errorf("more than %d bytes", maxKeys)
@@ -79,7 +79,7 @@ func ParseKeys(text []byte) (Keys, error) {
 	return keys, nil
 }
 
-// signature is what ssh-keygen -Y sign makes (OpenSSH, PROTOCOL.sshsig).
+// signature is the output of ssh-keygen -Y sign (OpenSSH, PROTOCOL.sshsig).
 type signature struct {
 	key       ssh.PublicKey
 	namespace string
@@ -142,7 +142,7 @@ func dearmor(armored []byte) ([]byte, error) {
 	return blob, nil
 }
 
-// strong reports whether an algorithm counts for the type of key: RSA with SHA-1 does not.
+// strong reports whether an algorithm is accepted for the type of key: RSA with SHA-1 is not.
 func strong(key ssh.PublicKey, algorithm string) bool {
 	if key.Type() == ssh.KeyAlgoRSA {
 		return algorithm == ssh.KeyAlgoRSASHA256 || algorithm == ssh.KeyAlgoRSASHA512
@@ -150,7 +150,7 @@ func strong(key ssh.PublicKey, algorithm string) bool {
 	return algorithm == key.Type() && key.Type() != "ssh-dss"
 }
 
-// Verify returns which of the keys has signed message in a namespace. The error wraps ErrUntrusted,
+// Verify returns which of the keys has signed message in a namespace. The error wraps ErrUntrusted
 // and says what an operator needs to know.
 func (k Keys) Verify(namespace string, message, armored []byte) (Key, error) {
 	s, err := parseSignature(armored)

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// What the real ssh-keygen signs, with each type of key, is good, and is no more
-// when a word of it is another.
+// A signature by the real ssh-keygen, with each type of key, is valid, and invalid once any of its
+// fields changes.
 func TestVerify(t *testing.T) {
 	message := []byte("a message\n")
 	for name, kind := range map[string][]string{
@@ -42,7 +42,7 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// forge makes a signature with any of its words.
+// forge creates a signature with arbitrary fields.
 func forge(key ssh.PublicKey, namespace, hash string, sig *ssh.Signature) []byte {
 	blob := append([]byte(signatureMagic), ssh.Marshal(struct {
 		Version                                           uint32
@@ -51,7 +51,7 @@ func forge(key ssh.PublicKey, namespace, hash string, sig *ssh.Signature) []byte
 	return []byte("-----BEGIN SSH SIGNATURE-----\n" + base64.StdEncoding.EncodeToString(blob) + "\n-----END SSH SIGNATURE-----\n")
 }
 
-// A hardware token signs the message's sum together with its counter (PROTOCOL.u2f).
+// A hardware token signs the hash of the message together with its counter (PROTOCOL.u2f).
 func TestVerifyToken(t *testing.T) {
 	public, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
@@ -66,7 +66,7 @@ func TestVerifyToken(t *testing.T) {
 	sum := sha512.Sum512(message)
 	signed := append([]byte(signatureMagic), ssh.Marshal(struct{ Namespace, Reserved, Hash, Sum string }{"mail", "", "sha512", string(sum[:])})...)
 	app, inner := sha256.Sum256([]byte(application)), sha256.Sum256(signed)
-	counter := []byte{1, 0, 0, 0, 7} // flags: a person was there; then the counter
+	counter := []byte{1, 0, 0, 0, 7} // flags: user presence; then the counter
 	blob := ed25519.Sign(private, bytes.Join([][]byte{app[:], counter, inner[:]}, nil))
 	sig := &ssh.Signature{Format: ssh.KeyAlgoSKED25519, Blob: blob, Rest: counter}
 	if _, err := (Keys{{key, ""}}).Verify("mail", message, forge(key, "mail", "sha512", sig)); err != nil {
@@ -74,7 +74,7 @@ func TestVerifyToken(t *testing.T) {
 	}
 }
 
-// Weak algorithms are refused, though the signature is right.
+// Weak algorithms are refused even if the signature is valid.
 func TestVerifyWeak(t *testing.T) {
 	s := newSigner(t, "rsa", "-b", "2048")
 	private, err := ssh.ParsePrivateKey(readFile(t, s.file))

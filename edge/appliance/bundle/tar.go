@@ -53,13 +53,13 @@ const nameCharacters = "0123456789abcdefghijklmnopqrstuvwxyz._~^-"
 
 func isZero(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }
 
-// field is text that ends at a zero byte.
+// field returns text up to a zero byte.
 func field(b []byte) string {
 	text, _, _ := bytes.Cut(b, []byte{0})
 	return string(text)
 }
 
-// octal reads a number as tar writes it.
+// octal parses a number in tar's format.
 func octal(b []byte) (int64, error) {
 	text := strings.Trim(field(b), " ")
 	if text == "" || strings.Trim(text, "01234567") != "" {
@@ -68,7 +68,8 @@ func octal(b []byte) (int64, error) {
 	return strconv.ParseInt(text, 8, 64)
 }
 
-// checksum is the sum of a header's bytes, with those of the sum itself counted as spaces.
+// checksum returns the sum of a header's bytes, with the bytes of the checksum itself counted as
+// spaces.
 func checksum(b []byte) (sum int64) {
 	for i, c := range b {
 		if i >= 148 && i < 156 {
@@ -79,7 +80,7 @@ func checksum(b []byte) (sum int64) {
 	return sum
 }
 
-// padding is how many bytes follow a file of size bytes.
+// padding returns how many bytes follow a file of size bytes.
 func padding(size int64) int64 { return (block - size%block) % block }
 
 // readZeros reads n bytes, which must be zeros.

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Write writes a bundle: the manifest as it was signed, its armored signature, and the files, which
-// open opens in their order. The same input gives the same bytes.
+// Write writes a bundle: the manifest as it was signed, its armored signature, and the files in
+// order, opened by open. The same input gives the same bytes.
 func Write(w io.Writer, manifest, armored []byte, open func(File) (io.ReadCloser, error)) error {
 	m, err := ParseManifest(manifest)
 	if err != nil {
