@@ -77,10 +77,11 @@ func (e Entry) Name() string {
 	return name + entrySuffix
 }
 
-// Armed is the entry with all its boot attempts.
+// Armed returns the entry with all its boot attempts.
 func (e Entry) Armed() Entry { return Entry{File: e.File, Version: e.Version, Left: Attempts} }
 
-// Lowered is the entry with no boot attempt left: the loader boots it after those that have some.
+// Lowered returns the entry with no boot attempt left: the loader boots it after those that have
+// some.
 func (e Entry) Lowered() Entry {
 	return Entry{File: e.File, Version: e.Version, Done: max(1, e.Done)}
 }

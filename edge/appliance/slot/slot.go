@@ -71,7 +71,7 @@ type Table struct {
 	Stray []Entry
 }
 
-// Running is the running slot; nil if it was not found, as on a machine that is not an appliance.
+// Running returns the running slot, or nil on a machine that is not an appliance.
 func (t *Table) Running() *Slot {
 	if len(t.Slots) > 0 && t.Slots[0].Running {
 		return &t.Slots[0]
@@ -79,7 +79,7 @@ func (t *Table) Running() *Slot {
 	return nil
 }
 
-// Other is the slot that is not running; nil if there is none.
+// Other returns the slot that is not running, or nil.
 func (t *Table) Other() *Slot {
 	for i := range t.Slots {
 		if !t.Slots[i].Running {
@@ -101,7 +101,7 @@ func (t *Table) Entries() []Entry {
 	return LoaderOrder(all)
 }
 
-// Next is the version that the loader boots next; "" if it finds none.
+// Next returns the version that the loader boots next, or "" if it finds none.
 func (t *Table) Next() string {
 	if all := t.Entries(); len(all) > 0 {
 		return all[0].Version
@@ -110,7 +110,7 @@ func (t *Table) Next() string {
 }
 
 // Arrange makes slots of partitions and entries. running is the running version. Its two partitions
-// are a slot, and so are, in their order, the remaining ones.
+// are a slot, and so are the remaining ones, in order.
 func Arrange(running string, partitions []Partition, entries []Entry) (slots []Slot, stray []Entry) {
 	var roots, trees []Partition
 	for _, p := range slices.SortedFunc(slices.Values(partitions), byNumber) {

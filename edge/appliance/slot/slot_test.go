@@ -19,7 +19,7 @@ import (
 	"anymx/edge/appliance/slot/slottest"
 )
 
-// testdata/versions.txt is what systemd-analyze compare-versions of systemd 257 says.
+// testdata/versions.txt has the results of systemd-analyze compare-versions of systemd 257.
 func TestCompare(t *testing.T) {
 	text, err := os.ReadFile("testdata/versions.txt")
 	if err != nil {
@@ -153,7 +153,8 @@ func TestReadMachine(t *testing.T) {
 		t.Errorf("%+v\n%+v", running, other)
 	}
 
-	// A version in the other slot, one of no slot, and what a power cut left of a rename.
+	// A version in the other slot, one in neither slot, and leftovers of a rename after a power
+	// cut.
 	list := m.Partitions(t)
 	list[3].Label, list[4].Label = "anymx_2_verity", "anymx_2"
 	if err := slottest.WriteTable(m.Disk, list); err != nil {
@@ -173,7 +174,7 @@ func TestReadMachine(t *testing.T) {
 		t.Errorf("%+v\n%+v", running, table.Stray)
 	}
 
-	// Half a label: the slot is incomplete, and nothing in it counts.
+	// With only one of its labels, the slot is incomplete and its content is ignored.
 	list[4].Label = "_empty"
 	if err := slottest.WriteTable(m.Disk, list); err != nil {
 		t.Fatal(err)
@@ -181,7 +182,7 @@ func TestReadMachine(t *testing.T) {
 	if table, err = m.Read(); err != nil || table.Other().State() != "incomplete" || table.Other().Version != "" {
 		t.Errorf("%+v, %v", table.Other(), err)
 	}
-	// The other version runs now: it is still found, and first.
+	// If the other version runs, it is still found and comes first.
 	list[4].Label = "anymx_2"
 	if err := slottest.WriteTable(m.Disk, list); err != nil {
 		t.Fatal(err)
@@ -238,7 +239,7 @@ func TestReadFindsTheDisk(t *testing.T) {
 	}
 }
 
-// A damaged table is read from its copy at the end of the disk.
+// If the table is damaged, its backup at the end of the disk is used.
 func TestReadTableDamaged(t *testing.T) {
 	m := slottest.New(t, "1", hash1)
 	whole := m.Partitions(t)

@@ -61,7 +61,7 @@ func (s *System) Read() (*Table, error) {
 	return t, nil
 }
 
-// version is IMAGE_VERSION of os-release (os-release(5)).
+// version returns IMAGE_VERSION of os-release (os-release(5)).
 func (s *System) version() (string, error) {
 	for _, name := range []string{"/etc/os-release", "/usr/lib/os-release"} {
 		text, err := readSmall(s.Root + name)
@@ -83,7 +83,7 @@ func (s *System) version() (string, error) {
 	return "", fmt.Errorf("this machine is not an appliance: os-release has no IMAGE_VERSION: %w", fs.ErrNotExist)
 }
 
-// rootHash returns the one on the kernel's command line.
+// rootHash returns the root hash on the kernel's command line.
 func (s *System) rootHash() (string, error) {
 	text, err := readSmall(s.Root + "/proc/cmdline")
 	if err != nil {

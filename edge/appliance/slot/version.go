@@ -21,8 +21,8 @@ func versionRune(r rune) bool {
 	return r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || strings.ContainsRune(".^~-", r)
 }
 
-// Compare returns which of two versions is older, by UAPI.10 (version format specification), like
-// the boot loader and systemd-sysupdate: -1 if a is, 0 if they are the same, 1 if b is.
+// Compare compares two versions by UAPI.10 (version format specification), like the boot loader and
+// systemd-sysupdate: -1 if a is older, 0 if they are equal, 1 if b is older.
 func Compare(a, b string) int {
 	for {
 		a, b = skipStrange(a), skipStrange(b)

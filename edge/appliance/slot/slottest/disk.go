@@ -1,8 +1,8 @@
-// Package slottest makes disks for tests: files with a GUID partition table, and a
-// machine around one, with an ESP, an os-release and a kernel command line.
+// Package slottest creates disks for tests: files with a GUID partition table, and a machine around
+// one, with an ESP, an os-release and a kernel command line.
 //
-// What happens to the data: WriteTable writes both copies of a table, as a tool that
-// partitions disks does, and nothing else of the file.
+// What happens to the data: WriteTable writes both copies of a partition table, as a partitioning
+// tool does, and nothing else of the file.
 package slottest
 
 import (
@@ -23,7 +23,7 @@ import (
 
 const sector = 512
 
-// Sizes of the partitions of a Machine, in octets.
+// Sizes of the partitions of a Machine, in bytes.
 const (
 	VeritySize = 1 << 20
 	RootSize   = 4 << 20
@@ -67,8 +67,8 @@ func WriteTable(file string, partitions []slot.Partition) error {
 	return nil
 }
 
-// protectiveMBR is the end of the first sector, which says that the disk is all in
-// use (UEFI specification, 5.2.3).
+// protectiveMBR is the end of the first sector, which marks the whole disk as used (UEFI
+// specification, 5.2.3).
 func protectiveMBR(last int64) []byte {
 	b := make([]byte, 66)
 	copy(b[1:], []byte{0, 2, 0, 0xee, 0xff, 0xff, 0xff, 1})
@@ -94,7 +94,7 @@ func header(at, tableAt, last int64, table []byte) []byte {
 	return h
 }
 
-// turned is a UUID as it stands in a table.
+// turned converts a UUID to its form in a partition table.
 func turned(u slot.UUID) []byte {
 	b, err := hex.DecodeString(strings.ReplaceAll(string(u), "-", ""))
 	if err != nil || len(b) != 16 {
@@ -111,8 +111,8 @@ type Machine struct {
 	slot.System
 }
 
-// New makes a machine that runs a version, from the first of its two slots. The
-// second one is empty.
+// New creates a machine that runs a version from the first of its two slots. The second one is
+// empty.
 func New(t testing.TB, version, rootHash string) *Machine {
 	t.Helper()
 	root := t.TempDir()
@@ -156,7 +156,7 @@ func New(t testing.TB, version, rootHash string) *Machine {
 	return m
 }
 
-// Boot has the machine run another version.
+// Boot makes the machine run another version.
 func (m *Machine) Boot(t testing.TB, version, rootHash string) {
 	t.Helper()
 	m.write(t, m.Root+"/etc/os-release", "ID=anymx\nIMAGE_ID=anymx\nIMAGE_VERSION="+version+"\n")
@@ -164,13 +164,13 @@ func (m *Machine) Boot(t testing.TB, version, rootHash string) {
 	m.write(t, m.Root+"/proc/uptime", "12.34 20.00\n")
 }
 
-// Entry puts a boot entry into the ESP.
+// Entry adds a boot entry to the ESP.
 func (m *Machine) Entry(t testing.TB, name, content string) {
 	t.Helper()
 	m.write(t, filepath.Join(m.ESP, "EFI/Linux", name), content)
 }
 
-// Names are the names of the ESP's boot entries.
+// Names returns the names of the ESP's boot entries.
 func (m *Machine) Names(t testing.TB) []string {
 	t.Helper()
 	list, err := os.ReadDir(filepath.Join(m.ESP, "EFI/Linux"))
