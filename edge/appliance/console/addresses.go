@@ -64,7 +64,7 @@ func distance(a netip.Addr) int {
 	return 0
 }
 
-// Routes returns the main table from the kernel, as lines of text, at most max of them.
+// Routes returns at most max lines of text about the kernel's main table.
 func Routes(max int) ([]string, error) {
 	names := map[int]string{}
 	links, err := netlink.LinkList()

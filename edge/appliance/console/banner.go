@@ -15,8 +15,7 @@ const (
 	maxProblemLines = 6
 )
 
-// Banner is the text before the prompt, line by line. It contains nothing that a terminal would
-// obey.
+// Banner returns the text before the prompt, line by line, without terminal control characters.
 func (f *Facts) Banner() []string {
 	lines := []string{"", "anymx " + words.Clean(f.Version) + ", " + f.title(), ""}
 	row := func(name, format string, args ...any) {
@@ -45,7 +44,7 @@ func (f *Facts) Banner() []string {
 	return append(lines, "", f.hint(), "")
 }
 
-// title is the node's name, if known.
+// title returns the node's name, if known.
 func (f *Facts) title() string {
 	switch {
 	case f.Name == "":
@@ -56,7 +55,7 @@ func (f *Facts) title() string {
 	return words.Clean(f.Name) + " (" + words.Clean(f.Hostname) + ")"
 }
 
-// hint names the available commands.
+// hint returns a line about the available commands.
 func (f *Facts) hint() string {
 	switch f.Mode {
 	case config.ConsoleOff:
@@ -94,7 +93,7 @@ func (f *Facts) addressRows(row rowFunc) {
 	}
 }
 
-// statusRows is a short status; `status` has all of it.
+// statusRows returns a short status; the command `status` prints all of it.
 func statusRows(s *api.Status, row rowFunc) {
 	phase := string(s.Phase)
 	if !s.Since.IsZero() {
@@ -123,7 +122,7 @@ func statusRows(s *api.Status, row rowFunc) {
 	row("Spool", "%s", words.Clean(spool))
 }
 
-// routesText is the speaker's state, and how many of its peers are established.
+// routesText returns the speaker's state and how many of its peers are established.
 func routesText(n *api.Neighbour[api.SpeakerStatus]) string {
 	switch s := n.Status; {
 	case s == nil && n.Problem != "":

@@ -92,7 +92,7 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// What people wait for draws the banner again; what changes by itself does not.
+// A change that people wait for redraws the banner; a change that happens all the time does not.
 func TestHeadline(t *testing.T) {
 	base := Facts{Name: "ams1", Mode: "operate", Devices: devices()[:2], Status: &api.Status{Phase: api.Starting}}
 	for name, tt := range map[string]struct {
@@ -166,8 +166,8 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// The file is read again when it has changed; a broken one changes nothing, and one
-// that is gone forbids nothing.
+// The file is read again when it has changed. An invalid one changes nothing, and a missing one
+// forbids nothing.
 func TestSettingsFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "anymx.toml")
 	f := fileSettings{path: path}
@@ -223,7 +223,7 @@ func TestScreen(t *testing.T) {
 	}
 }
 
-// A line of the journal without an end is cut, and the next one is whole.
+// A journal line that is too long is truncated, and the next one is complete.
 func TestLongLogLine(t *testing.T) {
 	var b strings.Builder
 	if err := copyLines(&b, strings.NewReader(strings.Repeat("x", 3*maxLogLine)+"\nnext\n")); err != nil {

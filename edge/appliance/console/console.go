@@ -23,12 +23,12 @@ type Console struct {
 	// cursor.
 	In  io.Reader
 	Out io.Writer
-	// Kind is that of the terminal, as in TERM. "" and "dumb" can't move the cursor.
+	// Kind is the terminal's type, as in TERM. "" and "dumb" can't move the cursor.
 	Kind string
 	// ConfigFile is the node's config, SourceFile and ProblemFile are what provisioning reported
 	// about it.
 	ConfigFile, SourceFile, ProblemFile string
-	// Version is that of this program.
+	// Version is the version of this program.
 	Version string
 	// Status asks the node. Its context has a short timeout.
 	Status func(context.Context) (api.Status, error)
@@ -129,7 +129,7 @@ func (c *Console) lines(ctx context.Context, facts *Facts, poke <-chan struct{})
 		}
 		in.idle = set.Idle
 		editor.SetPrompt(prompt(set))
-		editor.SetSize(c.terminal.size()) // it writes nothing where no line stands
+		editor.SetSize(c.terminal.size()) // it writes nothing if no line is shown
 		line, err := editor.ReadLine()
 		switch {
 		case errors.Is(err, io.EOF): // Ctrl-D
@@ -168,7 +168,7 @@ func (c *Console) plainLines(ctx context.Context, s *Session) error {
 	return ctx.Err()
 }
 
-// plainLine reads a line. A longer one than Split accepts is cut, but remains too long.
+// plainLine reads a line. A line that is too long for Split is truncated, but stays too long.
 func (c *Console) plainLine() (string, error) {
 	line, more, err := c.plain.ReadLine()
 	text := string(line) // more than maxLine of it, if there is more

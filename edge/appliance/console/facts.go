@@ -28,14 +28,14 @@ type Facts struct {
 	Silence string
 }
 
-// Limits of what the banner reads.
+// Limits of the banner's sources.
 const (
 	factsTime  = 2 * time.Second // for the node's answer
-	maxProblem = 16 << 10        // octets that are read of the problem
+	maxProblem = 16 << 10        // bytes of the problem that are read
 	maxSource  = 1 << 10
 )
 
-// gather collects the facts. It takes factsTime at most, or little longer.
+// gather collects the facts. It takes little more than factsTime at most.
 func (c *Console) gather(ctx context.Context) Facts {
 	s := c.settings.get()
 	f := Facts{Version: c.Version, Name: s.Name, Hostname: s.Hostname, Mode: s.Mode}
@@ -93,7 +93,7 @@ func readSome(path string, most int64) string {
 	return string(text)
 }
 
-// ready reports that there is nothing more to wait for at the banner.
+// ready reports that the banner has nothing more to wait for.
 func (f *Facts) ready() bool { return f.Status != nil && f.Status.Ready.OK }
 
 // headline changes when a banner that nobody has reacted to should be drawn again.

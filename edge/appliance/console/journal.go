@@ -14,7 +14,7 @@ import (
 	"anymx/edge/operate/words"
 )
 
-// Journal is what to show of the journal.
+// Journal selects what to show of the journal.
 type Journal struct {
 	Topic  string // one of Topics; "": all programs of the node
 	Lines  int    // the last ones, 1 to MaxLines
@@ -24,8 +24,8 @@ type Journal struct {
 // MaxLines is the limit of lines that are shown at once.
 const MaxLines = 5000
 
-// topics are what a Journal can be about, with the arguments that select it: fixed ones, so that no
-// typed text reaches a command line.
+// topics are the topics of a Journal with the arguments that select them. They are fixed, so that
+// no typed text reaches a command line.
 var topics = []struct {
 	name, what string
 	args       []string
@@ -122,7 +122,7 @@ func (j Journal) Write(ctx context.Context, path string, w io.Writer) error {
 	return nil
 }
 
-// copyLines copies lines from r to w until r ends. The error is that of w.
+// copyLines copies lines from r to w until r ends. It returns w's error.
 func copyLines(w io.Writer, r io.Reader) error {
 	lines := bufio.NewReaderSize(r, maxLogLine)
 	for {

@@ -95,7 +95,7 @@ func (k *keys) end(err error) {
 	defer k.mu.Unlock()
 	k.ended = err
 	if k.interrupt != nil {
-		k.interrupt() // nobody is there to wait for it
+		k.interrupt() // nobody is there to wait for the command
 	}
 	k.notify()
 }
@@ -205,8 +205,7 @@ func (k *keys) touch() {
 	k.last = time.Now()
 }
 
-// typed is the keys as a reader of one byte at a time, so that unread input stays for the next
-// reader.
+// typed reads the keys one byte at a time, so that unread input stays for the next reader.
 type typed struct {
 	keys *keys
 	ctx  context.Context
@@ -223,7 +222,7 @@ func (t *typed) Read(p []byte) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	t.poke = nil // somebody sits here: nothing comes in between
+	t.poke = nil // a person is typing: nothing may interrupt the line
 	p[0] = c
 	return 1, nil
 }

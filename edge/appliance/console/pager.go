@@ -8,9 +8,9 @@ import (
 	"unicode/utf8"
 )
 
-// Pager stops after each screenful until a key is pressed. It does so only on a screen, where what
-// has scrolled off can't be brought back: on a serial line the terminal can, or a program is there
-// that presses no key.
+// Pager stops after each screenful until a key is pressed. It only does so on a screen, where
+// scrolled text is lost: a terminal on a serial line has a history, and a program there presses no
+// keys.
 type Pager struct {
 	session *Session
 	ctx     context.Context
@@ -68,7 +68,7 @@ func (p *Pager) row(text []byte, columns int) int {
 	return len(text)
 }
 
-// wait waits for a key. A q, the end of the command and that of the session end the output.
+// wait waits for a key. The output ends with "q", with the command, or with the session.
 func (p *Pager) wait() {
 	const text = "-- more: any key; q: enough --"
 	c := p.session.console

@@ -32,7 +32,7 @@ func (s *Session) In(ctx context.Context) io.Reader {
 // Interactive reports whether a person can answer.
 func (s *Session) Interactive() bool { return terminalOf(s.console.In) != nil }
 
-// Size returns the columns and rows of the terminal; not ok if the cursor can't be moved.
+// Size returns the columns and rows of the terminal; ok is false if the cursor can't be moved.
 func (s *Session) Size() (columns, rows int, ok bool) {
 	if s.console.terminal == nil {
 		return 0, 0, false
@@ -41,11 +41,10 @@ func (s *Session) Size() (columns, rows int, ok bool) {
 	return columns, rows, true
 }
 
-// Name is the node's, "" if it has none, and Mode what the config allows on the console: one of the
-// words of config.Console. They are read each time.
+// Name returns the node's name, or "". See Mode: both are read from the config each time.
 func (s *Session) Name() string { return s.console.settings.get().Name }
 
-// Mode is what the config allows on the console, see Name.
+// Mode returns what the config allows on the console: a value of config.Console.
 func (s *Session) Mode() string { return s.console.settings.get().Mode }
 
 // Missing reports that the node has no config.
@@ -64,8 +63,8 @@ func (s *Session) Clear() {
 // End ends the session when the command has.
 func (s *Session) End() { s.ended = true }
 
-// AnyKey waits for a key, and discards it with all that was typed with it. It returns nil if there
-// was one, otherwise why not: ctx, the terminal, or the idle time is over.
+// AnyKey waits for a key and discards it with everything else typed. It returns nil if a key was
+// pressed, otherwise the reason: ctx or the terminal ended, or the idle time is over.
 func (s *Session) AnyKey(ctx context.Context) error {
 	t := s.console.terminal
 	if t == nil {
@@ -77,8 +76,8 @@ func (s *Session) AnyKey(ctx context.Context) error {
 	return err
 }
 
-// Attended is ctx limited to the idle time of the prompt: for commands that would run forever. When
-// that time is over the session ends.
+// Attended returns ctx limited to the prompt's idle time, for commands that would run forever. When
+// that time is over, the session ends.
 func (s *Session) Attended(ctx context.Context) (context.Context, context.CancelFunc) {
 	idle := s.console.settings.get().Idle
 	if s.console.terminal == nil || idle == 0 {

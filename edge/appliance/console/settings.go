@@ -66,7 +66,7 @@ func standardSettings() settings {
 	return settings{Mode: c.Mode, Idle: time.Duration(c.IdleTimeout)}
 }
 
-// settingsIn finds them in the text of a config. The error is about its syntax.
+// settingsIn parses the settings in the text of a config. The error is about its syntax.
 func settingsIn(text []byte) (settings, error) {
 	var c struct {
 		Node struct {

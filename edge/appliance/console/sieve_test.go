@@ -40,7 +40,7 @@ func TestSieve(t *testing.T) {
 		"\x1b[12\r":                          "\r",
 		"gr\xc3\xbcn \xe2\x82\xac":           "grün €",
 		"a\xffb\xc3\xc3\xbcc\xe2\x82d":       "abücd",
-		"\xc2\x9b2J\xe2\x80\xae\xef\xbf\xbd": "2J", // C1, a change of direction, U+FFFD
+		"\xc2\x9b2J\xe2\x80\xae\xef\xbf\xbd": "2J", // C1, a direction override, U+FFFD
 		"\xc3\r":                             "\r",
 		"\x1b[" + strings.Repeat("1", 300):   strings.Repeat("1", 300-(maxSequence-2)),
 	} {
@@ -50,8 +50,7 @@ func TestSieve(t *testing.T) {
 	}
 }
 
-// Whatever a line sends, the editor behind the sieve gets keys that it knows, and
-// comes to an end with the input.
+// Whatever the input is, the editor only gets keys that it knows, and ends when the input ends.
 func FuzzSieve(f *testing.F) {
 	for _, seed := range []string{"status\r", "\x1b[A\x1b[3~x\r", "\x1b[[A", "\xc3\xc3\xbc", "\x1b[" + strings.Repeat(";1", 200), "\x10\x10a\rb\r\x10\x0e\x17\x0b\x15\x05\r"} {
 		f.Add(seed)
@@ -77,7 +76,7 @@ func FuzzSieve(f *testing.F) {
 	})
 }
 
-// byteReader reads one byte at a time, and discards what is written to it.
+// byteReader reads one byte at a time and discards everything written to it.
 type byteReader string
 
 func (o *byteReader) Read(p []byte) (int, error) {
@@ -101,7 +100,7 @@ func TestKeysAreBounded(t *testing.T) {
 	}
 	interrupted := 0
 	restore := k.onInterrupt(func() { interrupted++ })
-	k.add("\x03") // which a full line does not keep out
+	k.add("\x03") // it gets through even if the buffer is full
 	restore()
 	if interrupted != 1 || len(k.ahead) != 0 {
 		t.Errorf("interrupted %d times, %d bytes left", interrupted, len(k.ahead))

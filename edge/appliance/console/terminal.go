@@ -29,7 +29,7 @@ func openTerminal(tty *os.File, out io.Writer) (*terminal, error) {
 	}
 	k, err := openKeys(tty)
 	if err != nil {
-		term.Restore(int(tty.Fd()), before) // there is nobody to tell
+		term.Restore(int(tty.Fd()), before) // best effort
 		return nil, err
 	}
 	return &terminal{tty: tty, before: before, keys: k, out: &screen{w: out}}, nil
@@ -57,7 +57,7 @@ func (t *terminal) size() (columns, rows int) {
 // cursorMoves reports whether a terminal of this kind can move its cursor.
 func cursorMoves(kind string) bool { return kind != "" && kind != "dumb" }
 
-// terminalOf returns r as a terminal; nil if it is not one.
+// terminalOf returns r as a terminal, or nil if it is not one.
 func terminalOf(r io.Reader) *os.File {
 	if f, ok := r.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return f

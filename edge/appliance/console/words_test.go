@@ -47,8 +47,8 @@ func TestSplit(t *testing.T) {
 	}
 }
 
-// Words are bounded and hold nothing that a terminal obeys, and quoting them brings
-// them back.
+// Words are bounded and contain no terminal control characters; quoting them and splitting again
+// gives the same words.
 func FuzzSplit(f *testing.F) {
 	for _, seed := range []string{"status", `a 'b c' "d\"" e\ f`, "''", `"\`, "a\x00b", "\xff", strings.Repeat("' ", 600)} {
 		f.Add(seed)
