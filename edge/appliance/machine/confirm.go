@@ -15,8 +15,8 @@ import (
 const (
 	selfTestLimit = 45 * time.Second // of one message through the whole node
 	leastPatience = 30 * time.Second // of a confirmation that starts late
-	latePause     = time.Minute      // between two attempts that nothing waits for
-	mostRestarts  = 5                // of the mail program, until it is given up
+	latePause     = time.Minute      // between two attempts after the deadline
+	mostRestarts  = 5                // of the mail program, before giving up
 )
 
 // ErrUnconfirmed is wrapped by the error of Confirm for a version that was not confirmed in time.
@@ -85,8 +85,8 @@ func (m *Machine) confirmUntil(ctx context.Context, pause time.Duration) (lacks 
 	}
 }
 
-// hopeless returns why waiting is pointless: the mail program keeps ending. "" if it is not, or if
-// nothing would be done about it.
+// hopeless returns why waiting is pointless: the mail program keeps exiting. It returns "" if that
+// is not the case or has no consequence.
 func (m *Machine) hopeless(ctx context.Context) string {
 	if !m.givesUp {
 		return ""
@@ -100,7 +100,7 @@ func (m *Machine) hopeless(ctx context.Context) string {
 	return fmt.Sprintf("anymx-edge was started %d times and ended each time", restarts+1)
 }
 
-// judgeIf is judge, if done.
+// judgeIf calls judge if done is true.
 func (m *Machine) judgeIf(done bool) error {
 	if !done {
 		return nil
@@ -161,7 +161,7 @@ func (m *Machine) recordConfirmed() error {
 	return m.judge()
 }
 
-// unasked is what a node without a config lacks: there is no mail to test with.
+// unasked is what a node without a config lacks: without mail, there is nothing to test.
 const unasked = "the node has no config"
 
 // attempt tests the running version once. It returns what is missing; "" for nothing.
@@ -203,8 +203,7 @@ func (m *Machine) attempt(ctx context.Context) (lacks string, err error) {
 	return peersLack(last, t.Version, &s), nil
 }
 
-// confirmLate continues after the time of Confirm is over, for a node whose config, or router, came
-// late.
+// confirmLate continues after Confirm's deadline, for a node that got its config or router late.
 func (m *Machine) confirmLate(ctx context.Context) {
 	if _, err := m.table(); err != nil {
 		return // reported at the start

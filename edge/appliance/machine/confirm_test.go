@@ -16,7 +16,7 @@ import (
 	"anymx/edge/operate/control"
 )
 
-// updated is a machine that has just booted the version that it was updated to.
+// updated returns a machine that has just booted the version that it was updated to.
 func updated(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t)
@@ -34,12 +34,12 @@ func updated(t *testing.T) *world {
 
 func TestProof(t *testing.T) {
 	w := updated(t)
-	// A start of the program alone does not arm it, and does not prove it.
+	// Starting the program alone neither resets the boot counter nor confirms the version.
 	w.settled("anymx_0.5.0+3.efi", "anymx_0.6.0+2-1.efi")
 	if last := w.record(); last.Outcome != outcomeBooted {
 		t.Errorf("%+v", last)
 	}
-	w.sessions() // the router is not back yet
+	w.sessions() // the router isn't back yet
 	w.edge.lack(errors.New("[::]:25: connection refused"))
 	ended := make(chan error, 1)
 	go func() { ended <- Confirm(t.Context(), w.options) }()
@@ -56,7 +56,7 @@ func TestProof(t *testing.T) {
 	if last := w.record(); last.Outcome != outcomeConfirmed || last.Ended.IsZero() {
 		t.Errorf("%+v", last)
 	}
-	// Later boots are not asked again, not even beside a dead router.
+	// Later boots don't test it again, even if a router is down.
 	w.boots(true)
 	w.sessions()
 	w.entries("anymx_0.5.0+3.efi", "anymx_0.6.0+2-1.efi")
@@ -76,7 +76,7 @@ func (e *edge) count() int {
 	return e.proofs
 }
 
-// logs waits until the log holds text.
+// logs waits until the log contains text.
 func (w *world) logs(text string) {
 	w.t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(w.log.String(), text); time.Sleep(5 * time.Millisecond) {
@@ -86,8 +86,7 @@ func (w *world) logs(text string) {
 	}
 }
 
-// A version that does not prove itself is given three boots, and then the one before
-// it comes back, and stays.
+// A version that fails its self-test gets three boots; then the previous one comes back and stays.
 func TestNoProof(t *testing.T) {
 	w := updated(t)
 	w.edge.lack(errors.New("no listener answers"))
@@ -109,7 +108,7 @@ func TestNoProof(t *testing.T) {
 	w.fails("there is no version to go back to, so the machine stays up", false)
 }
 
-// Nobody waits for a mail program that ends again and again.
+// A mail program that keeps exiting ends the wait at once.
 func TestHopelessVersion(t *testing.T) {
 	w := updated(t)
 	w.edge.lack(errors.New("no listener answers"))
@@ -118,8 +117,8 @@ func TestHopelessVersion(t *testing.T) {
 	w.fails("anymx-edge was started 6 times and ended each time", true)
 }
 
-// A node whose config is missing, or is not valid, after the update fails too. One
-// that had none before is left in peace.
+// A node whose config is missing or invalid after the update fails too. A node that had no config
+// before passes.
 func TestProofWithoutConfig(t *testing.T) {
 	w := updated(t)
 	w.options.Config = w.Root + "/none"
@@ -145,8 +144,7 @@ func TestProofWithoutConfig(t *testing.T) {
 	w.settled("anymx_0.5.0+3.efi", "anymx_0.6.0+3.efi")
 }
 
-// A version that is confirmed late, when nothing waits for it any more, is confirmed
-// then by the program that serves.
+// A version that is confirmed after the deadline is confirmed by the serving program.
 func TestConfirmedLate(t *testing.T) {
 	w := newWorld(t)
 	w.options.Deadline = time.Millisecond
@@ -200,7 +198,7 @@ func TestRollback(t *testing.T) {
 		t.Fatal(v)
 	}
 	w.settled("anymx_0.5.0+3.efi", "anymx_0.6.0+0-1.efi")
-	// And forward again: it was confirmed too.
+	// Forward again: this version was confirmed too.
 	c, _ = w.run()
 	if _, last, err := end(c.Rollback(t.Context(), power)); err != nil || last != "reboot: version 0.6.0 is next" {
 		t.Error(last, err)
@@ -227,11 +225,11 @@ func TestPower(t *testing.T) {
 	}
 }
 
-// A drain that does not end is told of while it lasts, and ends with its limit.
+// A drain that does not end is reported while it lasts, and stopped at its limit.
 func TestDrainLimit(t *testing.T) {
 	w := newWorld(t)
 	w.options.DrainLimit = 100 * time.Millisecond
-	w.edge.OnStatus = nil // it drains for ever
+	w.edge.OnStatus = nil // the drain never ends
 	c, _ := w.run()
 	told := false
 	for p, err := range c.Reboot(t.Context(), api.PowerRequest{}) {
@@ -245,7 +243,7 @@ func TestDrainLimit(t *testing.T) {
 	}
 }
 
-// Who is neither root nor one of those that are named may look, and nothing else.
+// A user who is neither root nor listed may only read.
 func TestForbidden(t *testing.T) {
 	w := newWorld(t)
 	m, err := newMachine(t.Context(), w.options)

@@ -14,7 +14,7 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// site serves what a test puts there.
+// site serves the pages of a test.
 func site(t *testing.T, pages map[string]http.HandlerFunc) string {
 	t.Helper()
 	mux := http.NewServeMux()
@@ -70,7 +70,7 @@ func TestUpdateByURL(t *testing.T) {
 	}
 }
 
-// A client that goes while the machine fetches ends the child.
+// A client that disconnects during the download ends the child.
 func TestFetchIsEnded(t *testing.T) {
 	w := newWorld(t)
 	c, _ := w.run()
@@ -98,7 +98,7 @@ func TestFetchIsEnded(t *testing.T) {
 	w.idle(c)
 }
 
-// The child can write no file.
+// The child can't write to any file.
 func TestFetchWritesNothing(t *testing.T) {
 	if os.Getenv("ANYMX_TEST_ALONE") == "" {
 		self, err := os.Executable()
@@ -122,7 +122,7 @@ func TestFetchWritesNothing(t *testing.T) {
 	t.Log(err)
 }
 
-// The child is another user, in no other group, and knows nothing of our surroundings.
+// The child runs as another user, without further groups, and gets nothing of our environment.
 func TestFetchUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can run a program as somebody else")
@@ -140,7 +140,7 @@ func TestFetchUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	text, _ := io.ReadAll(f) // grep finds nothing, which is an error
+	text, _ := io.ReadAll(f) // grep's exit code is an error when it finds nothing
 	if string(text) != "nobody\nnogroup\n/\n0\n" {
 		t.Errorf("%q", text)
 	}

@@ -9,7 +9,8 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// tableOf is a machine that runs 0.5.0, with another version beside it; "" is none.
+// tableOf returns the table of a machine that runs 0.5.0 and has another version in the other slot;
+// "" means none.
 func tableOf(other string, left int) *slot.Table {
 	entry := func(v string, left int) *slot.Entry { return &slot.Entry{Version: v, Left: left} }
 	t := &slot.Table{Version: "0.5.0", RootHash: hashes["0.5.0"], Slots: []slot.Slot{{Version: "0.5.0", Running: true, Entry: entry("0.5.0", 2)}, {Version: other}}}

@@ -25,10 +25,10 @@
 // what is half written has no entry. From then on it boots the new version, which is whole; the
 // record is on disk before.
 //
-// A version is confirmed once (confirm.go): it has carried a message, and its BGP sessions are
-// established. The boot counter of an unconfirmed version is not reset, so that the loader goes
-// back after three boots, and five minutes after a boot without a confirmation the machine reboots.
-// That of a confirmed one is reset at each boot (judge.go).
+// A version is confirmed once (confirm.go): when it has carried a message and its BGP sessions are
+// established. The boot counter of a confirmed version is reset at each boot (judge.go). That of an
+// unconfirmed version is not, so that the loader goes back after three boots; in addition, the
+// machine reboots if a boot is not confirmed within five minutes.
 package machine
 
 import (
@@ -176,13 +176,13 @@ func (m *Machine) cleanUpAndJudge() {
 	}
 }
 
-// staged is the folder from which systemd-sysupdate reads a version.
+// staged returns the folder from which systemd-sysupdate reads a version.
 func (m *Machine) staged() string { return filepath.Join(m.State, "staged") }
 
 // clean removes what an update left on /var.
 func (m *Machine) clean() error { return os.RemoveAll(m.staged()) }
 
-// table reads the slots of a machine that has them.
+// table reads the slots; it fails on a machine without them.
 func (m *Machine) table() (*slot.Table, error) {
 	t, err := m.System.Read()
 	if err != nil {

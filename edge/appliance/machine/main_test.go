@@ -17,9 +17,9 @@ import (
 	"anymx/tests/kit"
 )
 
-// TestMain runs this binary also as what a machine runs: systemd-sysupdate, which the
-// build machines do not have, and the child that fetches. It fails if a test
-// leaves a goroutine of this package behind.
+// TestMain also runs this binary as programs of the machine: as systemd-sysupdate, which build
+// machines lack, and as the child that downloads. It fails if a test leaves a goroutine of this
+// package running.
 func TestMain(m *testing.M) {
 	switch os.Getenv("ANYMX_TEST_AS") {
 	case "sysupdate":
@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	os.Exit(kit.Run(m, kit.Leaks{Of: []string{"anymx/edge/appliance/machine"}}))
 }
 
-// wrap writes a program that runs this binary as something else.
+// wrap writes a script that runs this binary as another program.
 func wrap(t testing.TB, dir, as, root string) string {
 	t.Helper()
 	self, err := os.Executable()
@@ -53,16 +53,16 @@ func wrap(t testing.TB, dir, as, root string) string {
 	return file
 }
 
-// sysupdate does what systemd-sysupdate 257 was seen to do with our transfers (see
-// image/sysupdate.d), to a machine below root. The file "faults" there says how it
-// fails: "die N" before the Nth change, or "corrupt", "no-entry".
+// sysupdate imitates what systemd-sysupdate 257 does with our transfers (see image/sysupdate.d), on
+// a machine below root. The file "faults" there makes it fail: "die N" before the Nth change,
+// "corrupt" or "no-entry".
 func sysupdate(root string, args []string) error {
 	m := slottest.Machine{System: slot.System{Root: root, ESP: root + "/efi", Disk: root + "/disk"}}
 	table, err := m.Read()
 	if err != nil {
 		return err
 	}
-	faults, _ := os.ReadFile(root + "/faults") // none
+	faults, _ := os.ReadFile(root + "/faults") // normally absent
 	word := strings.Fields(string(faults))
 	changes := 0
 	change := func(do func() error) error {
@@ -82,7 +82,7 @@ func sysupdate(root string, args []string) error {
 	return fmt.Errorf("unknown command %q", args)
 }
 
-// setLabel changes a partition in the table of the disk.
+// setLabel changes a partition in the disk's table.
 func setLabel(m *slottest.Machine, number int, label string, id slot.UUID) error {
 	f, err := os.Open(m.Disk)
 	if err != nil {

@@ -158,7 +158,7 @@ func (m *Machine) drained(o *operation, want api.PowerRequest) error {
 	return errors.New(strings.Join(left, "; "))
 }
 
-// ask asks another program, which has some seconds to respond.
+// ask queries another program, with a limit of some seconds.
 func ask[T any](ctx context.Context, what func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()

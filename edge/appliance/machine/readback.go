@@ -17,8 +17,8 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// readBack compares the content of the other slot with the manifest: the partitions and their
-// UUIDs, as they are on the disk, and the kernel in the ESP.
+// readBack compares the content of the other slot with the manifest: the partitions and their UUIDs
+// as they are on disk, and the kernel in the ESP.
 func (m *Machine) readBack(o *operation, t *slot.Table, f *bundle.Manifest) error {
 	other := t.Other()
 	rootID, verityID, _ := slot.PartitionsOf(f.RootHash) // the manifest was validated
@@ -70,7 +70,7 @@ func (m *Machine) readBack(o *operation, t *slot.Table, f *bundle.Manifest) erro
 	return nil
 }
 
-// readUnit is how much is read at once, in bytes.
+// readUnit is the number of bytes per read.
 const readUnit = 1 << 20
 
 // sumOf returns the SHA-256 sum of a bundle's file on a disk, from an offset on. It must be

@@ -11,10 +11,9 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// The real systemd-sysupdate, with the transfers of the image, does what the tests'
-// own is made to do. ANYMX_SYSUPDATE names it (257 or later; it may be a script that
-// enters a root that has it, with this machine's /tmp and /dev). It wants root, for
-// a loop device.
+// The real systemd-sysupdate, with the transfers of the image, behaves as the tests' imitation
+// does. ANYMX_SYSUPDATE is its path (257 or later; it may be a script that enters a root file
+// system with it, with this machine's /tmp and /dev). The test needs root for a loop device.
 func TestRealSysupdate(t *testing.T) {
 	real := os.Getenv("ANYMX_SYSUPDATE")
 	if real == "" {
@@ -51,12 +50,12 @@ func TestRealSysupdate(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.options.Sysupdate, w.options.System.Disk, w.Disk = w.Root+"/real", loop, loop
-	list := w.Partitions(t) // what was in the other slot must not shine through the zeros
+	list := w.Partitions(t) // old content of the slot must not remain in place of the zeros
 	if err := poke(loop, list[4].Start+1_800_000); err != nil {
 		t.Fatal(err)
 	}
 	c, _ := w.run()
-	for _, version := range []string{"0.6.0", "0.7.0", "0.4.0"} { // over nothing, over the last one, over a newer one
+	for _, version := range []string{"0.6.0", "0.7.0", "0.4.0"} { // into an empty slot, over an older version, over a newer one
 		walked, _, err := w.update(c, api.UpdateRequest{StageOnly: true, AllowOlder: true}, w.bundle(version))
 		if err != nil {
 			t.Fatalf("%s: %v, %v\n%s", version, walked, err, w.log)
@@ -64,7 +63,7 @@ func TestRealSysupdate(t *testing.T) {
 		w.holds(version)
 	}
 	w.entries("anymx_0.4.0+3-0.efi", "anymx_0.5.0+0-1.efi")
-	// Half an update, as a power cut leaves it: only one label is there.
+	// A power cut during an update leaves only one label.
 	table, err := w.Read()
 	if err != nil {
 		t.Fatal(err)

@@ -100,7 +100,7 @@ func (r records) addConfirmed(p confirmedVersion) error {
 	return r.write(confirmedFile, list[max(0, len(list)-maxConfirmed):])
 }
 
-// read reads a file; not ok if there is none.
+// read reads a file; ok is false if there is none.
 func (r records) read(name string, into any) (ok bool, err error) {
 	text, err := r.file(name).Read(maxRecord)
 	if errors.Is(err, fs.ErrNotExist) {

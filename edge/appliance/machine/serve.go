@@ -12,7 +12,7 @@ import (
 	"anymx/edge/service"
 )
 
-// endpoint makes the control socket's HTTP endpoint.
+// endpoint returns the HTTP endpoint of the control socket.
 func (m *Machine) endpoint() (*control.Endpoint, error) {
 	registry := service.NewRegistry(nil, collector{m})
 	e, err := control.NewEndpoint(control.EndpointOptions{Gather: registry, Metrics: registry, Log: m.Log})

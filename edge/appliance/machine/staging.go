@@ -63,7 +63,7 @@ func (m *Machine) receive(o *operation, t *slot.Table, want api.UpdateRequest, b
 	return f, nil
 }
 
-// broken is err as the sender of a bundle should see it.
+// broken returns err as the sender of a bundle should see it.
 func (m *Machine) broken(o *operation, err error) error {
 	var path *os.PathError
 	switch {
@@ -103,7 +103,7 @@ func (m *Machine) stage(o *operation, b *bundle.Reader, only bool) error {
 	}
 }
 
-// stagedName is the name of a file for systemd-sysupdate's transfers: they read the UUID of a
+// stagedName returns the name of a file for systemd-sysupdate's transfers, which read the UUID of a
 // partition from it.
 func stagedName(m *bundle.Manifest, f bundle.File) string {
 	root, verity, _ := slot.PartitionsOf(m.RootHash) // the manifest was validated
@@ -183,7 +183,7 @@ func (c *countingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// cancelReader reads nothing once ctx has ended.
+// cancelReader stops reading once ctx has ended.
 type cancelReader struct {
 	ctx context.Context
 	r   io.Reader

@@ -80,7 +80,7 @@ func slotStatus(in *slot.Slot, confirmed confirmedList) api.MachineSlot {
 	return out
 }
 
-// configProblem is why there is no valid config, on one line.
+// configProblem returns why there is no valid config, in one line.
 func configProblem(r *provision.Report) string {
 	if len(r.Problems) > 0 {
 		return r.Taken + ": " + r.Problems[0].Error()
@@ -91,7 +91,7 @@ func configProblem(r *provision.Report) string {
 	return ""
 }
 
-// sinceBoot is the time since the machine booted.
+// sinceBoot returns the time since the machine booted.
 func (m *Machine) sinceBoot() time.Duration {
 	seconds, err := m.System.Uptime()
 	if err != nil {

@@ -210,7 +210,7 @@ func (m *Machine) lower(o *operation, version string) error {
 	return nil
 }
 
-// witness makes the record of a starting update, with what will be required of the new version.
+// witness creates the record of an update, with the requirements for the new version.
 func (m *Machine) witness(ctx context.Context, t *slot.Table, f *bundle.Manifest) *record {
 	last := &record{Version: f.Version, RootHash: f.RootHash, From: t.Version, Staged: time.Now(), Peers: []netip.Addr{}, Outcome: outcomeWriting}
 	sockets, err := control.SocketsOf(m.Config, false)

@@ -51,7 +51,7 @@ func TestUpdate(t *testing.T) {
 	}
 }
 
-// What is refused changes nothing.
+// A refused update changes nothing.
 func TestRefusals(t *testing.T) {
 	w := newWorld(t)
 	c, _ := w.run()
@@ -94,7 +94,7 @@ func TestRefusals(t *testing.T) {
 	if err != nil || !bytes.Equal(before, after) || w.orders() != "" || len(w.edge.Orders) != 0 || w.record() != nil {
 		t.Errorf("something was changed: %v", err)
 	}
-	for range c.Update(t.Context(), api.UpdateRequest{}, strings.NewReader("x"), 7) { // fewer octets than were announced: it must end all the same
+	for range c.Update(t.Context(), api.UpdateRequest{}, strings.NewReader("x"), 7) { // fewer bytes than announced: it must still end
 	}
 	if _, _, err := w.update(c, api.UpdateRequest{}, good); err != nil {
 		t.Errorf("and then a good one: %v", err)
@@ -155,8 +155,8 @@ func TestStageOnly(t *testing.T) {
 	}
 }
 
-// An older version is put before the one that runs, and the loader comes back to
-// that one if the older one does not hold.
+// An older version is booted before the current one, and the loader returns to the current one if
+// the older one fails.
 func TestOlder(t *testing.T) {
 	w := newWorld(t)
 	c, stop := w.run()
@@ -174,13 +174,13 @@ func TestOlder(t *testing.T) {
 			w.fails("no listener answers", true)
 		}
 	}
-	w.settled("anymx_0.4.0+0-3.efi", "anymx_0.5.0+3.efi") // there is nothing else that may be booted
+	w.settled("anymx_0.4.0+0-3.efi", "anymx_0.5.0+3.efi") // there is nothing else to boot
 	if last := w.record(); last.Outcome != outcomeBack {
 		t.Errorf("%+v", last)
 	}
 }
 
-// fails has the version that runs try to prove itself, in vain.
+// fails runs the self-test of the running version, which fails.
 func (w *world) fails(lacks string, reboots bool) {
 	w.t.Helper()
 	o := w.options
@@ -195,7 +195,7 @@ func (w *world) fails(lacks string, reboots bool) {
 	}
 }
 
-// settled starts and stops the program, and holds the entries to what they should be.
+// settled starts and stops the program, and then checks the entries.
 func (w *world) settled(entries ...string) {
 	w.t.Helper()
 	_, stop := w.run()
@@ -203,8 +203,8 @@ func (w *world) settled(entries ...string) {
 	w.entries(entries...)
 }
 
-// A version that is in the other slot already, whole, is not written again. If
-// anything of it is another, it is.
+// A version that is already complete in the other slot is not written again, unless any part of it
+// differs.
 func TestSameAgain(t *testing.T) {
 	w := newWorld(t)
 	c, _ := w.run()
@@ -212,7 +212,7 @@ func TestSameAgain(t *testing.T) {
 	if _, _, err := w.update(c, stage, w.bundle("0.6.0")); err != nil {
 		t.Fatal(err)
 	}
-	fail := func() { // its three boot attempts are used up
+	fail := func() { // it uses up its three boot attempts
 		t.Helper()
 		for _, name := range w.Names(t) {
 			if e, ok := slot.ParseEntry(name); ok && e.Version == "0.6.0" {
@@ -255,7 +255,7 @@ func TestSameAgain(t *testing.T) {
 	}
 }
 
-// poke changes one octet of a file.
+// poke changes one byte of a file.
 func poke(file string, at int64) error {
 	f, err := os.OpenFile(file, os.O_RDWR, 0)
 	if err != nil {
@@ -270,7 +270,7 @@ func poke(file string, at int64) error {
 	return errors.Join(err, f.Close())
 }
 
-// What systemd-sysupdate gets wrong is noticed, and never booted.
+// Faults of systemd-sysupdate are detected, and the result is never booted.
 func TestFaults(t *testing.T) {
 	for fault, want := range map[string]string{
 		"corrupt": "read back: the root file system differs from what was written", "no-entry": "systemd-sysupdate has ended, but the other slot is incomplete", "die 1": "power cut",
@@ -295,9 +295,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// The power is cut before each change that systemd-sysupdate makes: the loader
-// always has the version that ran, and nothing else that it would take first and
-// that is not whole. Then the update works.
+// Power is cut before each change by systemd-sysupdate: the loader always has the version that was
+// running, and never prefers an incomplete one. Then the update succeeds.
 func TestPowerCut(t *testing.T) {
 	for n := 1; ; n++ {
 		w := newWorld(t)
@@ -306,7 +305,7 @@ func TestPowerCut(t *testing.T) {
 		if _, _, err := w.update(c, api.UpdateRequest{StageOnly: true}, w.bundle("0.6.0")); err != nil {
 			t.Fatal(err)
 		}
-		w.put("/faults", fmt.Sprintf("die %d", n)) // of vacuum, and of update
+		w.put("/faults", fmt.Sprintf("die %d", n)) // during vacuum and during update
 		_, _, err := w.update(c, api.UpdateRequest{StageOnly: true}, w.bundle("0.7.0"))
 		stop()
 		table, errRead := w.Read()
@@ -335,7 +334,7 @@ func TestPowerCut(t *testing.T) {
 	}
 }
 
-// stalling gives part of a bundle, and the rest when it is told to go on.
+// stalling returns part of a bundle, and the rest when the test continues it.
 type stalling struct {
 	first, rest io.Reader
 	reached, on chan struct{}
@@ -358,8 +357,8 @@ func (s *stalling) Read(p []byte) (int, error) {
 	return s.rest.Read(p)
 }
 
-// A client that goes before its bundle has come whole ends the update. Meanwhile
-// there is no other one.
+// A client that disconnects before its bundle has arrived ends the update. Until then, another
+// update is refused.
 func TestClientGoesEarly(t *testing.T) {
 	w := newWorld(t)
 	c, stop := w.run()
@@ -408,7 +407,7 @@ func (w *world) idle(c *control.MachineClient) {
 	}
 }
 
-// One that goes after that does not.
+// A client that disconnects later does not end it.
 func TestClientGoesLate(t *testing.T) {
 	w := newWorld(t)
 	c, _ := w.run()
@@ -433,7 +432,7 @@ func TestClientGoesLate(t *testing.T) {
 	}
 }
 
-// A node that does not answer, or refuses to drain, does not stop an update.
+// A node that does not respond, or refuses to drain, does not stop an update.
 func TestUpdateWithoutNode(t *testing.T) {
 	for name, spoil := range map[string]func(*world){
 		"no node":   func(w *world) { w.put("/anymx.toml", "[node]\ncontrol = \"/nowhere/edge.sock\"\n") },
@@ -454,7 +453,7 @@ func TestUpdateWithoutNode(t *testing.T) {
 	}
 }
 
-// A machine without a second slot, or that is no appliance, says so.
+// A machine without a second slot, or one that is not an appliance, reports that.
 func TestNoAppliance(t *testing.T) {
 	w := newWorld(t)
 	c, _ := w.run()

@@ -31,8 +31,8 @@ var hashes = map[string]string{
 	"0.4.0": strings.Repeat("44", 32), "0.5.0": strings.Repeat("50", 32), "0.6.0": strings.Repeat("60", 32), "0.7.0": strings.Repeat("70", 32),
 }
 
-// world is a machine with all that is around it: a node and a speaker behind real
-// sockets, the disk and the ESP as files.
+// world is a machine with its environment: a node and a speaker with real sockets, and files as
+// disk and ESP.
 type world struct {
 	*slottest.Machine
 	t       *testing.T
@@ -40,14 +40,14 @@ type world struct {
 	edge    *edge
 	speaker *controltest.Speaker
 	routers atomic.Pointer[api.SpeakerStatus]
-	key     string // that signs
+	key     string // the signing key
 	log     *safeBuffer
 }
 
-// edge is a node that proves itself as a test says.
+// edge is a node whose self-test gives the result that a test wants.
 type edge struct {
 	*controltest.Node
-	again  atomic.Bool // it was started again: back in service
+	again  atomic.Bool // it was restarted: back in service
 	mu     sync.Mutex
 	lacks  error
 	proofs int
@@ -69,7 +69,7 @@ func (e *edge) lack(err error) {
 	e.lacks = err
 }
 
-// safeBuffer is written and read by many.
+// safeBuffer is safe for concurrent use.
 type safeBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -87,7 +87,7 @@ func (s *safeBuffer) String() string {
 	return s.b.String()
 }
 
-// newWorld is a machine that runs version 0.5.0, with a node in service.
+// newWorld returns a machine that runs version 0.5.0, with a node in service.
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	if _, err := exec.LookPath("ssh-keygen"); err != nil {
@@ -99,7 +99,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	w.edge = &edge{Node: controltest.New()}
-	w.edge.Clear() // its spool is empty, so that a drain can end
+	w.edge.Clear() // with an empty spool, a drain can end
 	w.edge.OnStatus = func(s *api.Status) {
 		if w.edge.again.Swap(false) {
 			s.Phase, s.Drain = api.Running, nil
@@ -139,7 +139,7 @@ func (w *world) put(name, text string) {
 	}
 }
 
-// run has the machine's program serve until the test ends or stop is called.
+// run serves the machine's program until the test ends or stop is called.
 func (w *world) run() (c *control.MachineClient, stop func()) {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -163,7 +163,7 @@ func (w *world) run() (c *control.MachineClient, stop func()) {
 	return c, stop
 }
 
-// contents are the files of a version, and zeros behind its root.
+// contents returns the files of a version, with zeros after its root.
 func contents(version string) map[bundle.Role][]byte {
 	return map[bundle.Role][]byte{
 		bundle.Verity: bytes.Repeat([]byte("tree of "+version), 5000), bundle.Root: bytes.Repeat([]byte("root of "+version), 150_000),
@@ -173,7 +173,7 @@ func contents(version string) map[bundle.Role][]byte {
 
 const zeros = 300_000
 
-// bundle makes a signed bundle of a version.
+// bundle returns a signed bundle of a version.
 func (w *world) bundle(version string, spoil ...func(*bundle.Manifest)) []byte {
 	w.t.Helper()
 	m := bundle.NewManifest(version, hashes[version], time.Date(2026, 11, 22, 5, 0, 0, 0, time.UTC))
@@ -213,8 +213,8 @@ func (w *world) bundle(version string, spoil ...func(*bundle.Manifest)) []byte {
 	return b.Bytes()
 }
 
-// end follows an operation to its end, and returns the steps that it reported,
-// its last words, and its error.
+// end follows an operation to its end and returns the reported steps, the last message and the
+// error.
 func end(steps iter.Seq2[api.MachineProgress, error]) (walked []api.MachineStep, last string, err error) {
 	for p, err := range steps {
 		if err != nil {
@@ -228,13 +228,13 @@ func end(steps iter.Seq2[api.MachineProgress, error]) (walked []api.MachineStep,
 	return walked, last, nil
 }
 
-// update orders an update from a bundle.
+// update starts an update from a bundle.
 func (w *world) update(c *control.MachineClient, want api.UpdateRequest, b []byte) ([]api.MachineStep, string, error) {
 	w.t.Helper()
 	return end(c.Update(w.t.Context(), want, bytes.NewReader(b), int64(len(b))))
 }
 
-// orders are those that systemd got.
+// orders returns the commands that systemd received.
 func (w *world) orders() string {
 	text, err := os.ReadFile(w.Root + "/orders")
 	if err != nil && !os.IsNotExist(err) {
@@ -243,7 +243,7 @@ func (w *world) orders() string {
 	return strings.TrimSpace(string(text))
 }
 
-// entries holds the boot entries to what they should be.
+// entries checks the names of the boot entries.
 func (w *world) entries(want ...string) {
 	w.t.Helper()
 	var got []string
@@ -257,7 +257,7 @@ func (w *world) entries(want ...string) {
 	}
 }
 
-// holds says that the other slot has a version, whole, as it was signed.
+// holds checks that the other slot has a version, complete and as it was signed.
 func (w *world) holds(version string) {
 	w.t.Helper()
 	t, err := w.Read()
@@ -280,8 +280,7 @@ func (w *world) holds(version string) {
 	}
 }
 
-// boots starts the machine anew, as the loader would: it takes the first entry, and
-// counts.
+// boots restarts the machine as the loader would: it boots the first entry and counts the attempt.
 func (w *world) boots(count bool) string {
 	w.t.Helper()
 	t, err := w.Read()
@@ -324,7 +323,7 @@ func (w *world) record() *record {
 	return last
 }
 
-// sessions are the peers of the speaker that have one, and no other has.
+// sessions sets which peers of the speaker have a session.
 func (w *world) sessions(established ...string) {
 	s := controltest.SpeakerStatus()
 	s.Peers = nil
