@@ -36,7 +36,7 @@ const (
 // Bundle is a config with its files, in memory. Names are paths below its top, with slashes:
 // "tls/cert.pem".
 type Bundle struct {
-	// Files are those that were read.
+	// Files are the files that were read.
 	Files map[string][]byte
 	// Faults says why files could not be read that should have been.
 	Faults map[string]error
@@ -54,7 +54,7 @@ func (t *Bundle) Size() int64 {
 	return n
 }
 
-// Names returns those of all files, sorted, anymx.toml first.
+// Names returns the names of all files, sorted, anymx.toml first.
 func (t *Bundle) Names() []string {
 	names := make([]string, 0, len(t.Files))
 	for name := range t.Files {

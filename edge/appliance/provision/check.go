@@ -15,10 +15,10 @@ import (
 	"anymx/edge/judge/policy"
 )
 
-// CheckOptions is what Check needs besides a bundle.
+// CheckOptions are the inputs of Check besides a bundle.
 type CheckOptions struct {
 	Now time.Time // for expired certificates; zero: none has expired
-	// Credential returns a systemd credential that the node has from elsewhere; nil: there are
+	// Credential returns a systemd credential that the node gets from elsewhere; nil: there are
 	// none.
 	Credential func(name string) ([]byte, bool)
 	// Elsewhere means that the node gets its credentials elsewhere, where they can't be checked: a
@@ -29,7 +29,7 @@ type CheckOptions struct {
 // Checked is the result of Check.
 type Checked struct {
 	Problems []config.Problem // in the order of anymx.toml
-	// Alone are those of Problems that affect only what one file is for: the programs start without
+	// Alone are the Problems that only affect the purpose of one file: the programs start without
 	// it.
 	Alone  []config.Problem
 	Notes  []string
@@ -351,8 +351,8 @@ func (c *checker) same() {
 	}
 }
 
-// lineOf returns the line, from 1, in which key has value in the text of a config; that of the
-// key's section, or 1, for a default.
+// lineOf returns the line, from 1, on which key has value in the text of a config. For a default,
+// it returns the line of the key's section, or 1.
 func lineOf(text []byte, key, value string) int {
 	name := key[strings.LastIndexByte(key, '.')+1:]
 	section, _, _ := strings.Cut(key, "[")

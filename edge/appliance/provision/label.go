@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// label is that of the file system with which an operator provides a config.
+// label is the label of a file system on which an operator provides a config.
 const label = "ANYMX"
 
 // types are the file systems that are mounted, and as what. Others would add kernel code that

@@ -23,13 +23,13 @@ import (
 
 func mkfifo(path string) error { return syscall.Mkfifo(path, 0o600) }
 
-// node is a root of a node's own.
+// node is the root directory of a node.
 type node struct {
 	t    *testing.T
 	root string
 	o    Options
 	out  bytes.Buffer
-	// groups that were asked for
+	// groups that were looked up
 	groups map[string]bool
 }
 
@@ -97,7 +97,7 @@ func (n *node) absent(names ...string) {
 	}
 }
 
-// placed checks that a good bundle is in force, with owners and modes.
+// placed checks that a valid bundle is in force, with the right owners and modes.
 func (n *node) placed(files map[string]string) {
 	n.t.Helper()
 	modes := map[string]fs.FileMode{
@@ -141,7 +141,7 @@ func TestProvisionFromESP(t *testing.T) {
 		t.Errorf("groups %v", n.groups)
 	}
 
-	// Again: nothing changes, not even the files.
+	// The second run changes nothing, not even the files.
 	before, err := os.Stat(n.root + "/run/anymx-config/anymx.toml")
 	if err != nil {
 		t.Fatal(err)
@@ -155,7 +155,7 @@ func TestProvisionFromESP(t *testing.T) {
 	}
 	n.placed(goodFiles())
 
-	// A change tells what it is.
+	// A change is reported.
 	changed := with(goodFiles(), "recipients.example.net", "only\n", "network/10-uplink.network", "-", "network/30-x.network", "[Match]\nName=x\n",
 		"credentials/bgp.router1", "-", "anymx.toml", edit(t, "credential:bgp.router1", ""))
 	n.esp(changed)
@@ -174,7 +174,7 @@ func TestProvisionFromESP(t *testing.T) {
 	}
 }
 
-// anymx-bgp is started where there is something to announce, by a file.
+// A file makes anymx-bgp start if the config announces prefixes.
 func TestProvisionTellsTheSpeaker(t *testing.T) {
 	n := newNode(t)
 	n.esp(goodFiles())
@@ -189,7 +189,7 @@ func TestProvisionTellsTheSpeaker(t *testing.T) {
 	n.absent("/run/anymx-config/wants-bgp")
 }
 
-// A bad bundle at boot leaves no config; one while a config is in force leaves that.
+// An invalid bundle leaves no config at boot; later, the config in force stays.
 func TestProvisionBad(t *testing.T) {
 	n := newNode(t)
 	bad := with(goodFiles(), "anymx.toml", edit(t, "asn = 64512", "asn = \"x\""), "tls/key.pem", "-", "network/99-all.network", "[Network]\n")
@@ -209,14 +209,14 @@ func TestProvisionBad(t *testing.T) {
 		t.Errorf("the network was not set up: %q", got)
 	}
 
-	// Mended, it is taken, and the problem is gone.
+	// After a correction, it is installed and the problem is gone.
 	n.esp(goodFiles())
 	if r = n.run(); !r.OK() {
 		t.Fatal(r.Text())
 	}
 	n.placed(goodFiles())
 
-	// Bad again: what is in force stays, to the last octet.
+	// Invalid again: the config in force stays unchanged to the last byte.
 	n.esp(with(bad, "network/10-uplink.network", "[Match]\nName=other\n", "credentials/wg.key", "x"))
 	r = n.run()
 	if r.OK() || !r.InForce || r.Source != "ESP" || r.Changed.Any() || !strings.Contains(r.Text(), "The one from the ESP stays in force") {
@@ -224,7 +224,7 @@ func TestProvisionBad(t *testing.T) {
 	}
 	n.placed(goodFiles())
 
-	// And if all sources are gone.
+	// The same if all sources are gone.
 	if err := os.RemoveAll(n.root + "/efi"); err != nil {
 		t.Fatal(err)
 	}
@@ -234,8 +234,8 @@ func TestProvisionBad(t *testing.T) {
 	n.placed(goodFiles())
 }
 
-// At boot a file that is missing costs its own purpose alone. A running node does not
-// take such a config in place of the one that it has.
+// At boot, a missing file only affects its own purpose. On a running node, such a config is refused
+// and the current one stays.
 func TestProvisionWithoutAFile(t *testing.T) {
 	n := newNode(t)
 	lacking := with(goodFiles(), "tls/key.pem", "-")
@@ -280,9 +280,9 @@ func TestProvisionFromCredentials(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	n.placed(goodFiles())
-	n.absent("/var/lib/anymx-machine/config") // it comes again
+	n.absent("/var/lib/anymx-machine/config") // it would come back otherwise
 
-	// The config alone, with secrets that the system has.
+	// Only the config, with secrets from the system.
 	n = newNode(t)
 	alone := edit(t, "tls_cert = \"/etc/anymx/tls/cert.pem\"\ntls_key = \"/etc/anymx/tls/key.pem\"", "")
 	alone = strings.Replace(alone, `"file:/etc/anymx/recipients.example.net"`, `"any"`, 1)
@@ -297,7 +297,7 @@ func TestProvisionFromCredentials(t *testing.T) {
 	}
 	n.absent("/run/credstore/wg.key")
 
-	// What was given and can't be read is not passed over.
+	// A source that exists but can't be read is not skipped.
 	n = newNode(t)
 	n.esp(goodFiles())
 	n.credential("anymx.tree", []byte("no tar"))
@@ -306,7 +306,7 @@ func TestProvisionFromCredentials(t *testing.T) {
 	}
 }
 
-// Files of systemd-networkd that others made stay.
+// Foreign files for systemd-networkd stay.
 func TestProvisionLeavesOthersNetwork(t *testing.T) {
 	n := newNode(t)
 	writeTree(t, n.root+"/run/systemd/network", map[string]string{"10-uplink.network": "[Match]\nName=ens3\n", "70-x.network": "x"})
@@ -325,7 +325,7 @@ func TestProvisionLeavesOthersNetwork(t *testing.T) {
 	}
 }
 
-// A machine that can't be written to is an error, and what is in force stays.
+// A machine that can't be written to is an error, and the config in force stays.
 func TestProvisionWithoutRoom(t *testing.T) {
 	n := newNode(t)
 	n.esp(goodFiles())
@@ -352,7 +352,7 @@ func TestProvisionWithoutRoom(t *testing.T) {
 	}
 }
 
-// stick makes a file system with a bundle in it on a loop device, and has udev know it.
+// stick creates a file system with a bundle on a loop device and a udev record for it.
 func (n *node) stick(fsType string, files map[string]string, label string) (device string) {
 	n.t.Helper()
 	if os.Geteuid() != 0 {
@@ -365,7 +365,7 @@ func (n *node) stick(fsType string, files map[string]string, label string) (devi
 	case "ext4":
 		cmd = exec.Command("mkfs.ext4", "-q", "-L", label, "-d", dir, image, "16M")
 	case "erofs":
-		cmd = exec.Command("mkfs.erofs", image, dir) // not every version can label; udev says so below
+		cmd = exec.Command("mkfs.erofs", image, dir) // not every version can set a label; the udev record below has it
 	}
 	if out, err := cmd.CombinedOutput(); errors.Is(err, exec.ErrNotFound) {
 		n.t.Skipf("%s is not here", cmd.Path)
@@ -400,7 +400,7 @@ func (n *node) stick(fsType string, files map[string]string, label string) (devi
 	return device
 }
 
-// unplug makes udev forget all sticks.
+// unplug removes all sticks from udev's records.
 func (n *node) unplug() {
 	n.t.Helper()
 	if err := os.RemoveAll(n.root + "/run/udev"); err != nil {
@@ -408,7 +408,7 @@ func (n *node) unplug() {
 	}
 }
 
-// reboot empties what is in memory.
+// reboot removes everything that is in memory.
 func (n *node) reboot() {
 	n.t.Helper()
 	if err := errors.Join(os.RemoveAll(n.root+"/run"), os.Mkdir(n.root+"/run", 0o755)); err != nil {
@@ -444,7 +444,7 @@ func TestProvisionFromStick(t *testing.T) {
 				t.Error("it is still mounted")
 			}
 
-			// It was kept: the stick can go.
+			// The config was copied, so the stick may be removed.
 			n.unplug()
 			n.reboot()
 			r = n.run()
@@ -457,7 +457,7 @@ func TestProvisionFromStick(t *testing.T) {
 				t.Errorf("%v, %v", info.Mode(), err)
 			}
 
-			// The ESP goes before it.
+			// The ESP takes precedence over the copy.
 			n.esp(with(goodFiles(), "recipients.example.net", "esp\n"))
 			if r = n.run(); r.Source != "ESP" {
 				t.Error(r.Text())
@@ -547,8 +547,8 @@ func TestProvisionSticks(t *testing.T) {
 	})
 }
 
-// A config that goes behind sticks is not taken while udev has not looked at a disk,
-// for that may be one. One that stays unknown is not waited for for ever.
+// A config of lower precedence than sticks is not used while udev has an unprocessed disk, which
+// may be a stick. The wait for such a disk is limited.
 func TestProvisionSettles(t *testing.T) {
 	n := newNode(t)
 	n.o.Settle, n.o.Now = time.Minute, nil
@@ -567,7 +567,7 @@ func TestProvisionSettles(t *testing.T) {
 	}
 }
 
-// A stick that appears while the node waits is taken.
+// A stick that appears while the node waits is used.
 func TestProvisionWaits(t *testing.T) {
 	n := newNode(t)
 	n.o.Wait, n.o.Now = time.Minute, nil
@@ -591,7 +591,7 @@ func TestProvisionWaits(t *testing.T) {
 	}
 }
 
-// Keeping is whole or not at all, and what was kept before stays until it is.
+// The copy is atomic: the previous one stays until the new one is complete.
 func TestKeepReplaces(t *testing.T) {
 	n := newNode(t)
 	o := n.o.withDefaults()
@@ -670,7 +670,7 @@ func TestServeTrouble(t *testing.T) {
 		response.Body.Close()
 	}
 
-	// Whoever opens many connections gets no more than a few.
+	// A client that opens many connections only gets a few.
 	var open []net.Conn
 	refused := 0
 	for range 2 * troubleConnections {
@@ -696,7 +696,7 @@ func TestServeTrouble(t *testing.T) {
 	}
 }
 
-// Without a report there is a page all the same.
+// Without a report, there is still a page.
 func TestServeTroubleWithoutReport(t *testing.T) {
 	o := TroubleOptions{Root: t.TempDir(), Version: "0.5.0", Log: nil}
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -14,8 +14,8 @@ import (
 	"anymx/edge/statefile"
 )
 
-// Report is the outcome of provisioning. It contains no secret: it is shown on the console and to
-// whoever reaches the node.
+// Report is the outcome of provisioning. It contains no secret, because it is shown on the console
+// and to anyone who can reach the node.
 type Report struct {
 	At time.Time `json:"at"`
 	// Source is where the config in force comes from, in one line, such as "file system ANYMX on
@@ -142,7 +142,7 @@ func (r *Report) headline() string {
 	return "anymx: this node has no valid config. It accepts no mail and announces no routes."
 }
 
-// advice returns what to do, in lines.
+// advice returns lines about what to do.
 func (r *Report) advice() string {
 	if r.Taken == "" {
 		return `  Put anymx.toml, and the files that it names, on a USB stick whose file system is

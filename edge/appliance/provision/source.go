@@ -44,7 +44,7 @@ type source struct {
 	look func(Options) found
 }
 
-// sources are all of them, in order of precedence.
+// sources lists all sources in order of precedence.
 var sources = []source{
 	{credentialSource, lookAtCredentials},
 	{labelSource, lookAtFileSystems},

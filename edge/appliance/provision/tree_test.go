@@ -28,7 +28,7 @@ import (
 
 var testTime = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 
-// hush are the secrets of the tests; nothing that is said may hold one.
+// hush has the secrets of the tests; no output may contain one.
 var hush = []string{"cGFzc3dvcmRwYXNzd29yZHBhc3N3b3JkcGFzc3dvcmQ=", "correct-horse-battery", "swordfish-and-chips"}
 
 const goodConfig = `# ams1
@@ -73,7 +73,7 @@ key_file = "/etc/anymx/shield.key"
 block_file = "/etc/anymx/lists/shield.block"
 `
 
-// pair makes a certificate and its key.
+// pair creates a certificate and its key.
 var pair = sync.OnceValues(func() (cert, key []byte) {
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -94,7 +94,7 @@ var pair = sync.OnceValues(func() (cert, key []byte) {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw})
 })
 
-// goodFiles are those of a bundle that is good.
+// goodFiles returns the files of a valid bundle.
 func goodFiles() map[string]string {
 	cert, key := pair()
 	return map[string]string{
@@ -111,7 +111,7 @@ func goodFiles() map[string]string {
 	}
 }
 
-// with is files with some replaced, or taken away where the text is "-".
+// with returns files with some replaced, or removed where the text is "-".
 func with(files map[string]string, changes ...string) map[string]string {
 	for i := 0; i < len(changes); i += 2 {
 		if changes[i+1] == "-" {
@@ -123,7 +123,7 @@ func with(files map[string]string, changes ...string) map[string]string {
 	return files
 }
 
-// edit is the good config with a piece of text replaced.
+// edit returns the valid config with a piece of text replaced.
 func edit(t testing.TB, old, replacement string) string {
 	t.Helper()
 	if !strings.Contains(goodConfig, old) {
@@ -157,7 +157,7 @@ func writeTree(t testing.TB, dir string, files map[string]string) {
 	}
 }
 
-// quiet fails the test if a text holds a secret.
+// quiet fails the test if a text contains a secret.
 func quiet(t testing.TB, text string) {
 	t.Helper()
 	for _, secret := range hush {
@@ -183,7 +183,7 @@ func TestCheck(t *testing.T) {
 	_ = cert
 	for name, test := range map[string]struct {
 		files map[string]string
-		want  []string // one for each problem, in their order
+		want  []string // one for each problem, in order
 		note  string
 	}{
 		"good":        {goodFiles(), nil, ""},
@@ -245,8 +245,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// A credential that the machine was given stands for one in the bundle, and goes
-// before it.
+// A credential of the machine replaces one in the bundle and takes precedence over it.
 func TestCheckCredentials(t *testing.T) {
 	have := func(name string) ([]byte, bool) {
 		return []byte(hush[0]), name == "wg.key"
@@ -271,8 +270,7 @@ func TestCheckCredentials(t *testing.T) {
 	}
 }
 
-// Every key that names a file is known to usesOf: a new one in package config makes
-// this fail.
+// usesOf knows every key that names a file: a new one in package config makes this test fail.
 func TestUsesOfKnowsEveryFile(t *testing.T) {
 	c := config.Default()
 	c.Tunnel = &config.Tunnel{Peers: []config.TunnelPeer{{}}}
@@ -341,7 +339,7 @@ func TestReadTree(t *testing.T) {
 	}
 }
 
-// What a stranger's stick may hold does no harm, and is told.
+// Malicious content of a stick does no harm and is reported.
 func TestReadHostileTree(t *testing.T) {
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(secret, []byte("of this machine"), 0o600); err != nil {
@@ -411,7 +409,7 @@ func TestReadHostileTree(t *testing.T) {
 	}
 }
 
-// pack makes a tar of files; zip compresses it.
+// pack creates a tar of files; zip compresses it.
 func pack(t testing.TB, files map[string]string, zip bool, extra ...*tar.Header) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -483,7 +481,7 @@ func TestReadTar(t *testing.T) {
 	}
 }
 
-// A bomb that unpacks to more than a tree may have is refused before it is in memory.
+// A decompression bomb is refused before it is in memory.
 func TestReadTarBomb(t *testing.T) {
 	var z bytes.Buffer
 	c := gzip.NewWriter(&z)
@@ -533,8 +531,8 @@ func FuzzReadTar(f *testing.F) {
 	})
 }
 
-// Whatever a config says, checking a tree of it ends, and what is placed stays where
-// it belongs.
+// FuzzCheck checks that checking a bundle always returns, whatever its config says, and that files
+// are only installed where they belong.
 func FuzzCheck(f *testing.F) {
 	f.Add(goodConfig, "network/10-uplink.network", "[Match]\n")
 	f.Add(goodConfig, "credentials/wg.key", "x")

@@ -64,7 +64,7 @@ func usesOf(c *config.Config) []use {
 	return all
 }
 
-// most is the size limit of the file, in bytes.
+// most returns the size limit of the file, in bytes.
 func (u use) most() int64 {
 	if u.secret() {
 		return maxSecret
@@ -77,7 +77,7 @@ func (u use) secret() bool {
 	return u.why == wireguardKey || u.why == shieldKey || u.why == password
 }
 
-// program is the one that reads it, and its user's group.
+// program returns the program that reads it, which is also its user's group.
 func (u use) program() string {
 	switch u.why {
 	case wireguardKey, shieldKey, prefixList:
@@ -88,7 +88,7 @@ func (u use) program() string {
 	return "anymx-edge"
 }
 
-// prefix is the common prefix of the credentials that its unit imports.
+// prefix returns the common prefix of the credentials that its unit imports.
 func (u use) prefix() string {
 	switch u.why {
 	case wireguardKey:
@@ -99,8 +99,8 @@ func (u use) prefix() string {
 	return "bgp."
 }
 
-// prefixes are those of all units. A bundle can't provide other credentials: systemd has names that
-// set passwords.
+// prefixes are the prefixes of all units. A bundle can't provide other credentials, because some of
+// systemd's names set passwords.
 var prefixes = []string{"wg.", "shield.", "bgp."}
 
 // imported reports whether a unit of a node reads a credential of this name.
