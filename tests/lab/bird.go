@@ -16,9 +16,9 @@ import (
 // password is the TCP MD5 password between PoP a and r1.
 const password = "a-shared-secret"
 
-// r1Config: PoP a has a session for each family, with TCP MD5. A neighbor that
-// was lost may come back at once, as it is a lab. Routes that are to be shut
-// down are liked least (RFC 8326 4.2).
+// r1Config gives PoP a a session per address family, with TCP MD5. A lost neighbor may reconnect at
+// once, since this is a lab. Routes with the graceful shutdown community get the lowest preference
+// (RFC 8326 4.2).
 const r1Config = `
 log stderr all;
 router id 10.64.12.1;
@@ -66,14 +66,13 @@ protocol bgp r2_6 from transit {
 }
 `
 
-// What the BIRD beside PoP a announces, by its protocols static4 and static6.
+// Prefixes that the BIRD next to PoP a announces, by its protocols static4 and static6.
 const (
 	Beside4, Beside6               = "198.18.25.0/24", "2001:db8:be51::/48"
 	BesideGateway4, BesideGateway6 = "198.18.0.2", "2001:db8:be::2"
 )
 
-// r1Beside is r1's sessions with the BIRD beside PoP a, which are like those with
-// PoP a.
+// r1Beside has r1's sessions with the BIRD next to PoP a, which resemble those with PoP a.
 const r1Beside = `
 protocol bgp beside4 from pop {
 	local 198.18.0.1 as 64501;
@@ -111,11 +110,11 @@ protocol bgp r1_6 from upstream {
 }
 `
 
-// BIRD is a router.
+// BIRD is a router that runs BIRD.
 type BIRD struct {
 	Namespace *Namespace
 	Process   *kit.Process
-	Routes    *Watch // of its kernel
+	Routes    *Watch // of the router's kernel
 	socket    string
 }
 
@@ -141,8 +140,8 @@ func (l *Lab) startBIRD(ctx context.Context, role, config string) (*BIRD, error)
 	})
 }
 
-// Session asks BIRD one thing after the other over one connection, so that
-// nothing but BIRD itself takes time.
+// Session sends commands to BIRD over a single connection, so that measured times are those of BIRD
+// itself.
 type Session struct {
 	conn net.Conn
 	r    *bufio.Reader
@@ -155,7 +154,7 @@ func (b *BIRD) Session() (*Session, error) {
 		return nil, err
 	}
 	s := &Session{conn: conn, r: bufio.NewReader(conn)}
-	if _, err := s.reply(); err != nil { // its greeting
+	if _, err := s.reply(); err != nil { // the greeting
 		return nil, errors.Join(err, conn.Close())
 	}
 	return s, nil
@@ -163,7 +162,7 @@ func (b *BIRD) Session() (*Session, error) {
 
 func (s *Session) Close() error { return s.conn.Close() }
 
-// Ask is what `birdc` prints for a command.
+// Ask returns what `birdc` would print for a command.
 func (s *Session) Ask(command string) (string, error) {
 	if err := s.conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
 		return "", err
@@ -174,8 +173,8 @@ func (s *Session) Ask(command string) (string, error) {
 	return s.reply()
 }
 
-// reply reads lines up to the one with a code and a space, which is the last.
-// Other lines have a code and a hyphen, or begin with a space.
+// reply reads lines up to the last one, which has a code followed by a space. Other lines have a
+// code and a hyphen, or begin with a space.
 func (s *Session) reply() (string, error) {
 	var text strings.Builder
 	for {
@@ -200,7 +199,7 @@ func (s *Session) reply() (string, error) {
 	}
 }
 
-// Ask is Session.Ask over a connection of its own.
+// Ask runs one command over a new connection. See Session.Ask.
 func (b *BIRD) Ask(command string) (string, error) {
 	s, err := b.Session()
 	if err != nil {
@@ -210,7 +209,7 @@ func (b *BIRD) Ask(command string) (string, error) {
 	return s.Ask(command)
 }
 
-// Birdc has `birdc`, as a process of its own, ask BIRD, as an operator does.
+// Birdc runs a command with `birdc` in a process of its own, as an operator does.
 func (b *BIRD) Birdc(ctx context.Context, command string) error {
 	_, err := output(ctx, "birdc", "-s", b.socket, command)
 	return err

@@ -14,29 +14,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Calls are clients that connect, read the banner and leave, at times of their
-// own: one that waits does not hold up the next.
+// Calls are clients that connect, read the banner and leave. Each starts on schedule: a client that
+// waits does not delay the next one.
 type Calls struct {
-	Rate  int           // in a second; over IPv4 and IPv6 by turns, to port 25 and 8025
-	Limit time.Duration // for the banner, from the call of connect; 0 means 1s
+	Rate  int           // per second; alternately over IPv4 and IPv6, to ports 25 and 8025
+	Limit time.Duration // time allowed for the banner, from the call of connect; 0 means 1s
 }
 
-// Called is what became of them.
+// Called is the result of calls.
 type Called struct {
 	Calls   int
-	Greeted map[string]int // within the limit, by what the node calls itself
-	// Times are from the call of connect to the banner, in order; those that got
-	// none count with the limit.
+	Greeted map[string]int // within the limit, by the host name in the banner
+	// Times are from the call of connect to the banner, sorted; calls without a banner count as the
+	// limit.
 	Times []time.Duration
-	Why   map[string]int // of those that got none
+	Why   map[string]int // reasons of the calls without a banner
 }
 
-// Share is how many of all were greeted by a node.
+// Share returns the share of calls that a node greeted.
 func (c Called) Share(host string) float64 {
 	return float64(c.Greeted[host]) / float64(max(1, c.Calls))
 }
 
-// Percentile is a time that a share of the calls did not take longer than.
+// Percentile returns the time within which that share of the calls finished.
 func (c Called) Percentile(share float64) time.Duration {
 	if len(c.Times) == 0 {
 		return 0
@@ -49,7 +49,7 @@ func (c Called) String() string {
 		c.Percentile(0.5).Round(10*time.Microsecond), c.Percentile(0.99).Round(10*time.Microsecond), c.Percentile(1).Round(10*time.Microsecond), c.Why)
 }
 
-// Calling is calls under way.
+// Calling is a running series of calls.
 type Calling struct {
 	stop  context.CancelFunc
 	done  chan struct{}
@@ -60,7 +60,7 @@ type Calling struct {
 	err    error
 }
 
-// Call begins to call the service addresses from a namespace, until Stop.
+// Call starts calling the service addresses from a namespace, until Stop.
 func (n *Namespace) Call(ctx context.Context, o Calls) *Calling {
 	if o.Limit == 0 {
 		o.Limit = time.Second
@@ -72,7 +72,7 @@ func (n *Namespace) Call(ctx context.Context, o Calls) *Calling {
 		defer close(c.done)
 		var under sync.WaitGroup
 		defer under.Wait()
-		c.err = n.Do(func() error { // the sockets belong to the namespace wherever they are read
+		c.err = n.Do(func() error { // each socket belongs to the namespace, wherever it is read
 			began := time.Now()
 			for i := 0; ctx.Err() == nil; i++ {
 				pause(ctx, time.Until(began.Add(time.Duration(i)*time.Second/time.Duration(o.Rate))))
@@ -89,7 +89,7 @@ func (n *Namespace) Call(ctx context.Context, o Calls) *Calling {
 	return c
 }
 
-// CallAgain calls from client-a of a run that nobody holds, until ctx ends.
+// CallAgain calls from client-a of a run that no process holds, until ctx ends.
 func CallAgain(ctx context.Context, run string, o Calls) (Called, error) {
 	if !There(run) {
 		return Called{}, fmt.Errorf("there is no lab %s", run)
@@ -104,7 +104,7 @@ func CallAgain(ctx context.Context, run string, o Calls) (Called, error) {
 	return c.Stop()
 }
 
-// Stop lets those under way end, and returns what became of all.
+// Stop waits for the calls in progress and returns the result of all.
 func (c *Calling) Stop() (Called, error) {
 	c.stop()
 	<-c.done
@@ -112,7 +112,7 @@ func (c *Calling) Stop() (Called, error) {
 	return c.called, c.err
 }
 
-// knock sends a SYN and does not wait: a read of what it returns does.
+// knock sends a SYN without waiting; reading from the returned file waits.
 func knock(to netip.AddrPort) (*os.File, time.Time, error) {
 	family := unix.AF_INET
 	var address unix.Sockaddr = &unix.SockaddrInet4{Port: int(to.Port()), Addr: [4]byte(to.Addr().AsSlice())}
@@ -130,7 +130,7 @@ func knock(to netip.AddrPort) (*os.File, time.Time, error) {
 	return os.NewFile(uintptr(fd), "client"), at, nil
 }
 
-// greet waits for the banner, and says good-bye.
+// greet waits for the banner and says goodbye.
 func (c *Calling) greet(conn *os.File, at time.Time) {
 	defer conn.Close()
 	host, why := "", ""
@@ -165,7 +165,7 @@ func (c *Calling) greet(conn *os.File, at time.Time) {
 	if why != "" {
 		return
 	}
-	// Read to the end, or the client's end would send a reset.
+	// Read to the end, since closing with unread data would send a reset.
 	if conn.SetDeadline(time.Now().Add(5*time.Second)) == nil {
 		if _, err := conn.WriteString("QUIT\r\n"); err == nil {
 			for err == nil {

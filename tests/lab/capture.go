@@ -12,21 +12,21 @@ import (
 
 // Captured counts the packets of a namespace.
 type Captured struct {
-	// All is every packet on every interface.
+	// All counts every packet on every interface.
 	All int
-	// Inside are those to or from core's tunnel network on the tunnel's device.
+	// Inside counts those to or from core's tunnel network on the tunnel device.
 	Inside int
-	// Outside are those of them on any other interface, where none may be; First
-	// describes the first one.
+	// Outside counts those of them on any other interface, where none are allowed; First describes
+	// the first one.
 	Outside int
 	First   string
-	// Encrypted are UDP packets to or from the tunnel's far end.
+	// Encrypted counts UDP packets to or from the tunnel's remote end.
 	Encrypted int
-	// Lost were not seen, for lack of memory.
+	// Lost counts packets that were dropped for lack of buffer space.
 	Lost int
 }
 
-// Capture looks at each packet that a namespace sends or receives.
+// Capture inspects each packet that a namespace sends or receives.
 type Capture struct {
 	stop chan struct{}
 	once sync.Once
@@ -40,9 +40,8 @@ type Capture struct {
 // inside is core's side of the tunnel.
 var inside = netip.MustParseAddr(CoreInside)
 
-// Capture begins to look at all interfaces of a namespace. The tunnel's device is
-// told from others by having no link layer, whatever its name is and however
-// often it is made anew.
+// Capture starts capturing on all interfaces of a namespace. It recognizes the tunnel device by its
+// missing link layer, whatever its name is and however often it is recreated.
 func (n *Namespace) Capture() (*Capture, error) {
 	c := &Capture{stop: make(chan struct{}), done: make(chan struct{})}
 	var fd int
@@ -68,7 +67,7 @@ func (n *Namespace) Capture() (*Capture, error) {
 	return c, nil
 }
 
-// read takes packets until it is told to stop.
+// read counts packets until the capture is stopped.
 func (c *Capture) read(fd int) {
 	head := make([]byte, 256) // the rest of a packet is cut off
 	for {
@@ -85,7 +84,7 @@ func (c *Capture) read(fd int) {
 		select {
 		case <-c.stop:
 			if err == nil && !failed {
-				continue // what has come before the end is still counted
+				continue // count what arrived before the end
 			}
 		default:
 			if !failed {
@@ -130,14 +129,14 @@ func (s *Captured) add(link *unix.SockaddrLinklayer, packet []byte) {
 	}
 }
 
-// Seen is what was seen so far.
+// Seen returns the counts so far.
 func (c *Capture) Seen() Captured {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.seen
 }
 
-// Close ends the capture, if it has not ended yet, and returns what was seen.
+// Close stops the capture, if it is still running, and returns the counts.
 func (c *Capture) Close() (Captured, error) {
 	c.once.Do(func() { close(c.stop) })
 	<-c.done

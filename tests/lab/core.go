@@ -11,9 +11,8 @@ import (
 	"anymx/tests/kit"
 )
 
-// Core is the mail storage: the far end of both tunnels, which is Debian's
-// wireguard-go set up by Debian's wg, and anymx-core, which listens inside of the
-// tunnels only.
+// Core is the mail storage: the remote end of both tunnels, with Debian's wireguard-go set up by
+// Debian's wg, and anymx-core, which listens only inside the tunnels.
 type Core struct {
 	Namespace *Namespace
 	Tunnel    *kit.Process
@@ -93,12 +92,12 @@ func (l *Lab) startCore(ctx context.Context) (*Core, error) {
 	return c, c.Mail.Await(ctx, 20*time.Second, c.Namespace.greets(address))
 }
 
-// Cut takes the link to core down, at core's end.
+// Cut takes down the link to core, at core's end.
 func (c *Core) Cut(ctx context.Context) error {
 	return c.Namespace.IP(ctx, "link", "set", "eth0", "down")
 }
 
-// Mend puts it up again, with the default route that went with it.
+// Mend brings it up again and restores the default route.
 func (c *Core) Mend(ctx context.Context) error {
 	if err := c.Namespace.IP(ctx, "link", "set", "eth0", "up"); err != nil {
 		return err
@@ -106,7 +105,7 @@ func (c *Core) Mend(ctx context.Context) error {
 	return c.Namespace.IP(ctx, "route", "replace", "default", "via", gateways["core"][0])
 }
 
-// Mailbox is the Maildir of a recipient at example.net.
+// Mailbox returns the Maildir of a recipient at example.net.
 func (c *Core) Mailbox(recipient string) string {
 	return filepath.Join(c.maildir, "example.net", recipient)
 }

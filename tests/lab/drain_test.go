@@ -12,17 +12,17 @@ import (
 	"anymx/tests/kit"
 )
 
-// riseTime is how long health must be proven before routes are announced
-// (bgp.health.rise_time of the nodes).
+// riseTime is how long a node must be healthy before it announces its routes (bgp.health.rise_time
+// of the nodes).
 const riseTime = 3 * time.Second
 
-// busy is the load that drains are held against.
+// busy returns the load that runs during drains.
 func busy(recipient string) Load {
 	return Load{Sessions: 100, Each: 20, Pause: 100 * time.Millisecond, Recipient: recipient}
 }
 
-// A node that is drained while a hundred sessions send leaves with no message
-// lost, and comes back when it has proven its health.
+// A node that is drained while a hundred sessions send loses no message, and comes back after its
+// health check has passed for riseTime.
 func TestDrainUnderLoad(t *testing.T) {
 	l := inService(t)
 	load := l.Send(t.Context(), busy("drain"))
@@ -65,7 +65,7 @@ func TestDrainUnderLoad(t *testing.T) {
 	}
 }
 
-// leftBoth is when neither prefix went to PoP a any more at r1.
+// leftBoth returns when r1 stopped sending either prefix to PoP a.
 func leftBoth(t *testing.T, l *Lab, since time.Time) time.Time {
 	t.Helper()
 	var last time.Time
@@ -81,7 +81,7 @@ func leftBoth(t *testing.T, l *Lab, since time.Time) time.Time {
 	return last
 }
 
-// onlyB holds that all connections opened in a time reached PoP b.
+// onlyB checks that all connections opened between two times reached PoP b.
 func onlyB(t *testing.T, l *Lab, ledger Ledger, from, to time.Time) {
 	t.Helper()
 	opened, wrong := 0, 0
@@ -101,7 +101,7 @@ func onlyB(t *testing.T, l *Lab, ledger Ledger, from, to time.Time) {
 	t.Logf("%d connections were opened while PoP a announced nothing, %d reached PoP b", opened, opened-wrong)
 }
 
-// awaitOpened waits for a connection that a node greets, dialled after a moment.
+// awaitOpened waits for a connection that a node greets and that was dialed after the given time.
 func awaitOpened(t *testing.T, load *Running, host string, after time.Time) (first Opened) {
 	t.Helper()
 	must(t, kit.Poll(t.Context(), time.Minute, func(context.Context) error {
@@ -118,7 +118,7 @@ func awaitOpened(t *testing.T, load *Running, host string, after time.Time) (fir
 	return first
 }
 
-// A drained node stays so when all its programs are started again.
+// A drained node stays drained when all its programs are restarted.
 func TestDrainedSurvivesARestart(t *testing.T) {
 	l := inService(t)
 	began := time.Now()
@@ -130,7 +130,7 @@ func TestDrainedSurvivesARestart(t *testing.T) {
 	if s := status(t, l.A); s.Phase != api.Drained {
 		t.Errorf("after the restart the node is %s", s.Phase)
 	}
-	// Twice the time in which a node that may announce would do so.
+	// Wait twice as long as a node needs before it may announce.
 	if _, err := l.R1.Routes.Await(t.Context(), Prefix4, A4, 2*riseTime); !errors.Is(err, errStill) {
 		t.Errorf("the drained node announces again: %v", err)
 	}

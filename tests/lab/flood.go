@@ -15,36 +15,36 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Where forged sources come from. Nothing else in the lab has such an address, so
-// that what is sent back to them can be told apart: see Tap.
+// The networks of forged sources. Nothing else in the lab has such an address, so that replies to
+// them can be recognized: see Tap.
 var (
 	Forged4 = netip.MustParsePrefix("16.0.0.0/4")
 	Forged6 = netip.MustParsePrefix("3fff::/20")
 )
 
-// Flood is segments with random sources for the service addresses of a node, on
-// its link to its router: IPv4 and IPv6 by turns, to port 25 and 8025.
+// Flood sends segments with random sources to the service addresses of a node, on its link to its
+// router: alternately IPv4 and IPv6, to ports 25 and 8025.
 type Flood struct {
 	Flags byte          // SYN or ACK
-	Rate  int           // packets in a second; 0: as many as one thread can send
-	Most  time.Duration // it ends by itself; 0 means 10s
-	// Void sends the same to a link that drops all of it: the machine has as much
-	// to do, and the node nothing.
+	Rate  int           // packets per second; 0: as many as one thread can send
+	Most  time.Duration // maximum duration; 0 means 10s
+	// Void sends the same packets to a link that drops them all: the load on the machine is the
+	// same, and the node gets nothing.
 	Void bool
 }
 
-// Flooded is what was sent.
+// Flooded is the result of a flood.
 type Flooded struct {
 	Packets int
-	Lost    int // by the link, for lack of room: never arrived
+	Lost    int // dropped by the link for lack of space
 	Took    time.Duration
-	CPU     time.Duration // of the thread that sent, and of what the kernel did at once with what it sent
+	CPU     time.Duration // of the sending thread, with what the kernel does in it
 }
 
-// Rate is packets in a second.
+// Rate returns packets per second.
 func (f Flooded) Rate() float64 { return float64(f.Packets) / max(f.Took, time.Nanosecond).Seconds() }
 
-// Flooding is a flood under way.
+// Flooding is a running flood.
 type Flooding struct {
 	stop context.CancelFunc
 	done chan struct{}
@@ -52,7 +52,7 @@ type Flooding struct {
 	err  error
 }
 
-// Flood begins one. It goes on until Stop, at most o.Most.
+// Flood starts a flood. It runs until Stop, at most for o.Most.
 func (l *Lab) Flood(ctx context.Context, n *Node, o Flood) (*Flooding, error) {
 	to, err := n.Namespace.hardware("eth0")
 	if err != nil {
@@ -61,7 +61,7 @@ func (l *Lab) Flood(ctx context.Context, n *Node, o Flood) (*Flooding, error) {
 	return o.begin(ctx, n.upstream, to, "pop-"+n.Role)
 }
 
-// FloodAgain floods PoP a of a run that nobody holds, until ctx ends, at most o.Most.
+// FloodAgain floods PoP a of a run that no process holds, until ctx ends, at most for o.Most.
 func FloodAgain(ctx context.Context, run string, o Flood) (Flooded, error) {
 	if !There(run) {
 		return Flooded{}, fmt.Errorf("there is no lab %s", run)
@@ -88,7 +88,7 @@ func FloodAgain(ctx context.Context, run string, o Flood) (Flooded, error) {
 	return f.Stop()
 }
 
-// begin floods from a device of a router what has an address on its link.
+// begin starts a flood from a router's device to the hardware address at the other end of the link.
 func (o Flood) begin(ctx context.Context, space *Namespace, to net.HardwareAddr, device string) (*Flooding, error) {
 	if o.Most == 0 {
 		o.Most = 10 * time.Second
@@ -132,14 +132,14 @@ func (o Flood) begin(ctx context.Context, space *Namespace, to net.HardwareAddr,
 	return f, nil
 }
 
-// Stop ends it, if it has not ended yet.
+// Stop ends the flood, if it is still running.
 func (f *Flooding) Stop() (Flooded, error) {
 	f.stop()
 	<-f.done
 	return f.sent, f.err
 }
 
-// send sends until ctx ends. The thread is the goroutine's own.
+// send sends until ctx ends. It needs a thread of its own.
 func (f *Flooding) send(ctx context.Context, fd int, b *bed, rate int) error {
 	began, cpu := time.Now(), threadTime()
 	defer func() { f.sent.Took, f.sent.CPU = time.Since(began), threadTime()-cpu }()
@@ -148,7 +148,7 @@ func (f *Flooding) send(ctx context.Context, fd int, b *bed, rate int) error {
 		if rate > 0 {
 			due := int(time.Since(began).Seconds()*float64(rate)) - f.sent.Packets - f.sent.Lost
 			if n = min(batch, due); n < batch/4 {
-				// Shorter than what Go's own timers can do.
+				// Shorter than Go's timers can wait.
 				pause := unix.NsecToTimespec(int64(time.Second) / int64(rate) * batch / 2)
 				_ = unix.Nanosleep(&pause, nil) // a signal only shortens it
 				continue
@@ -170,17 +170,17 @@ func (f *Flooding) send(ctx context.Context, fd int, b *bed, rate int) error {
 	return nil
 }
 
-// threadTime is the CPU time of this thread.
+// threadTime returns the CPU time of this thread.
 func threadTime() time.Duration {
 	var t unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t) // it can't fail for this clock
 	return time.Duration(t.Nano())
 }
 
-const batch = 64 // frames that are sent by one call
+const batch = 64 // frames per system call
 
-// bed holds the frames of a batch. Each time they get new sources, ports and
-// sequence numbers, and checksums that are right.
+// bed holds the frames of a batch. Each round gives them new sources, ports and sequence numbers,
+// with correct checksums.
 type bed struct {
 	frames   [batch]seed
 	vectors  [batch]unix.Iovec
@@ -192,7 +192,7 @@ type bed struct {
 	dice *rand.PCG
 }
 
-// seed is a frame, and the sums of what does not change.
+// seed is a frame and the checksums of its constant parts.
 type seed struct {
 	bytes   []byte
 	tcp     int
@@ -224,7 +224,7 @@ func newBed(flags byte, to, from net.HardwareAddr) *bed {
 	return b
 }
 
-// vary makes the first n frames anew.
+// vary gives the first n frames new values.
 func (b *bed) vary(n int) {
 	for i := range n {
 		f := &b.frames[i]
@@ -237,7 +237,7 @@ func (b *bed) vary(n int) {
 			binary.BigEndian.PutUint16(f.bytes[source4+2:], uint16(low))
 			binary.BigEndian.PutUint16(f.bytes[checksum4:], ^fold(ip))
 		} else {
-			net := uint32(who) // the network, and as the host part another random number
+			net := uint32(who) // the network, with a second random number as the host part
 			binary.BigEndian.PutUint32(f.bytes[source6+4:], net)
 			binary.BigEndian.PutUint64(f.bytes[source6+8:], who)
 			more += words(uint64(net)) + words(who)
@@ -257,13 +257,13 @@ func (b *bed) vary(n int) {
 	}
 }
 
-// words is the sum of the 16-bit words of a number.
+// words returns the sum of the 16-bit words of a number.
 func words(n uint64) uint32 {
 	return uint32(n&0xffff) + uint32(n>>16&0xffff) + uint32(n>>32&0xffff) + uint32(n>>48)
 }
 
-// packetSocket sends frames on a device of this thread's network, and gets those of
-// a protocol in network byte order; 0: none.
+// packetSocket opens a socket that sends frames on a device of this thread's network and receives
+// those of a protocol, given in network byte order; 0: none.
 func packetSocket(device string, protocol uint16) (int, error) {
 	dev, err := net.InterfaceByName(device)
 	if err != nil {
@@ -279,7 +279,7 @@ func packetSocket(device string, protocol uint16) (int, error) {
 	return fd, nil
 }
 
-// hardware is the link layer address of a device.
+// hardware returns the link-layer address of a device.
 func (n *Namespace) hardware(device string) (mac net.HardwareAddr, err error) {
 	err = n.Do(func() error {
 		dev, err := net.InterfaceByName(device)

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Each frame of a flood is one that a stack takes: it has a source of its own, and
-// checksums that are right.
+// A network stack accepts each frame of a flood: its source is unique and its checksums are
+// correct.
 func TestForgedFrames(t *testing.T) {
 	to, from := net.HardwareAddr{2, 0, 0, 0, 0, 1}, net.HardwareAddr{2, 0, 0, 0, 0, 2}
 	for name, flags := range map[string]byte{"SYN": SYN, "ACK": ACK} {
@@ -34,7 +34,7 @@ func TestForgedFrames(t *testing.T) {
 	}
 }
 
-// A receiver finds nothing wrong with a segment.
+// A receiver accepts the checksums of a segment.
 func TestSegmentChecksums(t *testing.T) {
 	for _, s := range []segment{
 		{from: netip.MustParseAddrPort("203.0.113.9:4000"), to: netip.MustParseAddrPort("192.0.2.25:25"), seq: 1, flags: SYN, options: linux},
@@ -42,7 +42,7 @@ func TestSegmentChecksums(t *testing.T) {
 	} {
 		s.toMAC, s.fromMAC = make(net.HardwareAddr, 6), make(net.HardwareAddr, 6)
 		b := s.frame()
-		// A receiver adds up all that a checksum covers, and gets all ones (RFC 1071).
+		// A receiver adds up everything that a checksum covers and gets all ones (RFC 1071).
 		if at := s.tcpAt(); fold(s.pseudo(len(b)-at)+sum(b[at:])) != 0xffff {
 			t.Errorf("TCP's checksum in % x", b)
 		}

@@ -14,7 +14,7 @@ import (
 	"anymx/tests/kit"
 )
 
-// r2Config: PoP b has one session for both families, with TTL security.
+// r2Config gives PoP b one session for both address families, with TTL security.
 const r2Config = `
 hostname r2
 bgp community-list standard graceful seq 5 permit 65535:0
@@ -50,18 +50,18 @@ router bgp 64502
  exit-address-family
 `
 
-// FRR is a router: zebra, which has the kernel's routes, and bgpd.
+// FRR is a router that runs zebra, which manages the kernel's routes, and bgpd.
 type FRR struct {
 	Namespace   *Namespace
 	Zebra, BGPd *kit.Process
-	Routes      *Watch // of its kernel
+	Routes      *Watch // of the router's kernel
 	dir         string
 }
 
 // startFRR runs FRR with a config and waits until it answers.
 func (l *Lab) startFRR(ctx context.Context, n *Namespace, config string) (*FRR, error) {
 	f := &FRR{Namespace: n, dir: l.file("frr")}
-	owner, err := user.Lookup("frr") // the package's
+	owner, err := user.Lookup("frr") // from the Debian package
 	if err != nil {
 		return nil, err
 	}
@@ -99,12 +99,12 @@ func (l *Lab) startFRR(ctx context.Context, n *Namespace, config string) (*FRR, 
 	})
 }
 
-// Ask is what vtysh prints for a command.
+// Ask returns what vtysh prints for a command.
 func (f *FRR) Ask(ctx context.Context, command string) (string, error) {
 	return f.Namespace.Output(ctx, lookUp("vtysh"), "--vty_socket", f.dir, "-c", command)
 }
 
-// FRRPath is one way to a prefix, as FRR shows it.
+// FRRPath is one path to a prefix, as FRR shows it.
 type FRRPath struct {
 	Valid  bool
 	Best   struct{ Overall bool } `json:"bestpath"`
@@ -128,7 +128,7 @@ type FRRPath struct {
 	}
 }
 
-// Paths are the ways to a prefix.
+// Paths returns the paths to a prefix.
 func (f *FRR) Paths(ctx context.Context, prefix string) ([]FRRPath, error) {
 	family := "ipv4"
 	if prefix == Prefix6 {

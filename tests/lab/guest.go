@@ -13,19 +13,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Guest is the place of PoP a for a virtual machine: namespace "a" is a bridge
-// without addresses between its link to r1 and a tap device, to which the
-// machine's network card is plugged. The machine has the addresses A4 and A6, peers
-// with r1, and finds core at CoreOutside, which keeps its mail.
+// Guest lets a virtual machine replace PoP a: namespace "a" is a bridge without addresses between
+// its link to r1 and a tap device for the machine's network card. The machine has the addresses A4
+// and A6, peers with r1, and reaches core, which stores its mail, at CoreOutside.
 type Guest struct {
-	Namespace *Namespace // QEMU runs in there, and ends with the lab at the latest
-	Host      string     // what its banner says
+	Namespace *Namespace // QEMU runs in it and ends with the lab at the latest
+	Host      string     // in its banner
 	MAC       net.HardwareAddr
-	// Tap counts at r1 what it sends to forged sources; nil in a user namespace.
+	// Tap counts at r1 what the guest sends to forged sources; nil in a user namespace.
 	Tap *Tap
 
 	lab      *Lab
-	upstream *Namespace // its router's
+	upstream *Namespace // of its router
 }
 
 // tapDevice is the name of the tap in namespace "a".
@@ -34,8 +33,7 @@ const tapDevice = "tap0"
 func (l *Lab) newGuest(ctx context.Context) (*Guest, error) {
 	g := &Guest{Namespace: l.spaces["a"], Host: "mx-a.example.net", MAC: net.HardwareAddr{0x52, 0x54, 0, 0x25, 0x25, 1},
 		lab: l, upstream: l.spaces["r1"]}
-	// A guest that goes on from where it was saved knows its router by the address of
-	// that time.
+	// A guest that resumes from a saved state still has its router's old link-layer address.
 	if err := g.upstream.IP(ctx, "link", "set", "pop-a", "address", "52:54:00:25:25:fe"); err != nil {
 		return nil, err
 	}
@@ -51,25 +49,25 @@ func (l *Lab) newGuest(ctx context.Context) (*Guest, error) {
 				return nil, err
 			}
 		}
-		// Nothing but the guest has an address here.
+		// Only the guest has an address here.
 		if err := errors.Join(g.Namespace.Sysctl("ipv6/conf/"+name+"/disable_ipv6", "1"), g.Namespace.IP(ctx, "link", "set", name, "up")); err != nil {
 			return nil, err
 		}
 	}
-	// A guest that goes on from where it was saved takes its peer for the one of
-	// that time. So core speaks first.
+	// A guest that resumes from a saved state still expects its peer of that time, so core speaks
+	// first.
 	_, err := l.Core.Namespace.Output(ctx, "wg", "set", device(l.Name, "core"), "peer", l.keys.A.Public,
 		"endpoint", A4+":51820", "persistent-keepalive", "2")
 	if err := errors.Join(err, l.ClientA.wholeChecksums("eth0"), g.upstream.queue("pop-a")); err != nil {
 		return nil, err
 	}
 	if g.Tap, err = g.upstream.tap("pop-a"); errors.Is(err, unix.EPERM) {
-		err = nil // BPF is for the machine's root only
+		err = nil // only the machine's root may use BPF
 	}
 	return g, err
 }
 
-// plug makes the tap device, which stays when nobody has it open.
+// plug creates the tap device, which persists when nobody has it open.
 func (g *Guest) plug() error {
 	fd, err := g.Open()
 	if err != nil {
@@ -82,8 +80,8 @@ func (g *Guest) plug() error {
 	return nil
 }
 
-// Open takes the tap device for one machine: the descriptor is what QEMU wants for
-// its network card. It is free again when the descriptor is closed.
+// Open opens the tap device for one machine and returns the descriptor that QEMU needs for its
+// network card. Closing it frees the device.
 func (g *Guest) Open() (fd int, err error) {
 	err = g.Namespace.Do(func() error {
 		fd, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
@@ -108,14 +106,13 @@ func (g *Guest) Open() (fd int, err error) {
 	return fd, nil
 }
 
-// Flood is Lab.Flood for the guest.
+// Flood floods the guest. See Lab.Flood.
 func (g *Guest) Flood(ctx context.Context, o Flood) (*Flooding, error) {
 	return o.begin(ctx, g.upstream, g.MAC, "pop-a")
 }
 
-// Files is the config of the guest, as an operator hands it to a node: name of each
-// file in the tree, and its content. more is TOML that is appended to the config
-// file.
+// Files returns the guest's config, as an operator would provide it: the content of each file of
+// the bundle by its name. more is TOML that is appended to the config file.
 func (g *Guest) Files(more string) map[string]string {
 	peers := strings.ReplaceAll(siteA.peers, "%[1]q", `"credential:bgp.r1"`)
 	return map[string]string{
@@ -126,7 +123,7 @@ func (g *Guest) Files(more string) map[string]string {
 	}
 }
 
-// Tree writes Files into a directory that is there.
+// Tree writes Files into an existing directory.
 func (g *Guest) Tree(dir, more string) error {
 	var failed error
 	for name, text := range g.Files(more) {
@@ -136,8 +133,7 @@ func (g *Guest) Tree(dir, more string) error {
 	return failed
 }
 
-// guestConfig is nodeConfig where paths and ports are those that an appliance has by
-// itself.
+// guestConfig adapts nodeConfig to the default paths and ports of an appliance.
 var guestConfig = strings.NewReplacer(
 	"state_dir = \"%[2]s/state\"\n", "", "control = \"%[2]s/run/edge.sock\"\n", "", "control = \"%[2]s/run/bgp.sock\"\n", "",
 	"[net]\ncontrol = \"%[2]s/run/net.sock\"\n\n", "", "listen = [\"[::]:25\", \"[::]:8025\"]\n", "",

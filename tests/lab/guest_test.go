@@ -13,9 +13,8 @@ import (
 	"anymx/tests/vm"
 )
 
-// A virtual machine stands where PoP a stands. This one is nothing but the shell of
-// its firmware, which can ping; and the config that an appliance would be given
-// is a good one.
+// A virtual machine can replace PoP a. This one only runs the shell of its firmware, which can
+// ping; the config that an appliance would get is valid.
 func TestGuest(t *testing.T) {
 	needs(t)
 	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
@@ -38,10 +37,10 @@ func TestGuest(t *testing.T) {
 		}
 	}
 
-	disk := filepath.Join(t.TempDir(), "disk") // or the firmware would look for one in the network
+	disk := filepath.Join(t.TempDir(), "disk") // or the firmware boots from the network
 	_, err = vm.Stick(t.Context(), disk, "ANYMX", tree)
 	must(t, err)
-	for range 2 { // the tap is free again when a machine has ended
+	for range 2 { // the tap is free again once a machine has ended
 		tap, err := l.Guest.Open()
 		must(t, err)
 		m, err := vm.Start(t.Context(), vm.Options{Dir: t.TempDir(), Memory: 256, Disk: vm.Disk{File: disk, ReadOnly: true}, NIC: vm.NIC{Tap: tap, MAC: l.Guest.MAC}, Enter: l.Guest.Namespace.Do})

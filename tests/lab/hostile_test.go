@@ -24,18 +24,18 @@ const (
 	bgpKeepalive    = 4
 )
 
-// hostile is a router that does not behave. It takes connections in a namespace
-// and says octet by octet what its story is.
+// hostile is a misbehaving router. It accepts connections in a namespace and runs a script on each,
+// which sends any bytes.
 type hostile struct {
 	listener net.Listener
 	running  sync.WaitGroup
 	accepted atomic.Int64 // connections
 	told     atomic.Int64 // UPDATEs sent
-	ended    atomic.Int64 // connections that the other side has ended
+	ended    atomic.Int64 // connections ended by the other side
 }
 
-// listenHostile has a story told on each connection to address, one at a time.
-// With a password the connections must have that TCP MD5 signature from peer.
+// listenHostile runs story on each connection to address, one at a time. With a password,
+// connections need a TCP MD5 signature from peer.
 func (n *Namespace) listenHostile(address, password, peer string, story func(*hostile, *bgpConn) error) (*hostile, error) {
 	var config net.ListenConfig
 	if password != "" {
@@ -57,21 +57,21 @@ func (n *Namespace) listenHostile(address, password, peer string, story func(*ho
 				return // closed
 			}
 			h.accepted.Add(1)
-			_ = story(h, &bgpConn{conn}) // how it ends is what the other side decides
+			_ = story(h, &bgpConn{conn}) // how it ends is up to the other side
 			_ = conn.Close()
 		}
 	})
 	return h, nil
 }
 
-// Close ends it with its connection.
+// Close closes the listener and its connection.
 func (h *hostile) Close() error {
 	err := h.listener.Close()
 	h.running.Wait()
 	return err
 }
 
-// setMD5 asks for signed segments from peer (RFC 2385).
+// setMD5 requires signed segments from peer (RFC 2385).
 func setMD5(fd int, peer, password string) error {
 	s := unix.TCPMD5Sig{Keylen: uint16(len(password))}
 	s.Addr.Family = unix.AF_INET
@@ -85,8 +85,8 @@ func setMD5(fd int, peer, password string) error {
 // bgpConn is one connection from a speaker.
 type bgpConn struct{ net.Conn }
 
-// handshake reads the speaker's OPEN and answers with one of asn, and goes on as
-// far as an established session.
+// handshake reads the speaker's OPEN, answers with one from asn and continues until the session is
+// established.
 func (c *bgpConn) handshake(asn uint16) error {
 	if kind, _, err := c.read(); err != nil || kind != bgpOpen {
 		return fmt.Errorf("message of type %d: %w", kind, err)
@@ -100,13 +100,13 @@ func (c *bgpConn) handshake(asn uint16) error {
 	return nil
 }
 
-// openBody is an OPEN with IPv4 and IPv6 unicast and long ASNs.
+// openBody returns an OPEN with IPv4 and IPv6 unicast and four-octet ASNs.
 func openBody(asn uint16) []byte {
 	parameters := []byte{2, 6, 1, 4, 0, 1, 0, 1, 2, 6, 1, 4, 0, 2, 0, 1, 2, 6, 65, 4, 0, 0, byte(asn >> 8), byte(asn)}
 	return append([]byte{4, byte(asn >> 8), byte(asn), 0, 9, 10, 9, 9, 9, byte(len(parameters))}, parameters...)
 }
 
-// stay sends keepalives and reads what comes until the connection ends.
+// stay sends keepalives and reads messages until the connection ends.
 func (c *bgpConn) stay(ctx context.Context, h *hostile) error {
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer stop()
@@ -166,7 +166,7 @@ func (c *bgpConn) read() (kind byte, body []byte, err error) {
 	return header[18], body, err
 }
 
-// bgpMessage puts a header in front of a body.
+// bgpMessage prepends a header to a body.
 func bgpMessage(kind byte, body []byte) []byte {
 	m := make([]byte, 16, 19+len(body))
 	for i := range m {
@@ -176,7 +176,7 @@ func bgpMessage(kind byte, body []byte) []byte {
 	return append(append(m, kind), body...)
 }
 
-// fullTable is UPDATEs with so many prefixes, as many to one as on the Internet.
+// fullTable returns UPDATEs with so many prefixes, packed as on the Internet.
 func fullTable(asn uint16, nextHop string, prefixes int) [][]byte {
 	const each = 7
 	hop := netip.MustParseAddr(nextHop).As4()
@@ -189,7 +189,7 @@ func fullTable(asn uint16, nextHop string, prefixes int) [][]byte {
 	for i := 0; i < prefixes; {
 		body := append([]byte{0, 0, 0, byte(len(attributes))}, attributes...)
 		for range min(each, prefixes-i) {
-			body = append(body, 24, byte(11+i>>16), byte(i>>8), byte(i)) // 11.0.0.0/24 and on
+			body = append(body, 24, byte(11+i>>16), byte(i>>8), byte(i)) // from 11.0.0.0/24 on
 			i++
 		}
 		all = append(all, bgpMessage(bgpUpdate, body))
@@ -197,15 +197,15 @@ func fullTable(asn uint16, nextHop string, prefixes int) [][]byte {
 	return all
 }
 
-// malformed are UPDATEs that no router should send.
+// malformed has UPDATEs that no router should send.
 var malformed = [][]byte{
-	{0xff, 0xff, 0, 0},                          // more withdrawn than there is
-	{0, 0, 0xff, 0xff},                          // more attributes than there is
+	{0xff, 0xff, 0, 0},                          // more withdrawn than there are
+	{0, 0, 0xff, 0xff},                          // more attributes than there are
 	{0, 0, 0, 0, 33, 1, 2, 3, 4, 5},             // a prefix of 33 bits
 	{0, 0, 0, 0, 24, 192, 0, 2},                 // no attributes
-	{0, 0, 0, 4, 0x40, 1, 1, 9, 24, 192, 0, 2},  // an unknown origin
-	{0, 0, 0, 9, 0x80, 14, 6, 0, 25, 70, 0, 0},  // EVPN that is cut off
-	{0, 0, 0, 8, 0x40, 1, 1, 0, 0x40, 1, 1, 0},  // an attribute twice
-	{0, 0, 0, 6, 0x40, 2, 3, 9, 9, 9, 200},      // a bad AS_PATH
-	{0, 0, 0, 3, 0xff, 0xff, 0xff, 24, 1, 1, 1}, // a cut attribute of an unknown type
+	{0, 0, 0, 4, 0x40, 1, 1, 9, 24, 192, 0, 2},  // unknown origin
+	{0, 0, 0, 9, 0x80, 14, 6, 0, 25, 70, 0, 0},  // truncated EVPN
+	{0, 0, 0, 8, 0x40, 1, 1, 0, 0x40, 1, 1, 0},  // duplicate attribute
+	{0, 0, 0, 6, 0x40, 2, 3, 9, 9, 9, 200},      // invalid AS_PATH
+	{0, 0, 0, 3, 0xff, 0xff, 0xff, 24, 1, 1, 1}, // truncated attribute of unknown type
 }

@@ -10,14 +10,14 @@ import (
 	"os"
 )
 
-// key is one end's WireGuard key.
+// key is the WireGuard key of one end.
 type key struct{ Private, Public string }
 
-// keys are those of the tunnel's ends.
+// keys are the keys of all tunnel ends.
 type keys struct{ Core, A, B key }
 
-// newKeys makes keys, or takes those that are in a file, which has them from then
-// on; "": none.
+// newKeys reads the keys from a file, or creates them and stores them there; "": they are not
+// stored.
 func newKeys(file string) (keys, error) {
 	var all keys
 	if file != "" {

@@ -12,17 +12,16 @@ import (
 	"anymx/tests/kit"
 )
 
-// steady is the load that crashes are held against.
+// steady returns the load that runs during crashes.
 func steady(recipient string) Load {
 	return Load{Sessions: 40, Each: 10, Pause: 200 * time.Millisecond, Recipient: recipient}
 }
 
-// gone is how long a router may send to a PoP after its mail program or its
-// speaker has died (promise 5).
+// gone is how long a router may still send to a PoP after its mail program or its speaker has died
+// (promise 5).
 const gone = time.Second
 
-// The death of anymx-edge withdraws the routes within a second, and the sessions
-// stay as they are.
+// The death of anymx-edge withdraws the routes within a second; the sessions stay up.
 func TestKilledEdge(t *testing.T) {
 	l := inService(t)
 	load := l.Send(t.Context(), steady("killed-edge"))
@@ -51,8 +50,8 @@ func TestKilledEdge(t *testing.T) {
 	settled(t, l, load, "killed-edge", time.Minute)
 }
 
-// The death of anymx-bgp drops its sessions and with them the routes. Back, it
-// announces again.
+// The death of anymx-bgp drops its sessions and with them the routes. After a restart it announces
+// again.
 func TestKilledSpeaker(t *testing.T) {
 	l := inService(t)
 	load := l.Send(t.Context(), steady("killed-speaker"))
@@ -86,9 +85,8 @@ func TestKilledSpeaker(t *testing.T) {
 	settled(t, l, load, "killed-speaker", time.Minute)
 }
 
-// The death of anymx-net leaves addresses and routes in place: mail is taken and
-// waits, and goes on by itself when the program is back. With the kernel's
-// WireGuard it does not even wait.
+// The death of anymx-net leaves addresses and routes in place: mail is accepted and queued, and
+// delivered once the program is back. With the kernel's WireGuard it isn't even delayed.
 func TestKilledNet(t *testing.T) {
 	l := inService(t)
 	load := l.Send(t.Context(), steady("killed-net"))
@@ -131,8 +129,8 @@ func TestKilledNet(t *testing.T) {
 	proven(t, capture)
 }
 
-// proven holds that a capture has seen no packet to core outside of the tunnel,
-// and that it would have seen one.
+// proven checks that a capture saw no packet to core outside of the tunnel, and that it would have
+// seen one.
 func proven(t *testing.T, capture *Capture) {
 	t.Helper()
 	seen, err := capture.Close()
@@ -144,7 +142,7 @@ func proven(t *testing.T, capture *Capture) {
 		seen.All, seen.Inside, seen.Encrypted, seen.Outside)
 }
 
-// A SIGTERM walks the steps of a drain before the program ends.
+// A SIGTERM runs all steps of a drain before the program ends.
 func TestTerminatedEdge(t *testing.T) {
 	l := inService(t)
 	load := l.Send(t.Context(), steady("terminated-edge"))

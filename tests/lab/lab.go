@@ -11,25 +11,25 @@ import (
 	"time"
 )
 
-// Options of Up.
+// Options are the options of Up.
 type Options struct {
 	// Name is Person, or "" for a run that ends with this process.
 	Name string
-	// Bin is the directory of our programs.
+	// Bin is the directory with our programs.
 	Bin string
-	// Beside adds one more node to r1 which announces prefixes of its own by BIRD:
-	// what withdrawals are measured against.
+	// Beside adds another node at r1, which announces prefixes of its own with BIRD: withdrawals
+	// are compared with it.
 	Beside bool
-	// Guest has a virtual machine take the place of PoP a: there is no node A, but
-	// a socket for the machine's network card, see Guest.
+	// Guest lets a virtual machine replace PoP a: instead of node A there is a socket for the
+	// machine's network card, see Guest.
 	Guest bool
-	// Alone leaves out r2 with all that is behind it: a lab for a user namespace,
-	// in which FRR and the nodes can't have users of their own.
+	// Alone omits r2 and everything beyond it. It is for a user namespace, where FRR and the nodes
+	// can't run as users of their own.
 	Alone bool
-	// Keys is a file that the WireGuard keys are kept in, made if it is not there,
-	// for a guest that outlives a lab. "": new ones.
+	// Keys is a file that stores the WireGuard keys and is created if missing, for a guest that
+	// outlives a lab. "": the lab uses new keys.
 	Keys string
-	// Say gets a line for each thing that is done; nil: nobody is told.
+	// Say gets a line for each step; it may be nil.
 	Say io.Writer
 }
 
@@ -41,11 +41,10 @@ type Lab struct {
 	R1   *BIRD
 	R2   *FRR
 	Core *Core
-	// A and B are the nodes: no A if there is a Guest, no B and no R2 if the lab is
-	// Alone.
+	// A and B are the nodes: A is nil if there is a Guest, B and R2 are nil if the lab is Alone.
 	A, B  *Node
 	Guest *Guest
-	// Beside is the BIRD that announces prefixes, if Options ask for it.
+	// Beside is the BIRD that announces prefixes, if Options.Beside is set.
 	Beside *BIRD
 
 	ClientA, ClientB *Namespace
@@ -54,11 +53,11 @@ type Lab struct {
 	lock    *os.File
 	keys    keys
 	spaces  map[string]*Namespace
-	numbers atomic.Int64 // of messages
+	numbers atomic.Int64 // of the last message
 }
 
-// Up makes the network and starts routers and core. The nodes are there, but
-// their programs are not running: see Node.Start. When it fails nothing is left.
+// Up creates the network and starts the routers and core. The programs of the nodes are not started
+// yet: see Node.Start. If it fails, it leaves nothing.
 func Up(ctx context.Context, o Options) (_ *Lab, err error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("network namespaces want root")
@@ -136,8 +135,7 @@ func (l *Lab) routers(ctx context.Context) (err error) {
 	return err
 }
 
-// converge waits until each router's kernel has learnt the way to what is behind
-// the other one.
+// converge waits until each router's kernel has learned the routes beyond the other router.
 func (l *Lab) converge(ctx context.Context) error {
 	for _, want := range []struct {
 		routes *Watch
@@ -153,7 +151,7 @@ func (l *Lab) converge(ctx context.Context) error {
 	return nil
 }
 
-// bring puts our programs where users other than root can run them.
+// bring copies our programs to where users other than root can run them.
 func (l *Lab) bring(from string) error {
 	for _, name := range []string{"anymx", "anymx-bgp", "anymx-core", "anymx-edge", "anymx-net"} {
 		in, out := filepath.Join(from, name), l.file("bin", name)
@@ -177,7 +175,7 @@ func (l *Lab) Down(ctx context.Context) error {
 	return errors.Join(failed, Remove(ctx, l.Name), l.lock.Close())
 }
 
-// let lets go of what this process holds of the lab.
+// let releases what this process holds of the lab.
 func (l *Lab) let() error {
 	var failed error
 	for _, b := range []*BIRD{l.R1, l.Beside} {
@@ -205,11 +203,10 @@ func (l *Lab) let() error {
 	return failed
 }
 
-// Keep leaves a person's lab to itself: it goes on without this process.
+// Keep lets a person's lab continue without this process.
 func (l *Lab) Keep() error { return errors.Join(l.let(), l.lock.Close()) }
 
-// Space is the namespace of a role: "a", "b", "r1", "r2", "core", "client-a",
-// "client-b".
+// Space returns the namespace of a role: "a", "b", "r1", "r2", "core", "client-a" or "client-b".
 func (l *Lab) Space(role string) *Namespace { return l.spaces[role] }
 
 func (l *Lab) file(parts ...string) string {

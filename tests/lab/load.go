@@ -14,44 +14,43 @@ import (
 	"anymx/tests/kit"
 )
 
-// Load is clients that send without a pause.
+// Load is a set of clients that send without a pause.
 type Load struct {
-	// Sessions is how many send at a time, half of them from each client that there is, and by
-	// turns over IPv4 and IPv6, to port 25 and 8025.
+	// Sessions is the number of concurrent senders, split evenly between the clients. They
+	// alternate between IPv4 and IPv6, and between ports 25 and 8025.
 	Sessions int
-	// Each is how many messages a connection carries.
+	// Each is the number of messages per connection.
 	Each int
-	// Pause is the time from one message of a session to its next. 0: none.
+	// Pause is the time between two messages of a session.
 	Pause time.Duration
 	// Recipient is the mailbox that they send to, at example.net.
 	Recipient string
 }
 
-// Opened is a connection that a node has greeted.
+// Opened is a connection that a node greeted.
 type Opened struct {
-	At     time.Time // when it was dialled
-	Host   string    // what the node calls itself
+	At     time.Time // when it was dialed
+	Host   string    // from the banner
 	Client string    // "a" or "b"
 	IPv6   bool
 }
 
-// Ledger is what the clients know in the end.
+// Ledger is the record of the clients.
 type Ledger struct {
 	First        int                // number of the first message
-	Acknowledged map[Attempt]string // by which node, as its banner calls it
+	Acknowledged map[Attempt]string // by which node, as named in its banner
 	Opened       []Opened
-	// Repeated are the transactions that had to be made again because the
-	// connection was lost before the reply to the message; SentAway are those that
-	// the node answered with 421. Refused are connections that did not come to an
-	// EHLO.
+	// Repeated counts transactions that had to be repeated because the connection was lost before
+	// the reply to the message. SentAway counts those that the node answered with 421. Refused
+	// counts connections that failed before EHLO.
 	Repeated, SentAway, Refused int
-	// Gap is the longest time that one session was without an acknowledgement, and
-	// MeanGap the mean of the longest of each session.
+	// Gap is the longest time that any session went without an acknowledgement. MeanGap is the mean
+	// of each session's longest gap.
 	Gap, MeanGap time.Duration
 	Took         time.Duration
 }
 
-// Running is a load at work.
+// Running is a load in progress.
 type Running struct {
 	stop    context.CancelFunc
 	done    sync.WaitGroup
@@ -65,7 +64,7 @@ type Running struct {
 	err    error
 }
 
-// Send starts a load. It goes on until Stop.
+// Send starts a load, which runs until Stop.
 func (l *Lab) Send(ctx context.Context, o Load) *Running {
 	ctx, cancel := context.WithCancel(ctx)
 	r := &Running{stop: cancel, began: time.Now(), numbers: &l.numbers, ledger: Ledger{First: int(l.numbers.Load()) + 1, Acknowledged: make(map[Attempt]string)}}
@@ -91,10 +90,10 @@ func (l *Lab) Send(ctx context.Context, o Load) *Running {
 	return r
 }
 
-// Acknowledged is how many messages were, so far.
+// Acknowledged returns how many messages were acknowledged so far.
 func (r *Running) Acknowledged() int64 { return r.acked.Load() }
 
-// AwaitMore waits until n messages more are acknowledged.
+// AwaitMore waits until n more messages are acknowledged.
 func (r *Running) AwaitMore(ctx context.Context, n int64, limit time.Duration) error {
 	want := r.acked.Load() + n
 	return kit.Poll(ctx, limit, func(context.Context) error {
@@ -105,8 +104,8 @@ func (r *Running) AwaitMore(ctx context.Context, n int64, limit time.Duration) e
 	})
 }
 
-// Stop lets the sessions end their transactions, and returns what they know. A
-// reply that no healthy node gives is an error.
+// Stop lets the sessions finish their transactions and returns their record. A reply that a healthy
+// node never gives is an error.
 func (r *Running) Stop() (Ledger, error) {
 	r.stop()
 	r.done.Wait()
@@ -122,8 +121,8 @@ func (r *Running) Stop() (Ledger, error) {
 	return r.ledger, r.err
 }
 
-// sender is one session's client. It sends one message after the other, each
-// until it is acknowledged, and connects anew when a connection is lost.
+// sender is the client of one session. It sends messages one by one, each until it is acknowledged,
+// and reconnects when a connection is lost.
 type sender struct {
 	load          Load
 	running       *Running
@@ -137,11 +136,11 @@ type sender struct {
 	gap  time.Duration // the longest
 }
 
-// patience bounds each wait for the network: a client that waited minutes, as
-// real ones do, would only see less.
+// patience limits each wait for the network. Waiting minutes, as real clients do, would only hide
+// problems.
 const patience = 10 * time.Second
 
-// run sends until ctx ends, and then until the message under way is settled.
+// run sends until ctx ends and the current message is acknowledged.
 func (s *sender) run(ctx context.Context) error {
 	s.last = time.Now()
 	s.advance()
@@ -163,10 +162,10 @@ func (s *sender) run(ctx context.Context) error {
 	return nil
 }
 
-// advance takes the next message.
+// advance moves on to the next message.
 func (s *sender) advance() { s.next = Attempt{Message: int(s.running.numbers.Add(1)), Try: 1} }
 
-// session is one connection.
+// session runs one connection.
 func (s *sender) session(ctx context.Context) error {
 	began := time.Now()
 	c, host, err := s.space.connect(ctx, net.JoinHostPort(s.address, s.port), patience)
@@ -200,7 +199,7 @@ func (s *sender) session(ctx context.Context) error {
 	return err
 }
 
-// again counts a transaction that has to be made once more.
+// again counts a transaction that has to be repeated.
 func (s *sender) again(err error) {
 	s.next.Try++
 	s.running.mu.Lock()
@@ -212,7 +211,7 @@ func (s *sender) again(err error) {
 	}
 }
 
-// message is one transaction.
+// message runs one transaction.
 func (s *sender) message(c *smtpConn) error {
 	envelope := fmt.Sprintf("MAIL FROM:<sender@example.com>\r\nRCPT TO:<%s@example.net>\r\nDATA\r\n", s.load.Recipient)
 	if _, err := io.WriteString(c, envelope); err != nil {
@@ -247,18 +246,17 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// Account is a ledger held against core's mailbox.
+// Account compares a ledger with core's mailbox.
 type Account struct {
 	Acknowledged int
-	Lost         []Attempt // acknowledged, and not in core
-	Doubled      []Attempt // acknowledged, and in core more than once
-	// Unheard are attempts that core has and that their client never heard the
-	// end of: it sent these messages again, as SMTP wants it to.
+	Lost         []Attempt // acknowledged, but missing in core
+	Doubled      []Attempt // acknowledged, and stored in core more than once
+	// Unheard counts attempts that core has although their client never got a reply: it sent these
+	// messages again, as SMTP requires.
 	Unheard int
 }
 
-// Settle waits until core has every message that was acknowledged, at most limit,
-// and says what core has.
+// Settle waits up to limit until core has every acknowledged message, and reports what core has.
 func (l *Lab) Settle(ctx context.Context, ledger Ledger, recipient string, limit time.Duration) (Account, error) {
 	var account Account
 	err := kit.Poll(ctx, limit, func(context.Context) error {
@@ -275,7 +273,7 @@ func (l *Lab) Settle(ctx context.Context, ledger Ledger, recipient string, limit
 	return account, err
 }
 
-// against compares what was promised with what is there.
+// against compares what was acknowledged with what core has.
 func (k Ledger) against(inCore map[Attempt]int) Account {
 	a := Account{Acknowledged: len(k.Acknowledged)}
 	for attempt := range k.Acknowledged {

@@ -9,14 +9,14 @@ import (
 	"path/filepath"
 )
 
-// Attempt is one try to hand a message to a node. A client that does not hear
-// how a try ended makes another one with the same message.
+// Attempt is one attempt to send a message to a node. A client that gets no reply makes another
+// attempt with the same message.
 type Attempt struct{ Message, Try int }
 
-// mark is the line that tells a message apart; the same stands at its end.
+// mark returns the line that identifies a message; it is also the last line.
 func (a Attempt) mark() string { return fmt.Sprintf("message %d try %d", a.Message, a.Try) }
 
-// content is a message of some size that says first and last which one it is.
+// content returns a message of some size with the mark at its beginning and end.
 func (a Attempt) content(size int) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "From: sender@example.com\r\nSubject: %s\r\n\r\n", a.mark())
@@ -27,8 +27,8 @@ func (a Attempt) content(size int) []byte {
 	return b.Bytes()
 }
 
-// ReadMailbox reads a Maildir: how often each attempt is there. A message that is
-// not whole is an error. A mailbox that nothing came to yet is empty.
+// ReadMailbox reads a Maildir and counts each attempt. An incomplete message is an error; a missing
+// mailbox is empty.
 func ReadMailbox(dir string) (map[Attempt]int, error) {
 	all := make(map[Attempt]int)
 	files, err := os.ReadDir(filepath.Join(dir, "new"))
@@ -49,7 +49,7 @@ func ReadMailbox(dir string) (map[Attempt]int, error) {
 	return all, nil
 }
 
-// whole says which message it is, if all of it is there.
+// whole returns which message it is, or an error if it is incomplete.
 func whole(text []byte) (a Attempt, err error) {
 	at := bytes.Index(text, []byte("Subject: message "))
 	if at < 0 {

@@ -24,11 +24,11 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// shared is the lab that the tests use one after the other. A test that failed
-// leaves it in an unknown state, so the next one gets a new one.
+// shared is the lab that the tests use one after the other. A failed test leaves it in an unknown
+// state, so the next test gets a new one.
 var shared *Lab
 
-// inService is a lab with both nodes announcing and core reachable.
+// inService returns a lab with both nodes announcing and core reachable.
 func inService(t *testing.T) *Lab {
 	t.Helper()
 	needs(t)
@@ -72,7 +72,7 @@ func inService(t *testing.T) *Lab {
 	return l
 }
 
-// needs skips the test where the lab cannot be.
+// needs skips the test where a lab can't run.
 func needs(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -98,7 +98,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// anymx runs the operator's command against a node and returns all it prints.
+// anymx runs the operator's command against a node and returns its output.
 func (n *Node) anymx(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, n.Bin+"/anymx", args...)
 	cmd.Env = Environment(n.Bin, n.Dir)
@@ -109,7 +109,7 @@ func (n *Node) anymx(ctx context.Context, args ...string) (string, error) {
 	return string(out), err
 }
 
-// command is anymx that has to succeed.
+// command runs anymx and fails the test on an error.
 func command(t *testing.T, n *Node, args ...string) string {
 	t.Helper()
 	out, err := n.anymx(t.Context(), args...)
@@ -119,7 +119,7 @@ func command(t *testing.T, n *Node, args ...string) string {
 	return out
 }
 
-// status is what a node says of itself.
+// status returns a node's status.
 func status(t *testing.T, n *Node) api.Status {
 	t.Helper()
 	s, err := n.Client.Status(t.Context())
@@ -127,8 +127,8 @@ func status(t *testing.T, n *Node) api.Status {
 	return s
 }
 
-// settled ends a load and holds what core has against what was acknowledged: none
-// is lost, and none is there twice.
+// settled ends a load and checks core against the acknowledgements: each message was stored exactly
+// once.
 func settled(t *testing.T, l *Lab, load *Running, recipient string, limit time.Duration) (Ledger, Account) {
 	t.Helper()
 	ledger, err := load.Stop()
@@ -149,7 +149,7 @@ func settled(t *testing.T, l *Lab, load *Running, recipient string, limit time.D
 	return ledger, account
 }
 
-// since is when BIRD's session of this name came up, as BIRD prints it.
+// since returns when the named BIRD session came up, as BIRD prints it.
 func since(t *testing.T, b *BIRD, session string) string {
 	t.Helper()
 	text, err := b.Ask("show protocols " + session)

@@ -12,21 +12,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// byHand is a client of client-a's network whose segments a test makes itself:
-// it has an address that no kernel answers for.
+// byHand is a client in client-a's network whose segments the test builds itself. No kernel answers
+// for its address.
 type byHand struct {
 	t        *testing.T
 	fd       int
 	from, to netip.AddrPort
 	mac      [2]net.HardwareAddr // own, the router's
-	stamp    uint32              // the own one
-	echo     uint32              // the far end's last timestamp
+	stamp    uint32              // its own last timestamp
+	echo     uint32              // the peer's last timestamp
 }
 
-// hands are the addresses of such clients.
+// hands has the addresses of such clients.
 var hands = map[string]string{Service4: "10.64.1.77", Service6: "2001:db8:1::77"}
 
-// newByHand makes a client of a service address.
+// newByHand creates a client of a service address.
 func newByHand(t *testing.T, l *Lab, service string, port uint16) *byHand {
 	t.Helper()
 	c := &byHand{t: t, fd: -1, stamp: 1000,
@@ -46,7 +46,7 @@ func newByHand(t *testing.T, l *Lab, service string, port uint16) *byHand {
 	return c
 }
 
-// send sends a segment with timestamps, and with the options of a SYN if it is one.
+// send sends a segment with timestamps and, if it is a SYN, with its options.
 func (c *byHand) send(s segment) {
 	c.t.Helper()
 	c.stamp++
@@ -62,7 +62,7 @@ func (c *byHand) send(s segment) {
 	}
 }
 
-// await is the next segment for this client that has the flags and, if asked for, data.
+// await returns the next segment for this client that has the flags and, if data is set, a payload.
 func (c *byHand) await(limit time.Duration, flags byte, data bool) (s segment, ok bool) {
 	c.t.Helper()
 	b := make([]byte, 1<<16)
@@ -87,7 +87,7 @@ func (c *byHand) await(limit time.Duration, flags byte, data bool) (s segment, o
 	}
 }
 
-// open sends a SYN and returns the ACK that answers what came back, not yet sent.
+// open sends a SYN and returns the ACK for the reply, without sending it.
 func (c *byHand) open() segment {
 	c.t.Helper()
 	const first = 0x10000000
@@ -99,8 +99,7 @@ func (c *byHand) open() segment {
 	return segment{flags: ACK, seq: back.ack, ack: back.seq + 1}
 }
 
-// banner is the greeting that comes within limit, "" if none does. The connection
-// is reset then.
+// banner returns the greeting that arrives within limit, or "". It then resets the connection.
 func (c *byHand) banner(limit time.Duration) string {
 	c.t.Helper()
 	s, ok := c.await(limit, ACK, true)
@@ -111,15 +110,15 @@ func (c *byHand) banner(limit time.Duration) string {
 	return string(s.data)
 }
 
-// move has r1 send what is for the service addresses to PoP b, or no longer.
+// move makes r1 send traffic for the service addresses to PoP b, or stop doing so.
 func move(t *testing.T, l *Lab, how string) {
 	t.Helper()
 	must(t, l.R1.Namespace.IP(t.Context(), "route", how, Service4+"/32", "via", R2ToR1))
 	must(t, l.R1.Namespace.IP(t.Context(), "-6", "route", how, Service6+"/128", "via", "2001:db8:12::2"))
 }
 
-// A flow whose SYN was answered by PoP a, and whose ACK comes to PoP b because the
-// route has changed in between, connects where both have the same key.
+// A flow whose SYN was answered by PoP a and whose ACK reaches PoP b, because the route changed in
+// between, connects if both have the same key.
 func TestFlowMovesDuringItsHandshake(t *testing.T) {
 	l := inService(t)
 	const always = `cookies = "always"`
@@ -164,15 +163,15 @@ func TestFlowMovesDuringItsHandshake(t *testing.T) {
 	}
 }
 
-// In peace the stack makes the handshakes: a client whose last ACK is lost gets the
-// SYN-ACK once more and then its banner. A cookie is sent only once, which is
-// why there are none below the threshold.
+// Below the threshold the stack completes the handshakes: a client whose last ACK is lost gets the
+// SYN-ACK again and then its banner. A cookie is sent only once, which is why none are used below
+// the threshold.
 func TestLostACKInPeace(t *testing.T) {
 	l := inService(t)
 	shielded(t, l.A, "")
 	for i, service := range []string{Service4, Service6} {
 		c := newByHand(t, l, service, uint16(43000+i))
-		c.open() // and what it returns is lost
+		c.open() // the ACK it returns is lost
 		again, ok := c.await(4*time.Second, SYN|ACK, false)
 		if !ok {
 			t.Fatalf("%s: the SYN-ACK did not come once more", service)

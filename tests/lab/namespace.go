@@ -16,16 +16,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// namespaces is where iproute2 keeps those that have a name.
+// namespaces is where iproute2 keeps named namespaces.
 const namespaces = "/run/netns"
 
 // Namespace is a network of its own: interfaces, addresses, routes, sockets.
 type Namespace struct {
-	Name string // as `ip netns` knows it
+	Name string // for `ip netns`
 	file *os.File
 }
 
-// newNamespace makes a namespace with lo up.
+// newNamespace creates a namespace and brings lo up.
 func newNamespace(ctx context.Context, name string) (*Namespace, error) {
 	if err := ip(ctx, "netns", "add", name); err != nil {
 		return nil, err
@@ -40,7 +40,7 @@ func newNamespace(ctx context.Context, name string) (*Namespace, error) {
 	return n, nil
 }
 
-// openNamespace opens one that is there.
+// openNamespace opens an existing namespace.
 func openNamespace(name string) (*Namespace, error) {
 	file, err := os.Open(filepath.Join(namespaces, name))
 	if err != nil {
@@ -49,13 +49,13 @@ func openNamespace(name string) (*Namespace, error) {
 	return &Namespace{Name: name, file: file}, nil
 }
 
-// Do runs f inside the namespace: sockets that f makes belong to it, wherever
-// they are used later. f must make them on its own goroutine.
+// Do runs f inside the namespace: sockets that f creates belong to it, wherever they are used
+// later. f must create them on its own goroutine.
 func (n *Namespace) Do(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		// Never unlocked: the thread ends with the goroutine, so that no other
-		// one ever finds itself in here.
+		// It is never unlocked: the thread ends with the goroutine, so no other goroutine can end
+		// up in this namespace.
 		runtime.LockOSThread()
 		if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
 			done <- fmt.Errorf("entering namespace %s: %w", n.Name, err)
@@ -76,7 +76,7 @@ func (n *Namespace) Dial(ctx context.Context, network, address string) (net.Conn
 	return conn, err
 }
 
-// Listen listens inside, with options set on the socket before it is bound.
+// Listen listens inside, after config has set options on the socket.
 func (n *Namespace) Listen(config net.ListenConfig, address string) (net.Listener, error) {
 	config.SetMultipathTCP(false) // TCP MD5 and MPTCP exclude each other
 	var l net.Listener
@@ -104,8 +104,8 @@ func (n *Namespace) Output(ctx context.Context, args ...string) (string, error) 
 	return output(ctx, "ip", append([]string{"netns", "exec", n.Name}, args...)...)
 }
 
-// removeNamespace kills what runs in a namespace, which is nothing but what was
-// started there, and removes it.
+// removeNamespace kills all processes in a namespace, which were all started by the lab, and
+// removes it.
 func removeNamespace(ctx context.Context, name string) error {
 	for range 100 {
 		pids, err := pidsIn(ctx, name)
@@ -116,15 +116,14 @@ func removeNamespace(ctx context.Context, name string) error {
 			break
 		}
 		for _, pid := range pids {
-			_ = unix.Kill(pid, unix.SIGKILL) // it may have ended just now
+			_ = unix.Kill(pid, unix.SIGKILL) // it may have just ended
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
 	return ip(ctx, "netns", "delete", name)
 }
 
-// pidsIn lists the processes in a namespace, but not this one, a thread of which
-// may be inside.
+// pidsIn lists the processes in a namespace, except this one, which may have a thread inside.
 func pidsIn(ctx context.Context, name string) ([]int, error) {
 	text, err := output(ctx, "ip", "netns", "pids", name)
 	if err != nil {
@@ -149,7 +148,7 @@ func ip(ctx context.Context, args ...string) error {
 	return err
 }
 
-// output is what a program prints. Its error has what the program complained of.
+// output returns what a program prints. Its error includes what the program wrote to stderr.
 func output(ctx context.Context, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, lookUp(name), args...)
 	cmd.WaitDelay = 5 * time.Second
@@ -165,7 +164,7 @@ func output(ctx context.Context, name string, args ...string) (string, error) {
 	return "", fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(said))
 }
 
-// lookUp finds a program, also where a user's PATH does not lead.
+// lookUp finds a program, even if it is not in the user's PATH.
 func lookUp(name string) string {
 	for _, dir := range []string{"", "/usr/sbin", "/sbin", "/usr/lib/frr"} {
 		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {

@@ -16,27 +16,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Programs of a node, in the order in which they start.
+// The programs of a node, in start order.
 const (
 	Net  = "anymx-net"
 	BGP  = "anymx-bgp"
 	Edge = "anymx-edge"
 )
 
-// Programs is all of them.
+// Programs lists them all.
 var Programs = []string{Net, BGP, Edge}
 
-// users are what the programs run as. Nobody of the machine has these numbers;
-// what they share is the node's group.
+// users are the users that the programs run as. The machine has no such users; they share the
+// node's group.
 var users = map[string]int{Net: 64901, BGP: 64902, Edge: 64903}
 
 const group = 64900
 
-// site is what makes one node differ from the other.
+// site is what distinguishes the nodes.
 type site struct {
 	role     string
 	upstream string // role of its router
-	tunnel   string // its address in the tunnel
+	tunnel   string // its address inside the tunnel
 	routerID string
 	peers    string // TOML; %s is the file with the TCP MD5 password
 }
@@ -141,11 +141,11 @@ control = "%[2]s/run/bgp.sock"
 rise_time = "3s"
 `
 
-// Node is a point of presence: one server with its three programs.
+// Node is a point of presence: one server with three programs.
 type Node struct {
 	Namespace *Namespace
 	Role      string // "a" or "b"
-	Host      string // what its banner says
+	Host      string // in its banner
 	Config    string // file
 	Dir       string
 	Device    string // of its tunnel
@@ -159,9 +159,9 @@ type Node struct {
 	Tap *Tap
 
 	lab      *Lab
-	upstream *Namespace // its router's
+	upstream *Namespace // of its router
 	text     string     // of the config
-	filter   string     // and its section [shield]
+	filter   string     // its section [shield]
 	runs     map[string]*kit.Process
 }
 
@@ -197,8 +197,8 @@ func (l *Lab) newNode(s site) (*Node, error) {
 		n.Append(""),
 		secretFile(filepath.Join(n.Dir, "wg.key"), own.Private, users[Net]),
 		secretFile(secret, password, users[BGP]),
-		// Where udev runs, anybody may open the TUN device, and needs CAP_NET_ADMIN
-		// to do anything with it. Here it may not run.
+		// With udev, anybody may open the TUN device but needs CAP_NET_ADMIN to use it. udev may
+		// not run here.
 		unix.Mknod(tun, unix.S_IFCHR|0o660, int(unix.Mkdev(10, 200))), os.Chown(tun, 0, group), os.Chmod(tun, 0o660),
 	)
 	if err := errors.Join(err, n.prepareShield()); err != nil {
@@ -218,14 +218,14 @@ func secretFile(name, text string, user int) error {
 	return errors.Join(os.WriteFile(name, []byte(text+"\n"), 0o600), os.Chown(name, user, group))
 }
 
-// Append writes the config file anew with more TOML at its end; "" is the
-// config as it was. The programs take it with a SIGHUP or their next start.
+// Append rewrites the config file with more TOML at its end; "" restores the original. The programs
+// read it at SIGHUP or their next start.
 func (n *Node) Append(toml string) error {
 	return os.WriteFile(n.Config, []byte(n.text+n.filter+toml), 0o644)
 }
 
-// Start starts those of the programs that do not run, all if none is named, and
-// waits until they answer.
+// Start starts the named programs, or all of them, unless they are running, and waits until they
+// answer.
 func (n *Node) Start(ctx context.Context, programs ...string) error {
 	if len(programs) == 0 {
 		programs = Programs
@@ -246,8 +246,8 @@ func (n *Node) Start(ctx context.Context, programs ...string) error {
 	return nil
 }
 
-// startProgram starts a program of a node as its unit does: as a user of its own,
-// without a capability except what it is there for.
+// startProgram starts a program of a node as its unit does: as its own user, with only the
+// capabilities that it needs.
 func startProgram(space *Namespace, dir, role, program string) (*kit.Process, error) {
 	capabilities := "-all"
 	if program == Net {
@@ -260,8 +260,7 @@ func startProgram(space *Namespace, dir, role, program string) (*kit.Process, er
 		filepath.Join(dir, "bin", program), "-config", filepath.Join(dir, role, "anymx.toml"))
 }
 
-// StartAgain starts a program of a node of a run that nobody holds, and does not
-// wait for it.
+// StartAgain starts a program of a node of a run that no process holds, without waiting for it.
 func StartAgain(run, role, program string) error {
 	if !There(run) || users[program] == 0 || role != "a" && role != "b" {
 		return fmt.Errorf("there is no %s in PoP %s of the lab %s", program, role, run)
@@ -275,7 +274,7 @@ func StartAgain(run, role, program string) error {
 	return err
 }
 
-// answers is ready when a program does what others need of it.
+// answers returns a check that succeeds when a program does what the others need.
 func (n *Node) answers(program string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -293,10 +292,10 @@ func (n *Node) answers(program string) func(context.Context) error {
 	}
 }
 
-// Program is one of the node's processes, nil if it was never started.
+// Program returns one of the node's processes, or nil if it was never started.
 func (n *Node) Program(name string) *kit.Process { return n.runs[name] }
 
-// Stop ends the node's programs in the order in which a machine shuts down.
+// Stop ends the node's programs in the order of a machine's shutdown.
 func (n *Node) Stop(limit time.Duration) error {
 	var failed error
 	for _, name := range []string{Edge, BGP, Net} {
@@ -307,10 +306,10 @@ func (n *Node) Stop(limit time.Duration) error {
 	return failed
 }
 
-// Reload has a program read its config again.
+// Reload makes a program read its config again.
 func (n *Node) Reload(program string) error { return n.runs[program].Signal(syscall.SIGHUP) }
 
-// Environment is what `anymx` needs to find the node that has a directory.
+// Environment returns the variables that `anymx` needs to find the node in dir.
 func Environment(bin, dir string) []string {
 	return []string{
 		"PATH=" + bin + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",

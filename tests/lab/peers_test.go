@@ -14,16 +14,16 @@ import (
 	"anymx/tests/kit"
 )
 
-// hostileASN is that of the routers that do not behave.
+// hostileASN is the ASN of the misbehaving routers.
 const hostileASN = 64599
 
-// tablePrefixes is the length of the full table that one of them sends: a tenth
-// of the Internet's, which nobody would have to keep either.
+// tablePrefixes is the size of the full table that one of them sends: a tenth of the Internet's,
+// which is still far more than a node should store.
 const tablePrefixes = 100_000
 
-// A peer with the wrong ASN, one with another password, one that sends a full
-// table, one with malformed UPDATEs and one that flaps disturb neither the
-// speaker nor its session with the good router, and nothing of theirs is taken.
+// A peer with the wrong ASN, one with another password, one that sends a full table, one with
+// malformed UPDATEs and one that flaps disturb neither the speaker nor its session with the good
+// router. None of their routes are accepted.
 func TestBadPeers(t *testing.T) {
 	l := inService(t)
 	r1, speaker := l.Space("r1"), l.A.Program(BGP)
@@ -83,7 +83,7 @@ func TestBadPeers(t *testing.T) {
 			if err := c.handshake(hostileASN); err != nil {
 				return err
 			}
-			return c.send(bgpMessage(bgpNotification, []byte{6, 4})) // and closes
+			return c.send(bgpMessage(bgpNotification, []byte{6, 4})) // then it closes
 		}},
 	} {
 		address := fmt.Sprintf("198.51.100.%d", 11+i)
@@ -97,7 +97,7 @@ func TestBadPeers(t *testing.T) {
 		peers[bad.name] = h
 		fmt.Fprintf(&config, "\n[[bgp.peer]]\naddress = %q\nasn = %d\nport = 1790\n%s", address, hostileASN, bad.keys)
 	}
-	defer stop() // before the listeners wait for their stories
+	defer stop() // runs before the listeners wait for their stories
 	must(t, l.A.Append(config.String()))
 	must(t, l.A.Reload(BGP))
 
@@ -161,7 +161,7 @@ func TestBadPeers(t *testing.T) {
 	_ = os.Remove(wrong)
 }
 
-// stillObeyed has the speaker withdraw and announce, between all the noise.
+// stillObeyed makes the speaker withdraw and announce despite the bad peers.
 func stillObeyed(t *testing.T, l *Lab) {
 	t.Helper()
 	for _, o := range []api.DesiredState{{Routes: api.Withdrawn, Reason: "test"}, {Routes: api.Announced, Reason: "test"}} {
@@ -188,7 +188,7 @@ func peerAt(s api.SpeakerStatus, address string) *api.SpeakerPeer {
 	return nil
 }
 
-// kernelRoutes is what the PoP's kernel has, in every table.
+// kernelRoutes returns all routes in the PoP's kernel, from every table.
 func kernelRoutes(t *testing.T, n *Node) string {
 	t.Helper()
 	text, err := n.Namespace.Output(t.Context(), "sh", "-c", "ip route show table all; ip -6 route show table all | sed 's/ expires [^ ]*//'")
@@ -196,7 +196,7 @@ func kernelRoutes(t *testing.T, n *Node) string {
 	return text
 }
 
-// routesFromA are the prefixes that r1 hears from PoP a.
+// routesFromA returns the prefixes that r1 receives from PoP a.
 func routesFromA(t *testing.T, l *Lab) string {
 	t.Helper()
 	var all []string

@@ -8,37 +8,37 @@ import (
 	"strings"
 )
 
-// Service addresses and what is announced for them.
+// Service addresses and the prefixes announced for them.
 const (
 	Service4, Service6 = "192.0.2.25", "2001:db8:25::25"
 	Prefix4, Prefix6   = "192.0.2.0/24", "2001:db8:25::/48"
 )
 
-// Addresses that tests look for.
+// Addresses that tests use.
 const (
 	R1ToA4, R1ToA6 = "198.51.100.1", "2001:db8:a::1" // r1 on its link to PoP a
 	A4, A6         = "198.51.100.2", "2001:db8:a::2"
 	R2ToB4         = "198.51.100.129"
 	B4, B6         = "198.51.100.130", "2001:db8:b::2"
 	R1ToR2, R2ToR1 = "10.64.12.1", "10.64.12.2"
-	CoreOutside    = "203.0.113.2" // where the tunnels end
-	CoreInside     = "10.77.0.1"   // core, in the tunnels
+	CoreOutside    = "203.0.113.2" // end of the tunnels
+	CoreInside     = "10.77.0.1"   // core's address inside the tunnels
 	tunnelNetwork  = "10.77.0.0/24"
 )
 
 // roles are the namespaces of a lab.
 var roles = []string{"client-a", "client-b", "r1", "r2", "a", "b", "core"}
 
-// others are the roles that a lab goes without if it is Alone.
+// others are the roles that are missing if a lab is Alone.
 var others = []string{"client-b", "r2", "b"}
 
-// link is a veth pair. An end is "role/interface" with its addresses.
+// link is a veth pair. Each end is "role/interface" with its addresses.
 type link struct {
 	from, to           string
 	addresses, atOther []string
 }
 
-// role is the one at the far end, which no two links have in common.
+// role returns the role at the far end, which is unique among the links.
 func (k link) role() string {
 	role, _, _ := strings.Cut(k.to, "/")
 	return role
@@ -59,11 +59,11 @@ var links = []link{
 		to: "core/eth0", atOther: []string{CoreOutside + "/24"}},
 }
 
-// beside is the link of the BIRD beside PoP a.
+// beside is the link of the BIRD next to PoP a.
 var beside = link{from: "r1/beside", addresses: []string{"198.18.0.1/24", "2001:db8:be::1/64"},
 	to: "beside/eth0", atOther: []string{BesideGateway4 + "/24", BesideGateway6 + "/64"}}
 
-// gateways are the default routes of all that is no router.
+// gateways has the default routes of everything except the routers.
 var gateways = map[string][]string{
 	"client-a": {"10.64.1.1", "2001:db8:1::1"},
 	"client-b": {"10.64.2.1", "2001:db8:2::1"},
@@ -72,8 +72,8 @@ var gateways = map[string][]string{
 	"core":     {"203.0.113.1"},
 }
 
-// plug makes namespaces, links, addresses and the default routes of the leaves.
-// Routers get no route but those to their links.
+// plug creates namespaces, links, addresses and the default routes of the leaves. Routers only get
+// the routes of their links.
 func (l *Lab) plug(ctx context.Context) error {
 	roles, links := slices.Clone(roles), slices.Clone(links)
 	if l.options.Beside {
@@ -117,7 +117,7 @@ func (l *Lab) plug(ctx context.Context) error {
 		failed = errors.Join(failed, n.Sysctl("ipv4/ip_forward", "1"), n.Sysctl("ipv6/conf/all/forwarding", "1"),
 			n.Sysctl("ipv4/conf/all/rp_filter", "0"), n.Sysctl("ipv4/conf/default/rp_filter", "0"))
 	}
-	for _, role := range []string{"a", "b"} { // ports below 1024 are systemd's to open on an appliance
+	for _, role := range []string{"a", "b"} { // on an appliance, systemd opens ports below 1024
 		if l.spaces[role] == nil {
 			continue
 		}
@@ -126,7 +126,7 @@ func (l *Lab) plug(ctx context.Context) error {
 	return failed
 }
 
-// connect makes one veth pair and sets it up.
+// connect creates one veth pair and configures it.
 func (l *Lab) connect(ctx context.Context, k link) error {
 	fromRole, from, _ := strings.Cut(k.from, "/")
 	toRole, to, _ := strings.Cut(k.to, "/")
@@ -142,7 +142,7 @@ func (l *Lab) connect(ctx context.Context, k link) error {
 		for _, address := range end.addresses {
 			args := []string{"address", "add", address, "dev", end.name}
 			if strings.Contains(address, ":") {
-				args = append(args, "nodad") // nobody else is on the link
+				args = append(args, "nodad") // there can't be a duplicate on this link
 			}
 			if err := end.space.IP(ctx, args...); err != nil {
 				return err

@@ -10,16 +10,16 @@ import (
 	"anymx/tests/kit"
 )
 
-// start runs a program inside, its output appended to the file log. It becomes
-// the leader of a session of its own, so that it outlives a terminal.
+// start runs a program inside and appends its output to the file log. The program leads its own
+// session, so that it outlives a terminal.
 func (n *Namespace) start(name, log string, args ...string) (*kit.Process, error) {
-	// `ip netns exec` becomes the program, so the process is the one to signal.
+	// `ip netns exec` replaces itself with the program, so signals go to this process.
 	cmd := exec.Command(lookUp("ip"), append([]string{"netns", "exec", n.Name}, args...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	return kit.Start(cmd, name, log)
 }
 
-// RSS is the memory that p has in use, in bytes.
+// RSS returns the resident memory of p, in bytes.
 func RSS(p *kit.Process) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
 	if err != nil {

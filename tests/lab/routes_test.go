@@ -14,8 +14,8 @@ import (
 	"anymx/tests/kit"
 )
 
-// Both routers know both ways to each prefix, with all that the PoPs say of them,
-// and have put the nearer one into their kernels.
+// Both routers know both paths to each prefix, with all attributes that the PoPs send, and use the
+// nearer one in their kernels.
 func TestRoutersHoldBothPrefixesFromBothPoPs(t *testing.T) {
 	l := inService(t)
 	for _, prefix := range []string{Prefix4, Prefix6} {
@@ -72,7 +72,7 @@ func pick(six bool, a, b string) string {
 	return b
 }
 
-// birdWays cuts what BIRD shows of a prefix into its ways, by protocol.
+// birdWays splits BIRD's output about a prefix into its paths, by protocol.
 func birdWays(text string) map[string]string {
 	ways := make(map[string]string)
 	at := regexp.MustCompile(`unicast \[(\w+) `)
@@ -87,8 +87,8 @@ func birdWays(text string) map[string]string {
 	return ways
 }
 
-// wantWay holds a way against expressions, of which the ones without a leading
-// BGP may stand anywhere in a line.
+// wantWay checks a path against expressions; those without a leading BGP may match anywhere in a
+// line.
 func wantWay(t *testing.T, way, all string, lines ...string) {
 	t.Helper()
 	for _, line := range lines {
@@ -102,8 +102,8 @@ func wantWay(t *testing.T, way, all string, lines ...string) {
 	}
 }
 
-// Each client's mail lands in the PoP that is nearest to it, and from there in
-// core, over both families and on both ports.
+// Each client's mail reaches the nearest PoP and from there core, over both address families and on
+// both ports.
 func TestMailLandsInTheNearestPoPAndInCore(t *testing.T) {
 	l := inService(t)
 	const recipient = "nearest"
@@ -141,7 +141,7 @@ func TestMailLandsInTheNearestPoPAndInCore(t *testing.T) {
 		a, err := whole(text)
 		must(t, err)
 		if sent[a] == nil {
-			continue // of an earlier run
+			continue // from an earlier run
 		}
 		if host := sent[a].Host; !strings.Contains(string(text), "by "+host) {
 			t.Errorf("no Received field by %s in\n%.400s", host, text)
@@ -149,7 +149,7 @@ func TestMailLandsInTheNearestPoPAndInCore(t *testing.T) {
 	}
 }
 
-// deliver sends one message and returns which node has taken it.
+// deliver sends one message and returns which node accepted it.
 func (l *Lab) deliver(ctx context.Context, from *Namespace, address, recipient string, a Attempt) (string, error) {
 	c, host, err := from.connect(ctx, address, patience)
 	if err != nil {

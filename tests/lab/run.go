@@ -12,23 +12,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// runs holds a directory for each run of a lab, named as the run is.
+// runs holds a directory for each run of a lab, named after the run.
 const runs = "/run/anymx-lab"
 
-// Person is the name of the run that a person plays with. It stays until it is
-// taken away; every other one ends with the process that made it.
+// Person is the name of the run that a person works with. It stays until it is removed; any other
+// run ends with the process that created it.
 const Person = "lab"
 
-// ErrThere is wrapped by Up's error when the person's lab is there already.
+// ErrThere is wrapped by Up's error if the person's lab is already up.
 var ErrThere = errors.New("the lab is up already")
 
-// claim makes a run's directory. Its lock, held by this process, tells others
-// that the run is alive.
+// claim creates a run's directory. Its lock, held by this process, shows others that the run is
+// alive.
 func claim(ctx context.Context, name string) (dir string, lock *os.File, err error) {
 	if err := os.MkdirAll(runs, 0o755); err != nil {
 		return "", nil, err
 	}
-	// Nobody sweeps between a directory's making and its locking.
+	// Prevents a sweep between creating the directory and locking it.
 	all, err := locked(filepath.Join(runs, ".lock"), unix.LOCK_EX)
 	if err != nil {
 		return "", nil, err
@@ -50,19 +50,19 @@ func claim(ctx context.Context, name string) (dir string, lock *os.File, err err
 	return dir, lock, err
 }
 
-// There says whether a run is there.
+// There reports whether a run exists.
 func There(name string) bool {
 	_, err := os.Stat(Dir(name))
 	return err == nil
 }
 
-// Dir holds all files of a run.
+// Dir returns the directory with all files of a run.
 func Dir(name string) string { return filepath.Join(runs, name) }
 
-// SpaceName is what `ip netns` calls the namespace of a role in a run.
+// SpaceName returns the name for `ip netns` of a role's namespace in a run.
 func SpaceName(name, role string) string { return prefix(name) + role }
 
-// locked opens a file, made if need be, and locks it.
+// locked opens a file, creating it if needed, and locks it.
 func locked(name string, how int) (*os.File, error) {
 	file, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -94,8 +94,7 @@ func sweep(ctx context.Context) error {
 	return failed
 }
 
-// Remove takes a run away by its name, whatever is left of it: processes,
-// namespaces with their links, files.
+// Remove removes whatever is left of the named run: processes, namespaces with their links, files.
 func Remove(ctx context.Context, name string) error {
 	entries, err := os.ReadDir(namespaces)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -113,7 +112,7 @@ func Remove(ctx context.Context, name string) error {
 			failed = errors.Join(failed, err)
 		}
 	}
-	for _, role := range []string{"a", "b"} { // and with them what is pinned there
+	for _, role := range []string{"a", "b"} { // this also removes what is pinned there
 		if err := unix.Unmount(filepath.Join(runs, name, role, "bpf"), unix.MNT_DETACH); err != nil &&
 			!errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
 			failed = errors.Join(failed, fmt.Errorf("BPF file system of PoP %s: %w", role, err))
@@ -125,7 +124,7 @@ func Remove(ctx context.Context, name string) error {
 	return os.RemoveAll(filepath.Join(runs, name))
 }
 
-// prefix begins the name of each namespace of a run.
+// prefix returns how the names of a run's namespaces begin.
 func prefix(run string) string {
 	if run == Person {
 		return "anymx-lab-"
@@ -133,11 +132,11 @@ func prefix(run string) string {
 	return "anymx-lab." + run + "-"
 }
 
-// device is the name of a tunnel device. It differs between the runs, because
-// wireguard-go's sockets lie in one directory for all namespaces.
+// device returns the name of a tunnel device. It differs between runs because wireguard-go keeps
+// the sockets of all namespaces in one directory.
 func device(run, role string) string {
 	if run == Person {
 		return "wg-" + role
 	}
-	return "wg-" + run + "-" + role // at most 13 octets
+	return "wg-" + run + "-" + role // at most 13 bytes
 }

@@ -16,10 +16,10 @@ import (
 	"anymx/tests/pop"
 )
 
-// What a run leaves behind that died without a word is removed by the next one:
-// processes, namespaces, files. Runs that live are left alone.
+// The next run removes what a killed run left: processes, namespaces, files. Live runs are left
+// alone.
 func TestLeftoversOfADeadRun(t *testing.T) {
-	l := inService(t) // a run that lives
+	l := inService(t) // a live run
 	cmd := exec.Command(os.Args[0], "-test.run=^TestRunThatIsKilled$", "-test.v")
 	cmd.Env = append(os.Environ(), "LAB_TO_KILL="+pop.Build(t))
 	out, err := cmd.StdoutPipe()
@@ -50,7 +50,7 @@ func TestLeftoversOfADeadRun(t *testing.T) {
 		t.Errorf("%s is still there", Dir(name))
 	}
 	for _, pid := range pids {
-		must(t, kit.Poll(t.Context(), 20*time.Second, func(context.Context) error { // until its new parent takes note
+		must(t, kit.Poll(t.Context(), 20*time.Second, func(context.Context) error { // until it is reaped
 			if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); !errors.Is(err, os.ErrNotExist) {
 				return fmt.Errorf("process %d still runs (%w)", pid, err)
 			}
@@ -66,14 +66,14 @@ func TestLeftoversOfADeadRun(t *testing.T) {
 	}
 }
 
-// TestRunThatIsKilled is the run that dies in the test above.
+// TestRunThatIsKilled is the run that gets killed in the test above.
 func TestRunThatIsKilled(t *testing.T) {
 	bin := os.Getenv("LAB_TO_KILL")
 	if bin == "" {
-		return // there is nothing to do in the first process
+		return // in the parent process there is nothing to do
 	}
 	l, err := Up(context.Background(), Options{Bin: bin})
 	must(t, err)
 	fmt.Printf("lab %s\n", l.Name)
-	<-t.Context().Done() // it does not come to that
+	<-t.Context().Done() // it is killed first
 }

@@ -17,17 +17,17 @@ const (
 	ACK = 0x10
 )
 
-// segment is a TCP segment as it lies on an Ethernet, without IP options.
+// segment is a TCP segment in an Ethernet frame, without IP options.
 type segment struct {
 	toMAC, fromMAC net.HardwareAddr
 	from, to       netip.AddrPort
 	seq, ack       uint32
 	flags          byte
-	options        []byte // a multiple of 4 octets
+	options        []byte // a multiple of 4 bytes
 	data           []byte
 }
 
-// Where fields lie in a frame.
+// Offsets of fields in a frame.
 const (
 	ethernetSize       = 14
 	ipv4Size, ipv6Size = 20, 40
@@ -36,11 +36,11 @@ const (
 	checksum4          = ethernetSize + 10 // of the IPv4 header
 )
 
-// linux are the options of a SYN as Linux sends it: MSS 1460, SACK permitted,
-// timestamps, window scale 7.
+// linux has the options of a SYN as Linux sends it: MSS 1460, SACK permitted, timestamps, window
+// scale 7.
 var linux = []byte{2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7}
 
-// tcpAt is where TCP's header lies in a frame of the segment.
+// tcpAt returns where the TCP header begins in a frame of the segment.
 func (s segment) tcpAt() int {
 	if s.to.Addr().Is4() {
 		return ethernetSize + ipv4Size
@@ -48,7 +48,7 @@ func (s segment) tcpAt() int {
 	return ethernetSize + ipv6Size
 }
 
-// frame is the segment with its headers and checksums.
+// frame encodes the segment with its headers and checksums.
 func (s segment) frame() []byte {
 	at := s.tcpAt()
 	size := tcpSize + len(s.options) + len(s.data)
@@ -82,13 +82,13 @@ func (s segment) frame() []byte {
 	return b
 }
 
-// pseudo is the sum of the header that TCP's checksum covers besides.
+// pseudo returns the sum of the pseudo-header that TCP's checksum also covers.
 func (s segment) pseudo(size int) uint32 {
 	return sum(s.from.Addr().AsSlice()) + sum(s.to.Addr().AsSlice()) + unix.IPPROTO_TCP + uint32(size)
 }
 
-// parseSegment reads a frame; ok is false for anything but TCP over IP without
-// options or extension headers.
+// parseSegment parses a frame; ok is false for anything but TCP over IP without options or
+// extension headers.
 func parseSegment(b []byte) (s segment, ok bool) {
 	if len(b) < ethernetSize+ipv4Size {
 		return s, false
@@ -122,7 +122,7 @@ func parseSegment(b []byte) (s segment, ok bool) {
 	}, true
 }
 
-// timestamp is the value of the timestamps option, if there is one.
+// timestamp returns the value of the timestamps option, if present.
 func (s segment) timestamp() (value uint32, ok bool) {
 	for o := s.options; len(o) > 0; {
 		switch {

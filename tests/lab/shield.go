@@ -13,8 +13,8 @@ import (
 	"anymx/tests/kit"
 )
 
-// shieldConfig is what both nodes have in common. All clients of a lab live in one
-// network, which may open connections as fast as they like.
+// shieldConfig is the part that both nodes share. All clients of a lab are in one network, so it
+// may open connections at any rate.
 const shieldConfig = `
 [shield]
 interfaces = ["eth0"]
@@ -24,11 +24,11 @@ pins = %q
 connection_rate = 100000
 `
 
-// sharedKey is the cookie key of both nodes, until a test gives one another.
+// sharedKey is the cookie key of both nodes, until a test changes one.
 const sharedKey = "the cookie key of both nodes of a lab"
 
-// prepareShield makes what a node's shield needs: its key, a BPF file system to
-// pin to, and at the router a tap, without which a veth takes no answer from XDP.
+// prepareShield creates what a node's shield needs: its key, a BPF file system to pin to, and a tap
+// at the router, without which a veth accepts no packets sent by XDP.
 func (n *Node) prepareShield() error {
 	pins := filepath.Join(n.Dir, "bpf")
 	if err := unix.Mount("bpf", pins, "bpf", 0, ""); err != nil {
@@ -44,8 +44,8 @@ func (n *Node) prepareShield() error {
 	return err
 }
 
-// ShareKey writes the file with the key that a node's cookies are made with.
-// anymx-net takes it with a SIGHUP or its next start.
+// ShareKey writes the file with the key for a node's cookies. anymx-net reads it at SIGHUP or its
+// next start.
 func (n *Node) ShareKey(key string) error {
 	name := filepath.Join(n.Dir, "shield.key")
 	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -54,14 +54,14 @@ func (n *Node) ShareKey(key string) error {
 	return secretFile(name, key, users[Net])
 }
 
-// Shield has anymx-net put up the shield, with more keys of [shield], and waits
-// until it stands in the driver.
+// Shield makes anymx-net load the shield, with more keys of [shield], and waits until it is
+// attached in the driver.
 func (n *Node) Shield(ctx context.Context, keys string) error { return n.shield(ctx, "native", keys) }
 
-// Unshield has it take the shield away.
+// Unshield makes anymx-net remove the shield.
 func (n *Node) Unshield(ctx context.Context) error { return n.shield(ctx, "off", "") }
 
-// shielded is a node's section [shield].
+// shielded returns a node's section [shield].
 func (n *Node) shielded(mode, keys string) string {
 	return fmt.Sprintf(shieldConfig, mode, filepath.Join(n.Dir, "shield.key"), filepath.Join(n.Dir, "bpf", "shield")) + keys + "\n"
 }
@@ -88,7 +88,7 @@ func (n *Node) shield(ctx context.Context, mode, keys string) error {
 	})
 }
 
-// Verdicts counts the packets that came to each verdict of the shield.
+// Verdicts returns how many packets got each verdict of the shield.
 func (n *Node) Verdicts(ctx context.Context) (map[string]uint64, error) {
 	s, err := n.Network.Status(ctx)
 	if err != nil {

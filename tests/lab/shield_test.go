@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// enough is the share of real clients that must have their banner within a second.
+// enough is the share of real clients that must get their banner within a second.
 const enough = 0.995
 
-// besiege floods PoP a for a time while strangers call it.
+// besiege floods PoP a for some time while strangers call it.
 func besiege(t *testing.T, l *Lab, o Flood, took time.Duration) Besieged {
 	t.Helper()
 	b, err := l.Besiege(t.Context(), Siege{Flood: o, Calls: 150, Took: took})
@@ -22,7 +22,7 @@ func besiege(t *testing.T, l *Lab, o Flood, took time.Duration) Besieged {
 	return b
 }
 
-// underSiege is a lab in service whose PoP a knows none of the clients.
+// underSiege returns a lab in service whose PoP a knows none of the clients.
 func underSiege(t *testing.T) *Lab {
 	t.Helper()
 	l := inService(t)
@@ -31,14 +31,14 @@ func underSiege(t *testing.T) *Lab {
 	return l
 }
 
-// shielded puts up a node's shield until the test ends.
+// shielded loads a node's shield until the test ends.
 func shielded(t *testing.T, n *Node, keys string) {
 	t.Helper()
 	t.Cleanup(func() { must(t, n.Unshield(context.WithoutCancel(t.Context()))) })
 	must(t, n.Shield(t.Context(), keys))
 }
 
-// served holds that PoP a greeted enough clients and was announced all the time.
+// served checks that PoP a greeted enough clients and was announced all the time.
 func served(t *testing.T, l *Lab, b Besieged) {
 	t.Helper()
 	if share := b.Called.Share(l.A.Host); share < enough {
@@ -51,11 +51,11 @@ func served(t *testing.T, l *Lab, b Besieged) {
 	}
 }
 
-// rates are those of the floods, with their names.
+// rates are the rates of the floods, by name.
 var rates = map[string]int{"200,000 a second": 200_000, "all that the machine gives": 0}
 
-// Under a flood of SYNs from forged sources real clients are greeted, mail goes
-// through to core, and a cookie key that changes meanwhile breaks no handshake.
+// Under a flood of SYNs from forged sources, real clients are greeted, mail reaches core, and a
+// change of the cookie key breaks no handshake.
 func TestSYNFlood(t *testing.T) {
 	l := underSiege(t)
 	const epoch = 4 * time.Second
@@ -89,8 +89,8 @@ func TestSYNFlood(t *testing.T) {
 	}
 }
 
-// Under a flood of ACKs from forged sources the shield lets the stack send about
-// no reset; without the shield it sends one for each.
+// Under a flood of ACKs from forged sources, the shield keeps the stack from sending more than a
+// few resets; without it, the stack sends one for each ACK.
 func TestACKFlood(t *testing.T) {
 	l := underSiege(t)
 	shielded(t, l.A, "")
@@ -111,19 +111,19 @@ func TestACKFlood(t *testing.T) {
 	}
 }
 
-// Without the shield, and without the kernel's own cookies, the same flood shuts
-// clients out: what the other tests hold is the shield's doing.
+// Without the shield and the kernel's own cookies, the same flood locks clients out. This shows
+// that the results of the other tests come from the shield.
 func TestSYNFloodWithoutShield(t *testing.T) {
 	for name, rate := range rates {
 		t.Run(name, func(t *testing.T) {
 			l := underSiege(t)
 			t.Cleanup(func() {
 				must(t, l.A.KernelCookies(true))
-				l.A.Program(Edge).Kill() // and with it what waits in its queues
+				l.A.Program(Edge).Kill() // this also discards its queues
 			})
 			must(t, l.A.KernelCookies(false))
 			b := besiege(t, l, Flood{Flags: SYN, Rate: rate}, 4*time.Second)
-			// A PoP that sees that it greets nobody withdraws, and PoP b greets them.
+			// A PoP that notices that it greets nobody withdraws, and PoP b takes over.
 			if share := b.Called.Share(l.A.Host); share > 0.5 {
 				t.Errorf("%.1f%% of the clients had PoP a's banner", share*100)
 			}
@@ -131,8 +131,7 @@ func TestSYNFloodWithoutShield(t *testing.T) {
 	}
 }
 
-// The shield does not need anymx-net: it dies and is started again during a flood,
-// and nobody notices.
+// The shield works without anymx-net: killing and restarting it during a flood goes unnoticed.
 func TestKilledNetDuringFlood(t *testing.T) {
 	l := underSiege(t)
 	shielded(t, l.A, "")

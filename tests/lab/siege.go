@@ -9,12 +9,12 @@ import (
 
 // Siege is a flood of PoP a while strangers call from client-a.
 type Siege struct {
-	Flood Flood // without Flags there is none
-	Calls int   // in a second
+	Flood Flood // without Flags, there is no flood
+	Calls int   // per second
 	Took  time.Duration
 }
 
-// Besieged is what became of it.
+// Besieged is the result of a siege.
 type Besieged struct {
 	Began    time.Time
 	Flooded  Flooded
@@ -23,7 +23,7 @@ type Besieged struct {
 	Verdicts map[string]uint64 // of PoP a's shield
 }
 
-// Besiege floods PoP a, calls, and counts.
+// Besiege floods PoP a, calls it, and counts.
 func (l *Lab) Besiege(ctx context.Context, s Siege) (b Besieged, err error) {
 	before, err := l.A.Tap.Returned()
 	if err != nil {
@@ -54,7 +54,7 @@ func (l *Lab) Besiege(ctx context.Context, s Siege) (b Besieged, err error) {
 	return b, errors.Join(err, ctx.Err())
 }
 
-// count takes what has come since before.
+// count adds what arrived since before.
 func (b *Besieged) count(ctx context.Context, l *Lab, before Returned, verdicts map[string]uint64) error {
 	after, err := l.A.Tap.Returned()
 	if err != nil {
@@ -64,7 +64,7 @@ func (b *Besieged) count(ctx context.Context, l *Lab, before Returned, verdicts 
 	now, err := l.A.Verdicts(ctx)
 	b.Verdicts = make(map[string]uint64)
 	for v, n := range now {
-		if n > verdicts[v] { // 0: the maps are new
+		if n > verdicts[v] { // fewer: the maps are new
 			b.Verdicts[v] = n - verdicts[v]
 		}
 	}
@@ -75,9 +75,9 @@ func (b Besieged) String() string {
 	return fmt.Sprintf("%.0f packets a second; %v; returned to forged sources: %+v; verdicts: %v", b.Flooded.Rate(), b.Called, b.Returned, b.Verdicts)
 }
 
-// Strangers has a node forget which addresses have connected before, and, until
-// it is told otherwise, not learn it anew: while its queue is almost full, the kernel
-// answers these alone, where it makes no cookies.
+// Strangers makes a node forget which addresses have connected before and, until it is called with
+// false, not learn them again. When a queue is almost full and the kernel makes no cookies, it
+// answers only known addresses.
 func (n *Node) Strangers(ctx context.Context, on bool) error {
 	value := "0"
 	if on {
@@ -86,8 +86,8 @@ func (n *Node) Strangers(ctx context.Context, on bool) error {
 	return errors.Join(n.Namespace.Sysctl("ipv4/tcp_no_metrics_save", value), n.Namespace.IP(ctx, "tcp_metrics", "flush"))
 }
 
-// KernelCookies has a node's kernel answer SYNs with cookies of its own when the
-// queue of a listener is full, as it does by default, or not.
+// KernelCookies sets whether a node's kernel answers SYNs with its own cookies when a listener's
+// queue is full, as it does by default.
 func (n *Node) KernelCookies(on bool) error {
 	value := "0"
 	if on {

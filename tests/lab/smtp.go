@@ -17,16 +17,15 @@ type smtpConn struct {
 	r *bufio.Reader
 }
 
-// wrongReply is an answer that a healthy node does not give.
+// wrongReply is a reply that a healthy node does not give.
 type wrongReply struct{ want, got string }
 
 func (w *wrongReply) Error() string { return fmt.Sprintf("reply %q, want %s", w.got, w.want) }
 
-// errLeaving says that a node sent the client away with 421, or was gone.
+// errLeaving reports that a node sent 421 or has gone.
 var errLeaving = errors.New("the node is leaving")
 
-// connect opens a session as far as the reply to EHLO, and returns what the node
-// calls itself in its banner.
+// connect opens a session up to the reply to EHLO and returns the host name in the banner.
 func (n *Namespace) connect(ctx context.Context, address string, limit time.Duration) (c *smtpConn, host string, err error) {
 	dialing, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -44,13 +43,13 @@ func (n *Namespace) connect(ctx context.Context, address string, limit time.Dura
 		_, err = c.say("250", "EHLO client.example.com\r\n")
 	}
 	if err != nil {
-		_ = conn.Close() // the error is known
+		_ = conn.Close() // the error is already known
 		return nil, host, err
 	}
 	return c, host, nil
 }
 
-// greets is ready when there is a session at address.
+// greets returns a check that succeeds when a session can be opened at address.
 func (n *Namespace) greets(address string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		c, _, err := n.connect(ctx, address, 2*time.Second)
@@ -63,7 +62,7 @@ func (n *Namespace) greets(address string) func(context.Context) error {
 	}
 }
 
-// Banner is what the node that answers at address calls itself.
+// Banner returns the host name of the node that answers at address.
 func (n *Namespace) Banner(ctx context.Context, address string) (string, error) {
 	c, host, err := n.connect(ctx, address, 5*time.Second)
 	if err != nil {

@@ -14,13 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Tap stands at the router's end of a node's link. It counts what the node sends
-// to forged sources and lets it end there, as it would far away. A veth
-// needs a program there anyway, or its peer can't send from XDP. It stays when
-// this process ends.
+// Tap is an XDP program at the router's end of a node's link. It counts and drops what the node
+// sends to forged sources. A veth needs a program there anyway, or its peer can't send from XDP. It
+// stays attached when this process ends.
 type Tap struct{ counts *ebpf.Map }
 
-// Returned is what a node sent to forged sources.
+// Returned counts what a node sent to forged sources.
 type Returned struct {
 	Resets, SYNACKs, Other uint64 // TCP segments
 }
@@ -30,7 +29,7 @@ const (
 	xdpPass = 2
 )
 
-// tap puts one on a device.
+// tap attaches a tap to a device.
 func (n *Namespace) tap(device string) (*Tap, error) {
 	counts, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 3})
 	if err != nil {
@@ -50,7 +49,7 @@ func (t *Tap) Returned() (r Returned, err error) {
 	return r, err
 }
 
-// tapCode is the program. What answers has neither IP options nor extension headers.
+// tapCode returns the program. Replies have neither IP options nor extension headers.
 func tapCode(counts int) asm.Instructions {
 	load := func(at int, size asm.Size) asm.Instruction { return asm.LoadMem(asm.R0, asm.R6, int16(at), size) }
 	atLeast := func(size int) asm.Instructions {
@@ -87,7 +86,7 @@ func tapCode(counts int) asm.Instructions {
 		load(ethernetSize+6, asm.Byte),
 		asm.JNE.Imm(asm.R0, unix.IPPROTO_TCP, "drop"),
 		load(tcp6+13, asm.Byte),
-		asm.Mov.Imm(asm.R1, 2).WithSymbol("count"), // R1: what it is
+		asm.Mov.Imm(asm.R1, 2).WithSymbol("count"), // R1: the kind of reply
 		asm.Mov.Reg(asm.R2, asm.R0),
 		asm.And.Imm(asm.R2, SYN|ACK),
 		asm.JNE.Imm(asm.R2, SYN|ACK, "reset"),
@@ -111,14 +110,14 @@ func tapCode(counts int) asm.Instructions {
 	return code
 }
 
-// hang loads an XDP program and puts it on a device, in the driver, where it
-// stays as long as the device does.
+// hang loads an XDP program and attaches it to a device, in the driver, where it stays as long as
+// the device exists.
 func (n *Namespace) hang(device string, code asm.Instructions) error {
 	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.XDP, License: "GPL", Instructions: code})
 	if err != nil {
 		return fmt.Errorf("program for %s: %w", device, err)
 	}
-	defer p.Close() // the device holds on to it
+	defer p.Close() // the device keeps a reference
 	return n.Do(func() error {
 		link, err := netlink.LinkByName(device)
 		if err == nil {
@@ -131,7 +130,7 @@ func (n *Namespace) hang(device string, code asm.Instructions) error {
 	})
 }
 
-// void makes a link that drops whatever is sent on it, if there is none yet.
+// void creates a link that drops everything sent on it, unless it exists.
 func (n *Namespace) void(ctx context.Context) (device string, to net.HardwareAddr, err error) {
 	const near, far = "void", "void-end"
 	if to, err = n.hardware(far); err == nil {
@@ -155,9 +154,9 @@ func (n *Namespace) void(ctx context.Context) (device string, to net.HardwareAdd
 	return near, to, err
 }
 
-// queue gives a veth a queue, as a card has one: what does not fit into the peer's
-// ring waits for it (since Linux 6.16). Without it a flood's share of the link
-// would depend on who is scheduled, and its excess would be lost at random.
+// queue gives a veth a queue like that of a network card: packets that don't fit into the peer's
+// ring wait in it (since Linux 6.16). Without it, a flood's share of the link would depend on the
+// scheduler, and the excess would be lost at random.
 func (n *Namespace) queue(device string) error {
 	return n.Do(func() error {
 		link, err := netlink.LinkByName(device)
@@ -172,8 +171,8 @@ func (n *Namespace) queue(device string) error {
 	})
 }
 
-// wholeChecksums has a veth send packets as a wire carries them, and not leave the
-// checksum to a card that is not there.
+// wholeChecksums makes a veth send packets with complete checksums, as on a wire, instead of
+// leaving them to a network card.
 func (n *Namespace) wholeChecksums(device string) error {
 	return n.Do(func() error {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)

@@ -9,12 +9,11 @@ import (
 	"anymx/tests/kit"
 )
 
-// cut is how long core is away.
+// cut is how long core is unreachable.
 const cut = 30 * time.Second
 
-// A link to core that is cut under load costs nothing but time: mail is taken and
-// waits, no packet goes to core another way, and the backlog is handed over when
-// the link is back.
+// Cutting the link to core under load only costs time: mail is accepted and queued, no packet
+// reaches core another way, and the backlog is delivered when the link is back.
 func TestLinkToCoreCut(t *testing.T) {
 	l := inService(t)
 	var captures []*Capture
@@ -52,8 +51,7 @@ func TestLinkToCoreCut(t *testing.T) {
 	}
 }
 
-// awaitHandedOver waits until the spools of both nodes hold no more than what is
-// on its way.
+// awaitHandedOver waits until the spools of both nodes hold only what is in transit.
 func awaitHandedOver(t *testing.T, l *Lab, back time.Time) {
 	t.Helper()
 	must(t, kit.Poll(t.Context(), 2*time.Minute, func(ctx context.Context) error {
@@ -71,8 +69,8 @@ func awaitHandedOver(t *testing.T, l *Lab, back time.Time) {
 	t.Logf("the backlog was handed over %s after core was back", time.Since(back).Round(100*time.Millisecond))
 }
 
-// With the tunnel's device taken away mail waits: the routes that are left lead
-// nowhere near core, and are not taken.
+// Without the tunnel's device, mail waits: the remaining routes lead nowhere near core and are not
+// used.
 func TestTunnelTakenAway(t *testing.T) {
 	l := inService(t)
 	capture, err := l.A.Namespace.Capture()
@@ -90,7 +88,7 @@ func TestTunnelTakenAway(t *testing.T) {
 	must(t, load.AwaitMore(t.Context(), 100, time.Minute))
 	s := status(t, l.A)
 	t.Logf("%s without a tunnel: %d messages wait; core: %s", time.Since(away).Round(time.Second), s.Spool.Messages, s.Core[0].LastError)
-	if s.Spool.Messages == 0 || s.Core[0].Delivered > delivered+20 { // some were under way
+	if s.Spool.Messages == 0 || s.Core[0].Delivered > delivered+20 { // some were in progress
 		t.Errorf("mail went on without a tunnel: %+v, %d delivered before", s, delivered)
 	}
 	must(t, l.A.Start(t.Context()))

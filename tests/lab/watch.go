@@ -14,20 +14,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Route is one route of a kernel's main table.
+// Route is a route in a kernel's main table.
 type Route struct {
 	Prefix   netip.Prefix
 	Gateway  netip.Addr // invalid: none
-	Protocol uint8      // who has put it there: ProtocolBIRD, ProtocolBGP, ...
+	Protocol uint8      // who installed it: ProtocolBIRD, ProtocolBGP, ...
 }
 
-// Who puts a route into the kernel (rtm_protocol).
+// Values of rtm_protocol: who installed a route.
 const (
 	ProtocolBIRD = 12
-	ProtocolBGP  = 186 // FRR's bgpd, by zebra
+	ProtocolBGP  = 186 // FRR's bgpd, through zebra
 )
 
-// RouteChange is a route that came or went, at the moment when the kernel told.
+// RouteChange is an added or removed route, with the time when the kernel reported it.
 type RouteChange struct {
 	At   time.Time
 	Gone bool
@@ -43,11 +43,11 @@ type Watch struct {
 	table   map[netip.Prefix]Route
 	changes []RouteChange
 	failure error
-	news    chan struct{} // closed and made anew at each change
+	news    chan struct{} // closed and replaced at each change
 }
 
-// Watch begins to follow the routes. What is there already is in the table at
-// once, and is told as a change too.
+// Watch starts following the routes. Existing routes are in the table at once and are also reported
+// as changes.
 func (n *Namespace) Watch() (*Watch, error) {
 	w := &Watch{done: make(chan struct{}), table: make(map[netip.Prefix]Route), news: make(chan struct{})}
 	err := n.Do(func() error {
@@ -60,8 +60,8 @@ func (n *Namespace) Watch() (*Watch, error) {
 		if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
 			return errors.Join(fmt.Errorf("netlink socket: %w", err), w.file.Close())
 		}
-		// A full table must not overrun it. Only the machine's root may ask for so
-		// much; in a user namespace no table is that full.
+		// A full table must not overrun the buffer. Only the machine's root may ask for so much; in
+		// a user namespace, no table is that large.
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20); !errors.Is(err, unix.EPERM) {
 			return err
 		}
@@ -91,7 +91,7 @@ func (n *Namespace) Watch() (*Watch, error) {
 	return w, nil
 }
 
-// dump asks for all routes of a family.
+// dump requests all routes of a family.
 func dump(family byte) []byte {
 	b := make([]byte, unix.SizeofNlMsghdr+unix.SizeofRtMsg)
 	binary.NativeEndian.PutUint32(b, uint32(len(b)))
@@ -101,14 +101,14 @@ func dump(family byte) []byte {
 	return b
 }
 
-// Close ends it.
+// Close stops the watch.
 func (w *Watch) Close() error {
 	err := w.file.Close()
 	<-w.done
 	return err
 }
 
-// read takes in what the kernel tells until the socket is closed.
+// read processes the kernel's messages until the socket is closed.
 func (w *Watch) read(listed chan<- error) {
 	buffer := make([]byte, 1<<16)
 	for {
@@ -152,7 +152,7 @@ func (w *Watch) take(at time.Time, messages []syscall.NetlinkMessage, listed cha
 			switch {
 			case !gone:
 				w.table[route.Prefix] = route
-			case w.table[route.Prefix] == route: // else another one has taken its place
+			case w.table[route.Prefix] == route: // otherwise another route has replaced it
 				delete(w.table, route.Prefix)
 			}
 			changed = true
@@ -164,7 +164,7 @@ func (w *Watch) take(at time.Time, messages []syscall.NetlinkMessage, listed cha
 	}
 }
 
-// parseRoute reads a message about a unicast route of the main table.
+// parseRoute parses a message about a unicast route of the main table.
 func parseRoute(b []byte) (r Route, ok bool) {
 	if len(b) < unix.SizeofRtMsg || b[4] != unix.RT_TABLE_MAIN || b[7] != unix.RTN_UNICAST {
 		return r, false
@@ -192,14 +192,14 @@ func parseRoute(b []byte) (r Route, ok bool) {
 	return r, r.Prefix.IsValid()
 }
 
-// Gateway is where packets to a prefix go now; invalid: there is no route.
+// Gateway returns where packets to a prefix go now; invalid: there is no route.
 func (w *Watch) Gateway(prefix string) netip.Addr {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.table[netip.MustParsePrefix(prefix)].Gateway
 }
 
-// Route is the route to a prefix; ok is false if there is none.
+// Route returns the route to a prefix; ok is false if there is none.
 func (w *Watch) Route(prefix string) (r Route, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -207,14 +207,14 @@ func (w *Watch) Route(prefix string) (r Route, ok bool) {
 	return r, ok
 }
 
-// Count is the number of routes.
+// Count returns the number of routes.
 func (w *Watch) Count() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.table)
 }
 
-// Changes are those of a prefix since a moment.
+// Changes returns the changes of a prefix since a given time.
 func (w *Watch) Changes(prefix string, since time.Time) []RouteChange {
 	p := netip.MustParsePrefix(prefix)
 	w.mu.Lock()
@@ -228,12 +228,12 @@ func (w *Watch) Changes(prefix string, since time.Time) []RouteChange {
 	return some
 }
 
-// errStill is wrapped by the error of a wait for a route that did not change.
+// errStill is wrapped by the error of a wait that ended without the wanted change.
 var errStill = errors.New("the route is not as wanted")
 
-// Await waits until packets to a prefix go through gateway, "" for no route at
-// all and "!" before an address for any other one, and returns when that came
-// to be: the zero time if it has been so from the start.
+// Await waits until packets to a prefix go through gateway ("" means without a route, "!" before an
+// address means any other) and returns when that happened: the zero time if it was so from the
+// start.
 func (w *Watch) Await(ctx context.Context, prefix, gateway string, limit time.Duration) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -273,8 +273,8 @@ func matches(now netip.Addr, gateway string) bool {
 	return now == netip.MustParseAddr(gateway)
 }
 
-// AwaitLeft waits until packets to a prefix no longer go through gateway, and
-// returns the first moment after since at which they did not.
+// AwaitLeft waits until packets to a prefix stop going through gateway, and returns the first time
+// after since at which they did.
 func (w *Watch) AwaitLeft(ctx context.Context, prefix, gateway string, since time.Time, limit time.Duration) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -293,8 +293,8 @@ func (w *Watch) AwaitLeft(ctx context.Context, prefix, gateway string, since tim
 	}
 }
 
-// Left is the moment, after since, at which packets to a prefix no longer went
-// through gateway; ok is false if that has not been yet.
+// Left returns the first time after since at which packets to a prefix stopped going through
+// gateway; ok is false if they still go there.
 func (w *Watch) Left(prefix, gateway string, since time.Time) (at time.Time, ok bool) {
 	address := netip.MustParseAddr(gateway)
 	for _, c := range w.Changes(prefix, since) {

@@ -9,11 +9,11 @@ import (
 	"anymx/tests/lab"
 )
 
-// longest is how long a flood or calls may go on.
+// longest limits how long floods or calls may run.
 const longest = time.Minute
 
-// flood sends forged segments to PoP a: "syn" or "ack", for how long, and how many
-// in a second; without that as many as possible.
+// flood sends forged segments to PoP a: "syn" or "ack", the duration, and the rate per second;
+// without a rate, as fast as possible.
 func flood(ctx context.Context, args []string) error {
 	o := lab.Flood{Most: 10 * time.Second}
 	var err error
@@ -34,7 +34,7 @@ func flood(ctx context.Context, args []string) error {
 	return err
 }
 
-// calls connects from client-a for a time, and says how it went.
+// calls connects from client-a for some time and reports the result.
 func calls(ctx context.Context, args []string) error {
 	took, err := 10*time.Second, error(nil)
 	if len(args) > 0 {

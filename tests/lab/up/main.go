@@ -1,5 +1,5 @@
-// Command up brings up the lab for a person, opens shells in it, and takes it
-// away: it is what `make lab`, `make lab-shell` and `make lab-down` run.
+// Command up starts the lab for a person, opens shells in it and removes it: `make lab`, `make
+// lab-shell` and `make lab-down` run it.
 package main
 
 import (
@@ -49,7 +49,7 @@ func main() {
 	}
 }
 
-// up leaves a lab behind that is ready: both nodes announce.
+// up starts a lab that keeps running, and waits until both nodes announce.
 func up(ctx context.Context, bin string) error {
 	if lab.There(lab.Person) {
 		return fmt.Errorf("%w; `make lab-down` takes it away", lab.ErrThere)
@@ -92,7 +92,7 @@ func serve(ctx context.Context, l *lab.Lab) error {
 	return nil
 }
 
-// down takes the person's lab away.
+// down removes the person's lab.
 func down(ctx context.Context) error {
 	if !lab.There(lab.Person) {
 		fmt.Println("There is no lab.")

@@ -83,8 +83,8 @@ lab-send() { local line; exec 3<>/dev/tcp/192.0.2.25/25 || return
 	while read -r -t 5 line <&3; do echo "$line"; done; exec 3>&-; }`
 )
 
-// shell opens bash in a place of the person's lab, as a child, so that what it
-// was given is removed when it ends.
+// shell runs bash in a place of the person's lab as a child process, so that its temporary files
+// are removed when it ends.
 func shell(ctx context.Context, role string) error {
 	i := slices.IndexFunc(places, func(p place) bool { return p.role == role })
 	if i < 0 {
@@ -114,14 +114,14 @@ func shell(ctx context.Context, role string) error {
 	}
 	name := lab.SpaceName(lab.Person, role)
 	cmd := exec.CommandContext(ctx, "ip", "netns", "exec", name, "bash", "--rcfile", file.Name(), "-i")
-	cmd.Cancel = func() error { return nil } // a Ctrl-C is the shell's
+	cmd.Cancel = func() error { return nil } // Ctrl-C goes to the shell
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), "LAB="+dir, "LAB_ROLE="+role, "LAB_NAMESPACE="+name, "LAB_UP="+self)
 	if role == "a" || role == "b" {
 		cmd.Env = append(cmd.Env, lab.Environment(filepath.Join(dir, "bin"), filepath.Join(dir, role))...)
 	}
 	var exit *exec.ExitError
-	if err := cmd.Run(); err != nil && !errors.As(err, &exit) { // how the last command in it ended does not matter
+	if err := cmd.Run(); err != nil && !errors.As(err, &exit) { // ignore the exit code
 		return err
 	}
 	return nil
