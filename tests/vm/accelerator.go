@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// Accel is who runs the guest's instructions.
+// Accel is what executes the guest's instructions.
 type Accel string
 
-// KVM is the processor itself, TCG is QEMU's translator: ten times slower.
+// KVM uses the processor itself; TCG is QEMU's emulator, ten times slower.
 const (
 	KVM Accel = "kvm"
 	TCG Accel = "tcg"
@@ -25,17 +25,17 @@ func accelArgument(a Accel) string {
 	return "tcg,thread=multi"
 }
 
-// Accelerated is what Accelerator has found out.
+// Accelerated is the result of Accelerator.
 type Accelerated struct {
 	Accel Accel
-	Why   string // why it is not KVM; "" if it is
+	Why   string // why KVM can't be used; "" if it can
 }
 
-// A probe takes at most this long.
+// Time limit of a probe.
 const probeLimit = 8 * time.Second
 
-// patience is how long the firmware may take to say something. A processor that
-// works is quick; a translated one has to share this machine.
+// patience returns how long the firmware may take until its first output. Emulation is slow and
+// shares this machine's processors.
 func (a Accel) patience() time.Duration {
 	if a == TCG {
 		return 10 * probeLimit
@@ -49,9 +49,9 @@ var accelerated struct {
 	result Accelerated
 }
 
-// Accelerator says what machines run on here, after a real test, which is made once
-// in a process: there are machines with a /dev/kvm that takes a guest and then
-// can't run it. The test is the UEFI firmware, up to its first word.
+// Accelerator returns what machines use here, after a real test, once per process: some hosts have
+// a /dev/kvm that accepts a guest but can't run it. The test starts the UEFI firmware and waits for
+// its first output.
 func Accelerator(ctx context.Context) Accelerated {
 	accelerated.Lock()
 	defer accelerated.Unlock()
@@ -68,7 +68,7 @@ func Accelerator(ctx context.Context) Accelerated {
 	return result
 }
 
-// probe starts the firmware and waits for its first word.
+// probe starts the firmware and waits for its first output.
 func probe(ctx context.Context, a Accel) error {
 	if a == KVM {
 		file, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)

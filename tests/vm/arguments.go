@@ -9,69 +9,69 @@ import (
 	"strings"
 )
 
-// NIC is the guest's network card. The zero NIC is none.
+// NIC is the guest's network card. The zero NIC means none.
 type NIC struct {
-	// Tap is the descriptor of a tap device, opened with IFF_VNET_HDR, which QEMU
-	// takes over. -1 and 0: none.
+	// Tap is the descriptor of a tap device, opened with IFF_VNET_HDR, which QEMU takes over. -1
+	// and 0: none.
 	Tap int
-	// User is QEMU's own network, which reaches nobody: from a host's address to a
-	// guest's port, such as "127.0.0.1:2525" to 25. Nil: none.
+	// User enables QEMU's own network, which is isolated. It maps a host address to a guest port,
+	// such as "127.0.0.1:2525" to 25. Nil: none.
 	User map[string]int
-	// Services are what the guest can reach in that network: from an address and
-	// port, such as "10.0.2.100:2525", to a command that QEMU runs for each
-	// connection, which is its standard input and output.
+	// Services are what the guest can reach in that network. They map an address and port, such as
+	// "10.0.2.100:2525", to a command that QEMU runs for each connection, with the connection as
+	// standard input and output.
 	Services map[string]string
-	// MAC is the card's; nil: 52:54:00:25:25:01.
+	// MAC is the card's address; nil: 52:54:00:25:25:01.
 	MAC net.HardwareAddr
 }
 
 // Direct boots a kernel without firmware.
 type Direct struct{ Kernel, Initrd, Append string }
 
-// Options of a machine. The zero Options is a machine without a disk.
+// Options are a machine's options. The zero Options is a machine without a disk.
 type Options struct {
-	// Dir is where the machine puts its files: it must be there, and be its own.
+	// Dir is the directory for the machine's files: it must exist and be used by this machine only.
 	Dir string
 	// Disk is what it boots from.
 	Disk Disk
-	// Sticks are put into its USB sockets.
+	// Sticks are plugged into its USB sockets.
 	Sticks []Disk
 	// Memory in MiB; 0 means 1024.
 	Memory int
 	// CPUs; 0 means 2.
 	CPUs int
-	// Accel is KVM or TCG; "" is what Accelerator says.
+	// Accel is KVM or TCG; "" means the result of Accelerator.
 	Accel Accel
 	NIC   NIC
-	// Credentials are systemd credentials that the guest's systemd finds in SMBIOS.
+	// Credentials are systemd credentials, which the guest's systemd finds in SMBIOS.
 	Credentials map[string][]byte
-	// Watchdog is an i6300esb, which resets the machine.
+	// Watchdog adds an i6300esb, which resets the machine.
 	Watchdog bool
-	// Balloon is a virtio-balloon, by which the guest tells how much of its memory
-	// is in use: see Machine.Memory.
+	// Balloon adds a virtio-balloon, through which the guest reports its memory use: see
+	// Machine.Memory.
 	Balloon bool
-	// Vars is a file with UEFI variables to begin with, such as Machine.Vars of an
-	// earlier start; it is copied. "": as they come from the factory.
+	// Vars is a file with initial UEFI variables, such as Machine.Vars of an earlier start; it is
+	// copied. "": factory defaults.
 	Vars string
-	// Direct boots a kernel, without firmware and its variables. Nil: firmware.
+	// Direct boots a kernel without firmware and its variables. Nil: firmware.
 	Direct *Direct
-	// Enter runs QEMU's start inside of something, such as a network namespace. It
-	// must call its argument on the thread that is inside. Nil: called as it is.
+	// Enter starts QEMU in another environment, such as a network namespace. It must call its
+	// argument on the thread that is inside. Nil: QEMU starts directly.
 	Enter func(func() error) error
 	// QEMU is the program; "" means qemu-system-x86_64.
 	QEMU string
-	// Markers are lines of the console that Boot reports when they came.
+	// Markers are console lines that Boot reports.
 	Markers []Marker
 }
 
 func (o Options) qemu() string { return cmp.Or(o.QEMU, "qemu-system-x86_64") }
 
-// machineUUID is in the firmware, as a server has one. The guest's systemd takes it
-// for its identity, by which it finds its journal again at the next boot.
+// machineUUID is in the firmware, as on a server. The guest's systemd derives its machine ID from
+// it, so that it finds its journal at the next boot.
 const machineUUID = "6f2d9a51-4a5c-4c0e-9a53-0d5e25250001"
 
-// hardware are the arguments that the guest sees, in their order: they must be the
-// same for a machine that is resumed. Credentials are seen at boot only.
+// hardware returns the arguments that define what the guest sees. They and their order must be the
+// same for a resumed machine. Credentials only matter at boot.
 func (o Options) hardware() []string {
 	cpu := map[Accel]string{KVM: "host", TCG: "max"}[o.Accel]
 	args := []string{
@@ -97,14 +97,14 @@ func (o Options) hardware() []string {
 	if o.Watchdog {
 		args = append(args, "-device", "i6300esb", "-action", "watchdog=reset")
 	}
-	if o.Balloon { // last: it must not change the names of the other devices
+	if o.Balloon { // last, so that the names of other devices don't change
 		args = append(args, "-device", "virtio-balloon-pci,id="+balloon)
 	}
 	return args
 }
 
-// backends are the arguments of what is behind the hardware. The descriptors of
-// serial console, monitor and tap are 3, 4 and 5: see Start.
+// backends returns the arguments of the hardware's backends. The descriptors of serial console,
+// monitor and tap are 3, 4 and 5: see Start.
 func (o Options) backends(f firmware, vars string, credentials []string) []string {
 	args := []string{
 		"-chardev", "socket,id=serial0,fd=3", "-serial", "chardev:serial0",
@@ -146,7 +146,7 @@ func (o Options) backends(f firmware, vars string, credentials []string) []strin
 
 func (n NIC) there() bool { return n.Tap > 0 || n.User != nil }
 
-// kind is what the card's features depend on.
+// kind returns what the card's features depend on.
 func (n NIC) kind() string {
 	switch {
 	case n.Tap > 0:
@@ -157,8 +157,7 @@ func (n NIC) kind() string {
 	return "none"
 }
 
-// likeness is the same for two machines of which one can go on where the other has
-// been stopped.
+// likeness is equal for two machines if one can resume the other's saved state.
 func (o Options) likeness(version string) string {
 	firmware := "UEFI"
 	if o.Direct != nil {

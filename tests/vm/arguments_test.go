@@ -25,7 +25,7 @@ func TestArguments(t *testing.T) {
 			t.Errorf("no %q in %s", want, all)
 		}
 	}
-	// What lies behind the hardware may change between Save and Resume, and nothing else.
+	// Only the backends of the hardware may change between Save and Resume.
 	same, other := o, o
 	same.Disk, same.NIC.User = Disk{File: "/elsewhere"}, map[string]int{"127.0.0.1:1": 25}
 	other.NIC = NIC{Tap: 7}

@@ -9,24 +9,24 @@ import (
 	"time"
 )
 
-// Marker is a line of the console that tells how far a boot is.
+// Marker is a console line that shows the progress of a boot.
 type Marker struct {
 	Name    string
 	Pattern *regexp.Regexp
 }
 
-// Reached is how far a boot was, and when.
+// Reached is a stage of a boot and when it was reached.
 type Reached struct {
 	Name string
 	At   time.Duration // since power-on
 }
 
-// What is told of every boot, before the markers of Options.
+// The stages of every boot, before the markers of Options.
 const (
-	Firmware = "firmware" // has said its first word
-	Kernel   = "kernel"   // by its own clock, so that what it prints late does not count
+	Firmware = "firmware" // its first output
+	Kernel   = "kernel"   // by its own clock, so that late output doesn't count
 	Initrd   = "initrd"   // systemd runs in the initrd
-	Root     = "root"     // systemd runs in the root that was found and checked
+	Root     = "root"     // systemd runs in the verified root
 )
 
 var (
@@ -38,11 +38,11 @@ var (
 	}
 )
 
-// Boot is what this boot has reached so far, in order. After a reboot it is the
-// first boot that counts, after Resume there is none.
+// Boot returns the stages reached so far, in order. After a reboot these are still those of the
+// first boot; after Resume there are none.
 func (m *Machine) Boot() []Reached { return reached(m.Console.Lines(), m.options.Markers) }
 
-// reached reads the lines of a console.
+// reached finds the stages in the lines of a console.
 func reached(lines []Line, markers []Marker) []Reached {
 	var all []Reached
 	if len(lines) > 0 {
@@ -62,9 +62,9 @@ func reached(lines []Line, markers []Marker) []Reached {
 	return all
 }
 
-// kernelStart is when the kernel's clock stood at 0. The kernel holds its first
-// lines back until it knows the console, so the line that was delayed least tells;
-// those of the next boot begin with a smaller number.
+// kernelStart returns when the kernel's clock was 0. The kernel delays its first lines until it
+// knows the console, so the least delayed line is the most exact. The lines of the next boot begin
+// with a smaller number.
 func kernelStart(lines []Line) (start time.Duration, ok bool) {
 	last := -1.0
 	for _, l := range lines {
@@ -76,7 +76,7 @@ func kernelStart(lines []Line) (start time.Duration, ok bool) {
 		if err != nil {
 			continue
 		}
-		if seconds+5 < last { // 5: lines of two processors are not quite in order
+		if seconds+5 < last { // 5: lines of two processors are not exactly in order
 			break
 		}
 		last = max(last, seconds)
@@ -88,8 +88,8 @@ func kernelStart(lines []Line) (start time.Duration, ok bool) {
 	return start, ok
 }
 
-// Split is how long each part took, for people: "firmware 3.0s, kernel 4.2s, ...".
-// A part is the time from what was reached before.
+// Split formats how long each part took: "firmware 3.0s, kernel 4.2s, ...". Each time is counted
+// from the previous stage.
 func Split(all []Reached) string {
 	var parts []string
 	last := time.Duration(0)

@@ -14,9 +14,9 @@ import (
 	"time"
 )
 
-// Line is one of the serial console, without what moves the cursor or gives colour.
+// Line is a line of the serial console, without escape sequences.
 type Line struct {
-	At   time.Duration // since power-on, when its first octet came
+	At   time.Duration // since power-on, when its first byte arrived
 	Text string
 }
 
@@ -26,23 +26,23 @@ func (l Line) String() string { return fmt.Sprintf("%8.3f  %s", l.At.Seconds(), 
 type Console struct {
 	conn net.Conn
 	on   time.Time // power-on
-	log  *os.File  // every octet, as it came
+	log  *os.File  // every byte, as received
 	done chan struct{}
 
 	mu      sync.Mutex
 	lines   []Line
-	open    Line // the one that has no end yet
+	open    Line // the line without an end yet
 	begun   bool
-	escape  []byte // an escape sequence that has no end yet
-	cursor  int    // where ExpectLine goes on
+	escape  []byte // an incomplete escape sequence
+	cursor  int    // where ExpectLine continues
 	readers map[chan []byte]bool
-	news    chan struct{} // closed and made anew when there is more
+	news    chan struct{} // closed and replaced when there is more
 }
 
 // errSilent is wrapped by the error of a wait for a line that did not come.
 var errSilent = errors.New("no such line on the console")
 
-// newConsole begins to read; what comes is also appended to log, which it closes.
+// newConsole starts reading; it also appends the output to log, which it closes.
 func newConsole(conn net.Conn, log *os.File, on time.Time) *Console {
 	c := &Console{conn: conn, on: on, log: log, done: make(chan struct{}), readers: make(map[chan []byte]bool), news: make(chan struct{})}
 	go func() {
@@ -62,7 +62,7 @@ func newConsole(conn net.Conn, log *os.File, on time.Time) *Console {
 	return c
 }
 
-// take takes in what came.
+// take processes new output.
 func (c *Console) take(at time.Duration, text []byte) {
 	_, _ = c.log.Write(text) // a full disk shows elsewhere
 	c.mu.Lock()
@@ -73,7 +73,7 @@ func (c *Console) take(at time.Duration, text []byte) {
 	for r := range c.readers {
 		select {
 		case r <- slices.Clone(text):
-		default: // whoever does not read misses it
+		default: // a slow reader misses it
 		}
 	}
 	close(c.news)
@@ -111,7 +111,7 @@ func (c *Console) octet(at time.Duration, octet byte) {
 	}
 }
 
-// end ends the open line, if there is anything on it.
+// end completes the open line, unless it is empty.
 func (c *Console) end() {
 	if c.begun && strings.TrimSpace(c.open.Text) != "" {
 		c.lines = append(c.lines, c.open)
@@ -119,7 +119,7 @@ func (c *Console) end() {
 	c.begun = false
 }
 
-// ended says whether an escape sequence (ECMA-48 5.4, 8.3.89) is whole.
+// ended reports whether an escape sequence (ECMA-48 5.4, 8.3.89) is complete.
 func ended(s []byte) bool {
 	switch {
 	case len(s) < 2:
@@ -132,7 +132,7 @@ func ended(s []byte) bool {
 	return s[len(s)-1] >= 0x30
 }
 
-// Lines are all so far. The last one may have no end yet.
+// Lines returns all lines so far. The last one may be incomplete.
 func (c *Console) Lines() []Line {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -147,7 +147,7 @@ func (c *Console) all() []Line {
 	return all
 }
 
-// Tail is the last n lines, for people.
+// Tail returns the last n lines for display.
 func (c *Console) Tail(n int) string {
 	all := c.Lines()
 	var text strings.Builder
@@ -157,9 +157,9 @@ func (c *Console) Tail(n int) string {
 	return text.String()
 }
 
-// ExpectLine waits until a line matches, at most limit, and returns it. It begins
-// after the line that the last ExpectLine returned. A line without an end, such as
-// a prompt, matches too. The error has the console's last 100 lines.
+// ExpectLine waits up to limit until a line matches, and returns it. It starts after the line that
+// the previous ExpectLine returned. An incomplete line, such as a prompt, matches too. The error
+// includes the console's last 100 lines.
 func (c *Console) ExpectLine(ctx context.Context, pattern *regexp.Regexp, limit time.Duration) (Line, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -178,20 +178,18 @@ func (c *Console) ExpectLine(ctx context.Context, pattern *regexp.Regexp, limit 
 		case <-time.After(quiet):
 			still = true
 		case <-c.done:
-			ended = true // but what came last has not been looked at
+			ended = true // but the last output has not been checked yet
 		case <-ctx.Done():
 			return Line{}, fmt.Errorf("%w: %q within %s; the console ends:\n%s", errSilent, pattern, limit, c.Tail(100))
 		}
 	}
 }
 
-// quiet is how long nothing must have come for a line without an end to be taken
-// for all that comes.
+// quiet is how long the console must be silent before an incomplete line counts as a prompt.
 const quiet = 200 * time.Millisecond
 
-// find looks for a line after the cursor, and moves the cursor behind it. The line
-// without an end counts if still is true. When news is closed there is more to
-// look at.
+// find looks for a line after the cursor and moves the cursor past it. The incomplete line counts
+// if still is true. news is closed when there is more output.
 func (c *Console) find(pattern *regexp.Regexp, still bool) (line Line, found bool, news <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -208,7 +206,7 @@ func (c *Console) find(pattern *regexp.Regexp, still bool) (line Line, found boo
 	return line, false, c.news
 }
 
-// Forget has ExpectLine begin at what comes from now on.
+// Forget makes ExpectLine ignore all output so far.
 func (c *Console) Forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -229,8 +227,7 @@ func (c *Console) Type(keys string) error {
 // Enter types a line and the Enter key.
 func (c *Console) Enter(line string) error { return c.Type(line + "\r") }
 
-// Attach lets somebody else have the console: what comes is written to conn, and
-// what conn sends is typed, until ctx or conn ends, or the machine.
+// Attach connects the console to conn, both ways, until ctx, conn or the machine ends.
 func (c *Console) Attach(ctx context.Context, conn net.Conn) {
 	feed := make(chan []byte, 4096)
 	c.mu.Lock()

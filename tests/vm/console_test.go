@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// wired is a console whose machine is the test.
+// wired returns a console whose machine is the test.
 func wired(t *testing.T) (*Console, net.Conn) {
 	t.Helper()
 	near, far := net.Pipe()
@@ -72,7 +72,7 @@ func TestExpectLine(t *testing.T) {
 			t.Fatalf("%q, %v, want %q", got.Text, err, want)
 		}
 	}
-	// A line that is still being written is not taken for a whole one.
+	// A line that is still being written does not count as complete.
 	go func() {
 		write(t, conn, "\nhalf")
 		write(t, conn, " and half\n")

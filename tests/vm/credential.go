@@ -11,8 +11,8 @@ import (
 	"slices"
 )
 
-// Tree packs files, by their names, into a compressed tar: what the credential
-// anymx.tree is. The same files give the same octets.
+// Tree packs files, by name, into a compressed tar, the format of the credential anymx.tree. The
+// same files give the same bytes.
 func Tree(files map[string]string) ([]byte, error) {
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
@@ -29,7 +29,8 @@ func Tree(files map[string]string) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// credential is a string of SMBIOS type 11 as systemd reads it (systemd.system-credentials(7)).
+// credential returns a string of SMBIOS type 11 as systemd reads it
+// (systemd.system-credentials(7)).
 func credential(name string, value []byte) []byte {
 	return []byte("io.systemd.credential.binary:" + name + "=" + base64.StdEncoding.EncodeToString(value))
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Disk is what QEMU is told of a disk. The zero Disk is none.
+// Disk describes a disk for QEMU. The zero Disk means none.
 type Disk struct {
 	File     string // path of an image
 	Format   string // of the file: "raw" or "qcow2"; "" means raw
@@ -19,9 +19,8 @@ type Disk struct {
 	ReadOnly bool
 }
 
-// Overlay makes a disk in the new file name that has a raw image's content and
-// takes what is written: the image never changes, and must not. Size is the disk's
-// in octets; 0: the image's.
+// Overlay creates a disk in the new file name with a raw image's content. It stores the changes;
+// the image itself must never change. size is the disk's in bytes; 0: the image's.
 func Overlay(ctx context.Context, image, name string, size int64) (Disk, error) {
 	image, err := filepath.Abs(image)
 	if err != nil {
@@ -34,8 +33,7 @@ func Overlay(ctx context.Context, image, name string, size int64) (Disk, error) 
 	return Disk{File: name, Format: "qcow2"}, run(ctx, "qemu-img", args...)
 }
 
-// CopyTo writes a file's disk as a raw image, without what is zero. No machine may
-// be using it.
+// CopyTo writes a file's disk as a sparse raw image. No machine may be using it.
 func (d Disk) CopyTo(ctx context.Context, name string) error {
 	if d.File == "" {
 		return errors.New("a disk without a file cannot be copied")
@@ -43,8 +41,7 @@ func (d Disk) CopyTo(ctx context.Context, name string) error {
 	return run(ctx, "qemu-img", "convert", "-f", d.format(), "-O", "raw", d.File, name)
 }
 
-// Stick makes a file that is a USB stick: a FAT file system with a label and the
-// files of a tree.
+// Stick creates the image of a USB stick: a FAT file system with a label and the files of a folder.
 func Stick(ctx context.Context, name, label, tree string) (Disk, error) {
 	d := Disk{File: name, ReadOnly: true}
 	file, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
@@ -64,7 +61,7 @@ func Stick(ctx context.Context, name, label, tree string) (Disk, error) {
 	return d, run(ctx, "mcopy", append(append([]string{"-s", "-i", name}, all...), "::")...)
 }
 
-// drive is the value of -drive, without the device that it is behind.
+// drive returns the value of -drive, without the device that uses it.
 func (d Disk) drive(id string) string {
 	text := "if=none,id=" + id
 	if d.NBD != "" {
@@ -85,11 +82,10 @@ func (d Disk) format() string {
 	return d.Format
 }
 
-// comma writes a value as QEMU's options want it.
+// comma escapes a value for QEMU's options.
 func comma(text string) string { return strings.ReplaceAll(text, ",", ",,") }
 
-// run runs a program, at most two minutes; its error has what the program
-// complained of.
+// run runs a program for at most two minutes; its error includes what the program wrote to stderr.
 func run(ctx context.Context, name string, args ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
@@ -100,7 +96,7 @@ func run(ctx context.Context, name string, args ...string) error {
 	return nil
 }
 
-// lookUp finds a program, also where a user's PATH does not lead.
+// lookUp finds a program, even if it is not in the user's PATH.
 func lookUp(name string) string {
 	for _, dir := range []string{"", "/usr/sbin", "/sbin"} {
 		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {

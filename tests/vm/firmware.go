@@ -7,11 +7,10 @@ import (
 	"os"
 )
 
-// firmware is UEFI as a package brings it: the code, which is only read, and the
-// variables that a machine begins with.
+// firmware is a packaged UEFI firmware: the code, which is read-only, and the initial variables.
 type firmware struct{ code, vars string }
 
-// firmwares are where Debian, Fedora and Arch put OVMF without Secure Boot.
+// firmwares are the paths of OVMF without Secure Boot in Debian, Fedora and Arch.
 var firmwares = []firmware{
 	{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"},
 	{"/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"},
@@ -19,7 +18,7 @@ var firmwares = []firmware{
 	{"/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"},
 }
 
-// ErrFirmware is wrapped when there is no UEFI firmware on this machine.
+// ErrFirmware is wrapped if this machine has no UEFI firmware.
 var ErrFirmware = errors.New("no UEFI firmware for QEMU (package ovmf)")
 
 func findFirmware() (firmware, error) {

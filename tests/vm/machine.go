@@ -17,10 +17,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Machine is a QEMU with a guest. It is safe to use from several goroutines.
+// Machine is a QEMU with a guest. It is safe for concurrent use.
 type Machine struct {
 	Console *Console
-	// On is when its power came on, or when it went on after Resume.
+	// On is when its power was turned on, or when it was resumed.
 	On time.Time
 
 	options Options
@@ -29,23 +29,20 @@ type Machine struct {
 	monitor *monitor
 }
 
-// startLimit is how long QEMU may take until its monitor answers. A busy machine
-// is slow.
+// startLimit is how long QEMU may take until its monitor answers, on a busy machine.
 const startLimit = 30 * time.Second
 
-// Start puts a machine's power on. Its files, with its log, are in o.Dir; what it
-// logs is appended to by each machine that is started there. Whoever starts a
-// machine must end it: Kill, PowerButton, Quit, Save. It also dies with this
-// process.
+// Start turns on a machine. Its files are in o.Dir, including a log to which each machine started
+// there appends. The caller must end it with Kill, PowerButton, Quit or Save. It also ends with
+// this process.
 func Start(ctx context.Context, o Options) (*Machine, error) { return start(ctx, o, "") }
 
-// start starts QEMU; incoming is where the state comes from that it goes on with,
-// "" for none.
+// start starts QEMU; incoming is where it reads a saved state from, or "".
 func start(ctx context.Context, o Options, incoming string) (*Machine, error) {
 	m := &Machine{options: o, done: make(chan struct{})}
 	defer func() {
 		if m.cmd == nil && o.NIC.Tap > 0 {
-			_ = unix.Close(o.NIC.Tap) // it was QEMU's
+			_ = unix.Close(o.NIC.Tap) // QEMU would have owned it
 		}
 	}()
 	if o.Accel == "" {
@@ -98,7 +95,7 @@ func start(ctx context.Context, o Options, incoming string) (*Machine, error) {
 	return m, nil
 }
 
-// launch starts the process, with the far ends of its serial console and monitor.
+// launch starts the process and returns our ends of its serial console and monitor.
 func (m *Machine) launch(args []string) (serial, monitor net.Conn, err error) {
 	o := m.options
 	m.cmd = exec.Command(lookUp(o.qemu()), args...)
@@ -132,7 +129,7 @@ func (m *Machine) launch(args []string) (serial, monitor net.Conn, err error) {
 	started := make(chan error, 2)
 	go func() {
 		defer close(m.done)
-		// The kernel kills QEMU when this thread ends, so it stays.
+		// The kernel kills QEMU when this thread ends, so the thread must stay.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := enter(func() error {
@@ -141,7 +138,7 @@ func (m *Machine) launch(args []string) (serial, monitor net.Conn, err error) {
 				return err
 			}
 			started <- nil
-			_ = m.cmd.Wait() // how it ended is in ProcessState
+			_ = m.cmd.Wait() // the result is in ProcessState
 			return nil
 		})
 		started <- err
@@ -153,7 +150,7 @@ func (m *Machine) launch(args []string) (serial, monitor net.Conn, err error) {
 	return serial, monitor, nil
 }
 
-// pair is a connection between this process and QEMU.
+// pair creates a connection between this process and QEMU.
 func pair(name string) (net.Conn, *os.File, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -168,8 +165,7 @@ func pair(name string) (net.Conn, *os.File, error) {
 	return conn, far, nil
 }
 
-// writeCredentials writes each into a file, so that none is seen in the list of
-// processes.
+// writeCredentials writes each credential to a file, to keep them out of the process list.
 func (o Options) writeCredentials() ([]string, error) {
 	var files []string
 	for i, name := range sortedKeys(o.Credentials) {
@@ -184,17 +180,16 @@ func (o Options) writeCredentials() ([]string, error) {
 
 func (o Options) file(name string) string { return filepath.Join(o.Dir, name) }
 
-// PID is QEMU's.
+// PID returns the process ID of QEMU.
 func (m *Machine) PID() int { return m.cmd.Process.Pid }
 
-// Vars is the file with the machine's UEFI variables, for a start in another
-// directory.
+// Vars returns the file with the machine's UEFI variables, for a start in another directory.
 func (m *Machine) Vars() string { return m.options.file("vars.fd") }
 
-// Done is closed when QEMU has ended.
+// Done returns a channel that is closed when QEMU has ended.
 func (m *Machine) Done() <-chan struct{} { return m.done }
 
-// Running says whether QEMU has not ended yet.
+// Running reports whether QEMU is still running.
 func (m *Machine) Running() bool {
 	select {
 	case <-m.done:
@@ -204,13 +199,12 @@ func (m *Machine) Running() bool {
 	}
 }
 
-// Kill cuts the power: QEMU ends by SIGKILL at once. It may have ended before. What
-// the guest has written to its disk is in the host's page cache, and not lost: see
-// package lossy for disks that forget.
+// Kill cuts the power: it ends QEMU with SIGKILL, if it is running. What the guest has written to
+// its disk survives in the host's page cache: see package lossy for disks that lose it.
 func (m *Machine) Kill() {
 	m.end()
 	_ = m.monitor.close()      // QEMU has closed its end
-	_ = m.Console.conn.Close() // as here
+	_ = m.Console.conn.Close() // likewise
 	<-m.Console.done
 }
 
@@ -219,8 +213,7 @@ func (m *Machine) end() {
 	<-m.done
 }
 
-// PowerButton presses it, and waits until the guest has switched itself off, at
-// most limit.
+// PowerButton presses the power button and waits up to limit until the guest has powered off.
 func (m *Machine) PowerButton(ctx context.Context, limit time.Duration) error {
 	if err := m.monitor.do(ctx, "system_powerdown", nil, nil); err != nil {
 		return err
@@ -228,7 +221,7 @@ func (m *Machine) PowerButton(ctx context.Context, limit time.Duration) error {
 	return m.Ended(ctx, limit)
 }
 
-// Ended waits until the guest has switched itself off, at most limit.
+// Ended waits up to limit until the guest has powered off.
 func (m *Machine) Ended(ctx context.Context, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -237,7 +230,7 @@ func (m *Machine) Ended(ctx context.Context, limit time.Duration) error {
 	case <-ctx.Done():
 		return fmt.Errorf("the machine still runs after %s; its console ends:\n%s", limit, m.Console.Tail(100))
 	}
-	m.Kill() // what this process still holds of it
+	m.Kill() // releases what this process still holds
 	if code := m.cmd.ProcessState.ExitCode(); code != 0 {
 		return fmt.Errorf("QEMU ended with code %d%s", code, m.complaint())
 	}
@@ -249,8 +242,7 @@ func (m *Machine) Reset(ctx context.Context) error {
 	return m.monitor.do(ctx, "system_reset", nil, nil)
 }
 
-// PlugIn puts a stick into a USB socket of the machine while it runs. name tells it
-// from other sticks.
+// PlugIn plugs a USB stick into the running machine. name identifies the stick.
 func (m *Machine) PlugIn(ctx context.Context, name string, stick Disk) error {
 	err := m.monitor.do(ctx, "blockdev-add", map[string]any{
 		"driver": stick.format(), "node-name": name, "read-only": stick.ReadOnly,
@@ -262,7 +254,7 @@ func (m *Machine) PlugIn(ctx context.Context, name string, stick Disk) error {
 	return m.monitor.do(ctx, "device_add", map[string]any{"driver": "usb-storage", "bus": "usb.0", "id": name, "drive": name, "removable": true}, nil)
 }
 
-// Quit ends QEMU in order: what the guest has written is written.
+// Quit ends QEMU in order: the guest's writes are flushed.
 func (m *Machine) Quit(ctx context.Context) error {
 	if err := m.monitor.do(ctx, "quit", nil, nil); err != nil && !errors.Is(err, errGone) {
 		return err
@@ -270,12 +262,11 @@ func (m *Machine) Quit(ctx context.Context) error {
 	return m.Ended(ctx, 20*time.Second)
 }
 
-// Events are what QEMU has told of the machine so far: see its documentation of
-// QMP. RESET is a reboot, WATCHDOG the watchdog's.
+// Events returns QEMU's events so far: see its documentation of QMP. RESET is a reboot, WATCHDOG is
+// from the watchdog.
 func (m *Machine) Events() []Event { return m.monitor.happened() }
 
-// Await waits for an event by its name, at most limit, among those after the first
-// seen of Events.
+// Await waits up to limit for a named event after the first seen ones of Events.
 func (m *Machine) Await(ctx context.Context, seen int, name string, limit time.Duration) (Event, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -286,8 +277,7 @@ func (m *Machine) Await(ctx context.Context, seen int, name string, limit time.D
 	return e, nil
 }
 
-// complaint is what QEMU has written to its standard error, after a colon; "" if
-// nothing.
+// complaint returns what QEMU wrote to its standard error, after a colon, or "".
 func (m *Machine) complaint() string {
 	text, err := os.ReadFile(m.options.file("qemu.log"))
 	if err != nil {

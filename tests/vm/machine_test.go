@@ -16,8 +16,8 @@ import (
 	"anymx/tests/vm/lossy"
 )
 
-// The guest of these tests is the shell that is part of the UEFI firmware: it has
-// a console, reads and writes FAT, and can switch the machine off.
+// The guest of these tests is the UEFI firmware's shell: it has a console, reads and writes FAT,
+// and can power off the machine.
 
 func needs(t *testing.T) {
 	t.Helper()
@@ -33,7 +33,7 @@ func needs(t *testing.T) {
 	}
 }
 
-// patience is for a guest that is translated on a busy machine.
+// patience allows for software emulation on a busy machine.
 const patience = time.Minute
 
 func must(t *testing.T, err error) {
@@ -43,7 +43,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// image is a FAT file system with a file hello.txt, which is no disk to boot from.
+// image creates a FAT file system with a file hello.txt, which isn't bootable.
 func image(t *testing.T) string {
 	t.Helper()
 	tree := t.TempDir()
@@ -61,7 +61,7 @@ func overlay(t *testing.T, image string) Disk {
 	return d
 }
 
-// shell is a machine that has come to its firmware's shell.
+// shell starts a machine and waits for its firmware's shell.
 func shell(t *testing.T, o Options) *Machine {
 	t.Helper()
 	o.Dir, o.Memory = t.TempDir(), 256
@@ -106,7 +106,7 @@ func TestMachine(t *testing.T) {
 	}
 	enter(t, m, "type fs0:hello.txt")
 	expect(t, m, `^hello`)
-	enter(t, m, "connect -r") // the firmware looks no further than what it boots from
+	enter(t, m, "connect -r") // by default, the firmware only looks at what it boots from
 	expect(t, m, `Shell> $`)
 	enter(t, m, "map -r")
 	expect(t, m, `USB\(`)
@@ -119,7 +119,7 @@ func TestMachine(t *testing.T) {
 	enter(t, m, "smbiosview -t 11")
 	expect(t, m, `anymx.config=YSwgYgBj`)
 	seen := len(m.Events())
-	enter(t, m, "q") // out of the pager
+	enter(t, m, "q") // quits the pager
 	must(t, m.Reset(t.Context()))
 	_, err := m.Await(t.Context(), seen, "RESET", patience)
 	must(t, err)
@@ -136,8 +136,8 @@ func TestMachine(t *testing.T) {
 	}
 }
 
-// A machine goes on where it was saved, as often as wanted, and each has a disk of
-// its own.
+// A machine can be resumed any number of times from its saved state, each time with a disk of its
+// own.
 func TestSaved(t *testing.T) {
 	needs(t)
 	t.Parallel()
@@ -174,8 +174,8 @@ func TestSaved(t *testing.T) {
 	}
 }
 
-// What a guest has written to a disk that forgets is there while the power is on,
-// and the disk still holds a file system after any power cut.
+// A lossy disk keeps a guest's writes while the power is on, and still has a valid file system
+// after any power cut.
 func TestLossyDisk(t *testing.T) {
 	needs(t)
 	t.Parallel()
@@ -203,7 +203,7 @@ func TestLossyDisk(t *testing.T) {
 	expect(t, again, `^hello`)
 }
 
-// No QEMU outlives the process that has started it.
+// QEMU ends with the process that started it.
 func TestDiesWithItsParent(t *testing.T) {
 	needs(t)
 	if dir := os.Getenv("VM_TEST_PARENT"); dir != "" {

@@ -6,17 +6,17 @@ import (
 	"time"
 )
 
-// balloon is the name of the device of Options.Balloon.
+// balloon is the name of the device for Options.Balloon.
 const balloon = "balloon"
 
-// Memory is what a guest's kernel says of its memory, in octets: MemTotal and
-// MemAvailable of its /proc/meminfo.
+// Memory is what a guest's kernel reports of its memory, in bytes: MemTotal and MemAvailable of its
+// /proc/meminfo.
 type Memory struct{ Total, Available uint64 }
 
-// Used is what can't be had without taking it from a program, in octets.
+// Used returns the memory that is available only by taking it from a program, in bytes.
 func (m Memory) Used() uint64 { return m.Total - m.Available }
 
-// balloonStats is QEMU's answer. What the guest has not told is all ones.
+// balloonStats is QEMU's reply. Values that the guest has not reported are all ones.
 type balloonStats struct {
 	Stats struct {
 		Total     uint64 `json:"stat-total-memory"`
@@ -25,14 +25,13 @@ type balloonStats struct {
 	LastUpdate int64 `json:"last-update"` // Unix time, 0: never
 }
 
-// memory is what the guest told at last; ok is false if it has told nothing.
+// memory returns the guest's last report; ok is false if there is none.
 func (s balloonStats) memory() (m Memory, ok bool) {
 	m = Memory{Total: s.Stats.Total, Available: s.Stats.Available}
 	return m, s.LastUpdate > 0 && m.Total >= m.Available
 }
 
-// Memory asks the guest, which must have its driver for the Balloon up within the
-// limit.
+// Memory queries the guest, whose balloon driver must be up within the limit.
 func (m *Machine) Memory(ctx context.Context, limit time.Duration) (Memory, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -49,7 +48,7 @@ func (m *Machine) Memory(ctx context.Context, limit time.Duration) (Memory, erro
 		if err != nil {
 			return Memory{}, err
 		}
-		// One from before the question is as old as the last one was.
+		// A report from before the query may be arbitrarily old.
 		if now, ok := stats.memory(); ok && stats.LastUpdate > began.Unix() {
 			return now, nil
 		}

@@ -11,10 +11,9 @@ import (
 	"time"
 )
 
-// Event is something that QEMU tells of the machine: SHUTDOWN, RESET, STOP,
-// WATCHDOG, ...
+// Event is an event of the machine that QEMU reports: SHUTDOWN, RESET, STOP, WATCHDOG, ...
 type Event struct {
-	At   time.Time // when it was heard
+	At   time.Time // when it was received
 	Name string
 	Data json.RawMessage
 }
@@ -23,25 +22,25 @@ type Event struct {
 type monitor struct {
 	conn    net.Conn
 	version string
-	done    chan struct{} // closed when nothing more comes
+	done    chan struct{} // closed at the end of the connection
 
 	mu      sync.Mutex
 	next    int
 	waiting map[int]chan response
 	events  []Event
-	news    chan struct{} // closed and made anew at each event
+	news    chan struct{} // closed and replaced at each event
 }
 
-// response is what QEMU answers to a command.
+// response is QEMU's response to a command.
 type response struct {
 	Return json.RawMessage
 	Error  *struct{ Class, Desc string }
 }
 
-// errGone says that QEMU has ended.
+// errGone reports that QEMU has ended.
 var errGone = errors.New("QEMU has ended")
 
-// newMonitor greets QEMU; it waits for it until the limit.
+// newMonitor completes the QMP handshake with QEMU within the limit.
 func newMonitor(ctx context.Context, conn net.Conn, limit time.Duration) (*monitor, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -70,7 +69,7 @@ func (m *monitor) close() error {
 	return err
 }
 
-// read takes in what QEMU says until the connection ends.
+// read processes QEMU's messages until the connection ends.
 func (m *monitor) read(greeted chan<- string) {
 	lines := bufio.NewScanner(m.conn)
 	lines.Buffer(nil, 4<<20)
@@ -112,8 +111,7 @@ func (m *monitor) read(greeted chan<- string) {
 	}
 }
 
-// do has QEMU carry a command out, and reads its answer into what into points to;
-// nil: it does not matter.
+// do makes QEMU execute a command and decodes its result into into; nil ignores it.
 func (m *monitor) do(ctx context.Context, command string, arguments, into any) error {
 	m.mu.Lock()
 	m.next++
@@ -151,7 +149,7 @@ func (m *monitor) do(ctx context.Context, command string, arguments, into any) e
 	return json.Unmarshal(got.Return, into)
 }
 
-// await waits for an event that came after the first n.
+// await waits for an event after the first n.
 func (m *monitor) await(ctx context.Context, n int, name string) (Event, error) {
 	for {
 		m.mu.Lock()
@@ -177,7 +175,7 @@ func (m *monitor) await(ctx context.Context, n int, name string) (Event, error) 
 	}
 }
 
-// happened are the events so far.
+// happened returns the events so far.
 func (m *monitor) happened() []Event {
 	m.mu.Lock()
 	defer m.mu.Unlock()

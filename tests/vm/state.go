@@ -11,15 +11,15 @@ import (
 	"time"
 )
 
-// Saved is a machine that was stopped while it ran: files that do not change, from
-// which any number of machines may go on.
+// Saved is a saved state of a running machine: files that never change, from which any number of
+// machines can resume.
 type Saved struct {
 	Dir string
-	// Likeness tells what a machine must be like to go on from here.
+	// Likeness describes what a machine must be like to resume from it.
 	Likeness string
 }
 
-// Files in a Saved's directory.
+// Files in the directory of a Saved.
 const (
 	savedMemory = "memory"
 	savedDisk   = "disk.raw"
@@ -27,14 +27,14 @@ const (
 	savedLabel  = "saved.json"
 )
 
-// Disk is the disk as it was, a raw image.
+// Disk returns the path of the saved disk, a raw image.
 func (s Saved) Disk() string { return filepath.Join(s.Dir, savedDisk) }
 
-// Save stops a machine, writes its memory and its disk into a new directory, and
-// ends it. copyDisk writes its disk, as it is when the machine has ended, to a new
-// file: Disk.CopyTo of its disk, or lossy's. Nil: it has none.
+// Save stops a machine, writes its memory and its disk into a new directory, and ends it. After the
+// machine has ended, copyDisk writes its disk to a new file: use CopyTo of Disk or of lossy.Disk.
+// Nil: it has none.
 //
-// The guest finds its network connections dead and its clock late when it goes on.
+// When the guest resumes, its network connections are dead and its clock is late.
 func (m *Machine) Save(ctx context.Context, dir string, copyDisk func(name string) error) (Saved, error) {
 	s := Saved{Dir: dir, Likeness: m.options.likeness(m.monitor.version)}
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -73,11 +73,11 @@ func (m *Machine) Save(ctx context.Context, dir string, copyDisk func(name strin
 	if err != nil {
 		return s, err
 	}
-	return s, os.WriteFile(filepath.Join(dir, savedLabel), text, 0o600) // last: now it is whole
+	return s, os.WriteFile(filepath.Join(dir, savedLabel), text, 0o600) // last: marks it complete
 }
 
-// OpenSaved finds what Save has written. An error that wraps os.ErrNotExist says
-// that there is none, or none that is whole.
+// OpenSaved opens what Save wrote. The error wraps os.ErrNotExist if there is no saved state or an
+// incomplete one.
 func OpenSaved(dir string) (Saved, error) {
 	var s Saved
 	text, err := os.ReadFile(filepath.Join(dir, savedLabel))
@@ -91,13 +91,12 @@ func OpenSaved(dir string) (Saved, error) {
 	return s, nil
 }
 
-// ErrUnlike is wrapped when a machine can't go on from a Saved because it is not
-// like the one that was saved: another QEMU, another processor, other devices.
+// ErrUnlike is wrapped if a machine differs too much from a saved one to resume it: another QEMU,
+// another processor, other devices.
 var ErrUnlike = errors.New("not like the machine that was saved")
 
-// Resume starts a machine that goes on from where another one was saved. Its disk
-// must have the content of s.Disk: make it with Overlay, or with lossy.New, for each
-// Resume. The rest must be as it was.
+// Resume starts a machine from a saved state. Its disk must have the content of s.Disk: create it
+// with Overlay or lossy.New for each Resume. All other options must be the same.
 func Resume(ctx context.Context, s Saved, o Options) (*Machine, error) {
 	if o.Accel == "" {
 		o.Accel = Accelerator(ctx).Accel
@@ -126,7 +125,7 @@ func Resume(ctx context.Context, s Saved, o Options) (*Machine, error) {
 	return m, nil
 }
 
-// migrated waits until the memory is written or read.
+// migrated waits until the memory has been written or read.
 func (m *Machine) migrated(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()

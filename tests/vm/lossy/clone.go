@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// clone copies a file, holes as holes, and makes the copy size octets long; 0: as
-// long as the file.
+// clone copies a file, preserving holes, and sets the size of the copy in bytes; 0: the size of the
+// file.
 func clone(from, to *os.File, size int64) error {
 	info, err := from.Stat()
 	if err != nil {
@@ -41,8 +41,8 @@ func clone(from, to *os.File, size int64) error {
 	return nil
 }
 
-// data is the first stretch at or after at that is no hole, as far as end; both
-// are end if there is none. It moves the file's position.
+// data returns the first range at or after `at` that is not a hole, limited by end; both values are
+// end if there is none. It moves the file's position.
 func data(file *os.File, at, end int64) (from, to int64, err error) {
 	from, err = unix.Seek(int(file.Fd()), at, unix.SEEK_DATA)
 	if errors.Is(err, unix.ENXIO) || err == nil && from >= end {

@@ -5,11 +5,11 @@ import (
 	"math/rand/v2"
 )
 
-// Cut is what a power cut did.
+// Cut is the result of a power cut.
 type Cut struct {
 	Seed uint64
-	// Writes were in the cache. Kept are those that had reached the platter whole,
-	// Torn those of which a part had, Lost the rest.
+	// Writes is how many writes were in the cache: Kept reached the platter completely, Torn in
+	// part, Lost not at all.
 	Writes, Kept, Torn, Lost int
 }
 
@@ -17,24 +17,23 @@ func (c Cut) String() string {
 	return fmt.Sprintf("power cut %d: of %d unflushed writes %d kept, %d torn, %d lost", c.Seed, c.Writes, c.Kept, c.Torn, c.Lost)
 }
 
-// Sizes of what a drive writes as a whole, or not at all.
+// Units that a drive writes completely or not at all.
 const (
 	sector = 512
 	page   = 4096
 )
 
-// PowerCut takes the power away from the drive. Writes that were flushed, or written
-// through, stay. Each other one is kept, lost, or torn into sectors or pages of
-// which some are kept; the drive has no order among them but one: where two were
-// at the same place, the older one never comes out above the newer one. The same
-// seed and the same writes give the same disk.
+// PowerCut simulates a power cut of the drive. Writes that were flushed, or written through,
+// survive. Any other write is kept, lost, or torn into sectors or pages of which some are kept. As
+// in a real drive, their order is undefined, except that at the same place an older write never
+// overwrites a newer one. The same seed and the same writes give the same disk.
 //
 // No machine may be using the disk: see Server.Disconnect.
 func (d *Disk) PowerCut(seed uint64) (Cut, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	cut := Cut{Seed: seed}
-	made := make([][]byte, len(d.cache)) // what each had written; nil: zeros
+	made := make([][]byte, len(d.cache)) // what each write wrote; nil: zeros
 	for i := len(d.cache) - 1; i >= 0; i-- {
 		var err error
 		if made[i], err = d.undo(d.cache[i]); err != nil {
@@ -67,8 +66,7 @@ func (d *Disk) PowerCut(seed uint64) (Cut, error) {
 	return cut, nil
 }
 
-// undo takes a write back, and returns what it had written. Those after it have
-// been taken back.
+// undo reverts a write and returns what it wrote. Later writes must have been reverted before.
 func (d *Disk) undo(w write) ([]byte, error) {
 	from, _, err := data(d.file, w.at, w.at+w.length)
 	if err != nil {
@@ -84,7 +82,7 @@ func (d *Disk) undo(w write) ([]byte, error) {
 	return made, d.put(w.old, w.at, w.length)
 }
 
-// redo makes a write again, those sectors of it that are kept.
+// redo repeats those sectors of a write that are kept.
 func (d *Disk) redo(w write, made []byte, keep func(at int64) bool) error {
 	for at := w.at; at < w.at+w.length; {
 		next := min(w.at+w.length, (at/sector+1)*sector)
@@ -105,7 +103,7 @@ func (d *Disk) redo(w write, made []byte, keep func(at int64) bool) error {
 	return nil
 }
 
-// put writes octets, or a hole if there are none.
+// put writes b, or a hole if b is nil.
 func (d *Disk) put(b []byte, at, length int64) error {
 	if b == nil {
 		return punch(d.file, at, length)

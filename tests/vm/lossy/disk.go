@@ -10,50 +10,48 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Options of New.
+// Options are the options of New.
 type Options struct {
-	// Size is the disk's, in octets; 0: the image's.
+	// Size is the disk's, in bytes; 0: the image's.
 	Size int64
-	// Cache is how many octets of writes can be lost at most: a drive's cache is not
-	// endless, what is older has reached the platter. 0: 64 MiB.
+	// Cache limits how many bytes of writes can be lost: a drive's cache is finite, and older
+	// writes have reached the platter. 0: 64 MiB.
 	Cache int64
 }
 
-// Disk is a disk with a write-back cache. All its methods may be called at any
-// time from anywhere.
+// Disk is a disk with a write-back cache. It is safe for concurrent use.
 type Disk struct {
 	size, limit int64
 
 	mu     sync.Mutex
 	file   *os.File
 	cache  []write // unflushed, oldest first
-	cached int64   // octets of those
+	cached int64   // bytes in the cache
 	counts Counts
 }
 
-// Counts is what a disk has been asked for.
+// Counts counts the requests to a disk.
 type Counts struct {
-	Reads, Writes, Flushes int64 // requests; a write of zeros is a write
+	Reads, Writes, Flushes int64 // requests; writing zeros counts as a write
 	Unflushed              int   // writes in the cache now
-	Octets                 int64 // of those
+	Octets                 int64 // bytes in the cache now
 }
 
-// write is one in the cache: where it was, and what was there before.
+// write is a write in the cache: its place, and the data before it.
 type write struct {
 	at, length int64
 	old        []byte // nil: a hole
-	sure       bool   // it was written through the cache (FUA)
+	sure       bool   // written through the cache (FUA)
 }
 
-// errOutside says that a request leaves the disk.
+// errOutside reports a request beyond the disk.
 var errOutside = errors.New("beyond the end of the disk")
 
-// piece is how much of one request is remembered at once: a stretch of zeros that
-// were zeros before needs no memory.
+// piece is how much of a request is remembered as one unit. A piece that was all zeros needs no
+// memory.
 const piece = 1 << 20
 
-// New makes a disk with an image's content, which lies in the new file name. The
-// image is not changed.
+// New creates a disk with an image's content in the new file name. The image does not change.
 func New(image, name string, o Options) (*Disk, error) {
 	from, err := os.Open(image)
 	if err != nil {
@@ -77,17 +75,17 @@ func New(image, name string, o Options) (*Disk, error) {
 	return &Disk{size: info.Size(), limit: o.Cache, file: file}, nil
 }
 
-// Size is in octets.
+// Size returns the size in bytes.
 func (d *Disk) Size() int64 { return d.size }
 
-// Close closes the file, which stays. What is in the cache is in it.
+// Close closes the file, which remains and includes the cached writes.
 func (d *Disk) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.file.Close()
 }
 
-// ReadAt reads what was written last, from the cache or not.
+// ReadAt reads the latest data, cached or not.
 func (d *Disk) ReadAt(b []byte, at int64) (int, error) {
 	if err := d.inside(at, int64(len(b))); err != nil {
 		return 0, err
@@ -98,10 +96,10 @@ func (d *Disk) ReadAt(b []byte, at int64) (int, error) {
 	return d.file.ReadAt(b, at)
 }
 
-// WriteAt writes into the cache, and returns.
+// WriteAt writes into the cache and returns.
 func (d *Disk) WriteAt(b []byte, at int64) (int, error) { return d.write(b, at, false) }
 
-// WriteThrough writes to the platter: no power cut takes it back (FUA).
+// WriteThrough writes to the platter, so that it survives a power cut (FUA).
 func (d *Disk) WriteThrough(b []byte, at int64) (int, error) { return d.write(b, at, true) }
 
 func (d *Disk) write(b []byte, at int64, sure bool) (int, error) {
@@ -117,7 +115,7 @@ func (d *Disk) write(b []byte, at int64, sure bool) (int, error) {
 	return d.file.WriteAt(b, at)
 }
 
-// Zero writes zeros, and gives the room back.
+// Zero writes zeros and frees the space.
 func (d *Disk) Zero(at, length int64, sure bool) error {
 	if err := d.inside(at, length); err != nil {
 		return err
@@ -144,7 +142,7 @@ func punch(file *os.File, at, length int64) error {
 	return nil
 }
 
-// Flush brings all that is in the cache to the platter.
+// Flush writes the cache to the platter.
 func (d *Disk) Flush() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -152,7 +150,7 @@ func (d *Disk) Flush() {
 	d.cache, d.cached = nil, 0
 }
 
-// Counts is what the disk has been asked for so far.
+// Counts returns the counts so far.
 func (d *Disk) Counts() Counts {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -161,7 +159,7 @@ func (d *Disk) Counts() Counts {
 	return c
 }
 
-// CopyTo writes the disk as it is to a new file, for another machine to start from.
+// CopyTo writes the disk's current content to a new file, for another machine to start from.
 func (d *Disk) CopyTo(name string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -172,7 +170,7 @@ func (d *Disk) CopyTo(name string) error {
 	return errors.Join(clone(d.file, to, 0), to.Close())
 }
 
-// remember takes down what a write is about to write over.
+// remember saves the data that a write is about to overwrite.
 func (d *Disk) remember(at, length int64, sure bool) error {
 	w := write{at: at, length: length, sure: sure}
 	from, _, err := data(d.file, at, at+length)
@@ -189,7 +187,7 @@ func (d *Disk) remember(at, length int64, sure bool) error {
 	d.cached += length
 	for len(d.cache) > 1 && d.cached > d.limit {
 		d.cached -= d.cache[0].length
-		d.cache[0] = write{} // its memory
+		d.cache[0] = write{} // frees its memory
 		d.cache = d.cache[1:]
 	}
 	return nil

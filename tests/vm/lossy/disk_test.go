@@ -8,8 +8,7 @@ import (
 	"testing"
 )
 
-// blank is a disk over an image of 1 MiB, which has sevens in its first half and
-// is a hole from there on.
+// blank returns a disk over an image of 1 MiB: sevens in its first half, then a hole.
 func blank(t *testing.T, o Options) *Disk {
 	t.Helper()
 	dir := t.TempDir()
@@ -76,7 +75,7 @@ func TestWhatWasFlushedSurvives(t *testing.T) {
 func TestWhatWasWrittenThroughSurvives(t *testing.T) {
 	for seed := range uint64(100) {
 		d := blank(t, Options{})
-		put(t, d, 0, 4096, 1) // in the cache, below
+		put(t, d, 0, 4096, 1) // in the cache, below the next write
 		if _, err := d.WriteThrough(bytes.Repeat([]byte{2}, 2048), 1024); err != nil {
 			t.Fatal(err)
 		}
@@ -89,7 +88,7 @@ func TestWhatWasWrittenThroughSurvives(t *testing.T) {
 	}
 }
 
-// What an unflushed write may leave: all of it, nothing, or whole sectors of it.
+// An unflushed write may leave everything, nothing, or some whole sectors.
 func TestWhatWasNotFlushedIsAtTheDrivesMercy(t *testing.T) {
 	seen := map[string]int{}
 	for seed := range uint64(200) {
@@ -127,7 +126,7 @@ func TestWhatWasNotFlushedIsAtTheDrivesMercy(t *testing.T) {
 	}
 }
 
-// A later write may survive an earlier one elsewhere, but never lies below one at
+// A later write may survive an earlier one elsewhere, but is never overwritten by an earlier one at
 // the same place.
 func TestOrder(t *testing.T) {
 	var reordered, older, newer, none int
@@ -191,7 +190,7 @@ func TestZeros(t *testing.T) {
 	}
 }
 
-// What is older than the cache is large has reached the platter.
+// Writes beyond the size of the cache have reached the platter.
 func TestTheCacheHasAnEnd(t *testing.T) {
 	d := blank(t, Options{Cache: 64 << 10})
 	for i := range int64(64) {

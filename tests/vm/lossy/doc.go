@@ -1,16 +1,14 @@
-// Package lossy is a disk that forgets, for tests that cut the power. A killed
-// QEMU loses nothing that its guest has written, because the host's page cache has
-// it; a real disk has a write-back cache, and loses what was not flushed.
+// Package lossy is a disk that loses unflushed writes, for tests that cut the power. Killing QEMU
+// loses nothing that its guest has written, because it is in the host's page cache; a real disk has
+// a write-back cache and loses what was not flushed.
 //
 // What happens to the data:
 //
-//  1. New copies an image into a file of its own: the platter (clone.go).
-//  2. A guest's writes go into that file at once, and what they wrote over is
-//     remembered, in order, until a flush has followed (disk.go). They are the
-//     writes that are in the cache of the drive.
-//  3. Server gives the disk to QEMU over the NBD protocol, on a unix socket
-//     (server.go, protocol.go).
-//  4. PowerCut takes back the writes in the cache and makes some of them again:
-//     whole, in part, or not at all, as a seed decides (cut.go). The next machine
-//     starts from what is left.
+//  1. New copies an image into a new file, the platter (clone.go).
+//  2. A guest's writes go into that file at once. The data that they overwrite is remembered, in
+//     order, until the next flush (disk.go). These writes are the ones in the drive's cache.
+//  3. Server exports the disk to QEMU over the NBD protocol, on a unix socket (server.go,
+//     protocol.go).
+//  4. PowerCut reverts the writes in the cache and repeats some of them: completely, in part, or
+//     not at all, as a seed decides (cut.go). The next machine starts from the result.
 package lossy

@@ -29,7 +29,7 @@ const (
 	optionGo         = 7
 )
 
-// Answers to options.
+// Replies to options.
 const (
 	answerAcknowledge = 1
 	answerServer      = 2
@@ -41,11 +41,11 @@ const (
 	infoBlockSize = 3
 )
 
-// What the disk can do: it flushes, writes through, trims, writes zeros, and a
-// flush on one connection is good for all.
+// The disk's features: flush, write-through, trim and write-zeros; and a flush on one connection
+// applies to all.
 const transmission = 1<<0 | 1<<2 | 1<<3 | 1<<5 | 1<<6 | 1<<8
 
-// Commands, and the flag of one.
+// Commands, and a command flag.
 const (
 	commandRead  = 0
 	commandWrite = 1
@@ -57,24 +57,23 @@ const (
 	commandFUA = 1 << 0
 )
 
-// Errors that a reply may carry.
+// Errors in a reply.
 const (
 	errnoIO      = 5
 	errnoInvalid = 22
 )
 
-// longest is the most that one request may read or write, and longestOption the
-// most that an option may carry.
+// longest limits what one request may read or write, and longestOption the data of an option.
 const (
 	longest       = 32 << 20
 	longestOption = 64 << 10
 )
 
-// errLeft says that the client has ended the handshake in order.
+// errLeft reports that the client ended the handshake properly.
 var errLeft = errors.New("the client has left")
 
-// handshake agrees with a client on the disk. Whatever name it asks for, it gets
-// the one that there is.
+// handshake negotiates with a client. Whatever export name it requests, it gets the only disk there
+// is.
 func handshake(rw io.ReadWriter, size int64) error {
 	greeting := binary.BigEndian.AppendUint64(nil, magicGreeting)
 	greeting = binary.BigEndian.AppendUint64(greeting, magicOption)
@@ -119,13 +118,13 @@ func handshake(rw io.ReadWriter, size int64) error {
 	}
 }
 
-// agree answers an option; done is true when the disk is the client's.
+// agree answers an option; done is true when the handshake is complete.
 func agree(option uint32, body []byte, size int64) (text []byte, done bool, err error) {
 	switch option {
 	case optionAbort:
 		return answer(nil, option, answerAcknowledge, nil), false, errLeft
 	case optionList:
-		text = answer(nil, option, answerServer, []byte{0, 0, 0, 0}) // one, whose name is empty
+		text = answer(nil, option, answerServer, []byte{0, 0, 0, 0}) // one, with an empty name
 		return answer(text, option, answerAcknowledge, nil), false, nil
 	case optionInfo, optionGo:
 		if len(body) < 6 || int64(len(body)) < 6+int64(binary.BigEndian.Uint32(body)) {
@@ -133,7 +132,7 @@ func agree(option uint32, body []byte, size int64) (text []byte, done bool, err 
 		}
 		text = answer(nil, option, answerInfo, append([]byte{0, infoExport}, exported(size)...))
 		limits := []byte{0, infoBlockSize}
-		for _, n := range []uint32{1, page, longest} { // least, liked best, most
+		for _, n := range []uint32{1, page, longest} { // minimum, preferred, maximum
 			limits = binary.BigEndian.AppendUint32(limits, n)
 		}
 		text = answer(text, option, answerInfo, limits)
@@ -154,7 +153,7 @@ func answer(b []byte, option, kind uint32, body []byte) []byte {
 	return append(b, body...)
 }
 
-// request is one of a client, 28 octets.
+// request is a client's request, 28 bytes.
 type request struct {
 	flags, command uint16
 	cookie         uint64
@@ -164,7 +163,7 @@ type request struct {
 
 const requestSize = 28
 
-// errRequest says that what came is no request: the two have lost each other.
+// errRequest reports that the data is not a request: the stream is out of sync.
 var errRequest = errors.New("no NBD request")
 
 func parseRequest(b []byte) (r request, err error) {
@@ -181,7 +180,7 @@ func parseRequest(b []byte) (r request, err error) {
 	return r, nil
 }
 
-// reply begins the answer to a request; what was read follows.
+// reply appends the header of a reply; data that was read follows.
 func reply(b []byte, cookie uint64, errno uint32) []byte {
 	b = binary.BigEndian.AppendUint32(b[:0], magicReply)
 	b = binary.BigEndian.AppendUint32(b, errno)

@@ -10,18 +10,18 @@ import (
 	"sync"
 )
 
-// Server gives a disk to clients on a unix socket.
+// Server exports a disk to clients on a unix socket.
 type Server struct {
 	disk     *Disk
 	listener *net.UnixListener
-	accepted sync.WaitGroup // the one that accepts
+	accepted sync.WaitGroup // the accepting goroutine
 
 	mu     sync.Mutex
-	conns  map[net.Conn]chan struct{} // closed when no request of it is at work
+	conns  map[net.Conn]chan struct{} // closed when none of its requests is in progress
 	closed bool
 }
 
-// Serve begins to serve a disk on a new unix socket, until Close.
+// Serve starts serving a disk on a new unix socket, until Close.
 func Serve(disk *Disk, socket string) (*Server, error) {
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
 	if err != nil {
@@ -43,7 +43,7 @@ func Serve(disk *Disk, socket string) (*Server, error) {
 	return s, nil
 }
 
-// Socket is the path of the unix socket.
+// Socket returns the path of the unix socket.
 func (s *Server) Socket() string { return s.listener.Addr().String() }
 
 func (s *Server) enter(conn net.Conn) bool {
@@ -56,7 +56,7 @@ func (s *Server) enter(conn net.Conn) bool {
 	s.conns[conn] = done
 	go func() {
 		defer close(done)
-		// A client that breaks off is what this is made for: nobody has to know.
+		// Clients are expected to break off, so the error is ignored.
 		_ = s.serve(conn)
 		_ = conn.Close()
 		s.mu.Lock()
@@ -66,8 +66,8 @@ func (s *Server) enter(conn net.Conn) bool {
 	return true
 }
 
-// Disconnect ends all connections, and waits until no request is at work. The
-// next machine may connect.
+// Disconnect closes all connections and waits until no request is in progress. Then the next
+// machine may connect.
 func (s *Server) Disconnect() {
 	s.mu.Lock()
 	conns := maps.Clone(s.conns)
@@ -80,14 +80,13 @@ func (s *Server) Disconnect() {
 	}
 }
 
-// PowerCut is Disconnect and Disk.PowerCut. Kill the machine first, or it sees its
-// disk fail.
+// PowerCut calls Disconnect and then Disk.PowerCut. Kill the machine first, or it sees disk errors.
 func (s *Server) PowerCut(seed uint64) (Cut, error) {
 	s.Disconnect()
 	return s.disk.PowerCut(seed)
 }
 
-// Close ends the server and removes the socket. The disk stays open.
+// Close stops the server and removes the socket. The disk stays open.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	s.closed = true
@@ -98,8 +97,7 @@ func (s *Server) Close() error {
 	return err
 }
 
-// serve takes one request after the other: a flush comes after all that was
-// answered before it.
+// serve handles requests one by one, so a flush covers everything that was answered before it.
 func (s *Server) serve(conn net.Conn) error {
 	r := bufio.NewReaderSize(conn, 256<<10)
 	w := bufio.NewWriterSize(conn, 256<<10)
@@ -111,7 +109,7 @@ func (s *Server) serve(conn net.Conn) error {
 	}
 	head, buffer := make([]byte, requestSize), []byte(nil)
 	for {
-		if r.Buffered() == 0 { // it waits for answers
+		if r.Buffered() == 0 { // the client waits for replies
 			if err := w.Flush(); err != nil {
 				return err
 			}
@@ -144,7 +142,7 @@ func (s *Server) serve(conn net.Conn) error {
 	}
 }
 
-// do carries a request out. buffer has what is written, or gets what is read.
+// do executes a request. buffer has the data to write, or receives the data read.
 func (s *Server) do(q request, buffer []byte) (read []byte, errno uint32) {
 	sure := q.flags&commandFUA != 0
 	var err error
@@ -160,7 +158,7 @@ func (s *Server) do(q request, buffer []byte) (read []byte, errno uint32) {
 		_, err = s.disk.write(buffer[:q.length], q.at, sure)
 	case commandFlush:
 		s.disk.Flush()
-	case commandTrim, commandZero: // what was trimmed is read as zeros
+	case commandTrim, commandZero: // trimmed data reads as zeros
 		err = s.disk.Zero(q.at, q.length, sure)
 	default:
 		return nil, errnoInvalid

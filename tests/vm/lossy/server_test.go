@@ -26,7 +26,7 @@ func serve(t *testing.T, d *Disk) *Server {
 	return s
 }
 
-// client runs a program that speaks NBD, and returns what it prints.
+// client runs an NBD client program and returns its output.
 func client(t *testing.T, from string, args ...string) string {
 	t.Helper()
 	if _, err := exec.LookPath(args[0]); err != nil {
@@ -50,13 +50,13 @@ func TestNBDInfo(t *testing.T) {
 	}
 }
 
-// What qemu-io wrote and flushed survives, what it did not flush is torn apart.
+// What qemu-io wrote and flushed survives; what it did not flush may be torn.
 func TestQEMU(t *testing.T) {
 	lost := false
 	for seed := range uint64(20) {
 		d := blank(t, Options{})
 		s := serve(t, d)
-		// Aborted, or qemu-io would flush when it leaves. -F writes through.
+		// It must abort, because qemu-io flushes when it exits normally. -F writes through.
 		out, err := qemuIO(t, s, "write -P 1 0 64k", "flush", "write -P 2 128k 64k", "write -f -P 3 256k 64k", "write -z 64k 4k", "abort")
 		if err == nil || strings.Contains(out, "failed") {
 			t.Fatalf("qemu-io: %v: %s", err, out)
@@ -96,7 +96,7 @@ func qemuIO(t *testing.T, s *Server, commands ...string) (string, error) {
 	return string(out), err
 }
 
-// Whoever sends nonsense is disconnected, and the next one is served.
+// A client that sends invalid data is disconnected, and the next one is served.
 func TestNonsense(t *testing.T) {
 	s := serve(t, blank(t, Options{}))
 	shake := binary.BigEndian.AppendUint32(nil, flagFixed|flagNoZeros)

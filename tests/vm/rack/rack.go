@@ -1,11 +1,10 @@
-// Package rack puts a machine where it is wanted, with a disk that forgets when
+// Package rack runs a machine in a chosen environment, with a disk that loses unflushed writes when
 // the power is cut.
 //
-// What happens to the data: New copies an image to a lossy disk of its own, and On
-// boots from it, with the config bundle as a credential. Cut takes the power away and
-// tears the disk; the next On boots from what is left, with the same UEFI variables.
-// Save ends the machine and keeps memory and disk; Resume makes new racks from that,
-// as often as wanted.
+// What happens to the data: New copies an image to a lossy disk, and On boots from it, with the
+// config bundle as a credential. Cut cuts the power and tears the disk; the next On boots from the
+// result, with the same UEFI variables. Save ends the machine and stores memory and disk; Resume
+// creates any number of racks from them. as often as wanted.
 package rack
 
 import (
@@ -21,29 +20,29 @@ import (
 	"anymx/tests/vm/lossy"
 )
 
-// DefaultSize is a disk's, in octets: room for two slots and for mail.
+// DefaultSize is a disk size in bytes, with room for two slots and mail.
 const DefaultSize = 6 << 30
 
-// Options of New and Resume.
+// Options are the options of New and Resume.
 type Options struct {
-	// Image is a raw image; Resume takes the saved disk instead. It never changes.
+	// Image is a raw image, which never changes. Resume uses the saved disk instead.
 	Image string
-	// Dir is where disk, UEFI variables and logs are. It must be there and be empty.
+	// Dir holds the disk, UEFI variables and logs. It must exist and be empty.
 	Dir string
-	// Size of the disk in octets; 0 means DefaultSize.
+	// Size of the disk in bytes; 0 means DefaultSize.
 	Size int64
-	// Config is the config bundle, by the names of its files, which the machine gets as
-	// the credential anymx.tree. Nil: it gets none.
+	// Config is the config bundle, by file name, which the machine gets as the credential
+	// anymx.tree. It may be nil.
 	Config map[string]string
-	// NIC makes the network card for each start. Nil: there is none.
+	// NIC returns the network card for each start. Nil: the machine has none.
 	NIC func() (vm.NIC, error)
-	// Machine is the rest: Memory, CPUs, Sticks, Credentials, Watchdog, Enter,
-	// Markers. Dir, Disk, NIC and Vars are the rack's.
+	// Machine has the other options: Memory, CPUs, Sticks, Credentials, Watchdog, Enter, Markers.
+	// The rack sets Dir, Disk, NIC and Vars.
 	Machine vm.Options
 }
 
-// Beside has the machine take the place of PoP a in a lab that was made for it,
-// with the lab's config and more TOML at its end.
+// Beside makes the machine replace PoP a in a lab created with Options.Guest, with the lab's config
+// followed by more TOML.
 func (o Options) Beside(l *lab.Lab, more string) Options {
 	o.Config = l.Guest.Files(more)
 	o.NIC = func() (vm.NIC, error) {
@@ -54,18 +53,18 @@ func (o Options) Beside(l *lab.Lab, more string) Options {
 	return o
 }
 
-// Rack is a machine with its disk. Its methods are for one goroutine.
+// Rack is a machine with its disk. It is not safe for concurrent use.
 type Rack struct {
-	// Machine is the one that was started last; nil before.
+	// Machine is the most recently started one; nil before the first start.
 	Machine *vm.Machine
 	Disk    *lossy.Disk
 
 	options Options
 	server  *lossy.Server
-	sockets string // a directory with a short name, as that of a socket must be
+	sockets string // a directory with a short path, since socket paths are limited
 }
 
-// New makes the disk. The power is off. Whoever makes a rack must Close it.
+// New creates the disk. The power is off. The caller must call Close.
 func New(o Options) (_ *Rack, err error) {
 	if o.Size == 0 {
 		o.Size = DefaultSize
@@ -86,7 +85,7 @@ func New(o Options) (_ *Rack, err error) {
 	return r, err
 }
 
-// machine is what the next start needs.
+// machine returns the options for the next start.
 func (r *Rack) machine() (o vm.Options, err error) {
 	o = r.options.Machine
 	o.Dir, o.Disk = r.options.Dir, vm.Disk{NBD: r.server.Socket()}
@@ -110,16 +109,16 @@ func (r *Rack) machine() (o vm.Options, err error) {
 	return o, err
 }
 
-// Reconfigure changes what the machine gets with its next start.
+// Reconfigure sets the config bundle for the next start.
 func (r *Rack) Reconfigure(config map[string]string) { r.options.Config = config }
 
-// Credentials changes which credentials it gets besides, with its next start.
+// Credentials sets the additional credentials for the next start.
 func (r *Rack) Credentials(values map[string][]byte) { r.options.Machine.Credentials = values }
 
-// Plug changes what is in the machine's USB sockets when it is started next.
+// Plug sets the USB sticks for the next start.
 func (r *Rack) Plug(sticks ...vm.Disk) { r.options.Machine.Sticks = sticks }
 
-// On switches the power on. A machine that runs is an error.
+// On turns the power on. It fails if the machine is running.
 func (r *Rack) On(ctx context.Context) error {
 	if r.Machine != nil && r.Machine.Running() {
 		return errors.New("the machine runs")
@@ -135,7 +134,7 @@ func (r *Rack) On(ctx context.Context) error {
 	return err
 }
 
-// Cut cuts the power, and the disk loses what it must: see lossy.Disk.PowerCut.
+// Cut cuts the power, and the disk loses writes: see lossy.Disk.PowerCut.
 func (r *Rack) Cut(seed uint64) (lossy.Cut, error) {
 	if r.Machine != nil {
 		r.Machine.Kill()
@@ -143,13 +142,13 @@ func (r *Rack) Cut(seed uint64) (lossy.Cut, error) {
 	return r.server.PowerCut(seed)
 }
 
-// Save keeps the machine in a new directory, and ends it: Close remains to be done.
+// Save saves the machine to a new directory and ends it. The caller must still call Close.
 func (r *Rack) Save(ctx context.Context, dir string) (vm.Saved, error) {
 	return r.Machine.Save(ctx, dir, r.Disk.CopyTo)
 }
 
-// Resume makes a rack whose machine goes on from where one was saved. o must be like
-// that one's, but for Dir, Image and Config, which the machine has read already.
+// Resume creates a rack whose machine resumes from a saved state. o must equal the options of the
+// saved one, except Dir, Image and Config, which that machine has already read.
 func Resume(ctx context.Context, saved vm.Saved, o Options) (*Rack, error) {
 	o.Image, o.Size = saved.Disk(), 0
 	info, err := os.Stat(o.Image)
@@ -171,8 +170,7 @@ func Resume(ctx context.Context, saved vm.Saved, o Options) (*Rack, error) {
 	return r, nil
 }
 
-// Close cuts the power, and lets go of the disk. The files stay. It may be called
-// again.
+// Close cuts the power and releases the disk. The files stay. It may be called more than once.
 func (r *Rack) Close() error {
 	if r.Machine != nil {
 		r.Machine.Kill()

@@ -18,8 +18,8 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// The machine is nothing but the shell of its firmware. It has what survives of its
-// disk after a power cut, and all of it when it was saved.
+// The machine only runs its firmware's shell. After a power cut, it has what survived on its disk;
+// after a save, it has everything.
 func TestRack(t *testing.T) {
 	for program, from := range map[string]string{
 		"qemu-system-x86_64": "qemu-system-x86", "/usr/sbin/mkfs.vfat": "dosfstools", "mcopy": "mtools",

@@ -12,12 +12,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// insideVariable tells the program that it has been started again, as root of a
-// user namespace.
+// insideVariable is set when the program was started again as root of a user namespace.
 const insideVariable = "ANYMX_QEMU_INSIDE"
 
-// enter runs this program again as root of namespaces of its own, in which a lab
-// can be made without being root. When it ends, everything in there ends.
+// enter runs this program again as root in namespaces of its own, where a lab needs no real root.
+// When it ends, so does every process in them.
 func enter() error {
 	self, err := os.Executable()
 	if err != nil {
@@ -32,7 +31,7 @@ func enter() error {
 		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
 		Pdeathsig:   syscall.SIGKILL,
 	}
-	signals := make(chan os.Signal, 8) // a Ctrl-C reaches both, and the child decides
+	signals := make(chan os.Signal, 8) // Ctrl-C reaches both processes; the child decides
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
 	if err := cmd.Start(); err != nil {
@@ -61,7 +60,7 @@ var (
 	errSaid        = errors.New("said already")
 )
 
-// settle makes the namespaces a place for a lab: with its own /proc and /run.
+// settle prepares the namespaces for a lab: it mounts a separate /proc and /run.
 func settle() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("mounts: %w", err)
@@ -75,7 +74,7 @@ func settle() error {
 	return nil
 }
 
-// lacks is why there can be no lab here, "" if there can.
+// lacks returns why a lab can't run here, or "".
 func lacks() string {
 	file, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
 	if err != nil {

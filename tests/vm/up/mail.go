@@ -13,13 +13,13 @@ import (
 	"time"
 )
 
-// letter is a message for b@example.net, told apart by its subject.
+// letter returns a message for b@example.net, identified by its subject.
 func letter(subject string) string {
 	return "From: a@example.com\r\nTo: b@example.net\r\nSubject: " + subject + "\r\n\r\nA letter to an anycast address.\r\n"
 }
 
-// converse sends a letter over a connection, and tells what both sides say. It
-// returns the reply to the letter.
+// converse sends a message over a connection and reports what both sides say. It returns the reply
+// to the message.
 func converse(conn net.Conn, text string, tell func(line string)) (string, error) {
 	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		return "", err
@@ -46,7 +46,7 @@ func converse(conn net.Conn, text string, tell func(line string)) (string, error
 				return "", fmt.Errorf("the node's answer: %w", err)
 			}
 			last = strings.TrimRight(line, "\r\n")
-			if len(last) < 4 || last[3] == ' ' { // EHLO's list is long
+			if len(last) < 4 || last[3] == ' ' { // skip all but the last line of EHLO's reply
 				tell("< " + last)
 				break
 			}
@@ -59,7 +59,7 @@ func converse(conn net.Conn, text string, tell func(line string)) (string, error
 	return last, err
 }
 
-// find looks for a letter in a Maildir until it is there, at most limit.
+// find waits up to limit until a message is in a Maildir.
 func find(ctx context.Context, maildir, subject string, limit time.Duration) (file string, err error) {
 	deadline := time.Now().Add(limit)
 	for {
@@ -84,7 +84,7 @@ func find(ctx context.Context, maildir, subject string, limit time.Duration) (fi
 	}
 }
 
-// headers is the beginning of a message, up to the empty line.
+// headers returns the beginning of a message, up to the empty line.
 func headers(file string) string {
 	text, err := os.ReadFile(file)
 	if err != nil {

@@ -1,14 +1,13 @@
-// Command up boots an image in QEMU for a person, beside a lab: it is what
-// `make qemu` runs. The machine is PoP a: a router that runs BIRD, core behind a
-// WireGuard tunnel and a client are around it, as in tests/lab.
+// Command up boots an image in QEMU for a person, next to a lab: `make qemu` runs it. The machine
+// replaces PoP a: it is surrounded by a router that runs BIRD, core at the end of a WireGuard
+// tunnel and a client, as in tests/lab.
 //
-// It shows the boot, sends a letter from a client to the anycast address and shows
-// it in core's mailbox. Then it stays, and takes orders, until Ctrl-C. The first
-// boot of an image is saved, memory and disk, beside the image or in the user's cache; the next start goes
-// on from there.
+// It shows the boot, sends a message from a client to the anycast address and shows it in core's
+// mailbox. Then it runs and takes commands until Ctrl-C. It saves memory and disk after the first
+// boot of an image, next to the image or in the user's cache; the next start resumes from there.
 //
-// Without root it makes the lab in a user namespace, and where it can't, QEMU's own
-// network has to do.
+// Without root it creates the lab in a user namespace. Where that fails, it uses QEMU's own
+// network. network has to do.
 package main
 
 import (
@@ -23,7 +22,7 @@ import (
 	"syscall"
 )
 
-// options are the command line's.
+// options are the command-line options.
 type options struct {
 	image, bin, state string
 	qemu              string
@@ -74,8 +73,8 @@ func main() {
 	}
 }
 
-// stateOf is where a machine of the programs in home has its disk: beside the image,
-// or, as that is root's, in this user's cache, apart from those of other trees.
+// stateOf returns where a machine of the programs in home has its disk: next to the image or, if
+// root owns that directory, in this user's cache, separately for each source tree.
 func stateOf(home string) string {
 	cache, err := os.UserCacheDir()
 	if os.Geteuid() == 0 || err != nil {
@@ -85,8 +84,8 @@ func stateOf(home string) string {
 	return filepath.Join(cache, fmt.Sprintf("anymx-qemu-%x", of[:6]))
 }
 
-// qemuOf is image/qemu of the tree that the programs were built from; "" where they
-// lie elsewhere: what the machine has is taken then.
+// qemuOf returns image/qemu of the source tree that the programs were built from; "" means the
+// machine's own QEMU.
 func qemuOf(home string) string {
 	name := filepath.Join(filepath.Dir(home), "image", "qemu")
 	if _, err := os.Stat(name); err != nil {

@@ -14,15 +14,15 @@ import (
 	"time"
 )
 
-// The running program takes orders on a unix socket in its state directory: a line
-// with a command; what it answers goes to the other end as it comes. "console" is
-// the console's octets instead.
+// The running program takes commands on a unix socket in its state directory: it reads a line with
+// a command and streams the reply. After the command "console", the connection carries the
+// console's bytes.
 
-// errNone says that nothing runs.
+// errNone reports that nothing is running.
 var errNone = errors.New("there is no machine; `make qemu` starts one")
 
-// socketIn is the path of a state directory's socket, however long that of the
-// directory is. The file must stay open while it is used.
+// socketIn returns a path for the socket of a state directory that is short enough, whatever the
+// length of the directory's path. The file must stay open while the path is used.
 func socketIn(state string) (*os.File, string, error) {
 	dir, err := os.Open(state)
 	if err != nil {
@@ -47,8 +47,8 @@ func dial(state string) (net.Conn, error) {
 	return conn, nil
 }
 
-// order has the running program do something, and prints its answer. An answer
-// that ends with "failed: ..." is an error.
+// order sends a command to the running program and prints its reply. A reply that ends with
+// "failed: ..." is an error.
 func order(ctx context.Context, state, command string) error {
 	conn, err := dial(state)
 	if err != nil {
@@ -70,8 +70,8 @@ func order(ctx context.Context, state, command string) error {
 	return lines.Err()
 }
 
-// listen opens the socket. That of a program that was killed is taken over; another
-// one that runs is an error.
+// listen opens the socket. It replaces the socket of a killed program; if another program is
+// running, that is an error.
 func listen(state string) (net.Listener, error) {
 	if conn, err := dial(state); err == nil {
 		_ = conn.Close()
@@ -89,12 +89,12 @@ func listen(state string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
-	l.(*net.UnixListener).SetUnlinkOnClose(false) // its path is not what it was
+	l.(*net.UnixListener).SetUnlinkOnClose(false) // its path may no longer lead to it
 	return l, nil
 }
 
-// take takes orders until ctx ends. do carries one out, and tells out how it goes;
-// console attaches a connection.
+// take accepts commands until ctx ends. do executes one and reports its progress to out; console
+// attaches a connection.
 func take(ctx context.Context, l net.Listener, do func(ctx context.Context, command string, out io.Writer) error, console func(ctx context.Context, conn net.Conn)) {
 	var under sync.WaitGroup
 	defer under.Wait()
@@ -127,7 +127,7 @@ func take(ctx context.Context, l net.Listener, do func(ctx context.Context, comm
 	}
 }
 
-// line reads one, and nothing after it: that is the console's.
+// line reads a single line and nothing beyond it, which would belong to the console.
 func line(r io.Reader) (string, error) {
 	var text []byte
 	one := make([]byte, 1)

@@ -13,25 +13,24 @@ import (
 	"anymx/tests/vm"
 )
 
-// place is where the machine stands: what is at the other ends of its cables.
+// place is the machine's environment: what its cables connect it to.
 type place interface {
-	// nic is the machine's network card for one start, and enter where QEMU is
-	// started.
+	// nic returns the machine's network card for one start, and enter, which starts QEMU in the
+	// right namespace.
 	nic() (vm.NIC, error)
 	enter(func() error) error
-	// files are the machine's config.
+	// files returns the machine's config.
 	files() map[string]string
-	// reached says how far the way for mail to the machine is there: one line for
-	// each step that was reached.
+	// reached returns one line for each completed step on the way to receiving mail; all is true
+	// when nothing is missing.
 	reached(ctx context.Context) (steps []string, all bool)
 	// dial connects as a sending server does.
 	dial(ctx context.Context) (net.Conn, error)
-	// mailbox is where core keeps the mail for b@example.net.
+	// mailbox returns where core stores the mail for b@example.net.
 	mailbox() string
-	// routes is what a router says of the machine, "" if there is none.
+	// routes returns a router's view of the machine, or "" if there is no router.
 	routes(ctx context.Context) (string, error)
-	// part ends the machine's sessions in order before it is saved, and meet lets
-	// it have them again.
+	// part closes the machine's sessions cleanly before it is saved, and meet allows them again.
 	part(ctx context.Context) error
 	meet(ctx context.Context) error
 	down(ctx context.Context) error
@@ -48,7 +47,7 @@ func newBeside(ctx context.Context, out io.Writer, o options, alone bool) (*besi
 	return &beside{lab: l}, nil
 }
 
-// startB starts the programs of PoP b, which is no machine.
+// startB starts the programs of PoP b, which runs without a virtual machine.
 func (b *beside) startB(ctx context.Context) error {
 	if b.lab.B == nil {
 		return nil
@@ -110,7 +109,7 @@ func (b *beside) part(ctx context.Context) error {
 	if err := b.sessions("disable"); err != nil {
 		return err
 	}
-	// PoP b does not run yet.
+	// PoP b isn't running yet.
 	_, err4 := b.lab.R1.Routes.Await(ctx, lab.Prefix4, "", 10*time.Second)
 	_, err6 := b.lab.R1.Routes.Await(ctx, lab.Prefix6, "", 10*time.Second)
 	return errors.Join(err4, err6)

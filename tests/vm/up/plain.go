@@ -16,8 +16,8 @@ import (
 	"anymx/tests/vm"
 )
 
-// plain is QEMU's own network instead of a lab: the machine has no router and no
-// tunnel, and reaches nobody but core, which runs on this machine's loopback.
+// plain is QEMU's own network instead of a lab: the machine has neither router nor tunnel and only
+// reaches core, which listens on the host's loopback.
 type plain struct {
 	dir, smtp string
 	pipe      string // the command that connects the guest to core
@@ -98,7 +98,7 @@ func newPlain(o options) (*plain, error) {
 	return p, nil
 }
 
-// free is a port of loopback that nobody listens on.
+// free returns a free port of the loopback interface.
 func free() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -125,7 +125,7 @@ func (p *plain) reached(ctx context.Context) ([]string, bool) {
 	if err := conn.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
 		return nil, false
 	}
-	b := make([]byte, 3) // QEMU takes the connection before the guest does
+	b := make([]byte, 3) // QEMU accepts the connection before the guest does
 	if _, err := io.ReadFull(conn, b); err != nil || string(b) != "220" {
 		return nil, false
 	}
@@ -146,8 +146,8 @@ func (p *plain) down(context.Context) error {
 	return os.RemoveAll(p.dir)
 }
 
-// pipe is what QEMU runs for a connection of the guest to core: its standard input
-// and output are that connection.
+// pipe connects the guest to core: QEMU runs it for each connection, with the connection as
+// standard input and output.
 func pipe(address string) error {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 	"anymx/tests/vm/rack"
 )
 
-// power is the machine, with what it needs to be switched on: now, again after a
-// power cut, or from where an earlier one was saved.
+// power controls the machine: it boots it, boots it again after a power cut, or resumes it from a
+// saved state.
 type power struct {
 	o     options
 	s     *screen
@@ -25,10 +25,10 @@ type power struct {
 	rack  *rack.Rack
 }
 
-// bootLimit is how long a boot may take, translated, on a busy machine.
+// bootLimit is how long a boot may take with software emulation on a busy machine.
 const bootLimit = 6 * time.Minute
 
-// options are the machine's, in its directory, which is made anew.
+// options returns the machine's options and recreates its directory.
 func (p *power) options() (rack.Options, error) {
 	o := rack.Options{
 		Image: p.o.image, Dir: p.o.file("machine"), Config: p.place.files(), NIC: p.place.nic,
@@ -49,7 +49,7 @@ func (p *power) boot(ctx context.Context) error {
 	return p.rack.On(ctx)
 }
 
-// resume goes on from a saved machine.
+// resume resumes a saved machine.
 func (p *power) resume(ctx context.Context, saved vm.Saved) error {
 	o, err := p.options()
 	if err != nil {
@@ -68,9 +68,8 @@ func (p *power) off() (err error) {
 	return err
 }
 
-// watch tells how far the boot is, until mail can reach the machine. A router does
-// not notice at once that a machine is gone: after a power cut, only what comes
-// after that counts.
+// watch reports the progress of the boot until mail can reach the machine. A router notices late
+// that a machine is gone: after a power cut, only changes since then count.
 func (p *power) watch(ctx context.Context, out io.Writer, afterCut bool) error {
 	ctx, cancel := context.WithTimeout(ctx, bootLimit)
 	defer cancel()
@@ -114,7 +113,7 @@ func (p *power) watch(ctx context.Context, out io.Writer, afterCut bool) error {
 	}
 }
 
-// phases are what is told of a boot.
+// phases describe the progress of a boot.
 var phases = map[string]string{
 	vm.Firmware: "the UEFI firmware runs",
 	vm.Kernel:   "the kernel starts",
@@ -122,7 +121,7 @@ var phases = map[string]string{
 	vm.Root:     "systemd runs in the root",
 }
 
-// key tells the image and the config of a machine from others.
+// key identifies the image and the config of a machine.
 func (p *power) key() (string, error) {
 	sum := sha256.New()
 	file, err := os.Open(p.o.image)
@@ -140,8 +139,8 @@ func (p *power) key() (string, error) {
 	return fmt.Sprintf("%x", sum.Sum(nil)[:8]), nil
 }
 
-// start brings the machine up: from where it was saved when it was started last,
-// or by a boot, after which it is saved.
+// start starts the machine: from the state saved by an earlier start, or by booting it and then
+// saving its state.
 func (p *power) start(ctx context.Context) error {
 	key, err := p.key()
 	if err != nil {
@@ -186,7 +185,7 @@ func (p *power) start(ctx context.Context) error {
 	return p.watch(ctx, p.s.out, false)
 }
 
-// forget removes what was saved of other images and configs.
+// forget removes saved states of other images and configs.
 func (p *power) forget() error {
 	all, err := filepath.Glob(p.o.file("saved-*"))
 	for _, name := range all {
@@ -195,7 +194,7 @@ func (p *power) forget() error {
 	return err
 }
 
-// cut cuts the power, and switches the machine on again.
+// cut cuts the power and turns the machine on again.
 func (p *power) cut(ctx context.Context, out io.Writer) error {
 	before := p.rack.Disk.Counts()
 	cut, err := p.rack.Cut(uint64(time.Now().UnixNano()))

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// screen is what a person reads. Colours are for terminals only.
+// screen prints for a person. Colors are for terminals only.
 type screen struct {
 	out    io.Writer
 	colour bool
@@ -30,20 +30,20 @@ func (s *screen) bold(text string) string {
 	return "\x1b[1m" + text + "\x1b[0m"
 }
 
-// title begins a part.
+// title starts a section.
 func (s *screen) title(format string, args ...any) {
 	fmt.Fprintf(s.out, "\n%s\n", s.bold(fmt.Sprintf(format, args...)))
 }
 
-// line is one fact.
+// line prints a fact.
 func (s *screen) line(format string, args ...any) { fmt.Fprintf(s.out, "  "+format+"\n", args...) }
 
-// at is something that happened some time after something else.
+// at prints an event and how long after another one it happened.
 func (s *screen) at(t time.Duration, format string, args ...any) {
 	fmt.Fprintf(s.out, "  %6.1fs  %s\n", t.Seconds(), fmt.Sprintf(format, args...))
 }
 
-// block is text of somebody else.
+// block prints text from another program.
 func (s *screen) block(text string) {
 	for line := range strings.Lines(strings.TrimRight(text, "\n") + "\n") {
 		fmt.Fprintf(s.out, "    %s", line)

@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// leave is Ctrl-], which ends a console.
+// leave is Ctrl-], which detaches from a console.
 const leave = 0x1d
 
-// attach connects this terminal with the machine's console until Ctrl-].
+// attach connects this terminal to the machine's console until Ctrl-].
 func attach(ctx context.Context, state string) error {
 	conn, err := dial(state)
 	if err != nil {
@@ -33,7 +33,7 @@ func attach(ctx context.Context, state string) error {
 		_, err := io.Copy(os.Stdout, conn)
 		ended <- err
 	}()
-	go typeInto(conn, ended) // ends with the program, if not before
+	go typeInto(conn, ended) // ends with the program at the latest
 	select {
 	case err := <-ended:
 		return err
@@ -42,8 +42,8 @@ func attach(ctx context.Context, state string) error {
 	}
 }
 
-// rawTerminal passes each key of this terminal on as it is typed. The function that it returns
-// restores the terminal. Where standard input is not a terminal, both do nothing.
+// rawTerminal passes on each key of this terminal as it is typed. The returned function restores
+// the terminal. Both do nothing if standard input is not a terminal.
 func rawTerminal() (restore func(), err error) {
 	in := int(os.Stdin.Fd())
 	before, err := unix.IoctlGetTermios(in, unix.TCGETS)
@@ -65,7 +65,7 @@ func rawTerminal() (restore func(), err error) {
 	}, nil
 }
 
-// typeInto copies standard input to conn until the key that leaves the console.
+// typeInto copies standard input to conn until the key that detaches.
 func typeInto(conn io.Writer, ended chan<- error) {
 	b := make([]byte, 256)
 	for {

@@ -14,7 +14,7 @@ import (
 	"anymx/tests/vm"
 )
 
-// up boots the image, shows what it does, and takes orders until ctx ends.
+// up boots the image, shows its progress, and takes commands until ctx ends.
 func up(ctx context.Context, o options) (err error) {
 	inside := os.Getenv(insideVariable) != ""
 	if err := absolute(&o.image, &o.bin, &o.state); err != nil {
@@ -69,8 +69,8 @@ func up(ctx context.Context, o options) (err error) {
 	return nil
 }
 
-// enterNamespace settles in the network namespace when this process is inside of one. Otherwise it
-// runs this program again in one, and is done when that has ended; why says why there is none.
+// enterNamespace sets up the network namespace if this process is inside one. Otherwise it runs
+// this program again in one and returns done when that has ended; why says why that is impossible.
 func enterNamespace(inside bool) (why string, done bool, err error) {
 	if inside {
 		return "", false, settle()
@@ -87,7 +87,7 @@ func enterNamespace(inside bool) (why string, done bool, err error) {
 
 func unlessEnded(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil // a Ctrl-C is no failure
+		return nil // Ctrl-C is a normal end
 	}
 	return err
 }
@@ -103,7 +103,7 @@ func absolute(names ...*string) error {
 	return nil
 }
 
-// head tells what is about to run.
+// head prints what is about to run.
 func (s *screen) head(ctx context.Context, o options) {
 	s.title("%s in QEMU", filepath.Base(o.image))
 	s.line("%d processors, %d MiB of memory, UEFI, a disk whose cache forgets when the power is cut", o.cpus, o.memory)
@@ -114,7 +114,7 @@ func (s *screen) head(ctx context.Context, o options) {
 	}
 }
 
-// surroundings makes the lab, or does without.
+// surroundings creates the lab, or QEMU's network if a lab can't run.
 func (s *screen) surroundings(ctx context.Context, o options, why string, inside bool) (place, error) {
 	if why != "" {
 		s.title("No lab around it: %s.", firstLine(why))
@@ -135,7 +135,7 @@ func (s *screen) surroundings(ctx context.Context, o options, why string, inside
 	return b, nil
 }
 
-// show sends a letter and shows where it went.
+// show sends a message and shows where it went.
 func (p *power) show(ctx context.Context) error {
 	if _, ok := p.place.(*beside); ok {
 		p.s.title("A letter from client-a to the anycast address:")
@@ -154,7 +154,7 @@ func (p *power) show(ctx context.Context) error {
 	return nil
 }
 
-// send sends a letter, and finds it in core.
+// send sends a message and finds it in core.
 func (p *power) send(ctx context.Context, out io.Writer) error {
 	s := *p.s
 	s.out = out
@@ -179,9 +179,9 @@ func (p *power) send(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
-// serve takes orders until ctx ends.
+// serve handles commands until ctx ends.
 func (p *power) serve(ctx context.Context, stop func(), orders net.Listener) {
-	var one sync.Mutex // an order at a time
+	var one sync.Mutex // one command at a time
 	take(ctx, orders, func(ctx context.Context, command string, out io.Writer) error {
 		if command == "down" {
 			stop()

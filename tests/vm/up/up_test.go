@@ -63,7 +63,7 @@ func TestOrders(t *testing.T) {
 	cancel() // with a console open
 	<-done
 	_ = conn.Close()
-	// A program that was killed leaves its socket.
+	// A killed program leaves its socket.
 	again, err := listen(state)
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +90,7 @@ func TestConverse(t *testing.T) {
 				if len(reply) > 3 && reply[3] == '-' {
 					continue
 				}
-				for { // a command, or the letter
+				for { // a command, or the message
 					line, err := r.ReadString('\n')
 					if err != nil {
 						return
