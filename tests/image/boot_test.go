@@ -16,9 +16,8 @@ import (
 	"anymx/tests/vm/rack"
 )
 
-// What an operator does with a new server: flash it, give it its config, switch it
-// on. From then on no hand touches it until it is drained; and until the server dies,
-// and its disk goes into another one.
+// An operator flashes a new server, provides its config and turns it on. The node then needs no
+// intervention until it is drained, or until the server fails and its disk moves to another one.
 func TestFromFlashToDrain(t *testing.T) {
 	flashed := filepath.Join(t.TempDir(), "disk")
 	s := place(t, "", func(o *rack.Options, l *lab.Lab) {
@@ -43,7 +42,7 @@ func TestFromFlashToDrain(t *testing.T) {
 	s.outOfService(time.Minute)
 	s.see(`anymx resume`, time.Minute)
 
-	// It stays drained over a reboot, and comes back when it is told to.
+	// It stays drained across a reboot and comes back when resumed.
 	s.enter("reboot --yes")
 	s.see(`Type help for`, bootLimit)
 	s.until("status", `Phase +drained`, time.Minute)
@@ -55,9 +54,8 @@ func TestFromFlashToDrain(t *testing.T) {
 	s.anotherServer(20)
 }
 
-// anotherServer has the machine die with at least n messages that core has not, and
-// puts its disk into another server: with another network card, and firmware that
-// knows nothing of the disk.
+// anotherServer kills the machine while it has at least n messages that core lacks, and moves its
+// disk to another server: with another network card, and firmware that doesn't know the disk.
 func (s *site) anotherServer(n int64) {
 	s.t.Helper()
 	must(s.t, s.lab.Core.Cut(s.t.Context()))
@@ -85,7 +83,7 @@ func (s *site) anotherServer(n int64) {
 	other.letters("heir", 10)
 }
 
-// flood floods the machine from forged sources, and has strangers call meanwhile.
+// flood floods the machine from forged sources while strangers call it.
 func (s *site) flood() {
 	s.t.Helper()
 	flood, err := s.lab.Guest.Flood(s.t.Context(), lab.Flood{Flags: lab.SYN, Rate: 20000, Most: time.Minute})
@@ -102,7 +100,7 @@ func (s *site) flood() {
 	}
 }
 
-// anymx runs the command on this machine.
+// anymx runs the command on the host.
 func anymx(t *testing.T, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(filepath.Join(theLab.bin, "anymx"), args...)

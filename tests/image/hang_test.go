@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// A systemd that hangs feeds the machine's watchdog no more, which resets the
-// machine; and the boot has cost the version one of its tries. Where systemd does
-// not hang again, the version carries mail and has them all back.
+// A systemd that hangs stops feeding the watchdog, which resets the machine; that boot has used up
+// one of the version's boot attempts. If systemd doesn't hang again, the version carries mail and
+// gets all its boot attempts back.
 func TestHungSystemdIsReset(t *testing.T) {
 	s := place(t, "", nil)
-	// The one thing that holds process 1 for good: its own control group is frozen.
+	// Only freezing its own control group makes process 1 hang for good.
 	s.Credentials(map[string][]byte{"tmpfiles.extra": []byte("w /sys/fs/cgroup/init.scope/cgroup.freeze - - - - 1\n")})
 	must(t, s.On(t.Context()))
 	began := time.Now()
@@ -32,7 +32,7 @@ func TestHungSystemdIsReset(t *testing.T) {
 	s.letters("reset", 10)
 }
 
-// bootEntry is what `anymx image show` has to say of the first version's boot entry.
+// bootEntry returns what `anymx image show` prints about the first version's boot entry.
 func (s *site) bootEntry() string {
 	s.t.Helper()
 	disk := filepath.Join(s.t.TempDir(), "disk")

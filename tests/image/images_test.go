@@ -12,24 +12,23 @@ import (
 	"time"
 )
 
-// Versions that are built. The broken one is as good as the others, but that its
-// mail program ends at once.
+// The versions that are built. In the broken one, only the mail program fails: it exits at once.
 const (
 	first, second, broken = "0.0.1", "0.0.2", "0.0.3"
 )
 
-// images are those of one run.
+// images are the images of one test run.
 type images struct {
 	once sync.Once
-	dir  string // what is built is in there
-	keep bool   // it was there before
+	dir  string // directory of the built files
+	keep bool   // it existed before
 	err  error
 }
 
 var theImages images
 
-// built builds the images of the first two versions, once, and returns the directory with
-// them. ANYMX_TEST_IMAGES names one that is kept: what it has already is not built.
+// built builds the images of the first two versions, once, and returns their directory.
+// ANYMX_TEST_IMAGES names a persistent directory; images that it already contains are not rebuilt.
 func built(t *testing.T) string {
 	t.Helper()
 	needs(t)
@@ -40,7 +39,7 @@ func built(t *testing.T) string {
 	return theImages.dir
 }
 
-// needs skips where the image can't be built and booted.
+// needs skips the test if the image can't be built and booted here.
 func needs(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -62,7 +61,7 @@ func needs(t *testing.T) {
 	}
 }
 
-// builtBroken builds the broken version's image beside the others.
+// builtBroken builds the broken version's image in the same directory.
 func builtBroken(t *testing.T) {
 	t.Helper()
 	must(t, theImages.buildVersion(t, broken))
@@ -81,9 +80,9 @@ func (i *images) build(t *testing.T) (err error) {
 	return errors.Join(i.buildVersion(t, first), i.buildVersion(t, second))
 }
 
-// buildVersion builds the image of a version, unless it is there.
+// buildVersion builds the image of a version, unless it exists.
 func (i *images) buildVersion(t *testing.T, version string) error {
-	if _, err := os.Stat(filepath.Join(i.dir, "anymx_"+version+".sha256")); err == nil { // made last
+	if _, err := os.Stat(filepath.Join(i.dir, "anymx_"+version+".sha256")); err == nil { // written last
 		return nil
 	}
 	args := []string{"--version", version, "--plain", "--output", i.dir}
@@ -99,7 +98,7 @@ func (i *images) buildVersion(t *testing.T, version string) error {
 	return buildImage(t, append(args, "--extra", filepath.Join(i.dir, "broken"))...)
 }
 
-// buildImage runs image/build, of this tree.
+// buildImage runs image/build from this source tree.
 func buildImage(t *testing.T, args ...string) error {
 	began := time.Now()
 	cmd := exec.Command("../../image/build", args...)
@@ -118,7 +117,7 @@ func (i *images) remove() {
 	}
 }
 
-// disk is the file of a version's image, bundle of its update.
+// disk returns the file of a version's image, and bundle that of its update.
 func disk(dir, version string) string   { return filepath.Join(dir, "anymx_"+version+".raw") }
 func bundle(dir, version string) string { return filepath.Join(dir, "anymx_"+version+"_amd64.update") }
 

@@ -19,14 +19,14 @@ import (
 	"anymx/tests/vm/rack"
 )
 
-// Limits. The guest's processors are translated, on a machine that may be busy.
+// Time limits. The guest's processors are emulated, and the host may be busy.
 const (
 	bootLimit    = 6 * time.Minute
-	updateLimit  = 15 * time.Minute // with the way of the bundle through the tunnel, and a boot
+	updateLimit  = 15 * time.Minute // includes the download through the tunnel, and a boot
 	commandLimit = time.Minute
 )
 
-// theLab is one for all tests: they take turns in it.
+// theLab is shared by all tests, which use it one at a time.
 var theLab struct {
 	once sync.Once
 	up   *lab.Lab
@@ -43,8 +43,7 @@ type site struct {
 	bin string // our programs
 }
 
-// markers are what is looked for on the console, to tell how long each part of a
-// boot takes.
+// markers are the console lines that show how long each part of a boot takes.
 var markers = []vm.Marker{
 	{Name: "initrd", Pattern: regexp.MustCompile(`Booting initrd|the initrd of anymx`)},
 	{Name: "root file system", Pattern: regexp.MustCompile(`Welcome to|Switching root|Queued start job`)},
@@ -52,8 +51,8 @@ var markers = []vm.Marker{
 	{Name: "console", Pattern: regexp.MustCompile(`Type help for`)},
 }
 
-// place makes a machine with a disk that has the image, which is off. change may
-// change how it is made; nil: not.
+// place creates a machine whose disk has the image. It is off. change may adjust the options; nil:
+// the defaults.
 func place(t *testing.T, image string, change func(*rack.Options, *lab.Lab)) *site {
 	t.Helper()
 	dir := built(t)
@@ -88,19 +87,19 @@ func place(t *testing.T, image string, change func(*rack.Options, *lab.Lab)) *si
 	return s
 }
 
-// uplink is the guest's network card, as its config calls it: the kernel and udev
-// would have other names for it.
+// uplink is the name of the guest's network card in its config, which differs from the names that
+// the kernel and udev choose.
 const uplink = "uplink0"
 
-// on switches it on and waits until it is in service.
+// on turns the machine on and waits until it is in service.
 func (s *site) on() {
 	s.t.Helper()
 	must(s.t, s.On(s.t.Context()))
 	s.inService()
 }
 
-// inService waits until r1 sends packets for the service addresses to the machine,
-// and it greets.
+// inService waits until r1 sends packets for the service addresses to the machine and it sends its
+// banner.
 func (s *site) inService() {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), bootLimit)
@@ -143,14 +142,14 @@ func (s *site) see(pattern string, limit time.Duration) vm.Line {
 	return line
 }
 
-// run types a command and waits for a line of its answer.
+// run types a command and waits for a matching line of its output.
 func (s *site) run(command, pattern string) vm.Line {
 	s.t.Helper()
 	s.enter(command)
 	return s.see(pattern, commandLimit)
 }
 
-// until types a command, again and again, until a line of its answer is there.
+// until repeats a command until its output has a matching line.
 func (s *site) until(command, pattern string, limit time.Duration) {
 	s.t.Helper()
 	want := regexp.MustCompile(pattern)
@@ -190,7 +189,7 @@ func (s *site) letters(recipient string, n int64) {
 	s.settled(ledger, recipient)
 }
 
-// settled holds what was acknowledged against what core has.
+// settled compares the acknowledged messages with what core has.
 func (s *site) settled(ledger lab.Ledger, recipient string) {
 	s.t.Helper()
 	account, err := s.lab.Settle(s.t.Context(), ledger, recipient, 2*time.Minute)
@@ -201,7 +200,7 @@ func (s *site) settled(ledger lab.Ledger, recipient string) {
 	s.t.Logf("%d messages acknowledged, %d lost, %d doubled, %d whose sender did not hear the end", account.Acknowledged, len(account.Lost), len(account.Doubled), account.Unheard)
 }
 
-// write writes files below a new directory.
+// write writes files into a new directory.
 func write(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -1,10 +1,10 @@
-// Package image boots the appliance in QEMU, beside a real router and a real core,
-// and does to it what its operators and its bad days do.
+// Package image boots the appliance in QEMU, next to a real router and a real core, and tests it in
+// everyday operation and in failures.
 //
-// What happens to the data: the images are built once (images_test.go); each test
-// has a machine with a disk of its own in the lab (machine_test.go), in the place of
-// PoP a; commands are typed at the machine's console, and what came of them is looked
-// for at the far side: in r1's table, in core's mailbox, at the client.
+// What happens to the data: the images are built once (images_test.go). Each test has a machine
+// with its own disk in the lab (machine_test.go), where it replaces PoP a. Tests type commands at
+// the machine's console and check their effect outside: in r1's routing table, in core's mailbox,
+// and at the client.
 package image
 
 import (

@@ -9,11 +9,11 @@ import (
 	"anymx/tests/lab"
 )
 
-// cuts is how often the power is cut under load.
+// cuts is how often power is cut under load.
 const cuts = 10
 
-// The power goes while clients send, and the disk forgets and tears what it was
-// not told to keep. What was acknowledged is in core in the end.
+// Power fails while clients send, and the disk loses or tears unflushed writes. In the end, core
+// has every acknowledged message.
 func TestPowerCutUnderLoad(t *testing.T) {
 	s := place(t, "", nil)
 	s.on()
@@ -21,7 +21,7 @@ func TestPowerCutUnderLoad(t *testing.T) {
 	for cut := range cuts {
 		load := s.lab.Send(t.Context(), lab.Load{Sessions: 8, Each: 10, Recipient: fmt.Sprintf("cut%d", cut)})
 		err := load.AwaitMore(t.Context(), 50, 2*time.Minute)
-		// Core is away for half of them, so that what is cut is a full spool.
+		// Core is unreachable for half of the cuts, so that the spool is full.
 		if err == nil && cut%2 == 0 {
 			must(t, s.lab.Core.Cut(t.Context()))
 			err = load.AwaitMore(t.Context(), 50, time.Minute)

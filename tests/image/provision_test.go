@@ -20,8 +20,8 @@ import (
 	"anymx/tests/vm/rack"
 )
 
-// A node whose config is wrong boots, announces nothing, and says what is wrong
-// on its console and on the network. It is put right with a USB stick.
+// A node with an invalid config boots, announces nothing, and shows what is wrong on its console
+// and over the network. A USB stick repairs it.
 func TestBadConfigThenAStick(t *testing.T) {
 	var right map[string]string
 	s := place(t, "", func(o *rack.Options, l *lab.Lab) {
@@ -34,7 +34,7 @@ func TestBadConfigThenAStick(t *testing.T) {
 	s.see(`Type help for`, bootLimit)
 	s.outOfService(time.Second)
 
-	// From r1, its neighbour, as an operator would look.
+	// From r1, its neighbor, where an operator would look.
 	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			return s.lab.Space("r1").Dial(ctx, network, address)
@@ -56,7 +56,7 @@ func TestBadConfigThenAStick(t *testing.T) {
 	}))
 	must(t, s.Machine.PowerButton(t.Context(), 2*time.Minute))
 
-	// A stick that comes late is taken when somebody says so.
+	// A stick that is plugged in later is used on request.
 	stick, err := vm.Stick(t.Context(), filepath.Join(t.TempDir(), "stick"), "ANYMX", write(t, right))
 	must(t, err)
 	s.Reconfigure(nil)
@@ -70,22 +70,22 @@ func TestBadConfigThenAStick(t *testing.T) {
 	s.letters("late", 10)
 	must(t, s.Machine.PowerButton(t.Context(), 2*time.Minute))
 
-	// One that is there at the boot is taken by itself, and may be pulled then.
+	// A stick that is present at boot is used automatically and may then be removed.
 	s.Plug(stick)
 	s.on()
 	s.until("config", `file system ANYMX`, time.Minute)
 	s.letters("stick", 10)
 	must(t, s.Machine.PowerButton(t.Context(), 2*time.Minute))
 
-	s.Plug() // nothing any more
+	s.Plug() // no stick any more
 	s.on()
 	s.until("config", `copy on /var`, time.Minute)
 
 	s.changed(right)
 }
 
-// changed has a node that runs take another config, which its programs read anew: no
-// session ends, no route goes away, no message is lost.
+// changed changes the config of a running node and reloads its programs: every session and route
+// stays, and all messages arrive.
 func (s *site) changed(config map[string]string) {
 	s.t.Helper()
 	next := maps.Clone(config)
@@ -131,7 +131,7 @@ func (s *site) changed(config map[string]string) {
 	}
 }
 
-// size is the parameter of SIZE, as a client of the service address hears it.
+// size returns the parameter of SIZE, as offered to a client of the service address.
 func (s *site) size(ctx context.Context) (string, error) {
 	conn, err := s.lab.ClientA.Dial(ctx, "tcp", net.JoinHostPort(lab.Service4, "25"))
 	if err != nil {

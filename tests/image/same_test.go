@@ -10,14 +10,14 @@ import (
 	"testing"
 )
 
-// Two builds of one tree, in two folders and without anything in common but the
-// packages, are the same bit for bit: the disk, and the bundle of its update.
+// Two builds of one source tree, in two folders that share only the packages, are identical bit for
+// bit: the disk and the update bundle.
 func TestTheSameBits(t *testing.T) {
 	dir := built(t)
 	tree := filepath.Join(t.TempDir(), "another", "place")
-	must(t, os.MkdirAll(tree, 0o700)) // nor do the modes of folders matter
+	must(t, os.MkdirAll(tree, 0o700)) // the modes of folders don't matter either
 	out := t.TempDir()
-	// What git would take, as it lies here.
+	// The files that git would include, as they are now.
 	copied := exec.Command("bash", "-ec", `cd ../..
 git -c safe.directory='*' ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$1"
 mkdir -p "$1/.image/keys" && cp .image/keys/update* "$1/.image/keys/"

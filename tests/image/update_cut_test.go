@@ -10,9 +10,9 @@ import (
 	"anymx/tests/lab"
 )
 
-// The power goes at some moment of an update: while the bundle comes, while the slot
-// is written, between the partitions and the boot entry, at the reboot. Each time the
-// machine boots, one of the two versions or the other, and no mail is lost.
+// Power fails at some point of an update: during the download, while the slot is written, between
+// the partitions and the boot entry, or at the reboot. Each time, the machine boots one of the two
+// versions, and no mail is lost.
 func TestPowerCutDuringUpdate(t *testing.T) {
 	s := place(t, "", nil)
 	s.on()
@@ -20,12 +20,12 @@ func TestPowerCutDuringUpdate(t *testing.T) {
 	runs, other := first, second
 	var ledgers []lab.Ledger
 	for n, moment := range []struct {
-		after  string // a line of the console
+		after  string // a line on the console
 		within time.Duration
 	}{
 		{`receive .* [2-9]\d%`, 5 * time.Second},
 		{`is complete`, 3 * time.Second},
-		{`Successfully acquired`, 5 * time.Second}, // the hash tree: the root comes next
+		{`Successfully acquired`, 5 * time.Second}, // the hash tree: the root is next
 		{`Importing .*\.efi`, 3 * time.Second},
 	} {
 		load := s.lab.Send(t.Context(), lab.Load{Sessions: 4, Each: 10, Recipient: fmt.Sprintf("update%d", n), Pause: 50 * time.Millisecond})
@@ -49,15 +49,15 @@ func TestPowerCutDuringUpdate(t *testing.T) {
 	for n, ledger := range ledgers {
 		s.settled(ledger, fmt.Sprintf("update%d", n))
 	}
-	// And it still updates.
+	// Updates still work.
 	s.enter("update --yes --allow-older " + url + "/" + base(bundle(s.dir, other)))
 	s.see(`anymx `+other+`,`, updateLimit)
 	s.inService()
 	s.proven(other)
 }
 
-// shows says whether the status of the machine has a line; it has one for each
-// slot in any case.
+// shows reports whether the machine's status has a matching line. Its status always has a line per
+// slot.
 func (s *site) shows(pattern string) bool {
 	s.t.Helper()
 	s.until("update --status", `running +0\.0\.\d, `, time.Minute)
@@ -70,7 +70,7 @@ func (s *site) shows(pattern string) bool {
 	return false
 }
 
-// lastWord is the last line of the console that has letters.
+// lastWord returns the last console line that contains letters.
 func (s *site) lastWord() string {
 	lines := s.Machine.Console.Lines()
 	for i := len(lines) - 1; i >= 0; i-- {

@@ -14,8 +14,8 @@ import (
 	"anymx/tests/lab"
 )
 
-// One machine's life: an update that nobody signed, a good one, one whose mail
-// program fails, and a root that breaks years later.
+// This is the life of one machine: an unsigned update, a good one, one whose mail program fails,
+// and a root that becomes corrupt years later.
 func TestUpdates(t *testing.T) {
 	s := place(t, "", nil)
 	s.on()
@@ -76,7 +76,7 @@ func TestUpdates(t *testing.T) {
 		began := time.Now()
 		s.update(url, broken)
 		s.see(`anymx `+broken+`,`, updateLimit)
-		// Three tries, each until it is plain that it fails or the deadline ends it.
+		// Three boot attempts, each until it clearly fails or the deadline ends it.
 		s.see(`anymx `+first+`,`, 20*time.Minute)
 		s.inService()
 		t.Logf("%.0f s until the version before is back in service", time.Since(began).Seconds())
@@ -85,19 +85,19 @@ func TestUpdates(t *testing.T) {
 	})
 }
 
-// update has the machine fetch and install a version; it drains and reboots.
+// update makes the machine download and install a version; it drains and reboots.
 func (s *site) update(url, version string) {
 	s.t.Helper()
 	s.enter(fmt.Sprintf("update --yes %s/%s", url, filepath.Base(bundle(s.dir, version))))
 }
 
-// proven waits until the running version is.
+// proven waits until the running version is confirmed.
 func (s *site) proven(version string) {
 	s.t.Helper()
 	s.until("update --status", regexp.QuoteMeta(version)+`.*proven`, 5*time.Minute)
 }
 
-// corrupt writes over the used part of a partition, here and there.
+// corrupt overwrites parts of the used area of a partition.
 func (s *site) corrupt(label string) {
 	s.t.Helper()
 	table, err := diskimage.ReadTable(s.Disk, s.Disk.Size())
@@ -116,8 +116,8 @@ func (s *site) corrupt(label string) {
 	s.t.Fatalf("there is no partition %s", label)
 }
 
-// forge changes the version in a bundle's manifest, and keeps its signature. What
-// comes behind those is never read.
+// forge changes the version in a bundle's manifest but keeps the signature. The rest of the bundle
+// is never read.
 func forge(t *testing.T, from string) string {
 	t.Helper()
 	file, err := os.Open(from)
