@@ -12,9 +12,9 @@ import (
 	"anymx/tests/pop"
 )
 
-// TestClock runs a node whose wall clock is wrong from the start, and is set while it runs or while it is
-// down. Core puts a message off until after that; then it arrives, once, within the longest wait, and nobody
-// is sent a notification.
+// TestClock runs a node whose wall clock is wrong from the start and is set while the node is
+// running or stopped. Core defers a message until after that; then the message arrives once, within
+// the longest wait, and no notification is sent.
 func TestClock(t *testing.T) {
 	const years = "87600h"
 	for _, tt := range []struct{ name, before, after string }{

@@ -10,18 +10,18 @@ import (
 	"testing"
 )
 
-// fakeCore is a core that refuses what a test wants refused, which no real one
-// does on demand. All else is real.
+// fakeCore is a core that refuses what a test wants it to refuse, which a real core can't do on
+// demand. Everything else is real.
 type fakeCore struct {
 	address  string
 	messages chan stored
-	later    atomic.Bool  // every recipient is put off
-	put      atomic.Int64 // how many were
+	later    atomic.Bool  // defer every recipient
+	put      atomic.Int64 // number of deferred recipients
 }
 
 type stored struct{ from, to, text string }
 
-// scriptedCore refuses one recipient for good and takes all others.
+// scriptedCore rejects one recipient permanently and accepts all others.
 func scriptedCore(t *testing.T, refused string) *fakeCore {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

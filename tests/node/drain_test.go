@@ -18,8 +18,8 @@ import (
 	"anymx/tests/pop"
 )
 
-// announced is the config of a node whose prefixes are announced by a speaker,
-// and the times of the drain's steps.
+// announced returns the config of a node whose prefixes are announced by a speaker, with the
+// drain's step times.
 func announced(t *testing.T, speaker *controltest.Speaker, drain string) string {
 	t.Helper()
 	return fmt.Sprintf(`[anycast]
@@ -41,13 +41,13 @@ metrics = ""
 `, controltest.StartSpeaker(t, speaker), controltest.StartNetwork(t, controltest.NetworkStatus()), drain)
 }
 
-// everywhere is an address that is served on all of the host's, as service
-// addresses want it.
+// everywhere returns an address that is served on all of the host's addresses, as service addresses
+// need.
 func everywhere(t *testing.T) string {
 	return strings.Replace(kit.MustFreeAddress(t), "127.0.0.1", "0.0.0.0", 1)
 }
 
-// ordered are the orders that a speaker has had.
+// ordered returns the commands that a speaker has received.
 func ordered(s *controltest.Speaker) string {
 	var list []string
 	for _, o := range s.Orders() {
@@ -60,7 +60,7 @@ func ordered(s *controltest.Speaker) string {
 	return strings.Join(list, ", ")
 }
 
-// banner is what a new client is told first.
+// banner returns the first reply to a new client.
 func banner(t *testing.T, address string) string {
 	t.Helper()
 	conn, err := net.Dial("tcp", address)
@@ -90,7 +90,7 @@ func resume(t *testing.T, p *pop.PoP) {
 	}
 }
 
-// step is the step under way; "" between two steps, and where there is none.
+// step returns the current step, or "" between two steps or without a drain.
 func step(s api.Status) api.DrainStep {
 	if s.Drain == nil || len(s.Drain.Steps) == 0 {
 		return ""
@@ -112,8 +112,8 @@ func awaitPhase(t *testing.T, p *pop.PoP, want api.Phase) {
 	kit.EventuallyIn(t, 30*time.Second, "the phase "+string(want), func() bool { return status(t, p).Phase == want })
 }
 
-// A drain serves as long as clients may come, lets what is in flight end, hands
-// the spool over, and lasts over restarts and a kill, until the node is resumed.
+// A drain serves clients as long as they may arrive, lets sessions in progress end, delivers the
+// spool, and persists across restarts and a kill, until the node is resumed.
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	speaker := &controltest.Speaker{State: controltest.SpeakerStatus()}
@@ -168,14 +168,14 @@ converge = "1s"`)})
 		t.Fatalf("exit code %d", code)
 	}
 	p.StartEdge() // in service
-	// What core takes is known for good; of the drain nothing is left.
+	// The list of core's extensions is stored for good; nothing of the drain is left.
 	left, err := filepath.Glob(filepath.Join(p.Dir, "edge", "*"))
 	if err != nil || len(left) != 2 || filepath.Base(left[0]) != "core-extensions.json" || filepath.Base(left[1]) != "spool" {
 		t.Errorf("state directory: %v, %v", left, err)
 	}
 }
 
-// SIGTERM walks the same way, quickly, and the next start is in service.
+// SIGTERM runs the same steps quickly, and the next start is in service.
 func TestTerminateWithdraws(t *testing.T) {
 	t.Parallel()
 	speaker := &controltest.Speaker{State: controltest.SpeakerStatus()}
@@ -208,8 +208,8 @@ converge = "500ms"`)})
 	awaitPhase(t, p, api.Running)
 }
 
-// With core away a node is drained with what is left, keeps it over a restart,
-// and hands it over when core is back, still drained.
+// With core unreachable, a node finishes its drain with messages left. It keeps them across a
+// restart and delivers them when core is back, still drained.
 func TestDrainWithCoreAway(t *testing.T) {
 	t.Parallel()
 	p := pop.Start(t, pop.Options{CoreConfig: `backoff_max = "1s"`, Config: "[drain]\nflush = \"1s\"\n"})
@@ -238,7 +238,7 @@ func TestDrainWithCoreAway(t *testing.T) {
 	awaitPhase(t, p, api.Drained)
 }
 
-// A drain state that can't be read keeps the node out of service and is told.
+// An unreadable drain state keeps the node out of service and is reported.
 func TestDrainStateUnreadable(t *testing.T) {
 	t.Parallel()
 	p := pop.Start(t, pop.Options{})
@@ -254,8 +254,8 @@ func TestDrainStateUnreadable(t *testing.T) {
 	dial(t, p.SMTP).send("a@b.example", "box@example.net", "back")
 }
 
-// A socket that systemd has opened stays open all the time: through a drain, a
-// restart and a resume, nobody who connects is turned away by the kernel.
+// A socket opened by systemd stays open all the time: through a drain, a restart and a resume, the
+// kernel never refuses a connection.
 func TestDrainWithPassedSocket(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", kit.MustFreeAddress(t))
@@ -282,7 +282,7 @@ func TestDrainWithPassedSocket(t *testing.T) {
 	if code := p.Edge().Stop(15 * time.Second); code != 0 {
 		t.Fatalf("exit code %d", code)
 	}
-	between, err := net.Dial("tcp", p.SMTP) // waits in the kernel
+	between, err := net.Dial("tcp", p.SMTP) // it waits in the kernel
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,8 +19,8 @@ import (
 	"anymx/tests/kit"
 )
 
-// inNamespace runs the calling test once more, alone, in a process with a
-// network of its own, and says whether this is that process.
+// inNamespace runs the calling test again, alone, in a process with its own network, and reports
+// whether this is that process.
 func inNamespace(t *testing.T) bool {
 	t.Helper()
 	const mark = "ANYMX_TEST_NAMESPACE"
@@ -37,7 +37,7 @@ func inNamespace(t *testing.T) bool {
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
 	cmd.Env = append(os.Environ(), mark+"="+t.Name())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	runtime.LockOSThread() // whose death Pdeathsig means
+	runtime.LockOSThread() // Pdeathsig refers to the death of this thread
 	defer runtime.UnlockOSThread()
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -48,7 +48,7 @@ func inNamespace(t *testing.T) bool {
 	return false
 }
 
-// ip runs ip with the words of line.
+// ip runs ip with the words of line as arguments.
 func ip(t *testing.T, line string) {
 	t.Helper()
 	if out, err := exec.Command("ip", strings.Fields(line)...).CombinedOutput(); err != nil {
@@ -56,7 +56,7 @@ func ip(t *testing.T, line string) {
 	}
 }
 
-// network is another network namespace, which a process holds.
+// network is another network namespace, held by a process.
 type network struct {
 	t   *testing.T
 	pid int
@@ -78,7 +78,7 @@ func newNetwork(t *testing.T) *network {
 	return n
 }
 
-// enter are the words in front of a command that make it run in n.
+// enter returns the words that make a command run in n when prefixed to it.
 func (n *network) enter() []string { return []string{"nsenter", "-n", "-t", fmt.Sprint(n.pid)} }
 
 func (n *network) run(line string) {
@@ -89,8 +89,7 @@ func (n *network) run(line string) {
 	}
 }
 
-// capture counts the packets on a device that are for one IPv4 address, and the
-// questions for that address (ARP).
+// capture counts the packets on a device for one IPv4 address, and ARP requests for that address.
 type capture struct {
 	packets atomic.Int64
 	stop    atomic.Bool
@@ -134,8 +133,7 @@ func startCapture(t *testing.T, device string, to netip.Addr) *capture {
 	return c
 }
 
-// isFor says whether an Ethernet frame carries an IPv4 packet, or an ARP
-// question, for an address.
+// isFor reports whether an Ethernet frame has an IPv4 packet or an ARP request for an address.
 func isFor(frame []byte, to [4]byte) bool {
 	const header = 14
 	if len(frame) < header+28 {
@@ -151,7 +149,7 @@ func isFor(frame []byte, to [4]byte) bool {
 	return false
 }
 
-// sees waits until it has counted something.
+// sees waits until something has been counted.
 func (c *capture) sees(t *testing.T, what string) {
 	t.Helper()
 	kit.EventuallyIn(t, 10*time.Second, what, func() bool { return c.packets.Load() > 0 })

@@ -1,5 +1,5 @@
-// Package node tests a whole edge from outside: the real programs, signals,
-// files that change, a core that misbehaves, a full disk.
+// Package node tests a complete edge from the outside: the real programs, signals, changed files, a
+// misbehaving core, a full disk.
 package node
 
 import (
@@ -30,7 +30,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(pop.Main(m)) }
 
-// client is a sender that says what it is told.
+// client is a sender that checks the replies.
 type client struct {
 	t    *testing.T
 	conn net.Conn
@@ -86,7 +86,7 @@ func (c *client) send(from, to, subject string) string {
 	return reply[len(reply)-16:]
 }
 
-// arrived is the text of the messages in a mailbox of the embedded core.
+// arrived returns the messages in a mailbox of the embedded core.
 func arrived(t *testing.T, p *pop.PoP, local string) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(p.Maildirs(), "example.net", local, "new", "*"))
@@ -113,7 +113,7 @@ func status(t *testing.T, p *pop.PoP) api.Status {
 	return s
 }
 
-// certificate writes a pair for name and returns the paths.
+// certificate writes a certificate and its key for name, and returns the paths.
 func certificate(t *testing.T, dir, name string) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -138,7 +138,7 @@ func certificate(t *testing.T, dir, name string) (cert, key string) {
 	return cert, key
 }
 
-// shown is the name in the certificate that STARTTLS shows.
+// shown returns the name in the certificate that STARTTLS presents.
 func shown(t *testing.T, address string) string {
 	t.Helper()
 	c := dial(t, address)
@@ -151,9 +151,8 @@ func shown(t *testing.T, address string) string {
 	return secure.ConnectionState().PeerCertificates[0].DNSNames[0]
 }
 
-// A certificate and a list of recipients are taken when their files change, and
-// on SIGHUP; a session in the middle of a transaction goes on. A bad file
-// changes nothing.
+// A certificate and a list of recipients are reloaded when their files change, and at SIGHUP; a
+// session in a transaction continues. An invalid file changes nothing.
 func TestFilesThatChange(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -198,8 +197,8 @@ func TestFilesThatChange(t *testing.T) {
 	open.say("Subject: still here\r\n\r\n.", "250 2.0.0 .*")
 }
 
-// While core is away mail is taken and kept, over a restart too; SIGTERM ends
-// the edge soon, with exit code 0. When core is back, all of it arrives.
+// While core is unreachable, mail is accepted and stored, even across a restart. SIGTERM soon ends
+// the edge with exit code 0. When core is back, all mail arrives.
 func TestCoreAway(t *testing.T) {
 	t.Parallel()
 	p := pop.Start(t, pop.Options{CoreConfig: `backoff_max = "1s"`})
@@ -224,8 +223,8 @@ func TestCoreAway(t *testing.T) {
 	}
 }
 
-// An idle client and one in a transaction are told on SIGTERM; what is in
-// flight is still taken.
+// At SIGTERM, an idle client and one in a transaction are notified; a transaction in progress is
+// still accepted.
 func TestTerminateInTransaction(t *testing.T) {
 	t.Parallel()
 	p := pop.Start(t, pop.Options{})
@@ -245,8 +244,8 @@ func TestTerminateInTransaction(t *testing.T) {
 	}
 }
 
-// A recipient that core refuses for good is reported to the sender, with the
-// whole message where that was asked for.
+// A recipient that core rejects permanently is reported to the sender, with the whole message if
+// requested.
 func TestBounce(t *testing.T) {
 	t.Parallel()
 	core := scriptedCore(t, "gone@example.net")
@@ -272,8 +271,8 @@ func TestBounce(t *testing.T) {
 	p.AwaitEmpty(10 * time.Second)
 }
 
-// A full disk refuses at MAIL and takes the node out of readiness; when there
-// is room again it goes on by itself, and nothing is lost.
+// A full disk causes a refusal at MAIL and makes the node unready. When there is space again, it
+// resumes on its own, and nothing is lost.
 func TestFullDisk(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to mount a small file system")

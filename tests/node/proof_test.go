@@ -13,8 +13,8 @@ import (
 	"anymx/tests/pop"
 )
 
-// A node that is killed in the middle of its proofs, again and again, leaves
-// nothing of them: nothing is in its spool, and core never sees one.
+// A node that is killed repeatedly in the middle of its self-test leaves nothing of it: the spool
+// is empty, and core never sees a test message.
 func TestKilledWithinProofs(t *testing.T) {
 	t.Parallel()
 	p := pop.Start(t, pop.Options{})
@@ -25,7 +25,7 @@ func TestKilledWithinProofs(t *testing.T) {
 			all.Go(func() {
 				for {
 					if _, err := p.Control().SelfTest(t.Context()); err != nil {
-						return // it is dead
+						return // the process is dead
 					}
 					select {
 					case proven <- struct{}{}:
@@ -59,8 +59,8 @@ func TestKilledWithinProofs(t *testing.T) {
 	}
 }
 
-// A drain until the restart is forgotten, by the node and by its speaker, however
-// the node ends; one that stays is not, and both are proven while drained.
+// A drain until the restart is forgotten by the node and its speaker, however the node ends; a
+// persistent drain is not. The node runs its self-test in both cases while drained.
 func TestDrainUntilRestart(t *testing.T) {
 	t.Parallel()
 	speaker := &controltest.Speaker{State: controltest.SpeakerStatus()}

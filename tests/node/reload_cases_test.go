@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// reloadCases are in the order of the file.
+// reloadCases are in the order of the config file.
 var reloadCases = []reloadCase{
 	{key: "node.region", value: `"us-east"`, observe: func(r *reloaded) string { return status(r.t, r.pop).Region }, before: "", after: "us-east"},
 	{key: "node.hostname", value: `"mx2.example.net"`, observe: (*reloaded).names,
@@ -76,7 +76,7 @@ func writeFile(t *testing.T, text string) string {
 	return path
 }
 
-// connect opens a connection and reads nothing.
+// connect opens a connection and reads nothing from it.
 func (r *reloaded) connect() (net.Conn, *bufio.Reader) {
 	r.t.Helper()
 	conn, err := net.Dial("tcp", r.pop.SMTP)
@@ -88,7 +88,7 @@ func (r *reloaded) connect() (net.Conn, *bufio.Reader) {
 	return conn, bufio.NewReader(conn)
 }
 
-// reply reads all lines of a reply; "closed" and "silent" where none comes within the window.
+// reply returns all lines of a reply, or "closed" or "silent" if none arrives within the window.
 func (r *reloaded) reply(conn net.Conn, in *bufio.Reader) string {
 	_ = conn.SetReadDeadline(time.Now().Add(max(r.window, time.Second)))
 	var all strings.Builder
@@ -107,7 +107,7 @@ func (r *reloaded) reply(conn net.Conn, in *bufio.Reader) string {
 	}
 }
 
-// talk sends lines one by one and returns all replies, from the banner on.
+// talk sends lines one by one and returns all replies, including the banner.
 func (r *reloaded) talk(lines ...string) []string {
 	r.t.Helper()
 	conn, in := r.connect()
@@ -141,7 +141,7 @@ func data(text string) func(*reloaded) string {
 func (r *reloaded) greeting() string { return r.talk("EHLO a.example")[1] }
 func (r *reloaded) banner() string   { return r.talk()[0] }
 
-// second is the banner of a second connection, beside one that was greeted.
+// second returns the banner of a second connection while a first is open.
 func (r *reloaded) second() string {
 	conn, in := r.connect()
 	defer conn.Close()
@@ -149,8 +149,8 @@ func (r *reloaded) second() string {
 	return r.banner()
 }
 
-// names are the host names of banner, EHLO reply, Received, EHLO to core and Reporting-MTA, without
-// their common end.
+// names returns the host names in banner, EHLO reply, Received, EHLO to core and Reporting-MTA,
+// without their common suffix.
 func (r *reloaded) names() string {
 	mark := r.core.mark()
 	replies := r.talk("EHLO a.example", "MAIL FROM:<s@elsewhere.example>", "RCPT TO:<a@example.net>", "DATA", "Subject: x\r\n\r\nx\r\n.")
@@ -166,7 +166,7 @@ func (r *reloaded) names() string {
 	}, " ")
 }
 
-// reporting is the name in a notification about a recipient that core refuses.
+// reporting returns the name in a notification about a recipient that core rejects.
 func (r *reloaded) reporting() string {
 	mark := r.core.mark()
 	r.talk("EHLO a.example", "MAIL FROM:<s@elsewhere.example>", "RCPT TO:<gone@example.net>", "DATA", "Subject: x\r\n\r\nx\r\n.")
@@ -178,7 +178,7 @@ func (r *reloaded) reporting() string {
 	return name
 }
 
-// refusals is how long the fourth refused recipient waits.
+// refusals returns how long the fourth rejected recipient waits for its reply.
 func (r *reloaded) refusals() string {
 	begun := time.Now()
 	refused := "RCPT TO:<a@b.example>"
@@ -189,7 +189,7 @@ func (r *reloaded) refusals() string {
 	return "fast"
 }
 
-// silent observes what a client hears that stops talking after lines.
+// silent observes what a client receives if it sends lines and then nothing.
 func silent(lines ...string) func(*reloaded) string {
 	return func(r *reloaded) string {
 		conn, in := r.connect()
@@ -204,11 +204,11 @@ func silent(lines ...string) func(*reloaded) string {
 	}
 }
 
-// lasting is the reply to a command after more than a second.
+// lasting returns the reply to a command after more than a second.
 func (r *reloaded) lasting() string {
 	conn, in := r.connect()
 	r.reply(conn, in)
-	time.Sleep(1100 * time.Millisecond) // the age of the session is what is tested
+	time.Sleep(1100 * time.Millisecond) // the test depends on the age of the session
 	fmt.Fprint(conn, "NOOP\r\n")
 	return r.reply(conn, in)[:3]
 }
@@ -224,7 +224,7 @@ func (r *reloaded) bannerTime() string {
 	return "at once"
 }
 
-// unread sends commands and reads none of the replies.
+// unread sends commands without reading the replies.
 func (r *reloaded) unread() string {
 	conn, _ := r.connect()
 	_ = conn.SetDeadline(time.Now().Add(max(r.window, 3*time.Second)))
@@ -284,7 +284,7 @@ func (r *reloaded) send() string {
 	return subject
 }
 
-// delivery is all that core hears of a message.
+// delivery returns everything that core receives for a message.
 func (r *reloaded) delivery() string {
 	mark := r.core.mark()
 	r.core.await(mark, "> Subject: "+r.send(), 20*time.Second)
@@ -303,7 +303,7 @@ func (r *reloaded) delivered() string {
 	return "waits"
 }
 
-// around observes whether core gets a message whose first address hangs.
+// around observes whether core gets a message if its first address hangs.
 func (r *reloaded) around() string {
 	mark := r.core.mark()
 	if r.core.await(mark, "> Subject: "+r.send(), r.window) {
@@ -312,7 +312,7 @@ func (r *reloaded) around() string {
 	return "waits"
 }
 
-// attempts observes how often an address is dialled that ends each connection.
+// attempts observes how often the edge dials an address that closes each connection.
 func (r *reloaded) attempts() string {
 	r.core.behave("open")
 	mark := r.core.mark()
@@ -329,7 +329,7 @@ func (r *reloaded) attempts() string {
 	return "seldom"
 }
 
-// hanging is an address that answers no SYN: its queue of connections is full.
+// hanging returns an address that answers no SYN, because its accept queue is full.
 func hanging(t *testing.T) string {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
@@ -356,7 +356,7 @@ func hanging(t *testing.T) string {
 	return ""
 }
 
-// connections is how many core gets for two messages.
+// connections returns how many connections core gets for two messages.
 func (r *reloaded) connections() string {
 	mark := r.core.mark()
 	for range 2 {
@@ -365,7 +365,7 @@ func (r *reloaded) connections() string {
 	return fmt.Sprint(strings.Count(r.core.since(mark), " open\n"))
 }
 
-// stalled observes whether the connection ends at which core does not answer verb.
+// stalled observes whether a connection ends if core does not answer verb.
 func stalled(verb string) func(*reloaded) string {
 	return func(r *reloaded) string {
 		r.core.behave(verb)
@@ -384,7 +384,7 @@ func stalled(verb string) func(*reloaded) string {
 	}
 }
 
-// idle observes whether a connection ends that has nothing more to do.
+// idle observes whether an idle connection ends.
 func (r *reloaded) idle() string {
 	mark := r.core.mark()
 	r.core.await(mark, "> Subject: "+r.send(), 20*time.Second)
@@ -394,9 +394,9 @@ func (r *reloaded) idle() string {
 	return "stays"
 }
 
-// asked observes whether core is asked what it takes while there is no mail.
+// asked observes whether the edge queries core's extensions while there is no mail.
 func (r *reloaded) asked() string {
-	// The reload itself asks once: the second time is by the interval.
+	// The reload itself causes the first query; the second is due to the interval.
 	mark := r.core.mark()
 	for deadline := time.Now().Add(r.window); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if strings.Count(r.core.since(mark), " EHLO ") >= 2 {
@@ -406,7 +406,7 @@ func (r *reloaded) asked() string {
 	return "not asked"
 }
 
-// loggedReload observes whether one more reload has its line, which is of level info.
+// loggedReload observes whether another reload logs its line, which has level info.
 func (r *reloaded) loggedReload() string {
 	lines := func() int { return strings.Count(r.pop.Edge().Log(), "reloaded") }
 	before := lines()
@@ -419,7 +419,7 @@ func (r *reloaded) loggedReload() string {
 	return "silent"
 }
 
-// logged observes whether a session has its line.
+// logged observes whether a session logs its line.
 func (r *reloaded) logged() string {
 	r.serial++
 	name := fmt.Sprintf("logged-%d.example", r.serial)

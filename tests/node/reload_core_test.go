@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// watchedCore is a core that remembers what it hears, at two addresses, and stalls at a command.
+// watchedCore is a core at two addresses that records what it receives and can stall at a command.
 type watchedCore struct {
 	address, other string
 
 	mu    sync.Mutex
 	heard []string // "ADDRESS LINE", "ADDRESS open", "ADDRESS gone"
-	stall string   // verb that gets no reply; "." is the end of a message
+	stall string   // verb that gets no reply; "." means the end of a message
 	open  map[net.Conn]bool
 }
 
@@ -53,7 +53,8 @@ func (w *watchedCore) listen(t *testing.T, name string) string {
 	return l.Addr().String()
 }
 
-// behave has the core stall at a verb, and ends all connections. At "open" it ends new ones too.
+// behave makes the core stall at a verb and closes all connections. With "open", it also closes new
+// ones.
 func (w *watchedCore) behave(stall string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -75,7 +76,7 @@ func (w *watchedCore) stalls(verb string) bool {
 	return w.stall != "" && w.stall == verb
 }
 
-// mark returns a place in what is heard; since returns what came after it.
+// mark returns the current position in the record; since returns what followed it.
 func (w *watchedCore) mark() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -88,7 +89,7 @@ func (w *watchedCore) since(mark int) string {
 	return strings.Join(w.heard[mark:], "\n") + "\n"
 }
 
-// await waits until text was heard since mark, and says whether it was.
+// await waits until text was received since mark, and reports whether it was.
 func (w *watchedCore) await(mark int, text string, limit time.Duration) bool {
 	for deadline := time.Now().Add(limit); ; time.Sleep(10 * time.Millisecond) {
 		if strings.Contains(w.since(mark), text) {

@@ -19,25 +19,25 @@ type reloaded struct {
 	pop  *pop.PoP
 	core *watchedCore
 	base string // config, without the change of a case
-	// window is how long an observation waits for what may not happen: short before the change, long
-	// after it.
+	// window is how long an observation waits for something that may not happen: short before the
+	// change, long after it.
 	window  time.Duration
 	changed bool
 	serial  int
 }
 
-// reloadCase changes one key and looks at the effect.
+// reloadCase changes one key and observes the effect.
 type reloadCase struct {
 	key, value string
 	with       map[string]string // other keys, before and after
-	// observe says what is seen from outside. It must be before with the old value, and after with the
-	// new one; both are patterns.
+	// observe returns what is visible from outside. It must match before with the old value and
+	// after with the new one; both are patterns.
 	observe       func(*reloaded) string
 	before, after string
 }
 
-// testedElsewhere are the keys whose effect needs routers, namespaces, a drain or the console, by
-// section, and what looks at them.
+// testedElsewhere lists the keys whose effect needs routers, namespaces, a drain or the console, by
+// section, and what tests them.
 var testedElsewhere = []struct{ section, keys, by string }{
 	{"node", "shutdown_grace", "TestReloadedGrace"},
 	{"console", "mode idle_timeout", "edge/appliance/console: each start of the prompt reads the file"},
@@ -64,7 +64,7 @@ func covered(key string) bool {
 	return slices.ContainsFunc(reloadCases, func(c reloadCase) bool { return c.key == key })
 }
 
-// Every key that a reload changes has a case, or is named with the test that looks at it.
+// Every key that a reload changes has a case, or is listed with the test for it.
 func TestReloadCasesComplete(t *testing.T) {
 	var walk func(config.Section)
 	walk = func(s config.Section) {
@@ -80,7 +80,7 @@ func TestReloadCasesComplete(t *testing.T) {
 	walk(config.Describe())
 }
 
-// Each key is changed on a running edge, and its effect is seen by a client, by core or in the log.
+// Each key is changed on a running edge, and a client, core or the log shows the effect.
 func TestReloadTakesEffect(t *testing.T) {
 	r := &reloaded{t: t, core: watchCore(t)}
 	cert, key := certificate(t, t.TempDir(), "first.example")
@@ -120,7 +120,7 @@ func matches(pattern, text string) bool {
 	return regexp.MustCompile(`^(?s:` + pattern + `)$`).MatchString(text)
 }
 
-// apply puts the base config with other values of some keys in force.
+// apply reloads the base config with other values for some keys.
 func (r *reloaded) apply(values map[string]string) {
 	r.t.Helper()
 	r.core.behave("")
@@ -141,7 +141,7 @@ func (r *reloaded) apply(values map[string]string) {
 	}
 }
 
-// fill replaces what only the running test knows.
+// fill replaces placeholders that only the running test knows.
 func (r *reloaded) fill(value string) string {
 	switch value {
 	case "OTHER CORE":
@@ -154,7 +154,7 @@ func (r *reloaded) fill(value string) string {
 	return value
 }
 
-// withValue sets a key of the first section of that name.
+// withValue sets a key in the first section of that name.
 func withValue(t *testing.T, text, section, name, value string) string {
 	t.Helper()
 	header := regexp.MustCompile(`(?m)^\[+` + regexp.QuoteMeta(section) + `\]+\n`)
@@ -170,7 +170,8 @@ func withValue(t *testing.T, text, section, name, value string) string {
 	return before + name + " = " + value + "\n" + body + after
 }
 
-// The grace of an end is that of the last reload: a transaction that never ends does not hold it up.
+// The grace period of a shutdown comes from the last reload: a transaction that never ends doesn't
+// delay it.
 func TestReloadedGrace(t *testing.T) {
 	t.Parallel()
 	p := pop.Start(t, pop.Options{})

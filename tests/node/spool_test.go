@@ -15,7 +15,7 @@ import (
 	"anymx/tests/pop"
 )
 
-// loggedError says whether a program has written an ERROR with a text.
+// loggedError reports whether a program has logged an ERROR containing text.
 func loggedError(p *pop.PoP, text string) bool {
 	for line := range strings.Lines(p.Edge().Log()) {
 		if strings.Contains(line, "level=ERROR") && strings.Contains(line, text) {
@@ -25,9 +25,9 @@ func loggedError(p *pop.PoP, text string) bool {
 	return false
 }
 
-// A node is killed with mail for a core that is away, and its spool is damaged before it is started
-// again. It stays up and is not ready, deletes nothing, and says why; what was set aside can be
-// exported, and the node is in service again with an empty spool.
+// A node is killed with mail queued for an unreachable core, and its spool is damaged before the
+// restart. The node stays up but unready, deletes nothing, and reports why; the quarantined files
+// can be exported, and the node is in service again with an empty spool.
 func TestDamagedSpool(t *testing.T) {
 	for name, wreck := range map[string]func(t *testing.T, spool string){
 		"engine lost":  func(t *testing.T, spool string) { remove(t, spool+"/engine") },
@@ -126,7 +126,7 @@ func TestDamagedSpool(t *testing.T) {
 			}
 			check(to, "anymx")
 			var messages int
-			for i, folders := range []int{1, 0} { // what was set aside, and nothing a second time
+			for i, folders := range []int{1, 0} { // first the quarantined messages, then nothing
 				written, err := p.Control().ExportSpool(ctx, func(api.SpoolMessage) { messages++ })
 				if err != nil || len(written.To) != folders {
 					t.Fatalf("export %d by the node: %+v, %v", i+1, written, err)

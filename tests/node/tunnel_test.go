@@ -16,16 +16,14 @@ import (
 	"anymx/tests/pop"
 )
 
-// behindTunnel is a node with a device "wg-core" to core, which stands in a
-// network of its own, and with a default route elsewhere that would take
-// everything for core while that device is not there.
+// behindTunnel is a node with a device "wg-core" to core, which has its own network. It also has a
+// default route elsewhere, which would take all traffic for core while that device is missing.
 //
-// The device is a veth: what matters here is how the edge dials, not how the
-// tunnel carries it.
+// The device is a veth: this tests how the edge dials, not how the tunnel works.
 type behindTunnel struct {
 	t     *testing.T
 	far   *network
-	stray *capture // of what leaves for core by the default route
+	stray *capture // of traffic for core that leaves by the default route
 	pop   *pop.PoP
 	mail  string // Maildirs of core
 }
@@ -55,7 +53,7 @@ allowed_ips = ["10.77.0.0/24"]
 	return b
 }
 
-// raise makes the device, with a core behind it.
+// raise creates the device, connected to core.
 func (b *behindTunnel) raise() {
 	b.t.Helper()
 	ip(b.t, "link add wg-core type veth peer name far")
@@ -66,14 +64,14 @@ func (b *behindTunnel) raise() {
 	ip(b.t, "link set wg-core up")
 }
 
-// remove takes the device away, with its address and its routes.
+// remove removes the device with its address and routes.
 func (b *behindTunnel) remove() {
 	b.t.Helper()
 	ip(b.t, "link del wg-core")
 }
 
-// startCore starts a core in the far network, on all its addresses, for its
-// device is not always there.
+// startCore starts a core in the other network. It listens on all addresses, because its device may
+// be missing.
 func (b *behindTunnel) startCore() {
 	b.t.Helper()
 	dir := b.t.TempDir()
@@ -108,9 +106,9 @@ func (b *behindTunnel) send(subject string) {
 	c.say("QUIT", "221 .*")
 }
 
-// While the tunnel's device is not there mail waits, and not one packet for core
-// leaves by the default route, which is there for it; when the device is back,
-// mail goes on by itself, also over sessions that stood on the device before.
+// While the tunnel's device is missing, mail waits, and not a single packet for core leaves by the
+// default route. When the device is back, mail resumes on its own, even over sessions that used the
+// old device.
 func TestTunnelIsTheOnlyWay(t *testing.T) {
 	t.Parallel()
 	if !inNamespace(t) {
@@ -147,7 +145,7 @@ func TestTunnelIsTheOnlyWay(t *testing.T) {
 			kit.EventuallyIn(t, 10*time.Second, "mail waits", func() bool { return status(t, b.pop).Queue.Paused != nil })
 			b.raise()
 		} else {
-			b.raise() // at once, so that nobody sees the device go
+			b.raise() // at once, so that the removal goes unnoticed
 			b.send("on another device of the same name")
 		}
 		b.arrived(3 + 2*round)
@@ -159,7 +157,7 @@ func TestTunnelIsTheOnlyWay(t *testing.T) {
 	if n := b.stray.packets.Load(); n != 0 {
 		t.Errorf("%d packets for core left by the default route", n)
 	}
-	// The proof that the capture would have seen them.
+	// This shows that the capture would have seen them.
 	b.remove()
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
@@ -170,8 +168,8 @@ func TestTunnelIsTheOnlyWay(t *testing.T) {
 	b.stray.sees(t, "a packet of an unbound connection on the default route")
 }
 
-// A tunnel that lets small packets pass and no large ones is found by the probe,
-// before a large message finds it.
+// The probe detects a tunnel that passes small packets but no large ones before a large message
+// gets stuck.
 func TestTunnelWithLargeMTU(t *testing.T) {
 	t.Parallel()
 	if !inNamespace(t) {
