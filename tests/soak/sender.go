@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// acknowledged is what senders were promised: the number of each message by
-// the spool id in its 250.
+// acknowledged records what senders were promised: the number of each message by the spool id in
+// its 250 reply.
 type acknowledged struct {
 	mu  sync.Mutex
 	ids map[string]int
@@ -37,9 +37,8 @@ func (a *acknowledged) count() int {
 	return len(a.ids)
 }
 
-// sender sends one message after the other, each told from all others by its
-// number, and starts over when the edge goes away. A broken connection is what
-// the test is about; a wrong answer is not.
+// sender sends messages one by one, each with a unique number, and reconnects when the edge goes
+// away. A broken connection is expected here; a wrong reply is an error.
 type sender struct {
 	address string
 	acks    *acknowledged
@@ -55,7 +54,7 @@ func (s *sender) run(ctx context.Context) error {
 		case errors.As(err, &wrong):
 			return err
 		case err != nil:
-			select { // the edge is down: it comes back
+			select { // the edge is down and will come back
 			case <-ctx.Done():
 			case <-time.After(5 * time.Millisecond):
 			}
@@ -64,7 +63,7 @@ func (s *sender) run(ctx context.Context) error {
 	return nil
 }
 
-// wrongReply is an answer that a healthy edge does not give.
+// wrongReply is a reply that a healthy edge does not give.
 type wrongReply struct{ want, got string }
 
 func (w *wrongReply) Error() string { return fmt.Sprintf("reply %q, want %s", w.got, w.want) }
@@ -99,8 +98,8 @@ func (s *sender) session(ctx context.Context) error {
 	return err
 }
 
-// message sends one message, by DATA or in chunks, mostly small and now and
-// then one that goes to a file of its own in the spool.
+// message sends one message, by DATA or BDAT. Most are small; some are large enough for a file of
+// their own in the spool.
 func (s *sender) message(c *smtpConn) error {
 	number := s.number()
 	text := content(number, s.rand)
@@ -132,8 +131,8 @@ func (s *sender) message(c *smtpConn) error {
 	return s.acks.add(strings.TrimSpace(id), number)
 }
 
-// content is a message that says its number first and last, so that one that
-// is torn or mixed up is seen.
+// content returns a message with its number at the beginning and end, so that truncated or mixed-up
+// messages are detected.
 func content(number int, r *rand.Rand) []byte {
 	size := 2000 + r.IntN(10_000)
 	if r.IntN(20) == 0 {
@@ -174,7 +173,7 @@ func (c *smtpConn) all(codes ...string) error {
 	return nil
 }
 
-// expect reads one reply. A 421 is the edge going down, like a lost connection.
+// expect reads one reply. A 421 means that the edge is shutting down, like a lost connection.
 func (c *smtpConn) expect(want string) (string, error) {
 	for {
 		line, err := c.r.ReadString('\n')

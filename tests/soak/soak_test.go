@@ -1,4 +1,4 @@
-// Package soak kills the edge again and again while mail comes in, and counts.
+// Package soak kills the edge repeatedly while mail arrives, and counts what reaches core.
 package soak
 
 import (
@@ -19,11 +19,11 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(pop.Main(m)) }
 
-// kills is how often anymx-edge dies by SIGKILL.
+// kills is how often anymx-edge is killed with SIGKILL.
 const kills = 20
 
-// Every message that anybody got a 250 for is in core, whole, in each mailbox,
-// and exactly once, however often the edge was killed.
+// Every message that got a 250 is in core exactly once in each mailbox, complete, however often the
+// edge was killed.
 func TestKilledEdgeLosesNothing(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -79,8 +79,8 @@ func TestKilledEdgeLosesNothing(t *testing.T) {
 	t.Logf("%d kills, %d messages acknowledged, all in core; %d copies more, of messages whose sender never saw the 250", kills, told, again)
 }
 
-// awaitMore waits until the edge acknowledges again, so that each kill hits a
-// node at work.
+// awaitMore waits until the edge acknowledges messages again, so that each kill hits a working
+// node.
 func awaitMore(t *testing.T, acks *acknowledged, before int) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); acks.count() == before; time.Sleep(time.Millisecond) {
@@ -92,7 +92,7 @@ func awaitMore(t *testing.T, acks *acknowledged, before int) {
 
 type found struct{ number, count int }
 
-// readBox reads a Maildir: whole messages by their spool id.
+// readBox reads a Maildir and returns complete messages by spool id.
 func readBox(t *testing.T, box string) map[string]found {
 	t.Helper()
 	all := make(map[string]found)
@@ -122,7 +122,7 @@ func readBox(t *testing.T, box string) map[string]found {
 	return all
 }
 
-// whole checks that a message is as it was sent and returns its number.
+// whole checks that a message is as it was sent, and returns its number.
 func whole(text []byte) (int, error) {
 	at := bytes.Index(text, []byte("Subject: number "))
 	if at < 0 {
