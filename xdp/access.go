@@ -9,17 +9,17 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// MaxListed is how many prefixes of one IP version Block and Allow take together.
+// MaxListed is the limit of prefixes per IP version that Block and Allow accept together.
 const MaxListed = 100_000
 
-// Listed is a prefix on the block or the allow list. The longest prefix that
-// holds a source decides.
+// Listed is a prefix on the block list or the allow list. The longest prefix that contains a source
+// decides.
 type Listed struct {
 	Prefix netip.Prefix
-	// Allowed sources are not blocked by a shorter prefix, and have no
-	// connection rate. They get cookies like any other: an address can be forged.
+	// Allowed sources are not blocked by a shorter prefix and have no connection rate. They get
+	// cookies like any other, since an address can be forged.
 	Allowed bool
-	Until   time.Time // zero: for good
+	Until   time.Time // zero: permanent
 }
 
 // Actions of the access maps, as in bpf/tables.h.
@@ -28,30 +28,29 @@ const (
 	actionBlocks = 2
 )
 
-// ErrListFull is returned by Block and Allow where MaxListed is reached.
+// ErrListFull is returned by Block and Allow when MaxListed is reached.
 var ErrListFull = errors.New("the list is full")
 
-// Block drops whatever comes from prefix to a service address, until the given
-// time; zero: for good. It takes the place of what was said of this same prefix.
+// Block drops everything from prefix to a service address until the given time; zero: permanently.
+// It replaces an earlier entry for this prefix.
 func (s *Shield) Block(prefix netip.Prefix, until time.Time) error {
 	return s.list(Listed{Prefix: prefix, Until: until})
 }
 
-// Allow exempts prefix from blocks of shorter prefixes and from the
-// connection rate, until the given time; zero: for good.
+// Allow exempts prefix from blocks of shorter prefixes and from the connection rate until the given
+// time; zero: permanently.
 func (s *Shield) Allow(prefix netip.Prefix, until time.Time) error {
 	return s.list(Listed{Prefix: prefix, Allowed: true, Until: until})
 }
 
-// Unlist takes back what Block or Allow said of this same prefix. Whether
-// there was anything to take back.
+// Unlist removes what Block or Allow set for this prefix. It reports whether there was an entry.
 func (s *Shield) Unlist(prefix netip.Prefix) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.unlist(prefix.Masked())
 }
 
-// Lists returns all that is listed, in no order.
+// Lists returns all entries in undefined order.
 func (s *Shield) Lists() []Listed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -81,7 +80,7 @@ func (s *Shield) list(l Listed) error {
 		}
 		row.Expires = monotonic() + uint64(left)
 	}
-	// The flag first: a packet looks at the map only where it is set.
+	// The flag comes first: a packet only looks at the map if it is set.
 	family := familyOf(l.Prefix)
 	before, known := s.listed[l.Prefix]
 	if !known && s.lengths[family] >= MaxListed {
@@ -95,7 +94,7 @@ func (s *Shield) list(l Listed) error {
 		return err
 	}
 	if err := s.accessMap(l.Prefix).Put(accessKey(l.Prefix), row); err != nil {
-		if s.forget(l.Prefix); known { // what was said of it still holds
+		if s.forget(l.Prefix); known { // the previous entry still applies
 			s.listed[l.Prefix] = before
 			s.lengths[family]++
 		}
@@ -109,7 +108,7 @@ func (s *Shield) forget(prefix netip.Prefix) {
 	s.lengths[familyOf(prefix)]--
 }
 
-// familyOf is 0 for IPv4 and 1 for IPv6.
+// familyOf returns 0 for IPv4 and 1 for IPv6.
 func familyOf(prefix netip.Prefix) int {
 	if prefix.Addr().Is4() {
 		return 0
@@ -117,7 +116,7 @@ func familyOf(prefix netip.Prefix) int {
 	return 1
 }
 
-// Caller holds s.mu.
+// unlist removes an entry. The caller holds s.mu.
 func (s *Shield) unlist(prefix netip.Prefix) (bool, error) {
 	_, known := s.listed[prefix]
 	if !known {
@@ -130,8 +129,8 @@ func (s *Shield) unlist(prefix netip.Prefix) (bool, error) {
 	return true, s.flagLists()
 }
 
-// sweep takes away what has expired. The programs don't apply it any more, but
-// it hides shorter prefixes. Caller holds s.mu.
+// sweep removes expired entries. The programs ignore them, but they would hide shorter prefixes.
+// The caller holds s.mu.
 func (s *Shield) sweep(now time.Time) error {
 	var faults []error
 	for prefix, l := range s.listed {
@@ -143,7 +142,7 @@ func (s *Shield) sweep(now time.Time) error {
 	return errors.Join(faults...)
 }
 
-// restore reads what an earlier process has listed.
+// restore reads the entries of an earlier process.
 func (s *Shield) restore() error {
 	s.listed = map[netip.Prefix]Listed{}
 	now, clock := time.Now(), monotonic()
@@ -175,8 +174,7 @@ func (s *Shield) restore() error {
 	return nil
 }
 
-// flagLists tells the programs which access maps are worth looking at.
-// Caller holds s.mu.
+// flagLists tells the programs which access maps are not empty. The caller holds s.mu.
 func (s *Shield) flagLists() error {
 	table, err := only[bpfSettings](s.maps.Settings)
 	if err != nil {

@@ -38,7 +38,7 @@ func TestBlocksEnd(t *testing.T) {
 		if _, err := s.Unlist(wide); err != nil {
 			t.Fatal(err)
 		}
-		// The programs know the time: no sweep is needed.
+		// The programs check the time: this needs no sweep.
 		wait(t, "the end of a block", func() bool { return verdict() == SYNAnswered })
 		s.mu.Lock()
 		err := s.sweep(time.Now().Add(time.Second))
@@ -48,7 +48,7 @@ func TestBlocksEnd(t *testing.T) {
 			t.Errorf("after the sweep: %v", left)
 		}
 		must(s.Block(wide, time.Time{}))
-		must(s.Block(wide, time.Now().Add(-time.Second))) // a block that is over already
+		must(s.Block(wide, time.Now().Add(-time.Second))) // an expired block
 		if got := verdict(); got != SYNAnswered {
 			t.Errorf("after a block that is over: %s", got)
 		}
@@ -96,7 +96,7 @@ func TestPrefixesThatCantBeListed(t *testing.T) {
 			t.Errorf("%s was listed", p)
 		}
 	}
-	// What hangs over is cut off.
+	// The host bits are cut off.
 	if err := s.Block(netip.MustParsePrefix("192.0.2.77/24"), time.Time{}); err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestPrefixesThatCantBeListed(t *testing.T) {
 	}
 }
 
-// A kernel that takes no change leaves what was said before.
+// If the kernel refuses a change, the previous entry still applies.
 func TestRefusedChangeOfAListing(t *testing.T) {
 	s := configured(t, Options{}, Settings{Services: three})
 	prefix := netip.MustParsePrefix("198.51.100.0/24")

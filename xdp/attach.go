@@ -15,32 +15,31 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Names of links, in Pins and in hooks: the program and the interface.
+// Names of links, in Pins and in hooks, consist of the program and the interface.
 const (
 	shieldOn = "shield-"
 	admitOn  = "admit-"
 )
 
-// hookName names a link: a BPF file system takes no dots, and an interface's
-// name no colon.
+// hookName returns the name of a link: a BPF file system allows no dots, and an interface's name
+// contains no colon.
 func hookName(program string, device netlink.Link) string {
 	return program + strings.ReplaceAll(device.Attrs().Name, ".", ":")
 }
 
-// hook is one link as it should be.
+// hook is the desired state of a link.
 type hook struct {
 	name    string // of the link
-	of      string // the interface of the options that it serves
+	of      string // the interface in the options that it belongs to
 	device  netlink.Link
 	program *ebpf.Program
 	xdp     bool
 }
 
-// Attach makes the programs run on the interfaces of the options and on no
-// other: what hangs there already gets the programs of this process, in one
-// step for each link and without a packet unseen. With Off everything is
-// detached. The error names each interface that could not be attached to, which is
-// in Status as well; the others are. Call it again to try again.
+// Attach makes the programs run on the interfaces of the options and on no others. Links that exist
+// already get the programs of this process, each in one step and without missing a packet. With
+// Off, it detaches everything. The error names each interface where attaching failed, which is also
+// in Status; the others are attached. It can be called again to retry.
 func (s *Shield) Attach() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -53,7 +52,7 @@ func (s *Shield) Attach() error {
 	want := map[string]bool{}
 	for _, h := range hooks {
 		if h.xdp && s.problems[h.of] != "" {
-			continue // cookies that nobody takes would be worse than no shield
+			continue // cookies that nobody admits would be worse than no shield
 		}
 		want[h.name] = true
 		if err := s.attach(h); err != nil {
@@ -65,8 +64,8 @@ func (s *Shield) Attach() error {
 	return errors.Join(append(faults, s.detachBut(want))...)
 }
 
-// wanted lists the links that should be: admit first, so that no cookie
-// comes back to where nobody takes it.
+// wanted returns the desired links: admit comes first, so that no cookie returns to an interface
+// where nobody admits it.
 func (s *Shield) wanted(devices []netlink.Link) (hooks []hook, faults []error) {
 	if s.options.Mode == Off {
 		return nil, nil
@@ -99,7 +98,7 @@ func named(devices []netlink.Link, name string) netlink.Link {
 	return nil
 }
 
-// above lists the VLAN devices over d: a frame with two tags is IP only there.
+// above lists the VLAN devices over d: only there is a frame with two tags IP.
 func above(devices []netlink.Link, d netlink.Link) (upper []netlink.Link) {
 	for _, u := range devices {
 		if u.Type() == "vlan" && u.Attrs().ParentIndex == d.Attrs().Index {
@@ -109,7 +108,7 @@ func above(devices []netlink.Link, d netlink.Link) (upper []netlink.Link) {
 	return upper
 }
 
-// attach makes h be, by an update of the link that is there if it can be.
+// attach establishes h, by updating the existing link if possible.
 func (s *Shield) attach(h hook) error {
 	l := s.hooks[h.name]
 	if l == nil && s.options.Pins != "" {
@@ -142,8 +141,8 @@ func (s *Shield) attach(h hook) error {
 	return nil
 }
 
-// fits says whether l hangs where h should, in the mode that is asked for: an
-// interface may have been made anew under the same name.
+// fits reports whether l is attached as h wants, in the requested mode: an interface may have been
+// recreated under the same name.
 func (s *Shield) fits(l link.Link, h hook) bool {
 	info, err := l.Info()
 	if err != nil {
@@ -159,7 +158,7 @@ func (s *Shield) fits(l link.Link, h hook) bool {
 	return at != nil && at.Ifindex == index && (s.options.Mode == Auto && have != Off || have == s.options.Mode)
 }
 
-// link hangs h's program up.
+// link attaches h's program.
 func (s *Shield) link(h hook) (link.Link, error) {
 	index := h.device.Attrs().Index
 	if !h.xdp {
@@ -189,7 +188,7 @@ func (s *Shield) link(h hook) (link.Link, error) {
 	return nil, errors.Join(faults...)
 }
 
-// modeOf is how XDP runs on a device, whosever program it is.
+// modeOf returns how XDP runs on a device, whichever program it is.
 func modeOf(device netlink.Link) Mode {
 	x := device.Attrs().Xdp
 	switch {
@@ -205,8 +204,8 @@ func (s *Shield) pin(name string) string {
 	return filepath.Join(s.options.Pins, name)
 }
 
-// detach takes a link away for good, whoever else holds it. Closing it would
-// do so at some later time.
+// detach removes a link for good, even if others hold it. Closing it would only detach it after
+// they close it too.
 func (s *Shield) detach(name string, l link.Link) error {
 	delete(s.hooks, name)
 	var faults []error
@@ -221,8 +220,8 @@ func (s *Shield) detach(name string, l link.Link) error {
 	return errors.Join(append(faults, l.Close())...)
 }
 
-// detachBut takes away every link, pinned or held, that is not wanted, and
-// maps of other layouts, which nothing needs now.
+// detachBut removes every link, pinned or held, that is not wanted, and maps of other layouts,
+// which are now unused.
 func (s *Shield) detachBut(want map[string]bool) error {
 	var faults []error
 	for name, l := range s.hooks {
@@ -250,7 +249,7 @@ func (s *Shield) detachBut(want map[string]bool) error {
 	return errors.Join(faults...)
 }
 
-// unhook takes away a link of which only the pin is known.
+// unhook removes a link that is only known by its pin.
 func unhook(pin string) error {
 	l, err := link.LoadPinnedLink(pin, nil)
 	if err != nil {
@@ -263,14 +262,13 @@ func unhook(pin string) error {
 	return os.Remove(pin)
 }
 
-// Remove takes away what is pinned in a directory: programs of an earlier
-// process are detached, and counters, lists and keys are gone. No error where there is
-// no such directory.
+// Remove removes what is pinned in a directory: programs of an earlier process are detached, and
+// counters, lists and keys are deleted. It succeeds if the directory doesn't exist.
 func Remove(pins string) error {
 	for _, part := range []struct {
 		prefix string
 		remove func(string) error
-	}{{shieldOn, unhook}, {admitOn, unhook}, {"maps-", os.RemoveAll}} { // cookies end before their admission does
+	}{{shieldOn, unhook}, {admitOn, unhook}, {"maps-", os.RemoveAll}} { // cookies must end before their admission
 		found, err := filepath.Glob(filepath.Join(pins, part.prefix+"*"))
 		if err != nil {
 			return fmt.Errorf("pins: %w", err)
@@ -282,7 +280,7 @@ func Remove(pins string) error {
 		}
 	}
 	err := os.Remove(pins)
-	// An empty directory that is another's to take away, as on the appliance, stays.
+	// An empty directory that we may not remove, as on the appliance, stays.
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
 		return nil
 	}

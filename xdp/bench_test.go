@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stores writes a frame to where R4 points. R0 is lost.
+// stores writes a frame to where R4 points. It overwrites R0.
 func stores(frame []byte) (code asm.Instructions) {
 	at := 0
 	for ; at+8 <= len(frame); at += 8 {
@@ -29,8 +29,8 @@ func stores(frame []byte) (code asm.Instructions) {
 	return code
 }
 
-// writer is a program that makes the frame what it was, and goes on with
-// next: test runs that are repeated hand a program the frame as it left it.
+// writer returns a program that restores the frame and continues with next: repeated test runs pass
+// on the frame as the program left it.
 func writer(b testing.TB, frame []byte, next *ebpf.Program) *ebpf.Program {
 	programs, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.ProgramArray, KeySize: 4, ValueSize: 4, MaxEntries: 1})
 	if err != nil {
@@ -68,8 +68,8 @@ func writer(b testing.TB, frame []byte, next *ebpf.Program) *ebpf.Program {
 
 const repeats = 400_000 // in one test run
 
-// cost is how long the program takes for one packet, in ns of this thread's
-// CPU time: the machine may have other things to do. The caller is locked to it.
+// cost returns the time that the program takes per packet, in ns of this thread's CPU time, so that
+// the machine's other load doesn't count. The caller must lock the thread.
 func cost(b testing.TB, p *ebpf.Program, frame []byte) float64 {
 	begin := cpuTime(b)
 	if _, err := p.Run(&ebpf.RunOptions{Data: frame, Repeat: repeats}); err != nil {
@@ -86,8 +86,8 @@ func cpuTime(b testing.TB) int64 {
 	return t.Nano()
 }
 
-// BenchmarkVerdict measures ns for each packet by verdict, and how often that
-// is what the floor takes in the same moment.
+// BenchmarkVerdict measures ns per packet for each verdict, and its ratio to the floor measured at
+// the same time.
 func BenchmarkVerdict(b *testing.B) {
 	for _, c := range benchCases {
 		for name, service := range map[string]Service{"ipv4": mail4, "ipv6": mail6} {
@@ -102,8 +102,8 @@ type benchCase struct {
 	name    string
 	want    Verdict
 	mode    Cookies
-	frame   func(plain, full, valid frame) frame // made of a bare SYN, one of Linux, and the ACK that returns a cookie
-	admit   bool                                 // the cost of the program at TC ingress as well
+	frame   func(plain, full, valid frame) frame // made from a bare SYN, a SYN of Linux, and the ACK that returns a cookie
+	admit   bool                                 // include the cost of the program at TC ingress
 	listing int                                  // prefixes on the block list, besides the source of Blocked
 }
 
@@ -123,7 +123,7 @@ var benchCases = []benchCase{
 	{name: "established", want: Established, frame: func(_, _, f frame) frame { f.sport = benchPort; return f }},
 }
 
-const benchPort = 39999 // of the client that is connected
+const benchPort = 39999 // of the connected client
 
 func (c benchCase) measure(b *testing.B, service Service) {
 	for _, prefix := range []string{"192.0.2.25/32", "203.0.113.9/32", "2001:db8:25::25/128", "2001:db8:9::1/128"} {
@@ -148,7 +148,7 @@ func (c benchCase) measure(b *testing.B, service Service) {
 		b.Fatalf("the frame is %s, not %s", got, c.want)
 	}
 
-	drop := returns(b, xdpDrop) // the floor: it drops what it does not look at
+	drop := returns(b, xdpDrop) // the floor drops without looking
 	write, writeAndDrop := writer(b, bytes, s.shield), writer(b, bytes, drop)
 	var costs, ratios []float64
 	for b.Loop() {
@@ -166,12 +166,12 @@ func (c benchCase) measure(b *testing.B, service Service) {
 	}
 	slices.Sort(costs)
 	slices.Sort(ratios)
-	b.ReportMetric(0, "ns/op") // of a test run with all its packets: says nothing
+	b.ReportMetric(0, "ns/op") // of a test run with all its packets, which says nothing
 	b.ReportMetric(costs[len(costs)/2], "ns/packet")
 	b.ReportMetric(ratios[len(ratios)/2], "x-floor")
 }
 
-// connect leaves a listener and a connection to it, from benchPort.
+// connect sets up a listener and a connection to it from benchPort.
 func connect(b *testing.B, service Service, from netip.Addr) {
 	listen := net.ListenConfig{}
 	listen.SetMultipathTCP(false)
@@ -188,7 +188,7 @@ func connect(b *testing.B, service Service, from netip.Addr) {
 	b.Cleanup(func() { conn.Close() })
 }
 
-// list puts what the case asks for on the block list.
+// list adds the case's prefixes to the block list.
 func (c benchCase) list(b *testing.B, s *Shield) {
 	d := dice{rand.New(rand.NewPCG(1, 2))}
 	for range c.listing {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// offers are options of SYNs and what of them must be in the cookie.
+// offers has options of SYNs and which of them the cookie must contain.
 var offers = []struct {
 	name    string
 	options []byte
@@ -53,7 +53,7 @@ func TestCookieCarriesTheOptions(t *testing.T) {
 	}
 }
 
-// exchange gets a cookie from one shield, and shows it to another.
+// exchange gets a cookie from one shield and returns it to another.
 func exchange(t *testing.T, from, to *Shield, service Service, between func()) Verdict {
 	t.Helper()
 	f := synTo(service)
@@ -73,7 +73,7 @@ func nothing() {}
 
 func TestNodesWithOneKeyTakeEachOthersCookies(t *testing.T) {
 	a := configured(t, Options{}, Settings{Services: three, Cookies: Always, Key: key})
-	// Its own flood or none: the cookie of another node is good.
+	// Whether flooded or not, this node accepts the cookie of another node.
 	b := configured(t, Options{}, Settings{Services: three, Cookies: Adaptive, Key: key})
 	stranger := configured(t, Options{}, Settings{Services: three, Cookies: Always, Key: []byte("another key that is long enough")})
 	alone := configured(t, Options{}, Settings{Services: three, Cookies: Always})
@@ -126,11 +126,11 @@ func TestKeyRotation(t *testing.T) {
 	}{
 		{0, epoch / 3, Cookie},
 		{0, epoch - 1, Cookie},
-		{0, epoch + epoch/2 - 1, Cookie}, // the next epoch's first half
+		{0, epoch + epoch/2 - 1, Cookie}, // in the first half of the next epoch
 		{0, epoch + epoch/2, Bogus},
-		{epoch - 1, epoch + epoch/2 - 1, Cookie}, // never less than half an epoch
+		{epoch - 1, epoch + epoch/2 - 1, Cookie}, // valid for at least half an epoch
 		{0, 2 * epoch, Bogus},
-		{epoch, epoch - 1, Cookie}, // shown to a node whose clock is behind
+		{epoch, epoch - 1, Cookie}, // returned to a node whose clock is behind
 		{epoch + epoch/3, epoch / 2, Cookie},
 		{epoch, epoch/2 - 1, Bogus},
 	} {

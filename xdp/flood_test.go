@@ -14,11 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// flooder sends a SYN, from ports and with sequence numbers that differ, out of
-// a device. Both halves of a random number make the checksum what it was. It writes
-// the whole frame each time: it gets the ones back that the far side has changed.
+// flooder returns a program that sends a SYN out of a device, with varying ports and sequence
+// numbers. Both halves of a random number keep the checksum constant. It writes the whole frame
+// each time, because it gets back frames that the far end has changed.
 func flooder(t testing.TB, frame []byte, index int) *ebpf.Program {
-	const port, low = 34, 40 // offsets of the source port, and of the sequence number's lower half
+	const port, low = 34, 40 // offsets of the source port and of the sequence number's lower half
 	code := asm.Instructions{
 		asm.LoadMem(asm.R4, asm.R1, 0, asm.Word),
 		asm.LoadMem(asm.R3, asm.R1, 4, asm.Word),
@@ -48,7 +48,7 @@ func flooder(t testing.TB, frame []byte, index int) *ebpf.Program {
 	return p
 }
 
-// returns makes an XDP program that does the same with every frame.
+// returns returns an XDP program with the same action for every frame.
 func returns(t testing.TB, action int32) *ebpf.Program {
 	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Type: ebpf.XDP, AttachType: ebpf.AttachXDP, License: "GPL",
@@ -61,9 +61,9 @@ func returns(t testing.TB, action int32) *ebpf.Program {
 	return p
 }
 
-// BenchmarkFloodedSYN measures the CPU time of a SYN that floods a listener
-// over a cable: answered by the shield, and by the stack's own cookies. What sending
-// it and the cable cost, which is the same with a program that drops it, is taken off.
+// BenchmarkFloodedSYN measures the CPU time of a SYN that floods a listener over a cable: answered
+// by the shield, and by the stack's own cookies. It subtracts the cost of sending and of the cable,
+// measured with a program that drops the frame.
 func BenchmarkFloodedSYN(b *testing.B) {
 	l := newLab(b, Options{}, Settings{Services: three, Cookies: Always})
 	n := l.nodes[0]
@@ -80,7 +80,7 @@ func BenchmarkFloodedSYN(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		swap(b, n.far, drop) // the answers end here
+		swap(b, n.far, drop) // replies are dropped here
 		flood := flooder(b, bytes, dev.Attrs().Index)
 		measure := func(p *ebpf.Program) float64 {
 			swap(b, hook, p)
@@ -96,8 +96,8 @@ func BenchmarkFloodedSYN(b *testing.B) {
 		}
 		var shields, stacks, ratios []float64
 		for b.Loop() {
-			// The stack is so slow that a kernel thread takes over a part, which is not
-			// counted, and a part is lost on the way: it looks the cheaper for it.
+			// The stack is so slow that a kernel thread takes over some packets, which are not
+			// measured, and others are lost: this makes it look cheaper than it is.
 			byShield, byStack := answered()
 			floor, shield, stack := measure(drop), measure(n.shield.shield), measure(pass)
 			afterShield, afterStack := answered()
@@ -125,7 +125,7 @@ func swap(t testing.TB, l link.Link, p *ebpf.Program) {
 	}
 }
 
-// cookiesSent is how many cookies the stack of this thread's network has sent.
+// cookiesSent returns how many cookies the stack of this thread's network has sent.
 func cookiesSent(t testing.TB) (n uint64) {
 	t.Helper()
 	text, err := os.ReadFile("/proc/thread-self/net/netstat")

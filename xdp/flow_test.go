@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Flows between a client host and nodes, over cables, with the kernel's own
-// TCP at the far side. What is asked is whether the banner comes.
+// Flows between a client host and nodes, over cables, with the kernel's own TCP at the far end. The
+// tests check whether the banner arrives.
 
-// handshake sends a SYN to one node, and the ACK for its answer to another.
+// handshake sends a SYN to one node and the ACK for its reply to another.
 func handshake(t *testing.T, l *lab, f frame, first, second *node) (greeted bool) {
 	t.Helper()
 	w1, w2 := l.wire(t, first), l.wire(t, second)
@@ -28,7 +28,7 @@ func handshake(t *testing.T, l *lab, f frame, first, second *node) (greeted bool
 func TestFlowMovesBetweenNodes(t *testing.T) {
 	l := newLab(t, Options{},
 		Settings{Services: three, Cookies: Always, Key: key},
-		Settings{Services: three, Key: key}, // in peace
+		Settings{Services: three, Key: key}, // without pressure
 		Settings{Services: three, Cookies: Always, Key: []byte("the key of another operator")})
 	eachFamily(t, func(t *testing.T, s Service) {
 		if !handshake(t, l, forged(s, 41001), l.nodes[0], l.nodes[0]) {
@@ -52,7 +52,7 @@ func TestLostLastACKInPeace(t *testing.T) {
 		if first == nil {
 			t.Fatal("the SYN was not answered")
 		}
-		// The ACK is lost: the stack has not forgotten, and asks again.
+		// The ACK is lost: the stack knows the connection and sends the SYN-ACK again.
 		again := w.read(t, f, 3*time.Second, isSYNACK)
 		if again == nil {
 			t.Fatal("no second SYN-ACK came")
@@ -67,7 +67,7 @@ func TestLostLastACKInPeace(t *testing.T) {
 func TestCookiesOfTheStackAreRespected(t *testing.T) {
 	l := newLab(t, Options{}, Settings{Services: three, Cookies: Never})
 	n := l.nodes[0]
-	n.do(t, func() { sysctl(t, "ipv4/tcp_syncookies", "2") }) // the stack sends nothing but cookies
+	n.do(t, func() { sysctl(t, "ipv4/tcp_syncookies", "2") }) // the stack always uses cookies
 	eachFamily(t, func(t *testing.T, s Service) {
 		w, f := l.wire(t, n), forged(s, 43001)
 		n.configure(t, Settings{Services: three, Cookies: Never})
@@ -146,10 +146,10 @@ func TestStraysAreNotReset(t *testing.T) {
 		if w.read(t, stray, little, isReset) != nil {
 			t.Error("a stray was reset under pressure")
 		}
-		echo(t, conn) // what is established stays so
+		echo(t, conn) // established connections stay
 		n.configure(t, Settings{Services: three})
 		before := watch(t, n.shield).last
-		w = l.wire(t, n) // the first one is full of what was echoed
+		w = l.wire(t, n) // the first one is full of echoed data
 		w.send(t, stray)
 		if w.read(t, stray, soon, isReset) == nil {
 			t.Error("a stray was not reset in peace: its sender would wait for nothing", since(t, n.shield, before))
@@ -161,7 +161,7 @@ func TestFragmentsAreNoWayRound(t *testing.T) {
 	l := newLab(t, Options{}, Settings{Services: three, Cookies: Always})
 	n := l.nodes[0]
 	w, f := l.wire(t, n), forged(mail4, 45001)
-	// The SYN in two parts: what the options say comes with the second.
+	// The SYN in two fragments: its options are in the second.
 	f.proto = 6
 	whole := f.upper()
 	send := func() {
@@ -209,7 +209,7 @@ func TestPortOfAnOldConnectionIsUsedAgain(t *testing.T) {
 			t.Fatal("the server did not close")
 		}
 		w.send(t, with(back, func(f *frame) { f.seq++; f.ack++; f.flags = ack }))
-		// A SYN that the old connection takes for a new one (RFC 6191).
+		// For the old connection, this SYN starts a new one (RFC 6191).
 		again := with(f, func(f *frame) { f.seq += 1 << 20 })
 		before := watch(t, n.shield).last
 		w.send(t, again)
@@ -249,7 +249,7 @@ func TestNoDressIsAWayRound(t *testing.T) {
 	l := newLab(t, Options{}, Settings{Services: three, Cookies: Always})
 	n := l.nodes[0]
 	for name, dress := range map[string]func(*frame){
-		"priority tag":           func(f *frame) { f.tags = []uint16{0x8100} }, // VLAN 0: the kernel takes it as if it weren't there
+		"priority tag":           func(f *frame) { f.tags = []uint16{0x8100} }, // VLAN 0: the kernel ignores the tag
 		"IPv4 options":           func(f *frame) { f.ipOptions = []byte{1, 1, 1, 0} },
 		"IPv6 extension headers": func(f *frame) { f.extensions = []byte{0, 60} },
 		"data":                   func(f *frame) { f.payload = []byte("EHLO client.example.org\r\n") },
@@ -283,7 +283,7 @@ func TestConnectionRateInPeace(t *testing.T) {
 	l := newLab(t, Options{}, Settings{Services: three, ConnectionRate: 1, ConnectionBurst: 2})
 	n := l.nodes[0]
 	eachFamily(t, func(t *testing.T, s Service) {
-		// Someone who forges both SYN and ACK opens no connection in another's name.
+		// Forging both SYN and ACK opens no connection for another address.
 		w, f := l.wire(t, n), forged(s, 49501)
 		w.send(t, f)
 		answer := w.read(t, f, soon, isSYNACK)
@@ -338,7 +338,7 @@ func TestHandshakeThroughVLANDevices(t *testing.T) {
 		vlan(n.device, n.device+".100", netlink.VLAN_PROTOCOL_8021Q)
 		vlan(n.device, "outer", netlink.VLAN_PROTOCOL_8021AD)
 		vlan("outer", "inner.100", netlink.VLAN_PROTOCOL_8021Q)
-		if err := n.shield.Attach(); err != nil { // as Run does from time to time
+		if err := n.shield.Attach(); err != nil { // as Run does periodically
 			t.Fatal(err)
 		}
 	})

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A stack that takes no cookies any more is not given any: every client would be
-// reset under pressure.
+// If the stack stops accepting cookies, the shield stops sending them: otherwise every client would
+// be reset under pressure.
 func TestFollowsTheStack(t *testing.T) {
 	n := newNamespace(t)
 	n.do(t, func() { sysctl(t, "ipv4/tcp_syncookies", "1") })

@@ -17,11 +17,11 @@ const (
 	urg
 )
 
-// frame describes an Ethernet frame that a test sends. Zero fields take what
-// a well-formed SYN has.
+// frame describes an Ethernet frame that a test sends. Zero fields default to those of a
+// well-formed SYN.
 type frame struct {
 	tags       []uint16 // ethertypes of VLAN tags, the outer one first
-	vlan       uint16   // what the tags say
+	vlan       uint16   // content of the tags
 	from, to   netip.Addr
 	sport      uint16
 	dport      uint16
@@ -33,13 +33,13 @@ type frame struct {
 	proto      byte   // 0: TCP
 	fragment   uint16 // IPv4: flags and offset
 	payload    []byte
-	doff       int // words of the TCP header; 0: as it is
-	pad        int // bytes behind the packet
+	doff       int // words of the TCP header; 0: the real length
+	pad        int // bytes after the packet
 }
 
 var be = binary.BigEndian
 
-// bytes writes the frame, with right checksums.
+// bytes encodes the frame with correct checksums.
 func (f frame) bytes() []byte {
 	if f.proto == 0 {
 		f.proto = 6
@@ -47,7 +47,7 @@ func (f frame) bytes() []byte {
 	return f.around(f.upper())
 }
 
-// around puts Ethernet and IP headers around what f carries, or a part of it.
+// around adds Ethernet and IP headers around f's payload, or a part of it.
 func (f frame) around(upper []byte) []byte {
 	b := []byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2}
 	for _, t := range f.tags {
@@ -115,20 +115,20 @@ func (f frame) upper() []byte {
 	return b
 }
 
-// reply is what a client sends on a SYN-ACK with the given numbers.
+// reply returns a client's reply to a SYN-ACK.
 func (f frame) reply(answer []byte) frame {
 	_, tcp := headers(answer)
 	f.seq++
 	f.ack = be.Uint32(tcp[4:]) + 1
 	f.flags = ack
 	f.options = nil
-	if len(tcp) >= 36 && tcp[26] == 8 { // timestamps stand at one place only
+	if len(tcp) >= 36 && tcp[26] == 8 { // timestamps are only in one place
 		f.options = slices.Concat([]byte{1, 1, 8, 10}, []byte{0, 0, 0x30, 0x39}, tcp[28:32])
 	}
 	return f
 }
 
-// headers cuts a frame without extension headers into IP and TCP.
+// headers splits a frame without extension headers into IP and TCP.
 func headers(b []byte) (ip, tcp []byte) {
 	at := 12
 	for t := be.Uint16(b[at:]); t == 0x8100 || t == 0x88a8; t = be.Uint16(b[at:]) {
@@ -142,7 +142,7 @@ func headers(b []byte) (ip, tcp []byte) {
 	return b[at : at+40], b[at+40:]
 }
 
-// checksum is that of RFC 1071.
+// checksum returns the checksum of RFC 1071.
 func checksum(parts ...[]byte) uint16 {
 	sum := uint32(0)
 	for _, b := range parts {
@@ -164,7 +164,7 @@ func tcpSum(from, to netip.Addr, segment []byte) uint16 {
 	return checksum(from.AsSlice(), to.AsSlice(), pseudo, []byte{0, 6}, segment)
 }
 
-// dice makes random frames, most of them near to something that matters.
+// dice generates random frames, most of them close to something that matters.
 type dice struct{ *rand.Rand }
 
 func (d dice) one(in int) bool { return d.IntN(in) == 0 }
@@ -179,7 +179,7 @@ func (d dice) bytes(n int) []byte {
 
 func pick[T any](d dice, from ...T) T { return from[d.IntN(len(from))] }
 
-// frame makes a frame for one of the services, or nearly one.
+// frame generates a frame for one of the services, or something similar.
 func (d dice) frame(services []Service) frame {
 	s := pick(d, services...)
 	f := frame{to: s.Address, from: d.source(s.Address), sport: uint16(d.Uint32()), dport: pick(d, s.Ports...), seq: d.Uint32(), ack: d.Uint32()}
@@ -230,12 +230,12 @@ func (d dice) source(to netip.Addr) netip.Addr {
 	return netip.AddrFrom16([16]byte(d.bytes(16)))
 }
 
-// options makes TCP options as clients send them, and as none does.
+// options generates TCP options, with and without errors.
 func (d dice) options() []byte {
 	switch d.IntN(10) {
 	case 0, 1:
 		return d.bytes(4 * d.IntN(11))
-	case 2, 3: // as Linux sends them, or nearly
+	case 2, 3: // those of Linux, or similar
 		b := slices.Clone(pick(d, linux, []byte{1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2}))
 		if d.one(2) {
 			b[d.IntN(len(b))] = byte(d.Uint32N(16))
@@ -268,7 +268,7 @@ func (d dice) options() []byte {
 	return b
 }
 
-// spoil changes a few bytes, or cuts the frame. At least an Ethernet header stays.
+// spoil changes a few bytes or truncates the frame, down to an Ethernet header.
 func (d dice) spoil(b []byte) []byte {
 	b = slices.Clone(b)
 	for range d.IntN(4) {

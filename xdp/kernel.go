@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MissingError says what the process or the kernel lacks for a shield.
+// MissingError says what a shield needs that the process or the kernel lacks.
 type MissingError struct {
 	What string // "capability CAP_BPF", "kernel feature bpf_loop (Linux 5.17)"
-	Err  error  // what the kernel said; nil where it was not asked
+	Err  error  // the kernel's error; nil if it was not asked
 }
 
 func (e *MissingError) Error() string {
@@ -28,7 +28,7 @@ func (e *MissingError) Error() string {
 
 func (e *MissingError) Unwrap() error { return e.Err }
 
-// able returns a *MissingError that names the first thing that is missing.
+// able returns a *MissingError for the first missing requirement.
 func able() error {
 	have, err := capabilities()
 	if err != nil {
@@ -38,7 +38,7 @@ func able() error {
 		bit  uint
 		name string
 	}{{unix.CAP_NET_ADMIN, "CAP_NET_ADMIN"}, {unix.CAP_BPF, "CAP_BPF"}, {unix.CAP_PERFMON, "CAP_PERFMON"}} {
-		// What the two newer ones allow was CAP_SYS_ADMIN's, and still is.
+		// CAP_SYS_ADMIN includes the two newer capabilities.
 		admin := need.bit != unix.CAP_NET_ADMIN && have&(1<<unix.CAP_SYS_ADMIN) != 0
 		if have&(1<<need.bit) == 0 && !admin {
 			return &MissingError{What: "capability " + need.name}
@@ -67,7 +67,7 @@ func able() error {
 	return nil
 }
 
-// capabilities is the effective set of this process.
+// capabilities returns the effective set of this process.
 func capabilities() (uint64, error) {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
@@ -77,7 +77,7 @@ func capabilities() (uint64, error) {
 	return uint64(data[1].Effective)<<32 | uint64(data[0].Effective), nil
 }
 
-// lacksHandOver is empty where the kernel can be handed a proven handshake.
+// lacksHandOver is empty if the kernel accepts completed handshakes.
 func lacksHandOver() string {
 	const name = "bpf_sk_assign_tcp_reqsk"
 	types, err := btf.LoadKernelSpec()
@@ -91,7 +91,7 @@ func lacksHandOver() string {
 	return ""
 }
 
-// explain puts the end of the verifier's log into err, which else says nothing.
+// explain adds the end of the verifier's log to err, which is meaningless without it.
 func explain(err error) error {
 	var refused *ebpf.VerifierError
 	if !errors.As(err, &refused) || len(refused.Log) == 0 {
@@ -100,7 +100,7 @@ func explain(err error) error {
 	return fmt.Errorf("%w (%s)", err, strings.Join(refused.Log[max(0, len(refused.Log)-3):], "; "))
 }
 
-// monotonic is the programs' clock, in ns.
+// monotonic returns the time of the programs' clock, in ns.
 func monotonic() uint64 {
 	var t unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC_COARSE, &t); err != nil {
@@ -109,8 +109,8 @@ func monotonic() uint64 {
 	return uint64(t.Nano())
 }
 
-// sysctls are what the stack of this network namespace is willing to do. An
-// option that it does not use must not be agreed on in its name.
+// sysctls are the options that the stack of this network namespace uses. The shield must not
+// negotiate others on its behalf.
 type sysctls struct {
 	cookies, sack, timestamps, windowScale bool
 }

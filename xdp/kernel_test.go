@@ -12,7 +12,7 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// open opens a shield for a test, and skips it where there can't be one.
+// open opens a shield for a test, or skips the test where that is impossible.
 func open(t testing.TB, o Options) *Shield {
 	t.Helper()
 	s, err := Open(o)
@@ -60,7 +60,7 @@ func synTo(s Service) frame {
 	return f
 }
 
-// linux are the options of a SYN that Linux sends.
+// linux has the options of a SYN from Linux.
 var linux = []byte{2, 4, 5, 0xb4, 4, 2, 8, 10, 0xde, 0xad, 0xbe, 0xef, 0, 0, 0, 0, 1, 3, 3, 9}
 
 // Return values of XDP.
@@ -70,7 +70,7 @@ const (
 	xdpTX   = 3
 )
 
-// run sends one frame through the program and says what became of it.
+// run sends one frame through the program and returns the action and the resulting frame.
 func run(t testing.TB, p *ebpf.Program, frame []byte) (uint32, []byte) {
 	t.Helper()
 	action, out, err := p.Test(frame)
@@ -80,8 +80,8 @@ func run(t testing.TB, p *ebpf.Program, frame []byte) (uint32, []byte) {
 	return action, out
 }
 
-// counted is which verdict's counter went up since the last call, and by
-// how many bytes. It fails the test if that is not exactly one packet of one verdict.
+// counted determines which verdict's counter increased since the last call, and by how many bytes.
+// It fails the test unless exactly one packet of one verdict was counted.
 type counted struct {
 	s    *Shield
 	last []Counter
@@ -120,7 +120,7 @@ func (c *counted) next(t testing.TB) (v Verdict, size uint64) {
 	return v, size
 }
 
-// action is what XDP returns for a verdict.
+// action returns the XDP action of a verdict.
 func (m model) action(v Verdict) uint32 {
 	switch {
 	case v == SYNAnswered:
@@ -164,7 +164,7 @@ func TestKernelAndModelAgree(t *testing.T) {
 	}
 }
 
-// agree sends some thousand frames to both and compares.
+// agree compares the program and the model on a few thousand frames.
 func agree(t *testing.T, s *Shield, m model, d dice, seed uint64) {
 	const frames = 6000
 	seen := map[Verdict]int{}
@@ -172,7 +172,7 @@ func agree(t *testing.T, s *Shield, m model, d dice, seed uint64) {
 	for i := range frames {
 		f := d.frame(three)
 		b := f.bytes()
-		if d.one(3) { // returns a cookie, and sometimes nearly
+		if d.one(3) { // returns a cookie, or something similar
 			f.flags, f.proto, f.fragment, f.doff, f.sport = syn, 0, 0, 0, f.sport|1
 			p, v := m.parse(f.bytes())
 			if v == verdicts {
@@ -194,7 +194,7 @@ func agree(t *testing.T, s *Shield, m model, d dice, seed uint64) {
 	t.Log(fmt.Sprint(seen))
 }
 
-// differs says where kernel and model are not of one mind about a frame.
+// differs describes how kernel and model disagree about a frame.
 func (m model) differs(t *testing.T, s *Shield, count *counted, b []byte) string {
 	want, answer := m.verdict(b)
 	action, out := run(t, s.shield, b)
@@ -208,8 +208,7 @@ func (m model) differs(t *testing.T, s *Shield, count *counted, b []byte) string
 	return fmt.Sprintf("kernel says %s (action %d, %d bytes counted), model %s\nframe  %x\nkernel %x\nmodel  %x", got, action, size, want, b, out, answer)
 }
 
-// FuzzKernelAndModelAgree looks for a frame that the kernel's program and the
-// model take for different things.
+// FuzzKernelAndModelAgree looks for a frame on which the kernel's program and the model disagree.
 func FuzzKernelAndModelAgree(f *testing.F) {
 	for _, service := range three {
 		seed := synTo(service)
@@ -237,7 +236,7 @@ func FuzzKernelAndModelAgree(f *testing.F) {
 }
 
 func TestSipHash(t *testing.T) {
-	// From the paper that describes it (Aumasson and Bernstein, appendix A).
+	// From the SipHash paper (Aumasson and Bernstein, appendix A).
 	message := make([]byte, 15)
 	for i := range message {
 		message[i] = byte(i)

@@ -8,12 +8,11 @@ import (
 	"time"
 )
 
-// epochs says which two keys are valid at now: the number of the epoch whose
-// key makes cookies, and of the other one whose cookies are accepted. That is
-// the one before in the first half of an epoch, and the one after in the
-// second: so no cookie dies before half an epoch has passed, and a node whose
-// clock is ahead by less than that is understood. Each has its own slot,
-// its number's low bit.
+// epochs returns the two keys that are valid at now: the number of the epoch whose key creates
+// cookies, and that of the other one whose cookies are accepted. The other one is the previous
+// epoch in the first half of an epoch, and the next one in the second half. So every cookie is
+// valid for at least half an epoch, and a node's clock may be ahead by less than that. Each epoch
+// uses the slot given by the low bit of its number.
 func epochs(now time.Time, length time.Duration) (current, other uint64) {
 	n := uint64(now.UnixNano())
 	current = n / uint64(length)
@@ -23,8 +22,7 @@ func epochs(now time.Time, length time.Duration) (current, other uint64) {
 	return current, current + 1
 }
 
-// derive makes an epoch's key from the secret that nodes share: the
-// first half of an HMAC-SHA256.
+// derive returns an epoch's key from the shared secret: the first half of an HMAC-SHA256.
 func derive(secret []byte, epoch uint64) [2]uint64 {
 	mac := hmac.New(sha256.New, secret)
 	mac.Write([]byte("anymx shield cookie"))
@@ -33,7 +31,7 @@ func derive(secret []byte, epoch uint64) [2]uint64 {
 	return [2]uint64{binary.LittleEndian.Uint64(sum), binary.LittleEndian.Uint64(sum[8:])}
 }
 
-// ring is what the keys map holds at now.
+// ring returns the content of the keys map at now.
 func ring(secret []byte, now time.Time, length time.Duration) (keys bpfKeys) {
 	current, other := epochs(now, length)
 	keys.Current = uint32(current & 1)
@@ -43,8 +41,7 @@ func ring(secret []byte, now time.Time, length time.Duration) (keys bpfKeys) {
 	return keys
 }
 
-// rotate writes the keys of this moment, if they are not those in the map.
-// Caller holds s.mu.
+// rotate writes the keys valid at now, unless the map has them. The caller holds s.mu.
 func (s *Shield) rotate(now time.Time) error {
 	have, err := only[bpfKeys](s.maps.Keys)
 	if err != nil {

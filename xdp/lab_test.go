@@ -17,9 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The lab: a client host, and one or more nodes behind a cable each, all with
-// the same service addresses. The client host has an address on each cable, and a
-// network of forged sources (198.51.100.0/24, 2001:db8:7::/64) leads to it.
+// lab is a client host with one or more nodes, each connected by a cable, all with the same service
+// addresses. The client host has an address on each cable, and a network of forged sources
+// (198.51.100.0/24, 2001:db8:7::/64) is routed to it.
 type lab struct {
 	client namespace
 	nodes  []*node
@@ -38,8 +38,7 @@ type node struct {
 
 const banner = "220 mx.example.net\r\n"
 
-// newLab makes a lab with a listener on each node, and a shield that is
-// attached there, one for each of settings.
+// newLab creates a lab with a listener on each node and an attached shield per settings.
 func newLab(t testing.TB, o Options, settings ...Settings) *lab {
 	t.Helper()
 	l := &lab{client: newNamespace(t)}
@@ -60,7 +59,7 @@ func newLab(t testing.TB, o Options, settings ...Settings) *lab {
 	return l
 }
 
-// build makes a node's cable and addresses.
+// build creates a node's cable and addresses.
 func (n *node) build(t testing.TB, client namespace, i int) {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = n.device
@@ -83,7 +82,7 @@ func (n *node) build(t testing.TB, client namespace, i int) {
 	addAddress(t, "lo", mail6.Address.String()+"/128")
 }
 
-// plug makes the client's end of a cable.
+// plug connects the client's end of a cable.
 func (l *lab) plug(t testing.TB, n *node, i int) {
 	dev, err := netlink.LinkByName(n.cable)
 	if err == nil {
@@ -107,7 +106,7 @@ func (l *lab) plug(t testing.TB, n *node, i int) {
 	n.peer = dev.Attrs().HardwareAddr
 }
 
-// forged leads the forged sources to the client's cable.
+// forged routes the forged sources to the client's cable.
 func (n *node) forged(t testing.TB, mac net.HardwareAddr) {
 	dev, err := netlink.LinkByName(n.device)
 	if err != nil {
@@ -130,7 +129,7 @@ func (n *node) forged(t testing.TB, mac net.HardwareAddr) {
 	}
 }
 
-// wholeChecksums makes a veth send packets as a wire carries them.
+// wholeChecksums makes a veth send packets with complete checksums, as on a wire.
 func wholeChecksums(t testing.TB, device string) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -150,7 +149,7 @@ func wholeChecksums(t testing.TB, device string) {
 	}
 }
 
-// passer hangs an XDP program on a veth, without which its peer can't send from XDP.
+// passer attaches an XDP program to a veth, without which its peer can't send from XDP.
 func passer(t testing.TB, index int) link.Link {
 	l, err := link.AttachXDP(link.XDPOptions{Program: returns(t, xdpPass), Interface: index, Flags: link.XDPDriverMode})
 	if err != nil {
@@ -160,9 +159,9 @@ func passer(t testing.TB, index int) link.Link {
 	return l
 }
 
-// server greets whoever connects, and then returns what it is sent.
+// server sends a banner to each client and then echoes what it receives.
 type server struct {
-	info chan tcpInfo // of each connection that was accepted, if someone asks
+	info chan tcpInfo // of each accepted connection, if a test wants it
 	wait sync.WaitGroup
 }
 
@@ -209,10 +208,10 @@ func serve(t testing.TB) *server {
 	return s
 }
 
-// tcpInfo is what the two ends agreed on, as the stack sees it.
+// tcpInfo has the negotiated options, as the stack sees them.
 type tcpInfo struct {
 	options  byte // 1 timestamps, 2 SACK, 4 window scale
-	scale    byte // of the client's windows; ours is the shield's own choice
+	scale    byte // of the client's windows; the shield chooses ours
 	sendMSS  uint32
 	advanced bool
 }
@@ -231,8 +230,8 @@ func infoOf(conn net.Conn) (i tcpInfo) {
 	return i
 }
 
-// dial connects from the client and reads the banner: a connection alone says
-// nothing where cookies are in use.
+// dial connects from the client and reads the banner: with cookies, a connection alone proves
+// nothing.
 func (l *lab) dial(t testing.TB, s Service, patience time.Duration) (conn net.Conn, err error) {
 	t.Helper()
 	l.client.do(t, func() {
@@ -255,7 +254,7 @@ func (l *lab) dial(t testing.TB, s Service, patience time.Duration) (conn net.Co
 	return conn, nil
 }
 
-// wire sends and takes frames at the client's end of a node's cable.
+// wire sends and receives frames at the client's end of a node's cable.
 type wire struct {
 	fd int
 	n  *node
@@ -287,7 +286,7 @@ func (w *wire) send(t testing.TB, f frame) {
 	w.write(t, f.bytes())
 }
 
-// write sends a frame to the node, from its neighbour.
+// write sends a frame to the node from its neighbor.
 func (w *wire) write(t testing.TB, b []byte) {
 	t.Helper()
 	copy(b, w.n.mac)
@@ -297,7 +296,7 @@ func (w *wire) write(t testing.TB, b []byte) {
 	}
 }
 
-// read returns the next frame that comes for f's sender, or nil.
+// read returns the next matching frame for f's sender, or nil.
 func (w *wire) read(t testing.TB, f frame, patience time.Duration, want func(tcp []byte) bool) []byte {
 	t.Helper()
 	deadline := time.Now().Add(patience)
@@ -332,7 +331,7 @@ func isBanner(tcp []byte) bool {
 	return len(tcp) > 20 && tcp[13]&ack != 0 && string(tcp[min(len(tcp), int(tcp[12]>>4)*4):]) == banner
 }
 
-// forged is a SYN from a source that only the test answers for.
+// forged returns a SYN from a source for which only the test answers.
 func forged(s Service, port uint16) frame {
 	f := synTo(s)
 	f.from = addr("198.51.100.7")
@@ -345,7 +344,7 @@ func forged(s Service, port uint16) frame {
 
 const (
 	soon   = 2 * time.Second
-	little = 300 * time.Millisecond // long enough for what comes at once
+	little = 300 * time.Millisecond // enough for an immediate reply
 )
 
 func eachFamily(t *testing.T, f func(t *testing.T, s Service)) {
@@ -354,7 +353,7 @@ func eachFamily(t *testing.T, f func(t *testing.T, s Service)) {
 	}
 }
 
-// since is how much each verdict was given since before.
+// since returns how much each verdict's counter has increased since before.
 func since(t testing.TB, s *Shield, before []Counter) map[Verdict]uint64 {
 	t.Helper()
 	now, err := s.Counters()
@@ -384,7 +383,7 @@ func TestHandshakeIsAsTheStackMakesIt(t *testing.T) {
 	}
 }
 
-// compare connects once by the stack and once by a cookie.
+// compare connects once through the stack and once with a cookie.
 func compare(t *testing.T, l *lab, s Service) {
 	var infos [2]tcpInfo
 	for i, cookies := range []Cookies{Never, Always} {
@@ -415,7 +414,7 @@ func compare(t *testing.T, l *lab, s Service) {
 	}
 }
 
-// echo sends more than a window there and back.
+// echo sends more than a window in both directions.
 func echo(t testing.TB, conn net.Conn) {
 	t.Helper()
 	const size = 1 << 20

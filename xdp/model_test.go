@@ -7,9 +7,9 @@ import (
 	"slices"
 )
 
-// model is the shield's rules once more, in another language and written to
-// be read: a function of the frame and of what stands in the maps. It knows no
-// sockets and no clock: pressure is Always or Never here, and nothing listens.
+// model is a second implementation of the shield's rules, in Go and easy to read: a function of the
+// frame and of the content of the maps. It has neither sockets nor a clock: pressure is Always or
+// Never, and nothing listens.
 type model struct {
 	settings Settings
 	keys     bpfKeys
@@ -17,7 +17,7 @@ type model struct {
 	blind    bool // cookies are the stack's
 }
 
-// verdict says what becomes of a frame, and with which answer.
+// verdict returns the verdict on a frame, and the reply.
 func (m model) verdict(b []byte) (Verdict, []byte) {
 	p, v := m.parse(b)
 	if v == Other || m.drops(v) {
@@ -64,7 +64,7 @@ func (m model) blocked(from netip.Addr) bool {
 	return from.IsValid() && !best.Allowed
 }
 
-// parsed is what a frame for a service consists of.
+// parsed has the parts of a frame for a service.
 type parsed struct {
 	l2       int
 	from, to netip.Addr
@@ -148,7 +148,7 @@ func (m model) ipv4(p *parsed, b []byte) (rest []byte, proto byte, service *Serv
 	return cut(b, header, total), b[9], service, verdicts
 }
 
-// cut is what of b lies between two offsets, as far as it is there.
+// cut returns b between two offsets, as far as it exists.
 func cut(b []byte, from, to int) []byte {
 	to = min(to, len(b))
 	return b[min(from, to):to]
@@ -192,7 +192,7 @@ func (m model) ipv6(p *parsed, b []byte) (rest []byte, proto byte, service *Serv
 	}
 }
 
-// tcp reads a segment; false: no TCP sends such a thing from there.
+// tcp parses a segment; it returns false if TCP never sends such a segment from there.
 func (p *parsed) tcp(b []byte) bool {
 	if len(b) < 20 {
 		return false
@@ -217,7 +217,7 @@ func (p *parsed) tcp(b []byte) bool {
 	return !strange(p.from, p.to)
 }
 
-// strange says whether a source can't be one.
+// strange reports whether an address can't be a source.
 func strange(from, to netip.Addr) bool {
 	if from == to {
 		return true
@@ -229,7 +229,7 @@ func strange(from, to netip.Addr) bool {
 	return b[0] == 0xff || [8]byte(b) == [8]byte{}
 }
 
-// agreed is what a client offers in the options of its SYN.
+// agreed has what a client offers in the options of its SYN.
 type agreed struct {
 	mss   uint16
 	scale byte // 15: none
@@ -279,7 +279,7 @@ func (a agreed) low(slot uint32, is4 bool) byte {
 	return low
 }
 
-// hash is that of a cookie.
+// hash returns the hash of a cookie.
 func (m model) hash(p parsed, isn uint32, low byte) uint64 {
 	message := slices.Concat(p.from.AsSlice(), p.to.AsSlice())
 	message = be.AppendUint16(message, p.sport)
@@ -288,7 +288,7 @@ func (m model) hash(p parsed, isn uint32, low byte) uint64 {
 	return sipHash(m.keys.Slots[low>>7], append(message, low))
 }
 
-// returned says whether an ACK carries a cookie that is valid here.
+// returned reports whether an ACK has a cookie that is valid here.
 func (m model) returned(p parsed) bool {
 	if m.blind || m.settings.Cookies != Always && len(m.settings.Key) == 0 {
 		return false
@@ -297,7 +297,7 @@ func (m model) returned(p parsed) bool {
 	return uint32(m.hash(p, p.seq-1, byte(value)))<<8 == value&^0xff
 }
 
-// answer is the frame that a SYN is answered with.
+// answer returns the frame that answers a SYN.
 func (m model) answer(b []byte, p parsed) []byte {
 	a := offered(p.options)
 	low := a.low(m.keys.Current, p.from.Is4())
@@ -341,7 +341,7 @@ func (m model) answer(b []byte, p parsed) []byte {
 	return slices.Concat(out, ip, tcp)
 }
 
-// sipHash is SipHash-2-4.
+// sipHash computes SipHash-2-4.
 func sipHash(key [2]uint64, message []byte) uint64 {
 	v := [4]uint64{0x736f6d6570736575 ^ key[0], 0x646f72616e646f6d ^ key[1], 0x6c7967656e657261 ^ key[0], 0x7465646279746573 ^ key[1]}
 	rounds := func(n int) {

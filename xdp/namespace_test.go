@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// namespace is a network of its own. It ends with the test.
-type namespace int // a file descriptor of it
+// namespace is a network namespace. It ends with the test.
+type namespace int // its file descriptor
 
-// newNamespace makes a network whose loopback is up.
+// newNamespace creates a network namespace with lo up.
 func newNamespace(t testing.TB) namespace {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -48,8 +48,8 @@ func onThread(t testing.TB, enter func() error, f func()) {
 	done := make(chan error)
 	finished := false
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread dies with the goroutine
-		defer close(done)      // also where f ends the test
+		runtime.LockOSThread() // it is never unlocked: the thread ends with the goroutine
+		defer close(done)      // even if f ends the test
 		if err := enter(); err != nil {
 			done <- err
 			return
@@ -61,17 +61,17 @@ func onThread(t testing.TB, enter func() error, f func()) {
 		t.Fatal(err)
 	}
 	if !finished {
-		runtime.Goexit() // t.FailNow or t.Skip was called in there
+		runtime.Goexit() // f called t.FailNow or t.Skip
 	}
 }
 
-// inNamespace runs f in a network that nobody else uses.
+// inNamespace runs f in a network namespace of its own.
 func inNamespace(t testing.TB, f func()) {
 	t.Helper()
 	newNamespace(t).do(t, f)
 }
 
-// addAddress puts an address on a device, usable at once.
+// addAddress adds an address to a device, which is usable at once.
 func addAddress(t testing.TB, device, prefix string) {
 	t.Helper()
 	link, err := netlink.LinkByName(device)
@@ -90,7 +90,7 @@ func addAddress(t testing.TB, device, prefix string) {
 	}
 }
 
-// sysctl sets a switch of this thread's network.
+// sysctl sets a sysctl of this thread's network.
 func sysctl(t testing.TB, name, value string) {
 	t.Helper()
 	if err := os.WriteFile("/proc/sys/net/"+name, []byte(value), 0o644); err != nil {

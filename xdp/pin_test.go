@@ -35,7 +35,7 @@ func TestRestartLosesNothing(t *testing.T) {
 		t.Fatal("the SYN was not answered")
 	}
 
-	// Clients connect throughout, and count the ones that had no banner.
+	// Clients connect all the time and count the failures.
 	var failed, greeted atomic.Int32
 	ctx, stop := context.WithCancel(t.Context())
 	var wait sync.WaitGroup
@@ -50,7 +50,7 @@ func TestRestartLosesNothing(t *testing.T) {
 			greeted.Add(1)
 		}
 	})
-	held := func(s *Shield) *Shield { // as Close and Open in one, in a process of its own
+	held := func(s *Shield) *Shield { // Close and Open, as if in a new process
 		t.Helper()
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
@@ -91,7 +91,7 @@ func TestRestartLosesNothing(t *testing.T) {
 	if got := s.Lists(); len(got) != 1 || got[0].Prefix != blocked || got[0].Until.Sub(until).Abs() > time.Second {
 		t.Errorf("the lists are %v", got)
 	}
-	// A handshake from before: the key is the same.
+	// The key is the same, so an earlier handshake completes.
 	w.send(t, f.reply(answer))
 	if w.read(t, f, soon, isBanner) == nil {
 		t.Error("no banner for a SYN that was answered before")
@@ -137,7 +137,7 @@ func TestModesAndInterfaces(t *testing.T) {
 				t.Errorf("mode %q: %+v", c.mode, st)
 			}
 		}
-		// One that isn't there takes nothing from the others.
+		// A missing interface doesn't affect the others.
 		st, err := mode(Options{Interfaces: []string{"eth2", "eth9"}})
 		if err == nil || !strings.Contains(err.Error(), "eth9") {
 			t.Errorf("no word of eth9: %v", err)
@@ -184,7 +184,7 @@ func TestNoCookiesWhereNobodyTakesThem(t *testing.T) {
 		if err := s.Attach(); err != nil || xdpOf(t, "lo") != Generic {
 			t.Fatalf("lo has %s: %v", xdpOf(t, "lo"), err)
 		}
-		// A program that can't be attached any more.
+		// A program that can no longer be attached.
 		for name, l := range s.hooks {
 			if err := s.detach(name, l); err != nil {
 				t.Fatal(err)
@@ -243,7 +243,7 @@ func TestCapabilities(t *testing.T) {
 			newNamespace(t).do(t, func() {
 				header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 				data := [2]unix.CapUserData{{Effective: uint32(c.have), Permitted: uint32(c.have)}, {Effective: uint32(c.have >> 32), Permitted: uint32(c.have >> 32)}}
-				if err := unix.Capset(&header, &data[0]); err != nil { // of this thread, which ends here
+				if err := unix.Capset(&header, &data[0]); err != nil { // only this thread, which ends here
 					t.Fatal(err)
 				}
 				s, err := Open(Options{Interfaces: []string{"lo"}})

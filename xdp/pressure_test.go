@@ -7,7 +7,7 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// flood runs the same frame many times in one go.
+// flood runs the same frame many times.
 func flood(t *testing.T, s *Shield, f frame, times int) {
 	t.Helper()
 	if _, err := s.shield.Run(&ebpf.RunOptions{Data: f.bytes(), Repeat: uint32(times)}); err != nil {
@@ -28,7 +28,7 @@ func TestCookiesBeginAtTheThresholdAndEnd(t *testing.T) {
 	settings := Settings{Services: three, SYNRate: 200, Hold: time.Second}
 	s := configured(t, Options{}, settings)
 	before := watch(t, s).last
-	// 26 SYNs in one window are a rate of 200.
+	// 26 SYNs in a window are a rate of 200.
 	for range 20 {
 		run(t, s.shield, synTo(mail4).bytes())
 	}
@@ -39,14 +39,14 @@ func TestCookiesBeginAtTheThresholdAndEnd(t *testing.T) {
 		run(t, s.shield, synTo(mail4).bytes())
 	}
 	got := since(t, s, before)
-	if got[SYNAnswered] < 1000 || got[SYNPassed] > 1000 { // each CPU tells the others after 16
+	if got[SYNAnswered] < 1000 || got[SYNPassed] > 1000 { // each CPU adds its count in batches of 16
 		t.Errorf("above the threshold: %v", got)
 	}
 	st := status(t, s).SYNs
 	if !st.On || st.Left <= 0 || st.Left > settings.Hold || st.Peak <= st.Limit || st.Limit < 190 || st.Limit > 200 {
 		t.Errorf("under pressure the status says %+v", st)
 	}
-	// A flood that ends leaves a shield that lets SYNs pass.
+	// When a flood ends, SYNs pass again.
 	wait(t, "the end of the pressure", func() bool { return !status(t, s).SYNs.On })
 	before = watch(t, s).last
 	run(t, s.shield, synTo(mail6).bytes())
@@ -104,7 +104,7 @@ func TestConnectionRateByProvenSource(t *testing.T) {
 	settings := Settings{Services: three, Cookies: Always, ConnectionRate: 1, ConnectionBurst: 3}
 	s := configured(t, Options{}, settings)
 	eachFamily(t, func(t *testing.T, service Service) {
-		// SYNs alone prove nothing, however many they are.
+		// SYNs alone validate nothing, however many there are.
 		before := watch(t, s).last
 		for range 50 {
 			run(t, s.shield, synTo(service).bytes())
@@ -132,13 +132,13 @@ func TestConnectionRateByProvenSource(t *testing.T) {
 		if got[Cookie] != 3 || got[SYNAnswered] != 4 || got[Limited] != 2 {
 			t.Errorf("three of five connections: %v", got)
 		}
-		// Handshakes that were under way are held to it as well.
+		// The limit also applies to handshakes in progress.
 		before = watch(t, s).last
 		run(t, s.shield, synTo(service).reply(answer).bytes())
 		if got := since(t, s, before); got[Limited] != 1 {
 			t.Errorf("a cookie of before: %v", got)
 		}
-		// The next prefix is another matter, and so is who is allowed.
+		// It doesn't apply to the next prefix, nor to an allowed one.
 		neighbour := synTo(service)
 		neighbour.from = addr("198.51.100.1")
 		if !service.Address.Is4() {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// What Settings mean where they say nothing.
+// Defaults and limits of Settings.
 const (
 	DefaultSYNRate   = 1000
 	DefaultStrayRate = 1000
@@ -23,61 +23,60 @@ const (
 	window      = 1 << 27 * time.Nanosecond // WINDOW_BITS of bpf/pressure.h
 )
 
-// Service is an address that is protected.
+// Service is a protected address.
 type Service struct {
 	Address netip.Addr
-	Ports   []uint16 // TCP ports that are served on it: 1 to 8 of them
+	Ports   []uint16 // TCP ports that it serves: 1 to 8
 }
 
-// Cookies says when SYNs are answered by the shield.
+// Cookies says when the shield answers SYNs.
 type Cookies uint32
 
-// When SYNs are answered by the shield.
+// When the shield answers SYNs.
 const (
 	Adaptive Cookies = iota // above Settings.SYNRate
 	Always
-	Never // SYNs pass, and no stray is dropped
+	Never // SYNs pass, and strays are never dropped
 )
 
-// Settings are the rules for packets. They may be changed at any time.
+// Settings are the rules for packets. They can be changed at any time.
 type Settings struct {
-	// Services are protected; nothing else is touched. Empty: everything passes.
+	// Services are the protected addresses. Empty: everything passes.
 	Services []Service
 
-	// Key makes the cookies, 16 bytes or more. Nodes that hold the same key, Epoch
-	// and clock take each other's cookies. Empty: a random key that lives as long as the
-	// pinned maps.
+	// Key creates the cookies, from 16 bytes or more. Nodes with the same key, Epoch and clock
+	// accept each other's cookies. Empty: a random key that is stored in the pinned maps.
 	Key []byte
-	// Epoch is how long a key derived from Key makes cookies; 0 means 2m, at least 4s. A cookie is
-	// good for half of it at least, and for one and a half at most; clocks of nodes may differ by
-	// half of it.
+	// Epoch is how long a key derived from Key creates cookies; 0 means 2m, the minimum is 4s. A
+	// cookie is valid for at least half of it and at most one and a half; clocks of nodes may
+	// differ by half of it.
 	Epoch time.Duration
 
 	Cookies Cookies
-	// SYNRate is how many SYNs in a second to all services pass to the stack; 0 means 1000.
+	// SYNRate is how many SYNs per second, to all services together, pass to the stack; 0 means
+	// 1000.
 	SYNRate int
-	// StrayRate is how many segments in a second that fit nothing pass to the stack, which
-	// resets them; 0 means 1000. While SYNs are answered none do.
+	// StrayRate is how many segments per second that match nothing pass to the stack, which resets
+	// them; 0 means 1000. While SYNs are answered, none pass.
 	StrayRate int
 	// Hold is how long pressure lasts after the rate was last exceeded; 0 means 10s.
 	Hold time.Duration
 
-	// ConnectionRate is how many new connections in a second a source prefix (/24 or
-	// /64) may open, counted when it has proved its address; 0: no limit.
+	// ConnectionRate is how many new connections per second a source prefix (/24 or /64) may open,
+	// counted once its address is validated; 0: unlimited.
 	ConnectionRate int
 	// ConnectionBurst is how many it may open at once; 0 means ten seconds' worth.
 	ConnectionBurst int
 
-	PassUnparsable bool // let through what can't be parsed
-	PassFragments  bool // let through fragments for service addresses
-	PassUnserved   bool // let through UDP and other TCP ports of service addresses
+	PassUnparsable bool // pass what can't be parsed
+	PassFragments  bool // pass fragments for service addresses
+	PassUnserved   bool // pass UDP and other TCP ports of service addresses
 
-	// MTU of the way to clients, which gives the MSS that answers offer; 0 means 1500.
+	// MTU of the path to clients, which determines the MSS in SYN-ACKs; 0 means 1500.
 	MTU int
 }
 
-// Validate says all that is wrong with the settings, each part with the
-// field's name.
+// Validate returns everything that is wrong with the settings, each with the field's name.
 func (s Settings) Validate() error {
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
@@ -128,7 +127,7 @@ func (s Settings) Validate() error {
 	return errors.Join(faults...)
 }
 
-// filled is s with its defaults.
+// filled returns s with its defaults.
 func (s Settings) filled() Settings {
 	fill(&s.Epoch, DefaultEpoch)
 	fill(&s.SYNRate, DefaultSYNRate)
@@ -157,8 +156,8 @@ const (
 	flagNoWindowScale
 )
 
-// table is s as the programs read it. The stack says what it refuses; flags
-// of the access lists are the caller's.
+// table returns s in the programs' format. stack limits it to what the stack accepts; the caller
+// sets the flags of the access lists.
 func (s Settings) table(stack sysctls) bpfSettings {
 	s = s.filled()
 	t := bpfSettings{
@@ -175,7 +174,7 @@ func (s Settings) table(stack sysctls) bpfSettings {
 		t.Flags |= flagShared
 	}
 	if !stack.cookies {
-		t.Cookies = uint32(Never) // the stack would refuse what is admitted
+		t.Cookies = uint32(Never) // the stack would refuse the admitted segments
 	}
 	if s.ConnectionRate > 0 {
 		t.Interval = uint64(time.Second) / uint64(s.ConnectionRate)
@@ -195,12 +194,12 @@ func (s Settings) drops() uint32 {
 	return drops
 }
 
-// inWindow is a rate in a second as a count in a meter's window, at least 1.
+// inWindow converts a rate per second to a count per window of a meter, at least 1.
 func inWindow(rate int) uint64 {
 	return max(uint64(rate)*uint64(window)/uint64(time.Second), 1)
 }
 
-// row is the service as its map holds it.
+// row returns the service in the format of its map.
 func (s Service) row() bpfService {
 	var row bpfService
 	for i, port := range s.Ports {
@@ -209,7 +208,7 @@ func (s Service) row() bpfService {
 	return row
 }
 
-// swap16 is n with its bytes in network order, on a little-endian machine.
+// swap16 returns n in network byte order, on a little-endian machine.
 func swap16(n uint16) uint16 {
 	return binary.LittleEndian.Uint16(binary.BigEndian.AppendUint16(nil, n))
 }

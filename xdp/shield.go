@@ -15,43 +15,43 @@ import (
 	"github.com/cilium/ebpf/link"
 )
 
-// Mode says where on an interface the shield's program runs.
+// Mode is where on an interface the shield's program runs.
 type Mode string
 
 // Where on an interface the shield's program runs.
 const (
-	Auto    Mode = "auto"    // native, or generic where the driver has no XDP; what is attached already stays
-	Native  Mode = "native"  // in the driver, before a packet is more than bytes
+	Auto    Mode = "auto"    // native, or generic if the driver has no XDP; an existing attachment stays
+	Native  Mode = "native"  // in the driver, before the kernel allocates anything
 	Generic Mode = "generic" // in the kernel's receive path: any driver, about the cost of a firewall rule
 	Off     Mode = "off"     // nowhere: everything passes
 )
 
-// Options are what a shield is opened with.
+// Options are the options of Open.
 type Options struct {
-	// Interfaces that packets for the services come in by, those of the hardware. VLAN devices
-	// above them are seen to, and need not be named.
+	// Interfaces are the hardware interfaces on which packets for the services arrive. VLAN devices
+	// on top of them are included automatically.
 	Interfaces []string
 	Mode       Mode // empty: Auto
-	// Pins is a directory on a BPF file system (/sys/fs/bpf), made if it isn't there, in which
-	// maps and links outlive the process. Empty: the protection ends with Close.
+	// Pins is a directory on a BPF file system (/sys/fs/bpf), created if missing, in which maps and
+	// links outlive the process. Empty: the protection ends with Close.
 	Pins string
 	Log  *slog.Logger // nil: none
 
 	stackCookies bool // as on a kernel before 6.9; for tests
 }
 
-// layout is the version of what bpf/tables.h writes into maps. Maps of another
-// layout are not taken over.
+// layout is the version of the data that bpf/tables.h defines. Maps of another layout are not
+// reused.
 const layout = "1"
 
-// Shield is the loaded programs, their maps, and the links that they hang on.
-// Its methods may be called at the same time.
+// Shield has the loaded programs, their maps and the links that attach them. It is safe for
+// concurrent use.
 type Shield struct {
 	options Options
 	maps    bpfMaps
 	shield  *ebpf.Program
 	admit   *ebpf.Program // nil: the cookies are the stack's
-	why     string        // nil admit: for lack of what
+	why     string        // what is missing if admit is nil
 
 	mu       sync.Mutex
 	settings Settings
@@ -64,9 +64,8 @@ type Shield struct {
 	problems map[string]string // by interface
 }
 
-// Open loads programs and maps, or takes over the maps that are pinned, with
-// what stands in them. No packet is touched before Attach. A *MissingError says
-// what the process or the kernel lacks.
+// Open loads programs and creates maps, or reuses the pinned maps with their content. No packet is
+// affected before Attach. A *MissingError says what the process or the kernel lacks.
 func Open(o Options) (*Shield, error) {
 	fill(&o.Mode, Auto)
 	switch o.Mode {
@@ -91,7 +90,7 @@ func Open(o Options) (*Shield, error) {
 	return s, nil
 }
 
-// load fills maps, shield and admit.
+// load sets maps, shield and admit.
 func (s *Shield) load() error {
 	spec, err := loadBpf()
 	if err != nil {
@@ -137,9 +136,9 @@ func (s *Shield) lacksHandOver() string {
 	return lacksHandOver()
 }
 
-// Configure makes settings the rules from now on. It refuses them whole, with
-// all that is wrong. A change of limits is one map write, and loses no packet and no
-// handshake; a change of Key or Epoch loses the handshakes that are under way.
+// Configure applies settings from now on. If anything is wrong with them, it refuses all of them
+// and returns every error. A change of limits is one map write and affects neither packets nor
+// handshakes; a change of Key or Epoch breaks handshakes in progress.
 func (s *Shield) Configure(settings Settings) error {
 	if err := settings.Validate(); err != nil {
 		return fmt.Errorf("shield settings: %w", err)
@@ -160,7 +159,7 @@ func (s *Shield) Configure(settings Settings) error {
 	return nil
 }
 
-// put writes the rules, as far as the stack goes along with them. Caller holds mu.
+// put writes the rules, limited to what the stack supports. The caller holds s.mu.
 func (s *Shield) put() error {
 	table := s.settings.table(s.stack)
 	table.Flags |= s.listFlags()
@@ -170,8 +169,8 @@ func (s *Shield) put() error {
 	return nil
 }
 
-// follow looks whether the stack takes cookies still, and what it agrees on: an
-// answer that it does not go along with would reset every client. Caller holds mu.
+// follow checks whether the stack still accepts cookies and which options it supports: a reply that
+// it doesn't support would reset every client. The caller holds s.mu.
 func (s *Shield) follow() error {
 	stack := readSysctls()
 	if stack == s.stack {
@@ -183,7 +182,7 @@ func (s *Shield) follow() error {
 	return s.put()
 }
 
-// serve makes the service maps hold these services and no other.
+// serve sets the content of the service maps.
 func (s *Shield) serve(services []Service) error {
 	want4, want6 := map[[4]byte]bpfService{}, map[[16]byte]bpfService{}
 	for _, service := range services {
@@ -196,7 +195,7 @@ func (s *Shield) serve(services []Service) error {
 	return errors.Join(become(s.maps.Services4, want4), become(s.maps.Services6, want6))
 }
 
-// become makes m hold want and nothing else; what stays is not touched.
+// become makes the content of m equal to want. Entries that are already right are not touched.
 func become[K comparable](m *ebpf.Map, want map[K]bpfService) error {
 	var gone []K
 	var key K
@@ -222,9 +221,9 @@ const (
 	attachEvery = 10 * time.Second
 )
 
-// Run does what needs a process, until ctx ends: new cookie keys by the wall
-// clock, the end of what is listed for a time, attaching to interfaces and VLANs that
-// were not there. It needs Configure first, and leaves the protection in place.
+// Run does what needs a process, until ctx ends: it rotates cookie keys by the wall clock, removes
+// expired entries, and attaches to new interfaces and VLANs. It needs Configure first. When it
+// returns, the protection stays in place.
 func (s *Shield) Run(ctx context.Context) error {
 	ticks := time.NewTicker(tickEvery)
 	defer ticks.Stop()
@@ -256,7 +255,7 @@ func (s *Shield) tick(now time.Time) error {
 	return errors.Join(s.rotate(now), s.sweep(now), s.follow())
 }
 
-// Close lets go of everything. What is pinned protects on; what is not ends here.
+// Close releases everything. What is pinned continues to protect; everything else ends.
 func (s *Shield) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,40 +8,40 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// Status is how the shield stands at this moment.
+// Status is the current state of the shield.
 type Status struct {
 	Interfaces []InterfaceStatus // in the order of Options.Interfaces
-	// Problem says why the shield protects less than it could; empty: it does not.
+	// Problem says why the shield protects less than it could; empty: it has no problem.
 	Problem string
 
-	StackCookies    bool   // the kernel's own cookies: MSS only, one node only
+	StackCookies    bool   // the kernel's own cookies: only the MSS, only one node
 	WhyStackCookies string // what the kernel lacks
-	SharedKey       bool   // cookies of other nodes are taken
-	Epoch           uint64 // number of the key that makes cookies
+	SharedKey       bool   // cookies of other nodes are accepted
+	Epoch           uint64 // number of the key that creates cookies
 
 	SYNs   Pressure // SYNs for served ports
-	Strays Pressure // segments that fit nothing
+	Strays Pressure // segments that match nothing
 
 	Listed int // prefixes on the block and allow lists
 }
 
-// InterfaceStatus is how the shield stands on an interface.
+// InterfaceStatus is the state of the shield on an interface.
 type InterfaceStatus struct {
 	Name    string
-	Mode    Mode   // that XDP runs in; Off: packets pass unseen
+	Mode    Mode   // of XDP; Off: packets pass uninspected
 	Admits  bool   // returned cookies are handed to listeners
-	Problem string // why it is not attached as it should be; empty: it is
+	Problem string // why it is not attached as desired; empty: it is
 }
 
-// Pressure is how one kind of packet stands to its limit.
+// Pressure compares the rate of one kind of packet with its limit.
 type Pressure struct {
-	On    bool          // above it, or was so within Settings.Hold
-	Left  time.Duration // until it ends, if nothing more comes
-	Peak  float64       // packets in a second, in the fullest window of 134 ms since the maps were made
-	Limit float64       // packets in a second
+	On    bool          // above the limit, or was within Settings.Hold
+	Left  time.Duration // until it ends, if no more packets arrive
+	Peak  float64       // packets per second, in the fullest window of 134 ms since the maps were created
+	Limit float64       // packets per second
 }
 
-// Status reads how the shield stands. The error is that of reading it.
+// Status reads the state of the shield. The error is about reading it.
 func (s *Shield) Status() (Status, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -96,7 +96,7 @@ func (s *Shield) interfaceStatus(device netlink.Link, name string) InterfaceStat
 	return st
 }
 
-// problem is the worst that is to be said.
+// problem returns the most serious problem.
 func (s *Shield) problem(interfaces []InterfaceStatus) string {
 	bare := slices.IndexFunc(interfaces, func(i InterfaceStatus) bool { return i.Problem != "" })
 	switch {

@@ -12,31 +12,29 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// sample is SAMPLE of bpf/tables.h: one packet in so many is looked at.
+// sample is SAMPLE of bpf/tables.h: one packet in 64 is inspected.
 const sample = 64
 
-// Noisy is a source prefix, a /24 or a /64, that packets were dropped from or
-// answered. Under a flood from forged addresses it says nothing of who sent it.
+// Noisy is a source prefix, a /24 or a /64, of dropped or answered packets. In a flood from forged
+// addresses, it says nothing about the real sender.
 type Noisy struct {
 	Prefix  netip.Prefix
 	Packets uint64 // estimated from a sample
-	Bytes   uint64 // the same
+	Bytes   uint64 // likewise
 	Last    Verdict
-	Seen    time.Time // of the last packet in the sample
+	Seen    time.Time // when the last packet of the sample arrived
 }
 
-// Opener is a source prefix, a /24 or a /64, that opened connections, having
-// proved its address.
+// Opener is a source prefix, a /24 or a /64, that opened connections and so validated its address.
 type Opener struct {
 	Prefix      netip.Prefix
 	Connections uint64
-	Limited     bool // it may open none at this moment
+	Limited     bool // it may open none now
 	Seen        time.Time
 }
 
-// Top returns the n prefixes of which the most packets were dropped or
-// answered, the worst first. The kernel keeps 4,096 of them and forgets the one that was
-// quiet longest.
+// Top returns the n prefixes with the most dropped or answered packets, in descending order. The
+// kernel stores 4,096 prefixes and forgets the one that was inactive longest.
 func (s *Shield) Top(n int) ([]Noisy, error) {
 	now, clock := time.Now(), monotonic()
 	var all []Noisy
@@ -53,8 +51,8 @@ func (s *Shield) Top(n int) ([]Noisy, error) {
 	return all[:min(n, len(all))], nil
 }
 
-// Openers returns the n prefixes that opened the most connections, the most
-// first. The kernel keeps 65,536 of them and forgets the one that was quiet longest.
+// Openers returns the n prefixes that opened the most connections, in descending order. The kernel
+// stores 65,536 prefixes and forgets the one that was inactive longest.
 func (s *Shield) Openers(n int) ([]Opener, error) {
 	table, err := only[bpfSettings](s.maps.Settings)
 	if err != nil {
@@ -76,7 +74,7 @@ func (s *Shield) Openers(n int) ([]Opener, error) {
 	return all[:min(n, len(all))], nil
 }
 
-// each reads a table that packets are changing, a thousand rows at a time.
+// each reads a table while packets change it, a thousand rows at a time.
 func each[T any](m *ebpf.Map, see func(bpfNetwork, T)) error {
 	const step = 1024
 	keys, rows := make([]bpfNetwork, step), make([]T, step)

@@ -6,11 +6,11 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// Verdict says how a frame was judged. Its text is fit for a metric label.
+// Verdict is the result for a frame. Its text is suitable as a metric label.
 type Verdict uint32
 
-// The verdicts. Every frame gets one of those before Admitted; a segment that
-// is handed to a listener gets Admitted or Unadmitted besides.
+// The verdicts. Every frame gets one of those before Admitted; a segment for a listener also gets
+// Admitted or Unadmitted.
 const (
 	Other       = Verdict(bpfVerdictOTHER)        // not for a service address: passes untouched
 	NotTCP      = Verdict(bpfVerdictNOT_TCP)      // for a service address, neither TCP nor UDP (ICMP): passes
@@ -20,16 +20,16 @@ const (
 	Unserved    = Verdict(bpfVerdictUNSERVED)     // UDP, or a port not in Service.Ports: dropped, unless Settings.PassUnserved
 	Blocked     = Verdict(bpfVerdictBLOCKED)      // on the block list: dropped
 	Limited     = Verdict(bpfVerdictLIMITED)      // the prefix opens connections above Settings.ConnectionRate: dropped
-	SYNPassed   = Verdict(bpfVerdictSYN_PASSED)   // a SYN in peace: passes to the stack
+	SYNPassed   = Verdict(bpfVerdictSYN_PASSED)   // a SYN without pressure: passes to the stack
 	SYNAnswered = Verdict(bpfVerdictSYN_ANSWERED) // a SYN under pressure: answered with a cookie
 	SYNFailed   = Verdict(bpfVerdictSYN_FAILED)   // a SYN that could not be answered: dropped
 	Established = Verdict(bpfVerdictESTABLISHED)  // belongs to a connection: passes
 	Handshake   = Verdict(bpfVerdictHANDSHAKE)    // completes a handshake of the stack: passes
-	Cookie      = Verdict(bpfVerdictCOOKIE)       // returns a cookie of ours: passes, and is admitted
-	Stray       = Verdict(bpfVerdictSTRAY)        // fits nothing, in peace: passes, and the stack resets it
-	Bogus       = Verdict(bpfVerdictBOGUS)        // fits nothing, under pressure: dropped
+	Cookie      = Verdict(bpfVerdictCOOKIE)       // returns one of our cookies: passes, and is admitted
+	Stray       = Verdict(bpfVerdictSTRAY)        // matches nothing, without pressure: passes, and the stack resets it
+	Bogus       = Verdict(bpfVerdictBOGUS)        // matches nothing, under pressure: dropped
 	Admitted    = Verdict(bpfVerdictADMITTED)     // a returned cookie was handed to its listener
-	Unadmitted  = Verdict(bpfVerdictUNADMITTED)   // the kernel would not take it, or nobody listens
+	Unadmitted  = Verdict(bpfVerdictUNADMITTED)   // the kernel refused it, or nothing listens
 	verdicts    = Verdict(bpfVerdictVERDICTS)
 )
 
@@ -38,7 +38,7 @@ var verdictNames = [verdicts]string{
 	"syn-answered", "syn-failed", "established", "handshake", "cookie", "stray", "bogus", "admitted", "unadmitted",
 }
 
-// String is the verdict's name in lower case.
+// String returns the verdict's name in lower case.
 func (v Verdict) String() string {
 	if v < verdicts {
 		return verdictNames[v]
@@ -46,15 +46,15 @@ func (v Verdict) String() string {
 	return fmt.Sprintf("verdict-%d", uint32(v))
 }
 
-// Counter is what came to one verdict since the maps were made, which may be
-// longer ago than the process was started.
+// Counter counts the frames with one verdict since the maps were created, which may be before the
+// process started.
 type Counter struct {
 	Verdict Verdict
 	Packets uint64
-	Bytes   uint64 // of frames from the Ethernet header on
+	Bytes   uint64 // of frames, including the Ethernet header
 }
 
-// Counters returns one counter for each verdict, in their order.
+// Counters returns one counter per verdict, in their order.
 func (s *Shield) Counters() ([]Counter, error) {
 	counters := make([]Counter, 0, verdicts)
 	var cpus []bpfCount
@@ -72,10 +72,10 @@ func (s *Shield) Counters() ([]Counter, error) {
 	return counters, nil
 }
 
-// first is the key of maps that hold one thing.
+// first is the key of maps with a single entry.
 const first = uint32(0)
 
-// only reads the one value of m.
+// only returns the single value of m.
 func only[T any](m *ebpf.Map) (T, error) {
 	var value T
 	err := m.Lookup(first, &value)

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// with is f with a change.
+// with returns f with a change.
 func with(f frame, change func(*frame)) frame {
 	change(&f)
 	return f
