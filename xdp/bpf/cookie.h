@@ -1,16 +1,16 @@
-// A cookie is the initial sequence number of a SYN-ACK that nothing is
-// remembered of. From the low bit:
+// A cookie is the initial sequence number of a SYN-ACK about which nothing is
+// stored. From the low bit:
 //
 //	2  index of the MSS in the table of the IP version
 //	4  window scale of the peer, 15 for none
 //	1  SACK permitted
 //	1  slot of the key
-//	24 the low bits of SipHash-2-4 over what stands below
+//	24 the low bits of SipHash-2-4 over the input below
 //
-// The hash is taken over addresses and ports as they stand in the packet,
-// the peer's initial sequence number as a little-endian integer, and the
-// cookie's own low byte. Its high 32 bits are the timestamp of the SYN-ACK, if
-// the peer uses timestamps: it comes back in the ACK, and must be the same.
+// The input is the addresses and ports as they are in the packet, the peer's
+// initial sequence number as a little-endian integer, and the low byte of the
+// cookie. The high 32 bits of the hash are the timestamp of the SYN-ACK, if
+// the peer uses timestamps: the ACK returns it, and it must be the same.
 #pragma once
 
 #include "packet.h"
@@ -60,7 +60,7 @@ static __noinline __u64 digest(const struct bpf_sock_tuple *tuple, const __u64 *
 	return v0 ^ v1 ^ v2 ^ v3;
 }
 
-// The smallest of each is what the kernel takes from a cookie at all.
+// The kernel accepts a cookie only with at least the smallest MSS.
 static __always_inline __u16 mss_of(__u32 version, __u32 index)
 {
 	switch (index & 3) {
@@ -94,8 +94,8 @@ static __always_inline struct cookie bake(const struct packet *p, const struct o
 	return c;
 }
 
-// Whether p, an ACK, returns one of our cookies. *stamp gets the timestamp
-// that was sent with it.
+// Returns whether p, an ACK, returns one of our cookies. It stores the timestamp
+// that was sent with the cookie in *stamp.
 static __always_inline bool ours(const struct packet *p, __u32 *stamp)
 {
 	struct keys *k = the_keys();

@@ -1,10 +1,10 @@
-// What the shield needs of the kernel: the few types and helpers it uses,
-// written down here, so that a build asks for clang and for nothing else (no
-// kernel headers, no libbpf, no dump of a running kernel's types), and so that
-// the object does not depend on the machine that made it.
+// The types and helpers of the kernel that the shield uses. They are defined here,
+// so that a build only needs clang (neither kernel headers nor libbpf, nor a dump
+// of a running kernel's types), and so that the object does not depend on the
+// machine that built it.
 //
-// Everything but the two structs at the end that say so is kernel ABI: offsets and
-// numbers never change. Integers named __be* are in network byte order.
+// Everything except the two structs at the end that say so is kernel ABI: offsets
+// and numbers never change. Integers named __be* are in network byte order.
 #pragma once
 
 typedef unsigned char __u8;
@@ -32,11 +32,11 @@ typedef _Bool bool;
 #define __uint(name, value) int(*name)[value]
 #define __type(name, value) typeof(value) *name
 
-// Keeps the compiler from reading or working out a value a second time: to the
-// verifier those are two, and what was checked of one says nothing of the other.
+// Keeps the compiler from reading or computing a value twice: to the verifier,
+// these would be two values, and a check of one would not apply to the other.
 #define settle(value) asm volatile("" : "+r"(value))
 
-// The object is little-endian only: so are the machines that run it.
+// The object is little-endian, like the machines that run it.
 #define htons(x) ((__be16)__builtin_bswap16((__u16)(x)))
 #define htonl(x) ((__be32)__builtin_bswap32((__u32)(x)))
 #define ntohs(x) ((__u16)__builtin_bswap16((__be16)(x)))
@@ -143,7 +143,7 @@ struct bpf_sock_tuple {
 	};
 };
 
-// The kernel's, not its ABI: the loader relocates the field by the running
+// Not part of the kernel's ABI: the loader relocates the field with the running
 // kernel's BTF (CO-RE).
 struct tcp_request_sock {
 	__u32 snt_isn; // the sequence number of the SYN-ACK
@@ -152,7 +152,7 @@ struct tcp_request_sock {
 // Argument of bpf_sk_assign_tcp_reqsk, which checks its size.
 struct bpf_tcp_req_attrs {
 	__u32 rcv_tsval; // the peer's clock
-	__u32 rcv_tsecr; // ours, as the peer returns it
+	__u32 rcv_tsecr; // our clock, as the peer echoes it
 	__u16 mss;
 	__u8 rcv_wscale; // as the SYN-ACK offered
 	__u8 snd_wscale; // as the SYN offered
@@ -173,21 +173,21 @@ static long (*bpf_map_update_elem)(void *map, const void *key, const void *value
 static long (*bpf_skb_pull_data)(struct __sk_buff *skb, __u32 len) = (void *)39;
 static long (*bpf_xdp_adjust_tail)(struct xdp_md *xdp, int delta) = (void *)65;
 static long (*bpf_sk_release)(void *sk) = (void *)86;
-// NULL, or a socket of any state that must be released. Never looks at flags
+// Returns NULL, or a socket of any state that must be released. It ignores flags
 // of the segment: a SYN for a closing connection finds that connection.
 static struct bpf_sock *(*bpf_skc_lookup_tcp)(void *ctx, struct bpf_sock_tuple *tuple, __u32 size, __u64 netns, __u64 flags) = (void *)99;
-// 0: the segment's ACK carries a valid cookie of the stack, which has sent
-// cookies lately. sk must be a listener.
+// Returns 0 if the segment's ACK has a valid cookie of the stack, which must have
+// sent cookies recently. sk must be a listener.
 static long (*bpf_tcp_check_syncookie)(void *sk, void *ip, __u32 ip_len, void *tcp, __u32 tcp_len) = (void *)100;
 // Low 32 bits: a cookie of the stack; the next 16: the MSS. Negative: the stack would
-// not send one now. tcp_len must be the header's own length.
+// not send one now. tcp_len must be the length of the header.
 static __s64 (*bpf_tcp_gen_syncookie)(void *sk, void *ip, __u32 ip_len, void *tcp, __u32 tcp_len) = (void *)110;
 static struct sock *(*bpf_skc_to_tcp_sock)(void *sk) = (void *)137;
 static struct tcp_request_sock *(*bpf_skc_to_tcp_request_sock)(void *sk) = (void *)139;
-// Nanoseconds of CLOCK_MONOTONIC_COARSE: a few milliseconds exact, and cheap.
+// Nanoseconds of CLOCK_MONOTONIC_COARSE: accurate to a few milliseconds, and cheap.
 static __u64 (*bpf_ktime_get_coarse_ns)(void) = (void *)160;
 static long (*bpf_loop)(__u32 times, void *callback, void *context, __u64 flags) = (void *)181;
 
-// Since Linux 6.9. Gives a TCP segment at TC ingress to the listener sk as the
-// one that completes a handshake of which the stack knows nothing else.
+// Since Linux 6.9. Passes a TCP segment at TC ingress to the listener sk, as the end
+// of a handshake that the stack doesn't know.
 extern int bpf_sk_assign_tcp_reqsk(struct __sk_buff *skb, struct sock *sk, struct bpf_tcp_req_attrs *attrs, int size) __attribute__((section(".ksyms")));

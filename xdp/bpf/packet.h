@@ -1,6 +1,6 @@
-// From the first byte of a frame to what is judged: one cursor walks over
-// Ethernet, up to two VLAN tags, IPv4 with options or IPv6 with extension
-// headers, and TCP with options. The rules of the walk are those of the Go
+// Parses a frame as far as needed to judge it: Ethernet, up to two VLAN tags,
+// IPv4 with options or IPv6 with extension headers, and TCP with options. A
+// single cursor moves over the headers. The parsing rules are those of the Go
 // model in model_test.go.
 #pragma once
 
@@ -27,11 +27,11 @@ enum {
 	ACK = 16,
 
 	VLAN_TAGS = 2,
-	EXTENSIONS = 8, // IPv6 extension headers that are walked over
-	FARTHEST = 0x7fff, // no header is beyond, with so many of them
+	EXTENSIONS = 8, // maximum number of IPv6 extension headers
+	FARTHEST = 0x7fff, // so many headers end before this offset
 	MAX_L2 = 14 + 4 * VLAN_TAGS,
 	MAX_OPTIONS = 40,
-	NO_SCALE = 15, // the window scale of a peer that has none
+	NO_SCALE = 15, // the peer sent no window scale
 };
 
 struct ethernet {
@@ -82,13 +82,13 @@ struct tcp {
 struct packet {
 	void *end;
 	void *ip;
-	struct tcp *tcp; // NULL: not a TCP segment that could be read
+	struct tcp *tcp; // NULL: not a readable TCP segment
 	__u32 size; // of the frame
 	__u32 l2; // bytes before ip
 	__u32 left; // bytes of the IP payload from tcp on
 	__u32 seq; // host byte order, as ack
 	__u32 ack;
-	__u32 version; // 4, 6; 0: the addresses are not known
+	__u32 version; // 4, 6; 0: the addresses are unknown
 	__u8 flags;
 	__u8 options; // bytes of TCP options
 	struct bpf_sock_tuple tuple __attribute__((aligned(8)));
@@ -111,7 +111,7 @@ static __always_inline struct network network(const struct packet *p)
 	return n;
 }
 
-// A source that no SYN-ACK may be sent to.
+// A source to which no SYN-ACK may be sent.
 static __always_inline bool martian(const struct packet *p)
 {
 	if (p->version == 4) {
@@ -119,12 +119,12 @@ static __always_inline bool martian(const struct packet *p)
 		return first == 0 || first == 127 || first >= 224 || p->tuple.ipv4.saddr == p->tuple.ipv4.daddr;
 	}
 	const __be32 *from = p->tuple.ipv6.saddr, *to = p->tuple.ipv6.daddr;
-	// 0000::/64 holds the unspecified, the loopback and the mapped addresses.
+	// 0000::/64 contains the unspecified, the loopback and the mapped addresses.
 	return (from[0] & 0xff) == 0xff || (from[0] | from[1]) == 0 ||
 	       (from[0] == to[0] && from[1] == to[1] && from[2] == to[2] && from[3] == to[3]);
 }
 
-// Flags that no TCP sends (RFC 9293 3.10.7), or a header that does not fit.
+// Returns false for flags that TCP never sends (RFC 9293 3.10.7) or an invalid header.
 static __always_inline bool sane(struct packet *p, void *pos)
 {
 	settle(pos);
@@ -154,8 +154,8 @@ static __always_inline bool serves(const struct service *service, __be16 port)
 	return false;
 }
 
-// What is known of a packet for a service address without looking at lists
-// and sockets; VERDICTS: a segment for a served port.
+// Judges a packet for a service address without lists and sockets. VERDICTS means
+// a segment for a served port.
 static __always_inline enum verdict transport(struct packet *p, void *pos, __u8 proto, const struct service *service)
 {
 	if (proto == IPPROTO_UDP)
@@ -199,7 +199,7 @@ static __always_inline enum verdict walk4(struct packet *p, void *pos)
 	return transport(p, pos + header, ip->proto, service);
 }
 
-// Whether proto is an extension header that another header follows.
+// Returns whether proto is an extension header that another header follows.
 static __always_inline bool extends(__u8 proto)
 {
 	return proto == IPPROTO_HOPOPTS || proto == IPPROTO_ROUTING || proto == IPPROTO_AH || proto == IPPROTO_DSTOPTS;
@@ -221,8 +221,8 @@ static __always_inline enum verdict walk6(struct packet *p, void *pos)
 	if ((ip->flow & 0xf0) != 0x60)
 		return UNPARSABLE;
 
-	// The cursor is an offset here, in bounds that are the same for each header:
-	// the verifier has the less to follow.
+	// The cursor is an offset here, with the same bounds for each header, which
+	// leaves the verifier fewer states to check.
 	__u32 at = sizeof(*ip), left = ntohs(ip->length);
 	__u8 proto = ip->proto;
 	int i;
@@ -246,7 +246,7 @@ static __always_inline enum verdict walk6(struct packet *p, void *pos)
 	return transport(p, pos + (at & FARTHEST), proto, service);
 }
 
-// Fills p, and returns what is plain from the headers alone; VERDICTS: a
+// Fills p and returns the verdict that the headers alone decide. VERDICTS means a
 // segment for a served port.
 static __always_inline enum verdict walk(struct packet *p, void *start, void *end)
 {
@@ -278,7 +278,7 @@ static __always_inline enum verdict walk(struct packet *p, void *start, void *en
 	return v;
 }
 
-// TCP options that a handshake is made of.
+// The TCP options that matter for a handshake.
 struct options {
 	const __u8 *first;
 	void *end; // of the frame
@@ -299,8 +299,8 @@ static __always_inline __u32 word_at(const __u8 *pos)
 	return (__u32)pos[0] << 24 | pos[1] << 16 | pos[2] << 8 | pos[3];
 }
 
-// Reads one option. That the header ends before the frame is known already;
-// what is compared with o->end is for the verifier.
+// Reads one option. The header is already known to end within the frame; the
+// comparisons with o->end are for the verifier.
 static long read_option(__u32 i, struct options *o)
 {
 	__u32 at = o->at;
@@ -335,8 +335,8 @@ static long read_option(__u32 i, struct options *o)
 	return 0;
 }
 
-// The two layouts that nearly all segments of a handshake have: a shortcut,
-// which finds nothing that the long way would not.
+// Recognizes the two layouts of nearly all segments of a handshake. This shortcut
+// gives the same result as read_option.
 static __always_inline bool usual(const struct packet *p, struct options *o)
 {
 	const __be32 *words = (__be32 *)(p->tcp + 1);

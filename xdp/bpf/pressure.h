@@ -1,15 +1,15 @@
-// When answering SYNs and dropping strays is called for, and who opens
-// connections too fast. Times are those of CLOCK_MONOTONIC_COARSE.
+// Decides when to answer SYNs and drop strays, and which sources open connections
+// too fast. Times are those of CLOCK_MONOTONIC_COARSE.
 #pragma once
 
 #include "packet.h"
 
 enum {
 	WINDOW_BITS = 27, // a window of a meter lasts 2^27 ns, 134 ms
-	BATCH = 16, // packets that a CPU counts before it tells the others
+	BATCH = 16, // packets that a CPU counts before it adds them to the meter
 };
 
-// Whether the meter's limit was passed lately. Counts one packet more.
+// Counts a packet and returns whether the meter is above its limit, or was recently.
 static __always_inline bool pressed(const struct settings *s, enum meter_of which, __u64 now)
 {
 	__u32 at = which, first = 0;
@@ -19,7 +19,7 @@ static __always_inline bool pressed(const struct settings *s, enum meter_of whic
 		return false;
 	__u64 count = ++p->counts[which];
 	if (count >= BATCH) {
-		// CPUs that meet here at a window's first packet may lose a batch each.
+		// CPUs that get here with a window's first packet may each lose a batch.
 		__u64 window = now >> WINDOW_BITS;
 		p->counts[which] = 0;
 		if (m->window != window) {
@@ -35,7 +35,7 @@ static __always_inline bool pressed(const struct settings *s, enum meter_of whic
 	return now < m->until;
 }
 
-// Whether the shield answers SYNs now, or has done so within the last ns.
+// Returns whether the shield answers SYNs now, or did within the last ns.
 static __always_inline bool answering(const struct settings *s, __u64 now, __u64 within)
 {
 	if (s->cookies != ADAPTIVE)
@@ -50,7 +50,7 @@ static __always_inline bool overdrawn(const struct settings *s, const struct sou
 	return s->interval && source->due > now + s->burst;
 }
 
-// A source that has proved its address opens a connection. Whether it may.
+// Counts a connection from a validated source and returns whether it is allowed.
 static __always_inline bool charge(const struct settings *s, const struct packet *p, bool exempt, __u64 now)
 {
 	struct network n = network(p);
@@ -68,7 +68,7 @@ static __always_inline bool charge(const struct settings *s, const struct packet
 	return true;
 }
 
-// Counts a packet that was dropped or answered for its prefix, if it is one of the sample.
+// Adds a dropped or answered packet, if it is in the sample, to its prefix.
 static __always_inline void note(const struct packet *p, enum verdict v)
 {
 	struct network n = network(p);

@@ -1,16 +1,16 @@
-// The answer to a SYN: the frame that brought it is turned into a SYN-ACK in place.
+// The reply to a SYN: the frame that contains the SYN is turned into a SYN-ACK.
 #pragma once
 
 #include "cookie.h"
 
 enum {
-	WINDOW = 29200, // below what any stack grants at first: it never shrinks
+	WINDOW = 29200, // less than any stack's initial window, so that it never shrinks
 	WINDOW_SCALE = 7, // ours; nodes that share a key must agree on it
 	HOPS = 64,
-	WORDS = 5, // of options at most
+	WORDS = 5, // maximum words of options
 };
 
-// What the SYN-ACK says besides the addresses.
+// The content of the SYN-ACK besides the addresses.
 struct reply {
 	__u32 seq;
 	__u32 stamp;
@@ -28,9 +28,9 @@ static __always_inline __u16 folded(__u64 sum)
 	return ~sum;
 }
 
-// Lays out the options as words in network byte order, and says how many. A
-// SYN that names its MSS is never shorter than the answer to it, which is well:
-// not every driver has room behind a frame.
+// Encodes the options as words in network byte order and returns their number. A
+// SYN with an MSS option is never shorter than the reply to it. This matters
+// because some drivers have no room after a frame.
 static __always_inline __u32 lay_out(const struct reply *r, __be32 words[WORDS])
 {
 	const __u32 nops = 0x0101, sack = r->sack ? 0x0402 : nops;
@@ -52,7 +52,7 @@ static __always_inline __u32 lay_out(const struct reply *r, __be32 words[WORDS])
 	return r->scale ? 2 : 1;
 }
 
-// Writes a TCP header with n words of options. Its checksum begins at sum.
+// Writes a TCP header with n words of options. sum is the initial checksum.
 static __always_inline bool write_tcp(void *pos, void *end, const struct packet *p, const struct reply *r, const __be32 *options, __u32 n, __u64 sum)
 {
 	struct tcp *tcp = pos;
@@ -133,14 +133,14 @@ static __always_inline bool write6(void *pos, void *end, const struct packet *p,
 	return write_tcp(ip + 1, end, p, r, options, n, sum);
 }
 
-// The frame as it is now, with another tail. No pointer into it is good afterwards.
+// Changes the length of the frame. Pointers into it are invalid afterwards.
 static __always_inline bool resize(struct xdp_md *xdp, const struct packet *p, __u32 length)
 {
 	int by = (int)(p->l2 + (p->version == 4 ? sizeof(struct ipv4) : sizeof(struct ipv6)) + length) - (int)p->size;
 	return by == 0 || bpf_xdp_adjust_tail(xdp, by) == 0;
 }
 
-// Turns the frame round. False: it can't be, and nothing may be sent.
+// Turns the frame around. Returns false if it can't, and then nothing may be sent.
 static __always_inline bool answer(struct xdp_md *xdp, struct packet *p, const struct reply *r)
 {
 	__be32 options[WORDS];

@@ -1,25 +1,25 @@
-// The shield: `shield` judges every frame at XDP, `admit` hands proven
+// The shield: `shield` judges every frame at XDP, `admit` hands validated
 // handshakes to the listener at TC ingress.
 //
-//  1. walk: one cursor from the Ethernet header to TCP. What is not for a service
-//     address passes; what can't be parsed, or makes no sense, is told apart.
-//  2. The block list speaks before anything that would pass.
-//  3. A SYN passes to the stack in peace. Under pressure it is answered with a
-//     cookie from the same frame, and nothing is remembered.
+//  1. walk parses the frame from the Ethernet header to TCP. What is not for a
+//     service address passes; invalid frames are told apart from unparsable ones.
+//  2. The block list applies before anything may pass.
+//  3. A SYN passes to the stack without pressure. Under pressure it is answered
+//     with a cookie, by turning the frame around, and nothing is stored.
 //  4. Anything else must belong to a connection or a handshake of the stack, or
-//     return a cookie, ours or the stack's. What fits nothing passes in peace, so
-//     that the stack resets it, and is dropped under pressure.
-//  5. A cookie that came back passes XDP and meets admit, which proves it once
-//     more and tells the stack what was agreed on.
+//     return a cookie, ours or the stack's. Without pressure, other segments pass
+//     so that the stack resets them; under pressure they are dropped.
+//  5. A returned cookie passes XDP and reaches admit, which validates it again
+//     and gives the stack the negotiated options.
 //
-// Each program has one exit, and counts one verdict there.
+// Each program has a single exit, where it counts one verdict.
 #include "pressure.h"
 #include "reply.h"
 
 char _license[] SEC("license") = "GPL";
 
-// Kernels without bpf_sk_assign_tcp_reqsk can't be handed a handshake: there
-// the cookies are the stack's own. Set before the program is loaded.
+// Kernels without bpf_sk_assign_tcp_reqsk don't accept a handshake from us: there
+// the shield uses the stack's own cookies. Set before the program is loaded.
 const volatile bool stack_cookies = false;
 
 static __always_inline bool dropped(const struct settings *s, enum verdict v)
@@ -45,7 +45,7 @@ static __always_inline struct bpf_sock *lookup(void *context, struct packet *p)
 	return bpf_skc_lookup_tcp(context, &p->tuple, size, -1, 0);
 }
 
-// BLOCKS or PASSES, or 0 for a source that stands on no list.
+// Returns BLOCKS or PASSES, or 0 for a source that is not on a list.
 static __always_inline __u32 listed(const struct settings *s, const struct packet *p)
 {
 	struct access *found = NULL;
@@ -63,13 +63,13 @@ static __always_inline __u32 listed(const struct settings *s, const struct packe
 	return found->action;
 }
 
-// Answers with a cookie of the stack, which knows nothing but the MSS of it.
+// Answers with a cookie of the stack, which only contains the MSS.
 static __always_inline enum verdict answer_for_stack(struct xdp_md *xdp, struct packet *p, struct reply *r)
 {
 	struct bpf_sock *sk = lookup(xdp, p);
 	if (!sk)
 		return SYN_PASSED;
-	// The helper takes a header only together with its options.
+	// The helper accepts a header only together with its options.
 	struct {
 		struct tcp header;
 		__u32 words[MAX_OPTIONS / 4];
@@ -118,7 +118,7 @@ static __always_inline enum verdict answer_for_us(struct xdp_md *xdp, const stru
 	return answer(xdp, p, r) ? SYN_ANSWERED : SYN_FAILED;
 }
 
-// Whether the 4-tuple of a SYN belongs to a connection, or to what is left of one.
+// Returns whether the 4-tuple of a SYN belongs to an existing or closing connection.
 static __always_inline bool reused(struct xdp_md *xdp, struct packet *p)
 {
 	struct bpf_sock *sk = lookup(xdp, p);
@@ -139,16 +139,16 @@ static __always_inline enum verdict judge_syn(struct xdp_md *xdp, const struct s
 		return LIMITED;
 	if (s->cookies != ADAPTIVE)
 		pressure = s->cookies == ALWAYS;
-	// Only who was here before can meet an old connection of its own, and the
-	// stack knows best what a SYN means to that. No flood comes through here: it would
-	// have to name both ends of a connection.
+	// Only a source that was here before can match one of its old connections, and
+	// the stack knows best what such a SYN means. No flood gets through here: it would
+	// have to guess both ends of a connection.
 	if (!pressure || (source && reused(xdp, p)))
 		return SYN_PASSED;
 	struct reply r = {.mss = p->version == 4 ? s->mss4 : s->mss6};
 	return stack_cookies ? answer_for_stack(xdp, p, &r) : answer_for_us(xdp, s, p, &r);
 }
 
-// Whether an ACK returns a cookie of the stack's listener sk.
+// Returns whether an ACK returns a cookie of the stack's listener sk.
 static __always_inline bool stacks(struct bpf_sock *sk, const struct packet *p)
 {
 	if ((void *)(p->tcp + 1) > p->end)
@@ -160,8 +160,8 @@ static __always_inline bool stacks(struct bpf_sock *sk, const struct packet *p)
 	       !bpf_tcp_check_syncookie(sk, p->ip, sizeof(struct ipv6), p->tcp, sizeof(struct tcp));
 }
 
-// Whether cookies of ours can come back at all: from the time that we, or a
-// node with the same key, answered SYNs.
+// Returns whether our cookies may be returned now, because this node or one with
+// the same key has recently answered SYNs.
 static __always_inline bool expected(const struct settings *s, __u64 now)
 {
 	return !stack_cookies && (s->flags & SHARED || answering(s, now, s->memory));
@@ -227,7 +227,7 @@ int shield(struct xdp_md *xdp)
 	return drop ? XDP_DROP : answered ? XDP_TX : XDP_PASS;
 }
 
-// What was agreed on is in the cookie and in the segment that returns it.
+// The negotiated options are in the cookie and in the segment that returns it.
 static __always_inline enum verdict hand_over(struct __sk_buff *skb, struct packet *p, __u32 stamp)
 {
 	struct options o = {};

@@ -1,12 +1,12 @@
-// What the kernel half and the user half share: maps, and what stands in them.
-// The Go side's types are generated from these; nothing is written twice. A
-// change of a layout is a change of `layout` in shield.go as well.
+// The maps and their content, which the programs share with user space. The types
+// of the Go side are generated from these, so that nothing is defined twice. If a
+// layout changes, change `layout` in shield.go as well.
 #pragma once
 
 #include "kernel.h"
 
-// How a packet was judged. Each packet gets exactly one verdict of `shield`,
-// and each one that `admit` takes up one more of its own.
+// The result for a packet. Each packet gets exactly one verdict of `shield`, and
+// each packet that `admit` handles gets another one.
 enum verdict {
 	OTHER, // not for a service address: passes untouched
 	NOT_TCP, // for a service address, and neither TCP nor UDP: passes
@@ -18,23 +18,23 @@ enum verdict {
 	LIMITED, // drop: the source prefix opens connections too fast
 	SYN_PASSED, // to the stack
 	SYN_ANSWERED, // by a cookie
-	SYN_FAILED, // drop: should be answered, and could not be
+	SYN_FAILED, // drop: it could not be answered
 	ESTABLISHED, // to a connection that the stack knows
-	HANDSHAKE, // completes a handshake, or proves a cookie, of the stack
-	COOKIE, // proves a cookie of ours
-	STRAY, // fits nothing, and passes to the stack for a RST
-	BOGUS, // fits nothing, and is dropped
+	HANDSHAKE, // completes a handshake of the stack, or returns its cookie
+	COOKIE, // returns one of our cookies
+	STRAY, // matches nothing: passes, and the stack resets it
+	BOGUS, // drop: matches nothing
 	ADMITTED, // admit: handed to the listener
-	UNADMITTED, // admit: the kernel did not take it
+	UNADMITTED, // admit: the kernel refused it
 	VERDICTS,
 };
 
 enum { // settings.flags
-	READY = 1, // without it everything passes
+	READY = 1, // everything passes without this flag
 	ACCESS4 = 2, // access4 is not empty
 	ACCESS6 = 4,
-	SHARED = 8, // other nodes hold the same key: their cookies come at any time
-	NO_SACK = 16, // sysctls of the stack, which would refuse the option
+	SHARED = 8, // other nodes have the same key: their cookies may arrive at any time
+	NO_SACK = 16, // disabled by sysctl: the stack would refuse the option
 	NO_TIMESTAMPS = 32,
 	NO_WINDOW_SCALE = 64,
 };
@@ -43,13 +43,13 @@ enum { ADAPTIVE, ALWAYS, NEVER }; // settings.cookies
 
 struct settings {
 	__u32 flags;
-	__u32 drops; // bit for each verdict: dropped
+	__u32 drops; // a bit for each verdict that is dropped
 	__u32 cookies;
-	__u16 mss4; // that answers offer
+	__u16 mss4; // in SYN-ACKs
 	__u16 mss6;
 	__u64 limits[2]; // packets in one window, for each meter
 	__u64 hold; // ns that pressure lasts after the last window above the limit
-	__u64 memory; // ns after pressure in which our cookies may still come back
+	__u64 memory; // ns after pressure in which our cookies may still be returned
 	__u64 interval; // ns between two new connections of one prefix; 0: no limit
 	__u64 burst; // ns that a prefix may run ahead
 };
@@ -81,23 +81,23 @@ struct count {
 	__u64 bytes; // of frames
 };
 
-// Cookies of both slots are valid; new ones are made with the current one. A
-// slot is rewritten only while it is not current.
+// Cookies of both slots are valid; new ones use the current one. A slot is only
+// rewritten while it is not current.
 struct keys {
 	__u32 current; // 0 or 1
 	__u32 spare;
 	__u64 slots[2][2]; // SipHash keys, little-endian halves
-	__u8 secret[32]; // of a node that was given no key; not used here
+	__u8 secret[32]; // of a node without a configured key; not used here
 };
 
-// How many packets of a kind came in one window of time.
+// Counts packets of one kind in a time window.
 enum meter_of { SYNS, STRAYS, METERS };
 struct meter {
 	__u64 window; // number of the window that count belongs to
 	__u64 count;
-	__u64 until; // ns: pressure lasts until then
-	__u64 peak; // largest count of a window since the map was made
-	__u64 spare[4]; // a cache line each
+	__u64 until; // ns: end of the pressure
+	__u64 peak; // largest count of a window since the map was created
+	__u64 spare[4]; // pads each meter to a cache line
 };
 struct pending {
 	__u64 counts[METERS]; // not yet added to the meters
@@ -109,14 +109,14 @@ struct network {
 	__u32 version; // 4 or 6
 };
 
-// A prefix from which a connection came about.
+// A prefix that opened connections.
 struct source {
 	__u64 due; // ns: when its bucket is full again
 	__u64 connections;
 	__u64 seen; // ns
 };
 
-// One of each SAMPLE packets that were dropped or answered.
+// A sample of the packets that were dropped or answered: one in SAMPLE.
 enum { SAMPLE = 64 };
 struct noise {
 	__u64 samples;
