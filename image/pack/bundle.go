@@ -14,13 +14,13 @@ import (
 	"anymx/edge/appliance/bundle"
 )
 
-// bundleInput is what a bundle is made of.
+// bundleInput has the parts of a bundle.
 type bundleInput struct {
 	root, verity, kernel string // files
 	key                  string
 }
 
-// write makes the bundle, and reads it back as a machine would.
+// write creates the bundle and reads it back as a machine would.
 func (in *bundleInput) write(version string, built time.Time, output string) error {
 	k, err := readKernel(in.kernel)
 	if err != nil {
@@ -69,7 +69,7 @@ func (in *bundleInput) write(version string, built time.Time, output string) err
 	return nil
 }
 
-// describe measures a file. The zeros at its end are left out.
+// describe measures a file. Trailing zeros are not included.
 func describe(version string, role bundle.Role, file string) (bundle.File, error) {
 	f := bundle.File{Name: bundle.FileName(version, role), Role: role}
 	full, size, err := measure(file)
@@ -77,18 +77,17 @@ func describe(version string, role bundle.Role, file string) (bundle.File, error
 		return f, err
 	}
 	if role == bundle.Kernel {
-		size = full // it is a file, and no partition that is there anyway
+		size = full // it is a regular file, not an existing partition
 	}
 	f.Zeros = full - size
 	f.SHA256, f.Size, err = sumOf(file, size)
 	return f, err
 }
 
-// zeroBlock is what zeros at the end of a file are counted in.
+// zeroBlock is the unit in which trailing zeros of a file are counted.
 const zeroBlock = 4096
 
-// measure is how many octets a file has, and how many without the zeros at its
-// end.
+// measure returns the size of a file in bytes, with and without trailing zeros.
 func measure(file string) (full, without int64, err error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -113,7 +112,7 @@ func measure(file string) (full, without int64, err error) {
 	return 0, 0, fmt.Errorf("%s: nothing but zeros is in it", file)
 }
 
-// sign has ssh-keygen sign the manifest, and returns the public key too.
+// sign signs the manifest with ssh-keygen and also returns the public key.
 func sign(key string, manifest []byte) (signature, public []byte, err error) {
 	dir, err := os.MkdirTemp("", "anymx-pack-")
 	if err != nil {
@@ -130,7 +129,7 @@ func sign(key string, manifest []byte) (signature, public []byte, err error) {
 		return nil, nil, err
 	}
 	cmd := exec.Command("ssh-keygen", "-q", "-Y", "sign", "-n", bundle.Namespace, "-f", key, file)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stderr, os.Stderr // it may ask for a passphrase, or for a touch
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stderr, os.Stderr // it may ask for a passphrase or a touch
 	if err := cmd.Run(); err != nil {
 		return nil, nil, fmt.Errorf("ssh-keygen: %w", err)
 	}
@@ -141,7 +140,7 @@ func sign(key string, manifest []byte) (signature, public []byte, err error) {
 	return signature, public, err
 }
 
-// firstOfAgent puts the public half of the agent's first key into a file.
+// firstOfAgent writes the agent's first public key to a file.
 func firstOfAgent(dir string) (string, error) {
 	list, err := exec.Command("ssh-add", "-L").Output()
 	if err != nil {
@@ -152,7 +151,7 @@ func firstOfAgent(dir string) (string, error) {
 	return file, os.WriteFile(file, append(first, '\n'), 0o600)
 }
 
-// check reads a bundle as a machine would that knows the key.
+// check reads a bundle as a machine that trusts the key would.
 func check(file string, public []byte) error {
 	keys, err := bundle.ParseKeys(public)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// kernel is what a unified kernel image says of itself.
+// kernel is what a unified kernel image says about itself.
 type kernel struct {
 	version  string // of the image that it boots
 	rootHash string

@@ -9,8 +9,8 @@ import (
 	"unicode"
 )
 
-// licenseOf is the SPDX identifier of a module's licence, "" where its text is
-// not in the module cache or is not a well-known one.
+// licenseOf returns the SPDX identifier of a module's license, or "" if its text is not in the
+// module cache or not a well-known one.
 func licenseOf(path, version string) string {
 	if path == "stdlib" {
 		return "BSD-3-Clause"
@@ -28,7 +28,7 @@ func licenseOf(path, version string) string {
 	return ""
 }
 
-// moduleCache is where the go command keeps modules; "" if it does not say.
+// moduleCache is the module cache of the go command, or "" if it is unknown.
 var moduleCache = sync.OnceValue(func() string {
 	out, err := exec.Command("go", "env", "GOMODCACHE").Output()
 	if err != nil {
@@ -37,8 +37,8 @@ var moduleCache = sync.OnceValue(func() string {
 	return strings.TrimSpace(string(out))
 })
 
-// cached is a path as it stands in the module cache, where a capital letter is
-// "!" and the small one.
+// cached returns a path in the form that the module cache uses: "!" and the lower-case letter
+// instead of a capital.
 func cached(path string) string {
 	var b strings.Builder
 	for _, r := range path {
@@ -51,7 +51,7 @@ func cached(path string) string {
 	return b.String()
 }
 
-// identify knows the licences of Go modules by sentences that only they have.
+// identify recognizes the licenses of Go modules by sentences that are unique to them.
 func identify(text string) string {
 	text = strings.Join(strings.Fields(text), " ")
 	has := func(s string) bool { return strings.Contains(text, s) }

@@ -1,13 +1,12 @@
-// Command pack makes, out of what mkosi built, the files that a release of the
-// image has beside the image itself. It is run by image/build, on the machine that
-// builds, and is no part of the image.
+// Command pack builds a release's files other than the image itself from the output of mkosi.
+// image/build runs it on the build machine; it is not in the image.
 //
 //	pack bundle  the update bundle, signed (package anymx/edge/appliance/bundle)
 //	pack sbom    the bill of materials, in CycloneDX
 //	pack sums    SHA-256 sums, as sha256sum writes them
 //
-// The same input gives the same octets, if the key signs the same way each time, as
-// Ed25519 does. Times come from SOURCE_DATE_EPOCH.
+// The same input gives the same bytes, if the key's signatures are deterministic, as with Ed25519.
+// Times come from SOURCE_DATE_EPOCH.
 package main
 
 import (
@@ -80,7 +79,7 @@ func run(args []string) error {
 	return b.write(*version, built, *output)
 }
 
-// epoch is the time that everything is dated by.
+// epoch parses the time that everything is dated by.
 func epoch(text string) (time.Time, error) {
 	seconds, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 
 const rootHash = "00112233445566778899aabbccddeeff0123456789abcdef0123456789abcdef"
 
-// kernelImage is a PE file with sections, as a unified kernel image is one.
+// kernelImage returns a PE file with sections, like a unified kernel image.
 func kernelImage(sections ...string) []byte { // name, content, ...
 	le := binary.LittleEndian
 	n := len(sections) / 2

@@ -15,13 +15,13 @@ import (
 	"time"
 )
 
-// sbomInput is what a bill of materials is made of.
+// sbomInput has the sources of a bill of materials.
 type sbomInput struct {
-	manifest string // file: of the packages, from mkosi
-	programs string // directory: of our own
+	manifest string // file with the packages, from mkosi
+	programs string // directory of our own programs
 }
 
-// The parts of a bill of materials in CycloneDX 1.6 (ECMA-424) that are used.
+// The parts of CycloneDX 1.6 (ECMA-424) that the bill of materials uses.
 type (
 	bom struct {
 		Schema       string       `json:"$schema"`
@@ -61,7 +61,7 @@ type (
 	}
 )
 
-// write makes the bill of materials.
+// write creates the bill of materials.
 func (in *sbomInput) write(version string, built time.Time, output string) error {
 	text, err := os.ReadFile(in.manifest)
 	if err != nil {
@@ -82,7 +82,7 @@ func (in *sbomInput) write(version string, built time.Time, output string) error
 	return os.WriteFile(output, text, 0o644)
 }
 
-// assemble puts components together. needs tells which modules a program has.
+// assemble combines the components. needs has the modules of each program.
 func assemble(version string, built time.Time, packages, programs, modules []component, needs map[string][]string) *bom {
 	b := &bom{
 		Schema: "http://cyclonedx.org/schema/bom-1.6.schema.json", Format: "CycloneDX", SpecVersion: "1.6", Version: 1,
@@ -103,8 +103,8 @@ func assemble(version string, built time.Time, packages, programs, modules []com
 	return b
 }
 
-// encode gives the bill a serial number that is drawn from what it says, so that
-// it is the same for the same image.
+// encode derives the bill's serial number from its content, so that it is the same for the same
+// image.
 func (b *bom) encode() ([]byte, error) {
 	b.SerialNumber = ""
 	text, err := json.Marshal(b)
@@ -122,7 +122,7 @@ func (b *bom) encode() ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// packagesOf reads mkosi's list of packages (ManifestFormat=json).
+// packagesOf parses mkosi's list of packages (ManifestFormat=json).
 func packagesOf(text []byte) ([]component, error) {
 	var m struct {
 		Version int `json:"manifest_version"`
@@ -146,7 +146,7 @@ func packagesOf(text []byte) ([]component, error) {
 	return inOrder(list), nil
 }
 
-// programsOf reads our programs, and what modules they were built from.
+// programsOf reads our programs and the modules that they were built from.
 func programsOf(dir, version string) (programs, modules []component, needs map[string][]string, err error) {
 	files, err := os.ReadDir(dir)
 	if err != nil {
@@ -177,7 +177,7 @@ func programsOf(dir, version string) (programs, modules []component, needs map[s
 	return inOrder(programs), inOrder(modules), needs, nil
 }
 
-// modulesOf are the modules in a program, with the standard library.
+// modulesOf returns the modules in a program, including the standard library.
 func modulesOf(info *buildinfo.BuildInfo) []component {
 	std := strings.TrimPrefix(strings.Fields(info.GoVersion)[0], "go")
 	list := []component{goModule("stdlib", std)}
@@ -205,15 +205,14 @@ func goModule(path, version string) component {
 	return c
 }
 
-// inOrder sorts components, and leaves out what stands there twice: everything
-// in a bill is unique.
+// inOrder sorts components and removes duplicates, because everything in a bill is unique.
 func inOrder(list []component) []component {
 	slices.SortFunc(list, func(a, b component) int { return cmp.Compare(a.Ref, b.Ref) })
 	return slices.CompactFunc(list, func(a, b component) bool { return a.Ref == b.Ref })
 }
 
-// escape writes a part of a package URL (ECMA-427): what is not a letter, a digit
-// or one of ".-_~:" is an escape.
+// escape encodes a part of a package URL (ECMA-427): every character except letters, digits and
+// ".-_~:" is percent-encoded.
 func escape(s string) string {
 	var b strings.Builder
 	for _, c := range []byte(s) {

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 )
 
-// sums writes the sum and the base name of each file.
+// sums writes the checksum and base name of each file.
 func sums(w io.Writer, files []string) error {
 	for _, file := range files {
 		sum, _, err := sumOf(file, -1)
@@ -23,8 +23,8 @@ func sums(w io.Writer, files []string) error {
 	return nil
 }
 
-// sumOf is the SHA-256 sum of the first octets of a file, and how many there
-// were; a negative number means all.
+// sumOf returns the SHA-256 sum of the first bytes of a file, and their number; a negative limit
+// means the whole file.
 func sumOf(file string, octets int64) (sum string, size int64, err error) {
 	f, err := os.Open(file)
 	if err != nil {
