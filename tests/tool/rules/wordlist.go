@@ -28,7 +28,6 @@ var unread = []string{
 	"docs",
 	"edge",
 	"edge/appliance/bundle",
-	"edge/appliance/console",
 	"edge/appliance/diskimage",
 	"edge/appliance/machine",
 	"edge/appliance/provision",
@@ -45,8 +44,6 @@ var unread = []string{
 	"edge/spool",
 	"edge/uplink/anycast",
 	"edge/uplink/tunnel",
-	"image",
-	"image/initrd/extra/usr/lib/systemd/system/emergency.service.d",
 	"image/pack",
 	"tests/image",
 	"tests/interop",
@@ -57,7 +54,6 @@ var unread = []string{
 	"tests/vm/lossy",
 	"tests/vm/up",
 	"xdp",
-	"xdp/bpf",
 }
 
 // advice is a pattern of banned words, and what to write instead. A space in the pattern also
