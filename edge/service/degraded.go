@@ -1,6 +1,7 @@
 package service
 
 import (
+	"errors"
 	"log/slog"
 	"maps"
 	"slices"
@@ -136,4 +137,16 @@ func (d *Degraded) Collect(to chan<- prometheus.Metric) {
 		}
 		to <- prometheus.MustNewConstMetric(degradedDesc, prometheus.GaugeValue, float64(n), part)
 	}
+}
+
+// NewlyMissing returns those of problems, by name, that concern things of a part that the program
+// still has: a reload that would lose one is refused. What is missing already affects only itself.
+func (d *Degraded) NewlyMissing(part string, problems map[string]error) error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(problems)) {
+		if !d.Has(part, name) {
+			errs = append(errs, problems[name])
+		}
+	}
+	return errors.Join(errs...)
 }

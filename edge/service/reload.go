@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -32,7 +31,7 @@ type ReloadOptions struct {
 	// Requests gets a value for each SIGHUP; nil disables it.
 	Requests <-chan struct{}
 	// Merge returns the config in force after a reload, and the keys that wait for a restart of
-	// this program; nil: Config.Take and Config.NeedsRestart.
+	// this program; nil: Config.Reloaded and Config.NeedsRestart.
 	Merge func(now, next *config.Config) (merged *config.Config, restart []string)
 	// Prepare reads and checks all that next needs. Its error refuses the reload, and nothing has
 	// changed. apply puts next in force; it can't fail.
@@ -216,18 +215,6 @@ func stampsOf(paths []string) map[string]Stamp {
 		stamps[path] = StampOf(path) // "" has the zero stamp
 	}
 	return stamps
-}
-
-// NewlyMissing returns those of problems, by name, that concern things of a part that the program
-// still has: a reload that would lose one is refused. What is missing already affects only itself.
-func (d *Degraded) NewlyMissing(part string, problems map[string]error) error {
-	var errs []error
-	for _, name := range slices.Sorted(maps.Keys(problems)) {
-		if !d.Has(part, name) {
-			errs = append(errs, problems[name])
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // Describe sends the description of the metric.

@@ -11,21 +11,21 @@ import (
 
 // Report is the result of Check, and of Spool.Report for an open spool.
 type Report struct {
-	Dir      string   `json:"dir"`
-	Open     bool     `json:"open"`               // by a running node, which wrote the report
-	Problems []string `json:"problems,omitempty"` // why the node does not open it, or is not ready
-	Warnings []string `json:"warnings,omitempty"`
+	Dir      string
+	Open     bool     // by a running node, which wrote the report
+	Problems []string // why the node does not open it, or is not ready
+	Warnings []string
 
-	Messages     int64    `json:"messages"` // with an envelope
-	Bytes        int64    `json:"bytes"`    // of their bodies
-	BodyFiles    int64    `json:"body_files"`
-	BodyBytes    int64    `json:"body_bytes"`
-	Damaged      int64    `json:"damaged"`       // bodies that are missing or damaged
-	Orphans      int64    `json:"orphans"`       // body files without envelope
-	OrphanBytes  int64    `json:"orphan_bytes"`  // of them
-	Lost         int64    `json:"lost"`          // orphans that were acknowledged
-	UnknownFiles int64    `json:"unknown_files"` // unknown files in the bodies directory
-	Aside        []string `json:"aside,omitempty"`
+	Messages     int64 // with an envelope
+	Bytes        int64 // of their bodies
+	BodyFiles    int64
+	BodyBytes    int64
+	Damaged      int64 // bodies that are missing or damaged
+	Orphans      int64 // body files without envelope
+	OrphanBytes  int64 // of them
+	Lost         int64 // orphans that were acknowledged
+	UnknownFiles int64 // unknown files in the bodies directory
+	Aside        []string
 }
 
 // Sound reports whether nothing is wrong.

@@ -1,5 +1,6 @@
 // Command generate writes the tables of docs/config.md and docs/config.schema.json from the structs
-// of package config: their fields' tags and doc comments. Run it after every change of them:
+// of package config: their fields' tags and doc comments. Run it at the top of the
+// tree after every change of them:
 //
 //	go run ./edge/config/generate
 //
@@ -10,7 +11,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -29,13 +29,9 @@ func main() {
 }
 
 func run() error {
-	top, err := moduleRoot()
+	files, err := outputs(".")
 	if err != nil {
-		return err
-	}
-	files, err := outputs(top)
-	if err != nil {
-		return err
+		return fmt.Errorf("%w; run it at the top of the tree", err)
 	}
 	for path, data := range files {
 		if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data) {
@@ -70,22 +66,4 @@ func outputs(top string) (map[string][]byte, error) {
 		return nil, err
 	}
 	return map[string][]byte{page: []byte(filled), filepath.Join(top, "docs", "config.schema.json"): schema}, nil
-}
-
-// moduleRoot returns the folder of the go.mod file above the working directory.
-func moduleRoot() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir, nil
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return "", errors.New("no go.mod in the working directory or above it")
-		}
-		dir = parent
-	}
 }

@@ -28,15 +28,12 @@ var unsplit = []string{
 	"edge/appliance/machine/update_test.go",
 	"edge/appliance/provision/provision_test.go",
 	"edge/appliance/provision/tree_test.go",
-	"edge/drain_test.go",
-	"edge/node.go",
 	"edge/queue/metrics.go",
 	"edge/queue/try.go",
 	"edge/queue/verdict.go",
 	"edge/spool/crash_test.go",
 	"edge/spool/spool_test.go",
 	"edge/spool/unsound_test.go",
-	"edge/uplink/network/network.go",
 	"edge/uplink/plumb/plumbing_test.go",
 }
 
