@@ -1,13 +1,12 @@
-// Package drain takes the node out of service, and back, with no accepted message lost.
+// Package drain takes the node out of service and back without losing an accepted message.
 //
 // One goroutine owns the drain state. It takes requests (drain, resume, stop) from a channel, and
-// facts from the parts that it acts on: the speaker withdraws the routes, ingress says 421 to new
-// clients and lets transactions in flight end, and the queue hands the spool over. How the state
-// changes, and what has to be done about it, is decided by the pure functions of state.go and
-// steps.go; this goroutine carries it out. Readers get the state that was published last, and
-// never wait.
+// facts from the parts that it acts on: the speaker withdraws the routes, ingress answers new
+// clients with 421 and lets transactions in flight end, and the queue hands over the spool. The pure
+// functions of state.go and steps.go decide how the state changes and what follows from it; the
+// goroutine carries that out. Readers get the last published state and never wait.
 //
-// A request is on disk before it is answered, unless it is for this process alone.
+// A request is stored on disk before it is answered, unless it applies to this process only.
 package drain
 
 import (
@@ -27,7 +26,7 @@ import (
 // ErrStopping refuses requests while the process ends.
 var ErrStopping = errors.New("the node is stopping")
 
-// Speaker is what announces the node's routes. See poll.Speaker.
+// Speaker announces the node's routes. See poll.Speaker.
 type Speaker interface {
 	Desire(api.DesiredState)
 	Desired() (desired *api.DesiredState, taken bool)
@@ -35,7 +34,7 @@ type Speaker interface {
 	Hurry() (done func())
 }
 
-// Ingress is what takes the connections of clients. See wire.Registry.
+// Ingress accepts the connections of clients. See wire.Registry.
 type Ingress interface {
 	Open() int
 	SetDraining(bool)
@@ -44,13 +43,13 @@ type Ingress interface {
 	Close(ctx context.Context) (cut int)
 }
 
-// Queue is what holds the messages. See queue.Queue.
+// Queue holds the messages. See queue.Queue.
 type Queue interface {
 	Stats() queue.Stats
 	Drain(ctx context.Context) (queue.Stats, error)
 }
 
-// Options are what a Drain works on.
+// Options configures a Drain.
 type Options struct {
 	StateDir string
 	Speaker  Speaker // nil: nothing is announced
@@ -58,8 +57,8 @@ type Options struct {
 	Queue    Queue
 	Limits   func() config.Drain // those in force now
 	Log      *slog.Logger
-	// Report gets what keeps the saved state from being read, and nil once it was replaced.
-	Report func(file string, err error) // nil: nobody wants it
+	// Report gets the error of an unreadable saved state, and nil once that state was replaced.
+	Report func(file string, err error) // nil: not reported
 }
 
 // Drain is the node's way out of service and back. It is a prometheus.Collector.
@@ -70,7 +69,7 @@ type Drain struct {
 	ended     chan struct{} // closed when the goroutine has ended
 	published atomic.Pointer[state]
 
-	// The rest belongs to the goroutine.
+	// Only the goroutine uses the rest.
 	state   state
 	work    *work         // of the step sessions or flush; nil: none
 	result  *string       // of that step, once it has ended
@@ -79,7 +78,7 @@ type Drain struct {
 	answers chan struct{} // receives callers of Answers
 }
 
-// request is what the goroutine is asked for.
+// request is one request to the goroutine.
 type request struct {
 	drain  *api.DrainRequest
 	resume bool
@@ -93,7 +92,7 @@ type stopRequest struct {
 	close func() // the listeners
 }
 
-// New makes the drain of a node that starts.
+// New creates the drain of a node that is starting.
 func New(o Options) *Drain {
 	d := &Drain{
 		options: o, file: fileIn(o.StateDir), requests: make(chan *request), ended: make(chan struct{}),
@@ -103,8 +102,8 @@ func New(o Options) *Drain {
 	return d
 }
 
-// Start restores the saved state, in service or on the way out, and starts the goroutine, which
-// Stop ends. A state that can't be read keeps the node out, because what was promised is unknown.
+// Start restores the saved state, in service or draining, and starts the goroutine, which Stop ends.
+// An unreadable state keeps the node out of service: what the operator was promised is unknown.
 func (d *Drain) Start() {
 	now := time.Now()
 	saved, err := d.file.read()
@@ -132,16 +131,16 @@ func (d *Drain) Start() {
 	go d.loop()
 }
 
-// Request begins a drain, or changes the one under way. Its error says that the disk did not take
-// it: the node is drained all the same, but a restart will not know.
+// Request begins a drain, or changes the one under way. It returns an error if the request could not
+// be stored: the node drains anyway, but a restart forgets the drain.
 func (d *Drain) Request(r api.DrainRequest) error { return d.ask(&request{drain: &r}) }
 
-// Resume takes the node back into service, from whichever step the drain is in.
+// Resume takes the node back into service, from any step of a drain.
 func (d *Drain) Resume() error { return d.ask(&request{resume: true}) }
 
-// Stop takes the steps because the process ends, within grace; hasty says that there is nothing to
-// be graceful about. close has to close the listeners. It returns when no client is connected any
-// more. What is on disk stays as it is: a node that was in service will be so again.
+// Stop runs the steps because the process ends, within grace; hasty skips the graceful ones. close
+// must close the listeners. Stop returns when no client is connected any more. The saved state stays
+// as it is: a node that was in service starts in service again.
 func (d *Drain) Stop(grace time.Duration, hasty bool, close func()) {
 	_ = d.ask(&request{stop: &stopRequest{grace: grace, hasty: hasty, close: close}}) // ErrStopping: it has ended before
 	<-d.ended
@@ -157,7 +156,8 @@ func (d *Drain) ask(r *request) error {
 	}
 }
 
-// Answers returns when the goroutine has answered, or has ended. It does not wait for the disk.
+// Answers returns once the goroutine responds or has ended, for the watchdog. It does not wait for
+// the disk.
 func (d *Drain) Answers() {
 	select {
 	case d.answers <- struct{}{}:
@@ -171,7 +171,7 @@ func (d *Drain) Phase() (api.Phase, time.Time) {
 	return s.phase, s.since
 }
 
-// Accepting is nil while clients find the node in service.
+// Accepting returns nil while clients may use the node, and the reason why not otherwise.
 func (d *Drain) Accepting() error { return d.published.Load().accepting() }
 
 // Status returns the drain at this moment; nil in service.
@@ -197,7 +197,7 @@ func (d *Drain) publish() {
 	d.published.Store(&s)
 }
 
-// loop is the goroutine. It ends when the process may.
+// loop runs in the goroutine. It ends when the process may end.
 func (d *Drain) loop() {
 	defer close(d.ended)
 	timer := time.NewTimer(0)
@@ -228,8 +228,8 @@ func (d *Drain) loop() {
 	}
 }
 
-// advance takes the run as far as it gets, and returns what is closed when the speaker says
-// something new.
+// advance takes the run as far as the facts allow. It returns a channel that is closed when the
+// speaker's status changes.
 func (d *Drain) advance() (changed <-chan struct{}) {
 	for {
 		f := facts{limits: d.options.Limits(), result: d.result}
@@ -275,7 +275,7 @@ func (d *Drain) handleDrain(r api.DrainRequest) error {
 	var err error
 	if toDisk {
 		if err = d.save(next.saved); err != nil {
-			// That the disk takes nothing is a good reason to drain a node.
+			// A disk that can't be written is a good reason to drain a node.
 			err = fmt.Errorf("the node is drained all the same, but only until anymx-edge is started again: %w", err)
 			d.options.Log.Error("drain", "err", err)
 		}
@@ -286,7 +286,7 @@ func (d *Drain) handleDrain(r api.DrainRequest) error {
 }
 
 func (d *Drain) handleResume() error {
-	// The speaker's part is on disk as well: ours stays until the speaker has announced.
+	// The speaker stores its desired state, too: ours stays until it has announced.
 	var err error
 	if d.options.Speaker == nil {
 		err = d.onDisk(d.file.remove)
@@ -310,7 +310,7 @@ func (d *Drain) handleResume() error {
 	return nil
 }
 
-// enterPhase makes next the state, and carries out what follows from it.
+// enterPhase makes next the state and carries out its actions.
 func (d *Drain) enterPhase(next state, actions []action) {
 	changed := next.phase != d.state.phase
 	d.state = next

@@ -11,8 +11,8 @@ import (
 	"anymx/edge/statefile"
 )
 
-// savedState is what a restart must know of a drain. It is on disk from before the drain is
-// promised until the node is back in service and the speaker has heard of that.
+// savedState is what a restart must know of a drain. It is on disk before a drain is acknowledged,
+// until the node is back in service and the speaker has confirmed that.
 type savedState struct {
 	Reason string    `json:"reason,omitempty"` // for people
 	Began  time.Time `json:"began"`

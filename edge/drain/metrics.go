@@ -29,7 +29,7 @@ func (*Drain) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect sends their values of now.
+// Collect sends the current values.
 func (d *Drain) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(desc *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, v, labels...)

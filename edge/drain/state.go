@@ -9,11 +9,10 @@ import (
 	"anymx/edge/operate/api"
 )
 
-// This file is pure: how the drain state changes by requests, facts and time, and what has to be
-// done about it. Its functions return the new state and the actions, in the order in which they
-// have to be carried out.
+// This file is pure: it decides how requests, facts and time change the drain state. Its functions
+// return the new state and the actions to carry out, in order.
 
-// state is the drain state. The value in hand is never changed in place once it was published.
+// state is the drain state. A published value is never changed.
 type state struct {
 	phase   api.Phase
 	since   time.Time
@@ -22,20 +21,20 @@ type state struct {
 	saved   savedState       // what is on disk, or should be, if the node is not in service
 	until   api.Until        // "": saved should be on disk
 	run     *run             // nil in service
-	// announcing says that the speaker was asked to announce, and that the file on disk stays until
-	// it has heard of it.
+	// announcing is set while the speaker is asked to announce and has not confirmed; until then the
+	// file on disk stays.
 	announcing bool
 }
 
-// run is a drain run: one way through the steps. Its plan is worked out for each step, so that a
-// change of the config applies to the steps that are left.
+// run is a drain run: one pass through the steps. Each step is planned when it begins, so that a
+// change of the config applies to the remaining steps.
 type run struct {
 	stepInput
 	keep    bool              // what the speaker is asked for has to survive restarts
 	desired *api.DesiredState // last asked of the speaker; nil: nothing yet
 	began   time.Time
 	end     time.Time // of all steps, while stopping
-	// asking says that the run still has to learn whether the routes are withdrawn already.
+	// asking is set until the run knows whether the routes are withdrawn already.
 	asking bool
 	next   int           // index in steps of the step to begin next
 	step   api.DrainStep // under way; "": none
@@ -45,7 +44,7 @@ type run struct {
 	over                bool
 }
 
-// facts are what the rest of the node says at one moment.
+// facts holds the status of the node's other parts at one moment.
 type facts struct {
 	limits config.Drain
 	// speaker is the speaker's last answer, and taken whether it has what was last asked of it.
@@ -68,7 +67,7 @@ const (
 	finishStop                // the process may end
 )
 
-// action is something to be done about a change of state.
+// action is something to do after a change of state.
 type action struct {
 	kind    kind
 	step    api.DrainStep
@@ -83,12 +82,12 @@ const askFirst = time.Second
 // noteGivenUp is the note of a step that was left before its end.
 const noteGivenUp = "given up"
 
-// inService is the state of a node that clients find in service.
+// inService returns the state of a node in service.
 func inService(now time.Time) state {
 	return state{phase: api.Running, since: now, serving: true}
 }
 
-// restored is the state of a node that starts with what was saved.
+// restored returns the state of a node that starts with a saved state.
 func restored(saved savedState, routes bool, now time.Time) (state, []action) {
 	s := state{since: now, saved: saved, status: &api.DrainStatus{Reason: saved.Reason, Began: saved.Began}}
 	s.phase = api.Draining
@@ -104,8 +103,8 @@ func restored(saved savedState, routes bool, now time.Time) (state, []action) {
 	return s.desire(api.Withdrawn)
 }
 
-// request changes what has to be saved for the request r, and reports whether that has to be on
-// disk. A drain that was promised to last does so whatever a later request says.
+// request updates the saved state for the request r, and reports whether it must be stored on disk.
+// A lasting drain stays lasting, whatever a later request says.
 func (s state) request(r api.DrainRequest, now time.Time) (next state, toDisk bool) {
 	saved, until := savedState{Began: now}, r.Until
 	if s.run != nil {
@@ -155,8 +154,8 @@ func (s state) giveUp(now time.Time) (state, []action) {
 	return s, actions
 }
 
-// resume takes the node back into service. The speaker is asked to announce also where the node
-// was in service: it may have a command of somebody else's.
+// resume takes the node back into service. The speaker is asked to announce also if the node was
+// in service: it may hold a command that did not come from the node.
 func (s state) resume(routes bool, now time.Time) (state, []action) {
 	s, actions := s.giveUp(now)
 	if s.status != nil {
@@ -174,8 +173,8 @@ func announceAgain(resumed time.Time) action {
 	return action{kind: sendDesired, desired: api.DesiredState{Routes: api.Announced, Reason: "resumed", Keep: true, Given: resumed}}
 }
 
-// stop begins the run that ends the process within grace. What is saved stays as it is: a node
-// that was in service will be so again.
+// stop begins the run that ends the process within grace. The saved state stays as it is: a node
+// that was in service starts in service again.
 func (s state) stop(routes bool, grace time.Duration, hasty bool, now time.Time) (state, []action) {
 	next := &run{
 		stepInput: stepInput{routes: routes, attracts: s.serving, hasty: hasty, stopping: true, grace: grace},
@@ -207,9 +206,9 @@ func ended(s *api.DrainStatus, step api.DrainStep) bool {
 	return false
 }
 
-// advance takes the run as far as the facts allow now. It returns no actions where it has to wait:
-// for a fact, or until wakeAt. What it asks for changes the facts, so it is called again after its
-// actions were carried out.
+// advance takes the run as far as the facts allow now. It returns no actions if it has to wait
+// for a fact, or until wakeAt. Its actions change the facts, so call it again after they were
+// carried out.
 func (s state) advance(f *facts, now time.Time) (state, []action) {
 	if s.run == nil || s.run.over {
 		return s, nil
@@ -317,9 +316,9 @@ func (r *run) finished(f *facts, now time.Time) (note string, done bool) {
 	}
 }
 
-// gracefulFinished is finished for the step graceful, in which routers are asked to prefer other
-// ways. A speaker that does not take that delays nobody: if it is dead its routes are gone, and if
-// it is not, the next step is what matters.
+// gracefulFinished is finished for the step graceful, which asks routers to prefer other
+// paths. A speaker that does not confirm this doesn't delay the drain: if it is dead its routes are
+// gone, and if not, the next step withdraws them.
 func (r *run) gracefulFinished(f *facts, late bool) (note string, done bool) {
 	if r.hasty {
 		return "", true
@@ -337,7 +336,7 @@ func (r *run) gracefulFinished(f *facts, late bool) (note string, done bool) {
 	return "", late
 }
 
-// watching reports whether the run waits for what the speaker says.
+// watching reports whether the run waits for the speaker.
 func (s state) watching() bool {
 	r := s.run
 	if r == nil || r.over {
@@ -346,7 +345,7 @@ func (s state) watching() bool {
 	return r.asking || r.step == api.StepGraceful || r.step == api.StepWithdraw || r.step == api.StepConverge
 }
 
-// wakeAt is when time alone takes the run further; zero: never.
+// wakeAt returns the time at which the run continues without a new fact; zero: never.
 func (s state) wakeAt() time.Time {
 	switch r := s.run; {
 	case !s.watching():
@@ -358,8 +357,8 @@ func (s state) wakeAt() time.Time {
 	}
 }
 
-// accepting is nil while clients find the node in service: until the step sessions, also while the
-// process stops, so that nobody takes a node that leaves for one that fails.
+// accepting returns nil while clients may use the node: until the step sessions, also while the
+// process stops, so that health checks don't report a node that leaves as one that fails.
 func (s state) accepting() error {
 	switch {
 	case s.serving:

@@ -10,14 +10,14 @@ import (
 	"anymx/edge/queue"
 )
 
-// This file is pure: which steps a drain run has, how long each may take, and the notes on them.
+// This file is pure: it holds the steps of a drain run, their time limits, and the notes on them.
 
-// steps are those of a drain, in order.
+// steps lists the steps of a drain, in order.
 var steps = []api.DrainStep{
 	api.StepGraceful, api.StepWithdraw, api.StepConverge, api.StepSessions, api.StepFlush,
 }
 
-// stepInput is what the steps of a run are planned from.
+// stepInput is the input for planning the steps of a run.
 type stepInput struct {
 	limits config.Drain
 	// routes says that there is a speaker to withdraw them.
@@ -33,7 +33,7 @@ type stepInput struct {
 	grace, left time.Duration
 }
 
-// plan returns how long a step may take, and whether it is taken at all.
+// plan returns how long a step may take, and whether the run takes it.
 func (c *stepInput) plan(step api.DrainStep) (limit time.Duration, taken bool) {
 	switch step {
 	case api.StepGraceful:
@@ -55,8 +55,8 @@ func (c *stepInput) plan(step api.DrainStep) (limit time.Duration, taken bool) {
 	return limit, true
 }
 
-// share is the time of a step that deals with routes: while stopping at most a quarter of the
-// grace, so that sessions and spool get the larger part.
+// share returns the time limit of a step that deals with routes: while stopping at most a quarter
+// of the grace, so that sessions and spool get the larger part.
 func (c *stepInput) share(d config.Duration) time.Duration {
 	if c.stopping {
 		return min(time.Duration(d), c.grace/4)
@@ -98,10 +98,10 @@ func routesNote(n *api.Neighbour[api.SpeakerStatus], wanted *api.DesiredState) s
 	}
 }
 
-// maxReason bounds the reason that the speaker gets, in bytes; it would take more.
+// maxReason bounds the reason that the speaker gets, in bytes; the speaker accepts more.
 const maxReason = 200
 
-// shortReason is a drain's reason as the speaker gets it.
+// shortReason returns the reason of a drain, cut for the speaker.
 func shortReason(reason string) string {
 	if reason == "" {
 		return "drain"
@@ -109,7 +109,7 @@ func shortReason(reason string) string {
 	return strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")
 }
 
-// cutNote says that sessions did not end by themselves.
+// cutNote returns the note on sessions that were cut.
 func cutNote(cut int) string {
 	if cut == 0 {
 		return ""
@@ -117,7 +117,7 @@ func cutNote(cut int) string {
 	return fmt.Sprintf("%s cut", count(cut, "session was", "sessions were"))
 }
 
-// flushNote says what is left in the spool.
+// flushNote returns the note on what is left in the spool.
 func flushNote(left *queue.Stats) string {
 	messages := left.Messages()
 	if messages == 0 {
@@ -143,7 +143,7 @@ func count(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
-// flushed reports whether nothing is left but what waits for the operator.
+// flushed reports whether only messages on hold are left.
 func flushed(s *queue.Stats) bool { return s.Messages() == s.Held }
 
 // The pauses between two attempts to hand the whole spool over.
@@ -152,7 +152,7 @@ const (
 	flushPauseMax = 15 * time.Second
 )
 
-// nextFlush is the pause that follows one of d.
+// nextFlush returns the pause that follows a pause of d.
 func nextFlush(d time.Duration) time.Duration {
 	return min(max(2*d, flushPause), flushPauseMax)
 }

@@ -17,13 +17,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// textFor is a message that says which self-test it is of, with lines whose dots have to survive
-// the way.
+// textFor returns a message that names its self-test, with lines that test dot-stuffing.
 func textFor(t *own.Test) content {
 	return fmt.Appendf(nil, "Subject: self-test\r\n\r\n%s\r\n.one dot\r\n..\r\n", t.Recipient().Local)
 }
 
-// content is a short message as smtpc takes it.
+// content is a short message in the form that smtpc sends.
 type content []byte
 
 func (c content) Size() int64           { return int64(len(c)) }
@@ -34,7 +33,7 @@ func (c content) WriteTo(w io.Writer) (int64, error) {
 	return int64(n), err
 }
 
-// compare says what is not in the spool as it was sent.
+// compare returns an error that names what differs in the spool from what was sent.
 func compare(env *mail.Envelope, text []byte, got *own.Stored) error {
 	trace, whole := bytes.CutSuffix(got.Text, text)
 	switch {
@@ -50,7 +49,7 @@ func compare(env *mail.Envelope, text []byte, got *own.Stored) error {
 	return nil
 }
 
-// within are the addresses at which this host reaches what listens there.
+// within returns the addresses at which this host reaches a listener.
 func within(listens net.Addr) ([]netip.AddrPort, error) {
 	tcp, ok := listens.(*net.TCPAddr)
 	if !ok {
@@ -74,7 +73,7 @@ func within(listens net.Addr) ([]netip.AddrPort, error) {
 }
 
 // bindTo binds a socket that is not connected yet to an address of this host, and
-// to a port that the kernel chooses. It says as what others see it.
+// to a port that the kernel chooses. It returns the address that others see.
 func bindTo(raw syscall.RawConn, addr netip.Addr) (from netip.AddrPort, err error) {
 	if e := raw.Control(func(fd uintptr) { from, err = bind(int(fd), addr) }); e != nil {
 		return from, e
@@ -107,7 +106,7 @@ func bind(fd int, addr netip.Addr) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(addr.WithZone(""), uint16(port)), nil
 }
 
-// socketAddress is addr, with no port.
+// socketAddress returns addr as a socket address without a port.
 func socketAddress(addr netip.Addr) (unix.Sockaddr, error) {
 	if addr.Is4() {
 		return &unix.SockaddrInet4{Addr: addr.As4()}, nil

@@ -1,8 +1,8 @@
 // Package selftest has the node send itself a message through each of its listeners, to see that
 // it takes and stores mail: each message is read back from the spool and compared.
 //
-// What happens to the node later is for others to see: a self-test that has passed says what a
-// version is good for.
+// A passed self-test says that the program and its storage work. It doesn't watch the node later:
+// health checks do.
 package selftest
 
 import (
@@ -27,15 +27,15 @@ import (
 )
 
 const (
-	// limit is how long the self-test of one listener may take. It takes milliseconds; a disk that
-	// hangs, for ever.
+	// limit is how long the self-test of one listener may take. It normally takes milliseconds;
+	// on a disk that hangs it would never end.
 	limit = 10 * time.Second
 	// The pauses between two self-tests of a node that has not passed one.
 	pauseMin = 100 * time.Millisecond
 	pauseMax = 5 * time.Second
 )
 
-// Options are what a Tester is made from.
+// Options configures a Tester.
 type Options struct {
 	Hostname  func() string         // what the node is greeted as
 	Listeners func() []net.Listener // of ingress
@@ -54,10 +54,10 @@ type Tester struct {
 	metrics *metrics
 }
 
-// New makes the Tester of a node.
+// New creates the Tester of a node.
 func New(o Options) *Tester { return &Tester{options: o, metrics: newMetrics(o.Metrics)} }
 
-// Passed is nil once the self-test has passed, and says before why not.
+// Passed returns nil once the self-test has passed, and the reason why not before.
 func (t *Tester) Passed() error {
 	if t.passed.Load() {
 		return nil
@@ -153,7 +153,7 @@ func (t *Tester) testListener(ctx context.Context, listens net.Addr) (api.SelfTe
 	}, nil
 }
 
-// sendMessage has the dialogue that any sender has, and compares what was stored with what was
+// sendMessage sends a message as any client does, and compares what was stored with what was
 // sent.
 func (t *Tester) sendMessage(ctx context.Context, listens net.Addr) (own.Stored, error) {
 	addresses, err := within(listens)
@@ -224,7 +224,7 @@ func (t *Tester) dial(ctx context.Context, addresses []netip.AddrPort) (net.Conn
 }
 
 // RunUntilPassed runs the self-test until it has passed. It reports false if ctx ended first. Mail
-// is taken meanwhile, for each 250 keeps its promise by itself, but no route brings any: /readyz
+// is accepted meanwhile, because each 250 is durable by itself, but no route brings any: /readyz
 // waits for this.
 func (t *Tester) RunUntilPassed(ctx context.Context) bool {
 	for pause := pauseMin; ; pause = min(2*pause, pauseMax) {

@@ -1,4 +1,4 @@
-// Package certificate keeps the certificate that STARTTLS shows.
+// Package certificate loads and holds the certificate for STARTTLS.
 package certificate
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Certificate is the one that STARTTLS shows. A load that fails keeps the
+// Certificate is the certificate for STARTTLS. A load that fails keeps the
 // certificate before it: an expired one is better than none, and a node must
 // not fall back to plaintext because a file was half written. Before the first
 // good load there is none, and STARTTLS is not offered.
@@ -35,10 +35,10 @@ func Read(certFile, keyFile string) (tls.Certificate, error) {
 	return pair, nil
 }
 
-// New makes a certificate that is not loaded yet.
+// New creates a certificate that is not loaded yet.
 func New(log *slog.Logger) *Certificate { return &Certificate{log: log} }
 
-// Load takes the pair of files as the certificate.
+// Load reads the pair of files and puts the certificate in use.
 func (c *Certificate) Load(certFile, keyFile string) error {
 	pair, err := Read(certFile, keyFile)
 	if err != nil {
@@ -55,13 +55,13 @@ func (c *Certificate) Load(certFile, keyFile string) error {
 	return nil
 }
 
-// Forget is for a config that names no certificate.
+// Forget drops the certificate, for a config that names none.
 func (c *Certificate) Forget() {
 	c.current.Store(nil)
 	c.problem.Store(nil)
 }
 
-// Leaf is the certificate itself; nil if there is none.
+// Leaf returns the certificate itself; nil if there is none.
 func (c *Certificate) Leaf() *x509.Certificate {
 	if pair := c.current.Load(); pair != nil {
 		return pair.Leaf
@@ -69,7 +69,7 @@ func (c *Certificate) Leaf() *x509.Certificate {
 	return nil
 }
 
-// Problem is why the last load failed; "": it did not.
+// Problem returns why the last load failed; "": it did not.
 func (c *Certificate) Problem() string {
 	if problem := c.problem.Load(); problem != nil {
 		return *problem
@@ -77,8 +77,8 @@ func (c *Certificate) Problem() string {
 	return ""
 }
 
-// Config is the TLS of ingress; nil if there is no certificate. The certificate is
-// looked up at each handshake, so that a new one needs nothing else.
+// Config returns the TLS config of ingress; nil if there is no certificate. Each handshake looks up
+// the certificate, so that a new one takes effect at once.
 func (c *Certificate) Config(minVersion string) *tls.Config {
 	if c.current.Load() == nil {
 		return nil
@@ -104,10 +104,10 @@ func (c *Certificate) Config(minVersion string) *tls.Config {
 var descExpiry = prometheus.NewDesc("anymx_tls_certificate_expiry_timestamp_seconds",
 	"When the certificate that STARTTLS shows expires; absent while there is none.", nil, nil)
 
-// Describe names the metric.
+// Describe sends the description of the metric.
 func (*Certificate) Describe(ch chan<- *prometheus.Desc) { ch <- descExpiry }
 
-// Collect reads it.
+// Collect sends its value.
 func (c *Certificate) Collect(ch chan<- prometheus.Metric) {
 	if leaf := c.Leaf(); leaf != nil {
 		ch <- prometheus.MustNewConstMetric(descExpiry, prometheus.GaugeValue, float64(leaf.NotAfter.Unix()))

@@ -1,6 +1,6 @@
-// Package own tells the node's own connections to its listeners from those of clients: the node's
-// self-test, and the speaker's probes of the service addresses. Both are known by addresses that
-// no other host can connect from, so no word in SMTP makes a connection one of them.
+// Package own distinguishes the node's own connections to its listeners from those of clients: the
+// self-test of the node, and the speaker's probes of the service addresses. Both are known by
+// addresses that no other host can connect from, so no word in SMTP makes a connection one of them.
 package own
 
 import (
@@ -13,7 +13,7 @@ import (
 	"anymx/edge/mail"
 )
 
-// Kind says whose connection it is.
+// Kind is the owner of a connection.
 type Kind int
 
 // Kinds of connections.
@@ -46,8 +46,7 @@ func (c *Connections) Kind(client, service netip.AddrPort) Kind {
 	return Client
 }
 
-// Probed makes addresses those that the speaker probes. A probe comes from the very address that
-// it goes to.
+// Probed sets the addresses that the speaker probes. A probe comes from the address that it goes to.
 func (c *Connections) Probed(addresses []netip.Addr) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -55,7 +54,7 @@ func (c *Connections) Probed(addresses []netip.Addr) {
 }
 
 // Expect makes the connection from that address and port a self-test. The caller has bound it, and
-// will connect from there, so no other socket of any host can be at it. The test must be closed.
+// will connect from there, so no other socket of any host can use it. The test must be closed.
 func (c *Connections) Expect(from netip.AddrPort) *Test {
 	t := &Test{token: rand.Text(), stored: make(chan Stored, 1), connections: c, from: from}
 	c.mu.Lock()
@@ -74,7 +73,7 @@ func (c *Connections) Test(client netip.AddrPort) *Test {
 	return c.expected[client]
 }
 
-// Domain is where self-tests are addressed to: no host can have a name in .invalid (RFC 2606
+// Domain is the domain of the recipients of self-tests: no host has a name in .invalid (RFC 2606
 // section 2, RFC 6761 section 6.4).
 const Domain = "proof.invalid"
 
@@ -95,17 +94,17 @@ type Stored struct {
 	Err      error  // why it could not be stored, or not be read back; the rest is zero then
 }
 
-// Recipient is the address that the message goes to.
+// Recipient returns the recipient of the message.
 func (t *Test) Recipient() mail.Path { return mail.Path{Local: t.token, Domain: Domain} }
 
-// IsFor reports whether to is the recipient, in a time that does not depend on what to is.
+// IsFor reports whether to is the recipient, in constant time.
 func (t *Test) IsFor(to mail.Path) bool {
 	token := subtle.ConstantTimeCompare([]byte(to.Local), []byte(t.token))
 	return token == 1 && to.Domain == Domain
 }
 
-// Stored gets what became of the message, before the server answers it. By then it is removed from
-// the spool.
+// Stored receives the message as it was read back, before the server answers. By then it is removed
+// from the spool.
 func (t *Test) Stored() <-chan Stored { return t.stored }
 
 // Deliver hands s to the receiver of Stored.

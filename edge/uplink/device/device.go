@@ -48,14 +48,13 @@ type Device struct {
 	bound []*net.TCPConn // through it, including closed ones until the next check
 }
 
-// New makes the device of that name, whether it exists or not. back is called a moment after it has
-// come.
+// New creates a Device for the network device of that name, whether that exists or not. back is
+// called shortly after it has appeared.
 func New(name string, log *slog.Logger, back func()) *Device {
 	return &Device{name: name, log: log, back: back}
 }
 
-// Dial is a net.Dialer's, through the device. Binding wants no privilege since
-// Linux 5.7.
+// Dial dials like a net.Dialer, through the device. Binding needs no privilege since Linux 5.7.
 func (d *Device) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	dialer := net.Dialer{Control: d.bind, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: aliveIdle, Interval: aliveAgain}}
 	dialer.SetMultipathTCP(false) // its further connections would be bound to nothing
@@ -76,7 +75,7 @@ func (d *Device) Dial(ctx context.Context, network, address string) (net.Conn, e
 	return tcp, nil
 }
 
-// absent is the error of dialling through a device that is not there.
+// absent is the error of a dial through a device that does not exist.
 type absent string
 
 func (name absent) Error() string {
@@ -119,7 +118,7 @@ func (d *Device) Watch(ctx context.Context) {
 		if gone := absent(""); err != nil && !errors.As(err, &gone) {
 			continue // nobody knows
 		}
-		// Each time, for it may have come and gone between two looks.
+		// Each time, because it may have come and gone between two checks.
 		closed := d.unbind(now)
 		switch {
 		case now == before && closed == 0:
@@ -133,7 +132,7 @@ func (d *Device) Watch(ctx context.Context) {
 	}
 }
 
-// index is the number of the device; 0 with the error why there is none.
+// index returns the number of the device; 0 with the reason if there is none.
 func (d *Device) index() (int, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -155,7 +154,7 @@ func (d *Device) index() (int, error) {
 }
 
 // unbind closes the connections that are not bound to the device number index,
-// and says how many.
+// and returns how many.
 func (d *Device) unbind(index int) (closed int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -172,7 +171,7 @@ func (d *Device) unbind(index int) (closed int) {
 	return closed
 }
 
-// boundTo is the number of the device that c is bound to.
+// boundTo returns the number of the device that c is bound to.
 func boundTo(c *net.TCPConn) (index int, err error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -186,7 +185,7 @@ func boundTo(c *net.TCPConn) (index int, err error) {
 	return index, os.NewSyscallError("getsockopt", err)
 }
 
-// isClosed says whether c was closed here.
+// isClosed reports whether c was closed here.
 func isClosed(c *net.TCPConn) bool {
 	_, err := boundTo(c)
 	return errors.Is(err, net.ErrClosed)
