@@ -4,6 +4,7 @@ package docs
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,13 +27,14 @@ type drill struct {
 var fence = regexp.MustCompile("(?ms)^```(go|diff|toml) file=(\\S+)\n(.*?)^```$")
 
 // readDrills applies the blocks of docs/extending.md to the files of the tree, in memory.
-func readDrills(t *testing.T) (drills []drill) {
+func readDrills(t *testing.T) (page string, drills []drill) {
 	t.Helper()
-	page, err := os.ReadFile(filepath.Join(topDir, "docs/extending.md"))
+	text, err := os.ReadFile(filepath.Join(topDir, "docs/extending.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, section := range strings.Split(string(page), "\n## ")[1:] {
+	page = string(text)
+	for _, section := range strings.Split(page, "\n## ")[1:] {
 		title, _, _ := strings.Cut(section, "\n")
 		d := drill{title: title, files: map[string]string{}}
 		for _, block := range fence.FindAllStringSubmatch(section, -1) {
@@ -51,7 +53,7 @@ func readDrills(t *testing.T) (drills []drill) {
 			drills = append(drills, d)
 		}
 	}
-	return drills
+	return page, drills
 }
 
 // patched returns a file of the tree with a change applied that is written as the body of a diff:
@@ -92,12 +94,12 @@ func patched(t *testing.T, title, file, change string) string {
 // mostFiles is how many files a drill of docs/extending.md may touch, its consumer and its test
 // included.
 var mostFiles = map[string]int{
-	"A command": 6, "A metric": 2, "A config key": 4, "A check": 4, "A courier": 4,
+	"A command": 6, "A metric": 2, "A config key": 3, "A check": 3, "A courier": 3,
 }
 
 // TestDrills builds what docs/extending.md shows, and runs the tests that it shows.
 func TestDrills(t *testing.T) {
-	drills := readDrills(t)
+	page, drills := readDrills(t)
 	if len(drills) != len(mostFiles) {
 		t.Errorf("%d drills; want %d", len(drills), len(mostFiles))
 	}
@@ -106,6 +108,11 @@ func TestDrills(t *testing.T) {
 			most, known := mostFiles[d.title]
 			if !known || len(d.files) > most {
 				t.Errorf("touches %d files; at most %d", len(d.files), most)
+			}
+			// The table at the top has "| [a check](#a-check) | 3 | ...".
+			row := fmt.Sprintf("| [%s](#%s) | %d |", strings.ToLower(d.title), strings.ReplaceAll(strings.ToLower(d.title), " ", "-"), len(d.files))
+			if !strings.Contains(page, row) {
+				t.Errorf("the table has no row that begins with %q", row)
 			}
 			overlay := struct{ Replace map[string]string }{map[string]string{}}
 			dir, rooms := t.TempDir(), map[string]bool{}
