@@ -106,9 +106,8 @@ func (p Program) start(file string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	context.AfterFunc(ctx, stop) // after this, the second signal kills the process
+	ctx, release := stopContext()
+	defer release()
 	reload, end := hangups()
 	defer end()
 	level := new(slog.LevelVar)
