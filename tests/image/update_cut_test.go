@@ -14,20 +14,31 @@ import (
 // the partitions and the boot entry, or at the reboot. Each time, the machine boots one of the two
 // versions, and no mail is lost.
 func TestPowerCutDuringUpdate(t *testing.T) {
+	t.Run("download", func(t *testing.T) {
+		cutUpdates(t, []moment{{`receive .* [2-9]\d%`, 5 * time.Second}, {`is complete`, 3 * time.Second}})
+	})
+	t.Run("write", func(t *testing.T) {
+		cutUpdates(t, []moment{
+			{`Successfully acquired`, 5 * time.Second}, // the hash tree: the root is next
+			{`Importing .*\.efi`, 3 * time.Second},
+		})
+	})
+}
+
+// moment is a time at which power fails: within some time after a line on the console.
+type moment struct {
+	after  string
+	within time.Duration
+}
+
+// cutUpdates begins an update for each moment, in which power fails, under load.
+func cutUpdates(t *testing.T, moments []moment) {
 	s := place(t, "", nil)
 	s.on()
 	url := s.serve(s.dir)
 	runs, other := first, second
 	var ledgers []lab.Ledger
-	for n, moment := range []struct {
-		after  string // a line on the console
-		within time.Duration
-	}{
-		{`receive .* [2-9]\d%`, 5 * time.Second},
-		{`is complete`, 3 * time.Second},
-		{`Successfully acquired`, 5 * time.Second}, // the hash tree: the root is next
-		{`Importing .*\.efi`, 3 * time.Second},
-	} {
+	for n, moment := range moments {
 		load := s.lab.Send(t.Context(), lab.Load{Sessions: 4, Each: 10, Recipient: fmt.Sprintf("update%d", n), Pause: 50 * time.Millisecond})
 		s.enter("update --yes --allow-older --stage-only " + url + "/" + base(bundle(s.dir, other)))
 		s.see(moment.after, 5*time.Minute)

@@ -75,12 +75,17 @@ func (n *Node) shield(ctx context.Context, mode, keys string) error {
 	if err := n.Reload(Net); err != nil {
 		return err
 	}
+	return n.AwaitShield(ctx, mode, before)
+}
+
+// AwaitShield waits until the node's shield is in that mode by a config that was read after since.
+func (n *Node) AwaitShield(ctx context.Context, mode string, since time.Time) error {
 	return kit.Poll(ctx, 20*time.Second, func(ctx context.Context) error {
 		now, err := n.Network.Status(ctx)
 		if err != nil {
 			return err
 		}
-		if s := now.Shield; now.Config == nil || now.Config.Loaded.Before(before) || s == nil || s.Problem != "" ||
+		if s := now.Shield; now.Config == nil || now.Config.Loaded.Before(since) || s == nil || s.Problem != "" ||
 			len(s.Interfaces) != 1 || s.Interfaces[0].Mode != mode {
 			return fmt.Errorf("the shield of PoP %s, which should be %s: %+v, config %+v", n.Role, mode, s, now.Config)
 		}

@@ -2,7 +2,7 @@ package lab
 
 import (
 	"context"
-	"sync"
+	"errors"
 	"testing"
 	"time"
 )
@@ -11,9 +11,10 @@ import (
 const enough = 0.995
 
 // besiege floods PoP a for some time while strangers call it.
-func besiege(t *testing.T, l *Lab, o Flood, took time.Duration) Besieged {
+func besiege(t *testing.T, l *Lab, s Siege) Besieged {
 	t.Helper()
-	b, err := l.Besiege(t.Context(), Siege{Flood: o, Calls: 150, Took: took})
+	s.Calls = 150
+	b, err := l.Besiege(t.Context(), s)
 	must(t, err)
 	t.Log(b)
 	if b.Flooded.Packets < 50_000 || b.Called.Calls < 100 {
@@ -67,7 +68,7 @@ func TestSYNFlood(t *testing.T) {
 	for name, rate := range rates {
 		t.Run(name, func(t *testing.T) {
 			before := load.Acknowledged()
-			b := besiege(t, l, Flood{Flags: SYN, Rate: rate}, 2*epoch)
+			b := besiege(t, l, Siege{Flood: Flood{Flags: SYN, Rate: rate}, Took: 2 * epoch})
 			served(t, l, b)
 			if b.Verdicts["syn-answered"] < uint64(b.Flooded.Packets)*9/10 || b.Verdicts["admitted"] == 0 {
 				t.Errorf("it was not the shield that answered: %v", b.Verdicts)
@@ -96,7 +97,7 @@ func TestACKFlood(t *testing.T) {
 	shielded(t, l.A, "")
 	for name, rate := range rates {
 		t.Run(name, func(t *testing.T) {
-			b := besiege(t, l, Flood{Flags: ACK, Rate: rate}, 3*time.Second)
+			b := besiege(t, l, Siege{Flood: Flood{Flags: ACK, Rate: rate}, Took: 3 * time.Second})
 			served(t, l, b)
 			// The first ones, up to stray_rate, are still answered.
 			if b.Returned.Resets > 1000 {
@@ -105,7 +106,7 @@ func TestACKFlood(t *testing.T) {
 		})
 	}
 	must(t, l.A.Unshield(t.Context()))
-	b := besiege(t, l, Flood{Flags: ACK, Rate: 200_000}, 2*time.Second)
+	b := besiege(t, l, Siege{Flood: Flood{Flags: ACK, Rate: 200_000}, Took: 2 * time.Second})
 	if b.Returned.Resets < uint64(b.Flooded.Packets)*9/10 {
 		t.Errorf("this proves nothing: without the shield %d resets for %d ACKs", b.Returned.Resets, b.Flooded.Packets)
 	}
@@ -122,7 +123,7 @@ func TestSYNFloodWithoutShield(t *testing.T) {
 				l.A.Program(Edge).Kill() // this also discards its queues
 			})
 			must(t, l.A.KernelCookies(false))
-			b := besiege(t, l, Flood{Flags: SYN, Rate: rate}, 4*time.Second)
+			b := besiege(t, l, Siege{Flood: Flood{Flags: SYN, Rate: rate}, Took: 4 * time.Second})
 			// A PoP that notices that it greets nobody withdraws, and PoP b takes over.
 			if share := b.Called.Share(l.A.Host); share > 0.5 {
 				t.Errorf("%.1f%% of the clients had PoP a's banner", share*100)
@@ -135,25 +136,15 @@ func TestSYNFloodWithoutShield(t *testing.T) {
 func TestKilledNetDuringFlood(t *testing.T) {
 	l := underSiege(t)
 	shielded(t, l.A, "")
-	var again sync.WaitGroup
-	var failed error
-	again.Go(func() {
-		pause(t.Context(), time.Second)
+	b := besiege(t, l, Siege{Flood: Flood{Flags: SYN, Rate: 200_000}, Took: 6 * time.Second, Meanwhile: func(ctx context.Context) error {
+		pause(ctx, time.Second)
 		l.A.Program(Net).Kill()
-		pause(t.Context(), 2*time.Second)
-		failed = l.A.Start(t.Context(), Net)
-	})
-	t.Cleanup(again.Wait)
-	b := besiege(t, l, Flood{Flags: SYN, Rate: 200_000}, 6*time.Second)
-	again.Wait()
-	must(t, failed)
+		pause(ctx, 2*time.Second)
+		before := time.Now()
+		return errors.Join(l.A.Start(ctx, Net), l.A.AwaitShield(ctx, "native", before))
+	}})
 	served(t, l, b)
 	if b.Verdicts["syn-answered"] < uint64(b.Flooded.Packets)*9/10 {
 		t.Errorf("it was not the shield that answered all the time: %v", b.Verdicts)
-	}
-	s, err := l.A.Network.Status(t.Context())
-	must(t, err)
-	if s.Shield == nil || s.Shield.Problem != "" || len(s.Shield.Interfaces) != 1 || s.Shield.Interfaces[0].Mode != "native" {
-		t.Errorf("after the start: %+v", s.Shield)
 	}
 }

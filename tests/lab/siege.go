@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -12,6 +13,9 @@ type Siege struct {
 	Flood Flood // without Flags, there is no flood
 	Calls int   // per second
 	Took  time.Duration
+
+	// Meanwhile, unless it is nil, runs during the siege, which lasts until it has returned.
+	Meanwhile func(context.Context) error
 }
 
 // Besieged is the result of a siege.
@@ -35,7 +39,7 @@ func (l *Lab) Besiege(ctx context.Context, s Siege) (b Besieged, err error) {
 	}
 	b.Began = time.Now()
 	if s.Flood.Flags != 0 {
-		s.Flood.Most = s.Took + 10*time.Second
+		s.Flood.Most = s.Took + time.Minute
 		flood, err := l.Flood(ctx, l.A, s.Flood)
 		if err != nil {
 			return b, err
@@ -49,9 +53,15 @@ func (l *Lab) Besiege(ctx context.Context, s Siege) (b Besieged, err error) {
 		}()
 	}
 	calls := l.ClientA.Call(ctx, Calls{Rate: s.Calls})
+	var failed error
+	var meanwhile sync.WaitGroup
+	if s.Meanwhile != nil {
+		meanwhile.Go(func() { failed = s.Meanwhile(ctx) })
+	}
 	pause(ctx, s.Took)
+	meanwhile.Wait()
 	b.Called, err = calls.Stop()
-	return b, errors.Join(err, ctx.Err())
+	return b, errors.Join(err, failed, ctx.Err())
 }
 
 // count adds what arrived since before.

@@ -44,9 +44,16 @@ type shieldReport struct {
 	off     bool  // nothing is wanted, so nothing is loaded
 }
 
-// newShield makes a shield that is not loaded. dir stores what commands have listed.
+// newShield makes a shield that is not loaded, which its status says. dir stores what commands have
+// listed.
 func newShield(log *slog.Logger, dir string, want func() (shieldPlan, error)) *shield {
-	return &shield{log: log, want: want, lists: openLists(listFile(filepath.Join(dir, "lists.json")), log, time.Now())}
+	s := &shield{log: log, want: want, lists: openLists(listFile(filepath.Join(dir, "lists.json")), log, time.Now())}
+	s.plan, s.problem = want() // as far as it is valid
+	if s.problem == nil && !s.idle() {
+		s.problem = errors.New("it is being loaded")
+	}
+	s.updateReport()
+	return s
 }
 
 // start loads the shield as far as possible.

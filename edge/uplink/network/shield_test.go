@@ -1,6 +1,7 @@
 package network
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -162,6 +163,20 @@ func (s shieldOnly) Describe(to chan<- *prometheus.Desc) {
 }
 
 func (s shieldOnly) Collect(to chan<- prometheus.Metric) { collectShield(to, s.ShieldStatus) }
+
+// Before the shield is loaded, the status says so: loading takes seconds on a busy machine.
+func TestShieldNotLoadedYet(t *testing.T) {
+	dir := t.TempDir()
+	for mode, want := range map[string]string{
+		"auto": "not loaded: packets pass unprotected; it is being loaded", "off": "",
+	} {
+		c := parse(t, dir, guarded+"pins = \"DIR/pins\"\nmode = \""+mode+"\"\n")
+		s := newShield(slog.New(slog.DiscardHandler), dir, func() (shieldPlan, error) { return shieldWants(c) }).status()
+		if s.Problem != want || s.Mode != mode || len(s.Interfaces) != 2 {
+			t.Errorf("%s: %+v, want %q", mode, s, want)
+		}
+	}
+}
 
 func TestTopOf(t *testing.T) {
 	for text, want := range map[string]int{"": 20, "1": 1, "1000": 1000, "0": 0, "1001": 0, "-1": 0, "x": 0} {

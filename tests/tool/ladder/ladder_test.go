@@ -43,7 +43,7 @@ func TestClimb(t *testing.T) {
 			name: "failures", patterns: []string{"./bad", "./good"}, good: false,
 			want: []string{
 				"the far side has no mail", "deep down", "panic: out of spool",
-				"failed: tree/bad TestFails\n", "failed: tree/bad TestParent/two\n", "failed: tree/bad TestPanics\n",
+				"failed: tree/bad TestFails\n    bad_test.go:8: the far side has no mail\n", "failed: tree/bad TestParent/two\n", "failed: tree/bad TestPanics\n",
 				"5 passed, 3 failed, 2 skipped",
 			},
 			not: []string{"failed: tree/bad TestParent\n"},

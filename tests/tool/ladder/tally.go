@@ -26,9 +26,10 @@ type event struct {
 
 // result is the outcome of one test, or of a package that failed outside of its tests.
 type result struct {
-	name   string // "package TestName"
-	action string // "pass", "fail" or "skip"
-	reason string // of a skip, in one line
+	name   string   // "package TestName"
+	action string   // "pass", "fail" or "skip"
+	reason string   // of a skip, in one line
+	said   []string // by a failed test: the first line of each of its last messages
 }
 
 // Tally prints the events of test runs the way a reader of `go test` expects and counts the results.
@@ -166,8 +167,11 @@ func (t *Tally) end(e event, run *packageRun) {
 			continue
 		}
 		r := result{name: e.Package + " " + test, action: action}
-		if action == "skip" {
+		switch action {
+		case "skip":
 			r.reason = skipReason(text)
+		case "fail":
+			r.said = messages(text)
 		}
 		t.results = append(t.results, r)
 	}
@@ -204,6 +208,17 @@ func skipReason(text string) string {
 	return strings.Join(words, " ")
 }
 
+var message = regexp.MustCompile(`(?m)^\s*([\w.-]+\.go:\d+: .{1,300})`)
+
+// messages returns the first line of each of a test's last messages, at most eight. Its whole output
+// stands where the test failed, but who reads the end of a long log sees why, too.
+func messages(text string) (all []string) {
+	for _, m := range message.FindAllStringSubmatch(text, -1) {
+		all = append(all, m[1])
+	}
+	return all[max(0, len(all)-8):]
+}
+
 // Fuzzed counts a fuzz target.
 func (t *Tally) Fuzzed(pkg, target string, good bool) {
 	action := "pass"
@@ -225,6 +240,9 @@ func (t *Tally) Summary(ci bool, allow *regexp.Regexp, took time.Duration) bool 
 		case "fail":
 			failed++
 			fmt.Fprintf(t.out, "failed: %s\n", r.name)
+			for _, line := range r.said {
+				fmt.Fprintf(t.out, "    %s\n", line)
+			}
 		case "skip":
 			skipped++
 			fmt.Fprintf(t.out, "skipped: %s: %s\n", r.name, r.reason)
