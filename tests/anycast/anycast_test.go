@@ -142,7 +142,7 @@ func TestKeptOrders(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	r.await(long)
-	n.logged("control request", "action=order", "routes=withdrawn", `reason="new kernel"`, "uid=0")
+	n.logged("control request", "action=desired", "routes=withdrawn", `reason="new kernel"`, "uid=0")
 
 	n.bgp.Kill()
 	n.startBGP()

@@ -1,8 +1,9 @@
 // Package policy decides what mail is accepted. A session passes the facts of a command, and gets
 // the reply that refuses it, or the zero reply if it is accepted.
 //
-// What happens to the data: nothing. The package is pure. The caller looks everything up and puts
-// it into the facts; lists such as Domains are complete before they are used, and never change
+// What happens to the data: nothing. The package is pure. The caller, a
+// session of edge/ingress/smtpd, looks everything up and puts it into the facts; what asks DNS or a
+// disk gets a room of its own beside this one. Lists such as Domains are complete before they are used, and never change
 // afterwards.
 package policy
 

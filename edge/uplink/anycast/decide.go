@@ -35,39 +35,39 @@ func rank(r api.Routes) int {
 }
 
 // inForce returns the one that counts.
-func (o desiredStates) inForce() desired {
-	if o.passes() && rank(o.passing.Routes) <= rank(o.lasting.Routes) {
-		return o.passing
+func (d desiredStates) inForce() desired {
+	if d.passes() && rank(d.passing.Routes) <= rank(d.lasting.Routes) {
+		return d.passing
 	}
-	return o.lasting
+	return d.lasting
 }
 
 // passes reports whether a passing one is set.
-func (o desiredStates) passes() bool { return o.passing.Routes != "" }
+func (d desiredStates) passes() bool { return d.passing.Routes != "" }
 
 // with adds a desired state that came at the given time.
-func (o desiredStates) with(order api.DesiredState, at time.Time) desiredStates {
+func (d desiredStates) with(next api.DesiredState, at time.Time) desiredStates {
 	switch {
-	case !order.Keep:
-		o.passing = desired{DesiredState: order, at: at}
-	case o.passing.at.After(at): // it was waiting for the disk meanwhile
-		o.lasting = desired{DesiredState: order, at: at}
+	case !next.Keep:
+		d.passing = desired{DesiredState: next, at: at}
+	case d.passing.at.After(at): // it was waiting for the disk meanwhile
+		d.lasting = desired{DesiredState: next, at: at}
 	default:
-		o.lasting, o.passing = desired{DesiredState: order, at: at}, desired{}
+		d.lasting, d.passing = desired{DesiredState: next, at: at}, desired{}
 	}
-	return o
+	return d
 }
 
 // seen updates the desiredStates after a look at the node's health.
-func (o desiredStates) seen(h health) desiredStates {
+func (d desiredStates) seen(h health) desiredStates {
 	switch {
-	case !o.passes():
+	case !d.passes():
 	case h.down():
-		o.passing.fell = true
-	case h.up && o.passing.fell:
-		o.passing = desired{}
+		d.passing.fell = true
+	case h.up && d.passing.fell:
+		d.passing = desired{}
 	}
-	return o
+	return d
 }
 
 // decision is what peers are sent, and why.
@@ -77,10 +77,10 @@ type decision struct {
 }
 
 // decide derives the routes from the desired state and the node's health.
-func decide(o desiredStates, h health) decision {
-	state := o.inForce()
+func decide(d desiredStates, h health) decision {
+	state := d.inForce()
 	switch {
-	case o.stopping == api.Withdrawn:
+	case d.stopping == api.Withdrawn:
 		return decision{api.Withdrawn, "anymx-bgp is stopping"}
 	case state.Routes == api.Withdrawn:
 		return decision{api.Withdrawn, commanded(state)}
@@ -88,7 +88,7 @@ func decide(o desiredStates, h health) decision {
 		return decision{api.Withdrawn, "not healthy: no check has ended yet"}
 	case !h.up:
 		return decision{api.Withdrawn, "not healthy: " + h.reason}
-	case o.stopping == api.Graceful:
+	case d.stopping == api.Graceful:
 		return decision{api.Graceful, "anymx-bgp is stopping"}
 	case state.Routes == api.Graceful:
 		return decision{api.Graceful, commanded(state)}

@@ -111,7 +111,8 @@ func peerOf(p *config.BGPPeer, read reader) (bgp.Peer, error) {
 	return peer, nil
 }
 
-// routesOf returns the routes that the speaker should announce.
+// routesOf returns the routes that the speaker should announce. None, as for api.Withdrawn, withdraws
+// what it announces.
 func routesOf(prefixes []netip.Prefix, routes api.Routes) []bgp.Route {
 	var list []bgp.Route
 	for _, p := range prefixes {

@@ -94,7 +94,7 @@ func (a *Announcer) listen(_ context.Context) (s sockets, err error) {
 			return nil, err
 		}
 		status, err := a.SetDesired(r.Context(), o)
-		s.endpoint.Audit(r, err, "action", "order", "routes", string(o.Routes), "reason", o.Reason, "keep", o.Keep)
+		s.endpoint.Audit(r, err, "action", "desired", "routes", string(o.Routes), "reason", o.Reason, "keep", o.Keep)
 		return status, err
 	})
 	socket := service.ListenControl(a.reloader.Config().BGP.Control, a.degraded)

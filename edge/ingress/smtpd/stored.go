@@ -1,0 +1,33 @@
+package smtpd
+
+import "anymx/edge/spool"
+
+// What a session asks of the spool, and who gets the message then. A self-test's message takes room
+// that is kept for it, and is read back instead of being queued.
+
+// full is why the spool takes nothing; nil: it does.
+func (s *session) full() error {
+	if s.test != nil {
+		return nil // BeginSelfTest returns the error
+	}
+	return s.server.o.Spool.Accepting()
+}
+
+func (s *session) begin() (*spool.Draft, error) {
+	if s.test != nil {
+		return s.server.o.Spool.BeginSelfTest()
+	}
+	return s.server.o.Spool.Begin()
+}
+
+// stored hands on a message that was committed: to the queue, or to the self-test. A self-test is
+// in no log and no figure of mail, and the queue never hears of it.
+func (s *session) stored(m *spool.Message) error {
+	if s.test != nil {
+		return readBack(s.test, s.server.o.Spool, m.Envelope.ID)
+	}
+	s.server.metrics.accepted(m.Envelope)
+	s.server.o.MailLog.Accepted(m.Envelope)
+	s.server.o.Accepted(m)
+	return nil
+}
