@@ -22,6 +22,7 @@ BUILD   := go build -ldflags '-s -w -X anymx/edge/operate/api.release=$(VERSION)
 
 # Tools are pinned here, not in go.mod: they are no part of what ships.
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+DEADCODE    := golang.org/x/tools/cmd/deadcode@v0.40.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
 
 # Every file of the tree that git would take, NUL-separated. Works in a tree
@@ -118,7 +119,7 @@ sample: ## twelve minutes of make nightly, chosen by the commit
 	@$(MAKE) --no-print-directory nightly NIGHTLY_ARGS="-sample $$($(GIT) rev-parse HEAD)"
 
 .PHONY: check
-check: format vet staticcheck rules generated shell vulnerabilities ## everything that reads the code without running it
+check: format vet staticcheck deadcode rules generated shell vulnerabilities ## everything that reads the code without running it
 
 .PHONY: format
 format: # gofmt has nothing to change
@@ -135,6 +136,14 @@ vet: go
 staticcheck: go
 	@go run $(STATICCHECK) ./...
 	@echo "staticcheck: ok"
+
+# staticcheck finds what a package does not use itself; this one finds exported
+# functions and methods that no program and no test can reach, either.
+.PHONY: deadcode
+deadcode: go
+	@found=$$(go run $(DEADCODE) -test ./...); \
+	if [ -n "$$found" ]; then echo "deadcode: nothing calls these, remove them:"; echo "$$found"; exit 1; fi; \
+	echo "deadcode: ok"
 
 .PHONY: rules
 rules: go # who imports whom, what is pure, documented and long, which words are used, what lies at the top
