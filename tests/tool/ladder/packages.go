@@ -31,7 +31,7 @@ type testPackage struct {
 // plain lists the folders whose tests run without the race detector. They build programs and drive
 // them from outside, where the detector sees nothing and takes several times as long.
 var plain = []string{
-	"tests/anycast", "tests/tool/bench", "tests/image", "tests/interop", "tests/lab", "tests/tool/ladder", "tests/tool/nightly", "tests/node", "tests/tool/rules", "tests/tool/run", "tests/soak", "tests/vm",
+	"tests/anycast", "tests/tool/bench", "tests/image", "tests/interop", "tests/lab", "tests/tool/ladder", "tests/network", "tests/tool/nightly", "tests/node", "tests/tool/rules", "tests/tool/run", "tests/soak", "tests/vm",
 }
 
 // apart lists the folders whose tests run only if they are named. They need the image and half an hour

@@ -128,6 +128,7 @@ var order = Order{
 		"tests/interop":      {},
 		"tests/lab":          {"edge/operate/control", "tests/kit"},
 		"tests/lab/up":       {"tests/lab"},
+		"tests/network":      {},
 		"tests/node":         {},
 		"tests/kit":          {},
 		"tests/pop":          {"edge/delivery/smtpc/smtptest", "edge/operate/control", "tests/kit"},

@@ -23,7 +23,6 @@ const longMark = "Long: "
 var unsplit = []string{
 	"bgp/hostile_test.go",
 	"bgp/speaker_test.go",
-	"cmd/anymx-net/shield_test.go",
 	"cmd/anymx/cli_test.go",
 	"edge/appliance/machine/update_test.go",
 	"edge/appliance/provision/provision_test.go",

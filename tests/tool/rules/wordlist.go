@@ -24,7 +24,6 @@ var unread = []string{
 	".ci",
 	"cmd/anymx",
 	"cmd/anymx-machine",
-	"cmd/anymx-net",
 	"docs",
 	"edge",
 	"edge/appliance/bundle",

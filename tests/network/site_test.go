@@ -1,4 +1,4 @@
-package main
+package network
 
 import (
 	"bytes"
@@ -20,6 +20,8 @@ import (
 	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 	"anymx/edge/uplink/tunnel"
+	"anymx/tests/kit"
+	"anymx/tests/pop"
 )
 
 // user is the user of the program: one that does not exist on the machine.
@@ -118,18 +120,13 @@ func (s *site) all() string {
 	return b.String()
 }
 
-// settle waits until eth0 has its link-local address, and duplicate address detection has finished.
-func (s *site) settle() {
+// awaitAddresses waits until eth0 has its link-local address, and duplicate address detection has finished.
+func (s *site) awaitAddresses() {
 	s.t.Helper()
-	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+	kit.Eventually(s.t, s.name+" has finished duplicate address detection", func() bool {
 		addresses := s.ip("-6 address show dev eth0")
-		if strings.Contains(addresses, "scope link") && !strings.Contains(addresses, "tentative") {
-			return
-		}
-		if time.Since(start) > 10*time.Second {
-			s.t.Fatalf("%s does not settle: %s", s.name, addresses)
-		}
-	}
+		return strings.Contains(addresses, "scope link") && !strings.Contains(addresses, "tentative")
+	})
 }
 
 // program returns the program in the site, run as the user, with these capabilities and unable to
@@ -140,7 +137,7 @@ func (s *site) program(capabilities string, args ...string) *exec.Cmd {
 		"setpriv", "--reuid", id, "--regid", id, "--clear-groups", "--no-new-privs",
 		"--bounding-set", "-all" + capabilities, "--inh-caps", "-all" + capabilities, "--ambient-caps", "-all" + capabilities,
 		"--securebits", "+noroot,+noroot_locked,+no_setuid_fixup,+no_setuid_fixup_locked",
-		binary, "-config", s.config(),
+		filepath.Join(pop.Build(s.t), "anymx-net"), "-config", s.config(),
 	}, args...)...)
 }
 
@@ -183,9 +180,8 @@ func (s *site) key() string {
 
 // running is the program while it runs.
 type running struct {
-	*exec.Cmd
+	*kit.Process
 	site *site
-	log  *bytes.Buffer
 }
 
 // start starts the program with only CAP_NET_ADMIN, and waits until good accepts its status.
@@ -196,30 +192,29 @@ func (s *site) start(good func(api.NetworkStatus) bool) *running {
 
 func (s *site) startWith(capabilities string, good func(api.NetworkStatus) bool) *running {
 	s.t.Helper()
-	r := &running{Cmd: s.program(capabilities), site: s, log: &bytes.Buffer{}}
-	r.Stderr = r.log
-	if err := r.Start(); err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() {
-		_ = r.Process.Kill()
-		_ = r.Wait()
-		if s.t.Failed() {
-			s.t.Logf("%s:\n%s", s.name, r.log)
-		}
-	})
+	r := &running{kit.StartFor(s.t, s.program(capabilities), "anymx-net of "+s.name), s}
 	s.until("good", 15*time.Second, good)
 	return r
+}
+
+// reload has the program read its config again.
+func (r *running) reload() {
+	r.site.t.Helper()
+	if err := r.Signal(syscall.SIGHUP); err != nil {
+		r.site.t.Fatal(err)
+	}
 }
 
 // end ends the program by a signal and returns its exit code, -1 for a kill.
 func (r *running) end(signal syscall.Signal) int {
 	r.site.t.Helper()
-	if err := r.Process.Signal(signal); err != nil {
+	if err := r.Signal(signal); err != nil {
 		r.site.t.Fatal(err)
 	}
-	_ = r.Wait() // the caller checks the exit code
-	return r.ProcessState.ExitCode()
+	if err := r.Wait(kit.Patience); err != nil {
+		r.site.t.Fatal(err)
+	}
+	return r.ExitCode()
 }
 
 // status returns the program's status.
@@ -267,14 +262,16 @@ func (s *site) ask(method, path, body string) (status int, text string) {
 // until waits until good accepts the program's status.
 func (s *site) until(what string, limit time.Duration, good func(api.NetworkStatus) bool) {
 	s.t.Helper()
-	var last api.NetworkStatus
-	var err error
-	for start := time.Now(); time.Since(start) < limit; time.Sleep(20 * time.Millisecond) {
-		if last, err = s.status(); err == nil && good(last) {
-			return
+	err := kit.Poll(s.t.Context(), limit, func(context.Context) error {
+		last, err := s.status()
+		if err == nil && !good(last) {
+			err = fmt.Errorf("%+v, tunnel %+v, shield %+v", last, last.Tunnel, last.Shield)
 		}
+		return err
+	})
+	if err != nil {
+		s.t.Fatalf("%s: not %s %v", s.name, what, err)
 	}
-	s.t.Fatalf("%s: after %s not %s: %v, %+v, tunnel %+v, shield %+v", s.name, limit, what, err, last, last.Tunnel, last.Shield)
 }
 
 // well reports that nothing is missing.

@@ -1,13 +1,11 @@
-package main
+package network
 
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,113 +14,17 @@ import (
 	"time"
 
 	"anymx/edge/operate/api"
-
-	"golang.org/x/sys/unix"
 )
-
-// fence returns a node with a shield on eth0, and a host at the other end of its link that has
-// routes to the service addresses.
-func fence(t *testing.T) (node, host *site) {
-	t.Helper()
-	node, host = newSite(t, "node"), newSite(t, "host")
-	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
-		t.Skip("the kernel has no BTF, which the shield needs: ", err)
-	}
-	if out, err := node.command("ls", filepath.Dir(pins)).CombinedOutput(); err != nil {
-		t.Skipf("no BPF file system can be mounted: %s", out)
-	}
-	node.ip(fmt.Sprintf("link add eth0 type veth peer name eth0 netns %d", host.pid))
-	for _, command := range []string{"link set eth0 up", "address add 198.51.100.2/24 dev eth0", "-6 address add 2001:db8:1::2/64 dev eth0 nodad"} {
-		node.ip(command)
-	}
-	for _, command := range []string{
-		"link set eth0 up", "address add 198.51.100.3/24 dev eth0", "-6 address add 2001:db8:1::3/64 dev eth0 nodad",
-		"route add 192.0.2.25/32 via 198.51.100.2", "-6 route add 2001:db8:25::25/128 via 2001:db8:1::2",
-	} {
-		host.ip(command)
-	}
-	node.configure(guarded(""))
-	return node, host
-}
-
-// guarded returns the node's config, with additional lines in the shield's section.
-func guarded(more string) string {
-	return fmt.Sprintf(`[core]
-addresses = ["10.77.0.1:2525"]
-[ingress]
-listen = ["[::]:25", "192.0.2.25:8025"]
-[anycast]
-addresses = ["192.0.2.25/32", "2001:db8:25::25/128"]
-prefixes = ["192.0.2.0/24", "2001:db8:25::/48"]
-[shield]
-interfaces = ["eth0"]
-pins = %q
-%s
-`, pins, more)
-}
-
-// on reports that nothing is wrong and the shield runs on eth0 in this mode.
-func on(mode string) func(api.NetworkStatus) bool {
-	return func(s api.NetworkStatus) bool {
-		return well(s) && s.Shield != nil && s.Shield.Problem == "" && len(s.Shield.Interfaces) == 1 && s.Shield.Interfaces[0].Mode == mode
-	}
-}
-
-// inside runs f on a thread in the site's network.
-func (s *site) inside(f func()) {
-	s.t.Helper()
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends here
-		fd, err := unix.Open(fmt.Sprintf("/proc/%d/ns/net", s.pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err == nil {
-			err = unix.Setns(fd, unix.CLONE_NEWNET)
-			unix.Close(fd)
-		}
-		if err == nil {
-			f()
-		}
-		done <- err
-	}()
-	if err := <-done; err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-// udp opens a socket in the site.
-func (s *site) udp(port int) *net.UDPConn {
-	s.t.Helper()
-	var conn *net.UDPConn
-	var err error
-	s.inside(func() { conn, err = net.ListenUDP("udp4", &net.UDPAddr{Port: port}) })
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() { conn.Close() })
-	return conn
-}
-
-// verdict returns how many packets got that verdict.
-func verdict(s api.NetworkStatus, name string) uint64 {
-	if s.Shield != nil {
-		for _, v := range s.Shield.Verdicts {
-			if v.Verdict == name {
-				return v.Packets
-			}
-		}
-	}
-	return 0
-}
 
 // The shield works with three capabilities, as a user that owns only a folder of the BPF file
 // system.
 func TestShieldUnprivileged(t *testing.T) {
 	node, _ := fence(t)
 	key := filepath.Join(node.dir, "shield.key")
-	node.write("shield.key", "sixteen octets, and more\n")
+	node.write("shield.key", "sixteen bytes, and more\n")
 	node.configure(guarded(fmt.Sprintf("key_file = %q\nsyn_rate = 5000", key)))
 	r := node.startWith(shielded, on("native"))
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.Process.Pid))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.PID()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +34,7 @@ func TestShieldUnprivileged(t *testing.T) {
 		"CapPrm:\t" + few, "CapEff:\t" + few, "CapBnd:\t" + few, "CapAmb:\t" + few,
 	} {
 		if !strings.Contains(string(status), line+"\n") {
-			t.Errorf("/proc/%d/status lacks %q:\n%s", r.Process.Pid, line, status)
+			t.Errorf("/proc/%d/status lacks %q:\n%s", r.PID(), line, status)
 		}
 	}
 	s, err := node.status()
@@ -160,7 +62,7 @@ func TestShieldUnprivileged(t *testing.T) {
 		t.Errorf("/readyz: %d %s", code, text)
 	}
 	r.end(syscall.SIGTERM)
-	if strings.Contains(r.log.String(), "sixteen") || strings.Contains(metrics, "sixteen") {
+	if strings.Contains(r.Output(), "sixteen") || strings.Contains(metrics, "sixteen") {
 		t.Error("the key is told")
 	}
 }
@@ -202,8 +104,8 @@ func TestShieldFailsOpen(t *testing.T) {
 			if code := r.end(syscall.SIGTERM); code != 0 {
 				t.Errorf("exit code %d", code)
 			}
-			if !strings.Contains(r.log.String(), "level=ERROR") || !strings.Contains(r.log.String(), test.says) {
-				t.Errorf("log: %s", r.log)
+			if !strings.Contains(r.Output(), "level=ERROR") || !strings.Contains(r.Output(), test.says) {
+				t.Errorf("log: %s", r.Output())
 			}
 		})
 	}
@@ -261,9 +163,7 @@ func TestShieldSurvivesItsProgram(t *testing.T) {
 	}
 
 	node.configure(guarded(""))
-	if err := r.Process.Signal(syscall.SIGHUP); err != nil {
-		t.Fatal(err)
-	}
+	r.reload()
 	node.until("on", 10*time.Second, on("native"))
 	before, err := node.status()
 	if err != nil {
@@ -298,7 +198,7 @@ func TestShieldSurvivesItsProgram(t *testing.T) {
 	r = node.startWith(shielded, on("native"))
 	first := count()
 	if first < 300 { // while no program runs, 400 ms at least
-		t.Errorf("the counters began anew, or stood still: %d", first)
+		t.Errorf("the counters were reset, or stood still: %d", first)
 	}
 	if code := r.end(syscall.SIGTERM); code != 0 {
 		t.Errorf("exit code %d after SIGTERM", code)
@@ -308,9 +208,7 @@ func TestShieldSurvivesItsProgram(t *testing.T) {
 		t.Errorf("%d datagrams, and %d later", first, again)
 	}
 	node.configure(guarded("syn_rate = 77")) // one map write
-	if err := r.Process.Signal(syscall.SIGHUP); err != nil {
-		t.Fatal(err)
-	}
+	r.reload()
 	node.until("changed", 5*time.Second, func(s api.NetworkStatus) bool { return on("native")(s) && s.Shield.SYNs.Limit < 100 })
 	close(stop)
 	sending.Wait()
@@ -327,88 +225,10 @@ func TestShieldSurvivesItsProgram(t *testing.T) {
 		t.Errorf("top: %d %s", code, text)
 	}
 	r.end(syscall.SIGTERM)
-	if n := strings.Count(r.log.String(), "shield loaded"); n != 1 {
+	if n := strings.Count(r.Output(), "shield loaded"); n != 1 {
 		t.Errorf("it was loaded %d times for a change of limits", n)
 	}
 	t.Logf("%d datagrams, none of them passed", sent)
-}
-
-// SIGHUP applies a valid config, and nothing of an invalid one; it ends the mode that a command has
-// set.
-func TestShieldReload(t *testing.T) {
-	node, _ := fence(t)
-	r := node.startWith(shielded, on("native"))
-	hup := func(more string) {
-		t.Helper()
-		node.configure(guarded(more))
-		if err := r.Process.Signal(syscall.SIGHUP); err != nil {
-			t.Fatal(err)
-		}
-	}
-	hup(`mode = "generic"`)
-	node.until("generic", 10*time.Second, on("generic"))
-	hup(`mode = "native"` + "\n" + `key_file = "/nowhere/key"`)
-	node.until("refused", 10*time.Second, func(s api.NetworkStatus) bool {
-		return strings.HasPrefix(s.Config.Problem, "shield.key_file: ") && s.Shield.Interfaces[0].Mode == "generic"
-	})
-	node.write("blocked", "203.0.113.0/24\n2001:db8:66::/4x\n")
-	hup(`mode = "native"` + "\n" + fmt.Sprintf("block_file = %q", filepath.Join(node.dir, "blocked")))
-	node.until("refused", 10*time.Second, func(s api.NetworkStatus) bool {
-		return strings.Contains(s.Config.Problem, "shield.block_file: "+node.dir+`/blocked:2: "2001:db8:66::/4x" is neither`) && s.Shield.Listed == 0
-	})
-	for _, mode := range []string{"native", "off", "generic"} {
-		code, text := node.ask("POST", "/v1/shield/mode", fmt.Sprintf(`{"mode":%q}`, mode))
-		var s api.NetworkStatus
-		if err := json.Unmarshal([]byte(text), &s); code != 200 || err != nil || s.Shield.Mode != mode || s.Shield.Interfaces[0].Mode != mode || s.Shield.Problem != "" {
-			t.Errorf("mode %s: %d %s", mode, code, text)
-		}
-	}
-	if code, text := node.ask("POST", "/v1/shield/mode", `{"mode":"fast"}`); code != 400 {
-		t.Errorf("mode fast: %d %s", code, text)
-	}
-	hup("")
-	node.until("auto", 10*time.Second, func(s api.NetworkStatus) bool { return on("generic")(s) && s.Shield.Mode == "auto" }) // the attached programs stay
-	r.end(syscall.SIGTERM)
-	if !strings.Contains(r.log.String(), `msg="control request" action="shield mode" mode=off uid=0`) {
-		t.Errorf("no audit: %s", r.log)
-	}
-}
-
-// A mode that the driver lacks does not remove the protection.
-func TestShieldModeThatTheDriverLacks(t *testing.T) {
-	node, _ := fence(t)
-	node.configure(strings.ReplaceAll(guarded(""), `"eth0"`, `"lo"`))
-	node.startWith(shielded, on("generic"))
-	node.post("/v1/shield/mode", `{"mode":"native"}`, 503, "the mode stays auto: interface lo: native XDP")
-	if s, err := node.status(); err != nil || !on("generic")(s) || s.Shield.Mode != "auto" {
-		t.Errorf("%+v, %v", s.Shield, err)
-	}
-}
-
-// A missing interface does not leave the others unprotected.
-func TestShieldModeWithAMissingInterface(t *testing.T) {
-	node, _ := fence(t)
-	node.configure(strings.ReplaceAll(guarded(`mode = "off"`), `"eth0"`, `"eth0", "eth9"`))
-	node.startWith(shielded, func(s api.NetworkStatus) bool { return s.Shield != nil && s.Shield.Mode == "off" })
-	code, text := node.ask("POST", "/v1/shield/mode", `{"mode":"auto"}`)
-	var s api.NetworkStatus
-	if err := json.Unmarshal([]byte(text), &s); code != 200 || err != nil || s.Shield.Interfaces[0].Mode != "native" || s.Shield.Interfaces[1].Problem == "" {
-		t.Errorf("%d %s", code, text)
-	}
-}
-
-// An interface that appears later is protected then; until then the status reports it.
-func TestShieldInterfaceComesLater(t *testing.T) {
-	node, _ := fence(t)
-	node.configure(strings.ReplaceAll(guarded(""), `"eth0"`, `"eth1"`))
-	node.startWith(shielded, func(s api.NetworkStatus) bool {
-		return strings.HasPrefix(s.Problem, "shield: interface eth1: ") && s.Shield.Interfaces[0].Mode == "off"
-	})
-	if metrics := node.metrics(); !strings.Contains(metrics, "anymx_shield_failed 1\n") {
-		t.Error("the metrics say nothing of it")
-	}
-	node.ip("link add eth1 type veth peer name eth2")
-	node.until("attached", 20*time.Second, on("native"))
 }
 
 // Without the shared key a node protects itself, and says so; with it the node accepts the cookies
@@ -422,7 +242,7 @@ func TestShieldKeyComesLater(t *testing.T) {
 	if metrics := node.metrics(); !strings.Contains(metrics, "anymx_shield_failed 0\n") {
 		t.Error("the metrics say that packets pass")
 	}
-	node.write("shield.key", "sixteen octets, and more\n")
+	node.write("shield.key", "sixteen bytes, and more\n")
 	node.until("keyed", 15*time.Second, func(s api.NetworkStatus) bool { return on("native")(s) && s.Shield.SharedKey })
 }
 
@@ -437,9 +257,7 @@ func TestShieldLeavesTheConfig(t *testing.T) {
 	r := node.startWith(shielded, on("native"))
 	without, _, _ := strings.Cut(guarded(""), "[shield]")
 	node.configure(without)
-	if err := r.Process.Signal(syscall.SIGHUP); err != nil {
-		t.Fatal(err)
-	}
+	r.reload()
 	node.until("reloaded", 5*time.Second, func(s api.NetworkStatus) bool {
 		return on("native")(s) && strings.Join(s.Config.Restart, " ") == "shield"
 	})

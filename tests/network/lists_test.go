@@ -1,4 +1,4 @@
-package main
+package network
 
 import (
 	"encoding/json"
@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"anymx/edge/operate/api"
+	"anymx/tests/kit"
 )
 
 // listed returns the answer of GET /v1/shield/lists, by prefix.
@@ -78,21 +79,16 @@ func TestListsAreKept(t *testing.T) {
 	node.post("/v1/shield/list", fmt.Sprintf(`{"prefix":"203.0.113.0/24","until":%q}`, soon.Format(time.RFC3339Nano)), 200, "")
 	node.until("expired", 10*time.Second, holds(1))
 	file := filepath.Join(node.dir, "net", "lists.json")
-	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+	kit.EventuallyIn(t, 10*time.Second, "the expired prefix is removed from the file", func() bool {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !strings.Contains(string(text), "203.0.113.0/24") {
-			break
-		}
-		if time.Since(start) > 10*time.Second {
-			t.Fatalf("what has expired is kept: %s", text)
-		}
-	}
+		return !strings.Contains(string(text), "203.0.113.0/24")
+	})
 	r.end(syscall.SIGTERM)
-	if !strings.Contains(r.log.String(), `msg="control request" action="shield list" prefix=203.0.113.0/24`) {
-		t.Errorf("no audit: %s", r.log)
+	if !strings.Contains(r.Output(), `msg="control request" action="shield list" prefix=203.0.113.0/24`) {
+		t.Errorf("no audit: %s", r.Output())
 	}
 
 	// A damaged file is reported and set aside; it does not unblock anything.
@@ -108,9 +104,7 @@ func TestListsAreKept(t *testing.T) {
 	if e := node.listed()["2001:db8:66::/48"]; e.Source != "command" || !e.Allowed || e.Reason != "found in the kernel" {
 		t.Errorf("listed: %+v", e)
 	}
-	if err := r.Process.Signal(syscall.SIGHUP); err != nil {
-		t.Fatal(err)
-	}
+	r.reload()
 	node.until("acknowledged", 5*time.Second, holds(1))
 	r.end(syscall.SIGKILL)
 	node.startWith(shielded, holds(1))
@@ -167,7 +161,7 @@ func TestListFiles(t *testing.T) {
 	node.write("blocked", "# nobody\n")
 	node.until("emptied", 15*time.Second, holds(2))
 	r.end(syscall.SIGTERM)
-	if !strings.Contains(again.log.String(), `msg="prefix list read" file=`+blocked+` prefixes=99999 added=1 removed=0`) {
-		t.Errorf("log: %s", again.log)
+	if !strings.Contains(again.Output(), `msg="prefix list read" file=`+blocked+` prefixes=99999 added=1 removed=0`) {
+		t.Errorf("log: %s", again.Output())
 	}
 }

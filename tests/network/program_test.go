@@ -1,4 +1,4 @@
-package main
+package network
 
 import (
 	"bytes"
@@ -12,21 +12,7 @@ import (
 	"time"
 
 	"anymx/edge/operate/api"
-	"anymx/tests/pop"
 )
-
-// binary is the program, built by TestMain.
-var binary string
-
-func TestMain(m *testing.M) {
-	dir, err := pop.Programs()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	binary = filepath.Join(dir, "anymx-net")
-	os.Exit(pop.Main(m))
-}
 
 // pair returns a node and a core that have a link, and configs for a tunnel over it.
 func pair(t *testing.T) (node, core *site) {
@@ -93,7 +79,7 @@ func TestUnprivileged(t *testing.T) {
 	node, core := pair(t)
 	core.start(well)
 	r := node.start(up)
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.Process.Pid))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.PID()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +89,7 @@ func TestUnprivileged(t *testing.T) {
 		"CapInh:\t" + netAdmin, "CapPrm:\t" + netAdmin, "CapEff:\t" + netAdmin, "CapBnd:\t" + netAdmin, "CapAmb:\t" + netAdmin,
 	} {
 		if !strings.Contains(string(status), line+"\n") {
-			t.Errorf("/proc/%d/status lacks %q:\n%s", r.Process.Pid, line, status)
+			t.Errorf("/proc/%d/status lacks %q:\n%s", r.PID(), line, status)
 		}
 	}
 	for _, far := range []string{"10.77.0.1", "fd77::1"} {
@@ -137,7 +123,7 @@ func TestUnprivileged(t *testing.T) {
 
 func TestWithoutCapability(t *testing.T) {
 	node, _ := pair(t)
-	node.settle()
+	node.awaitAddresses()
 	before := node.all()
 	if _, errs, code := node.once(""); code != 1 || !strings.Contains(errs, "anymx-net: not permitted to change the network: CAP_NET_ADMIN is missing") {
 		t.Errorf("exit code %d, error %q", code, errs)
@@ -171,10 +157,10 @@ func TestWithoutCapability(t *testing.T) {
 func TestKilledRestartedRemoved(t *testing.T) {
 	node, core := pair(t)
 	core.start(well)
-	node.settle()
+	node.awaitAddresses()
 	before := node.all()
 	r := node.start(up)
-	node.settle()
+	node.awaitAddresses()
 	if out, errs, code := node.once(",+net_admin", "-remove"); code != 1 || !strings.Contains(errs, "stop it first") {
 		t.Errorf("-remove while it runs: exit code %d, %s%s", code, out, errs)
 	}
@@ -217,7 +203,7 @@ func TestKilledRestartedRemoved(t *testing.T) {
 // not running. It names what it can't remove.
 func TestRemove(t *testing.T) {
 	node, _ := pair(t)
-	node.settle()
+	node.awaitAddresses()
 	before := node.all()
 	node.start(func(s api.NetworkStatus) bool { return len(s.Items) > 0 }).end(syscall.SIGKILL)
 	text, err := os.ReadFile(node.config())
@@ -301,8 +287,8 @@ prefixes = ["192.0.2.0/24"]
 	}
 	t.Logf("repaired after %s", time.Since(start))
 	r.end(syscall.SIGTERM)
-	if !strings.Contains(r.log.String(), `msg=restored what="192.0.2.25/32 dev lo scope host" kind=address`) {
-		t.Errorf("log: %s", r.log)
+	if !strings.Contains(r.Output(), `msg=restored what="192.0.2.25/32 dev lo scope host" kind=address`) {
+		t.Errorf("log: %s", r.Output())
 	}
 }
 
@@ -321,9 +307,7 @@ func TestReload(t *testing.T) {
 			t.Fatalf("no %q in the config", old)
 		}
 		node.write("anymx.toml", strings.ReplaceAll(string(text), old, next))
-		if err := r.Process.Signal(syscall.SIGHUP); err != nil {
-			t.Fatal(err)
-		}
+		r.reload()
 	}
 	change("192.0.2.25/32", "192.0.2.26/32")
 	node.until("changed", 5*time.Second, func(s api.NetworkStatus) bool {
@@ -332,7 +316,7 @@ func TestReload(t *testing.T) {
 	if out := node.ip("address show dev lo"); !strings.Contains(out, "192.0.2.26/32") || strings.Contains(out, "192.0.2.25/32") {
 		t.Errorf("addresses: %s", out)
 	}
-	node.settle()
+	node.awaitAddresses()
 	before := node.all()
 	change(`"192.0.2.25/32"`, `"192.0.2.25/24"`)
 	node.until("refused", 5*time.Second, func(s api.NetworkStatus) bool {
