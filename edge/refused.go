@@ -15,6 +15,7 @@ import (
 	"anymx/edge/mail"
 	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
+	"anymx/edge/refusal"
 	"anymx/edge/service"
 	"anymx/edge/spool"
 )
@@ -168,7 +169,7 @@ func (r *refused) turnAway(ctx context.Context, l net.Listener) {
 var _ control.Node = (*refused)(nil)
 
 func (r *refused) no() error {
-	return &api.Error{Code: api.Unavailable, Text: r.unsound.Error()}
+	return refusal.Unavailable.Wrap(r.unsound)
 }
 
 // Status describes a node that is stuck in its start.

@@ -7,11 +7,11 @@ import (
 	"strings"
 	"time"
 
-	"anymx/edge/drain"
 	"anymx/edge/mail"
 	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 	"anymx/edge/queue"
+	"anymx/edge/refusal"
 	"anymx/edge/spool"
 )
 
@@ -78,7 +78,7 @@ func (n *Node) ExportSpool(_ context.Context, each func(api.SpoolMessage)) (api.
 }
 
 // errExporting refuses requests while an export runs.
-var errExporting = &api.Error{Code: api.Unavailable, Text: "an export of the spool is under way, try again later"}
+var errExporting = refusal.Unavailable.Errorf("an export of the spool is under way, try again later")
 
 // exportSpool runs spool.ExportAside and translates its results for the control socket.
 func exportSpool(dir string, whole bool, reserve int64, each func(api.SpoolMessage)) (api.SpoolExport, error) {
@@ -117,24 +117,16 @@ func (n *Node) coreStatus() []api.CoreStatus {
 	return list
 }
 
-// refusal translates err for the control socket.
-func refusal(err error) error {
-	if errors.Is(err, drain.ErrStopping) {
-		return &api.Error{Code: api.Unavailable, Text: err.Error()}
-	}
-	return err
-}
-
 // Drain begins to take the node out of service.
 func (n *Node) Drain(_ context.Context, r api.DrainRequest) error {
-	return refusal(n.drain.Request(r))
+	return n.drain.Request(r)
 }
 
 // SelfTest runs the self-test.
 func (n *Node) SelfTest(ctx context.Context) (api.SelfTest, error) { return n.selfTest.Run(ctx) }
 
 // Resume takes the node back into service.
-func (n *Node) Resume(context.Context) error { return refusal(n.drain.Resume()) }
+func (n *Node) Resume(context.Context) error { return n.drain.Resume() }
 
 // List returns a page of the queue.
 func (n *Node) List(ctx context.Context, q api.QueueQuery) (api.QueuePage, error) {

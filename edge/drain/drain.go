@@ -11,7 +11,6 @@ package drain
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -20,11 +19,12 @@ import (
 	"anymx/edge/config"
 	"anymx/edge/operate/api"
 	"anymx/edge/queue"
+	"anymx/edge/refusal"
 	"anymx/edge/service"
 )
 
 // ErrStopping refuses requests while the process ends.
-var ErrStopping = errors.New("the node is stopping")
+var ErrStopping = refusal.Unavailable.Errorf("the node is stopping")
 
 // Speaker announces the node's routes. See poll.Speaker.
 type Speaker interface {

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"anymx/edge/appliance/bundle"
+	"anymx/edge/refusal"
 )
 
 // Limits of a download.
@@ -147,7 +148,7 @@ func urlCause(err error) error {
 // the child's error message.
 func (m *Machine) fetch(ctx context.Context, text string) (io.ReadCloser, error) {
 	if _, err := checkURL(text); err != nil {
-		return nil, refused(err)
+		return nil, refusal.Invalid.Wrap(err)
 	}
 	command := m.Fetch
 	if command == nil {

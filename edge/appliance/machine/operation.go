@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"anymx/edge/operate/api"
+	"anymx/edge/refusal"
 )
 
 // operation is a running operation. It reports its progress to its client, and continues without it
@@ -41,8 +42,8 @@ func (m *Machine) start(kind string, run func(*operation) error) (*operation, er
 	defer m.mu.Unlock()
 	if m.operation != nil {
 		o.cancel()
-		return nil, &api.Error{Code: api.Superseded, Text: fmt.Sprintf("%s is already running, since %s: see anymx update --status",
-			withArticle(m.operation.kind), time.Since(m.operation.began).Truncate(time.Second))}
+		return nil, refusal.Conflict.Errorf("%s is already running, since %s: see anymx update --status",
+			withArticle(m.operation.kind), time.Since(m.operation.began).Truncate(time.Second))
 	}
 	m.operation = o
 	m.work.Go(func() {

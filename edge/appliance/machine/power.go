@@ -11,6 +11,7 @@ import (
 	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 	"anymx/edge/operate/words"
+	"anymx/edge/refusal"
 )
 
 const (
@@ -23,14 +24,14 @@ const (
 func (m *Machine) rollback(o *operation, want api.PowerRequest) error {
 	t, err := m.updatable()
 	if err != nil {
-		return refused(err)
+		return refusal.Invalid.Wrap(err)
 	}
 	confirmed, err := m.records.confirmed()
 	if err != nil {
 		return err
 	}
 	if why := mayRollBack(t, confirmed, rootHashOf); why != "" {
-		return refusedf("rollback refused: %s", why)
+		return refusal.Invalid.Errorf("rollback refused: %s", why)
 	}
 	version := t.Other().Version
 	if want.Reason == "" {

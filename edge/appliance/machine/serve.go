@@ -2,13 +2,13 @@ package machine
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"os/user"
 	"strconv"
 
 	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
+	"anymx/edge/refusal"
 	"anymx/edge/service"
 )
 
@@ -84,7 +84,7 @@ func (m *Machine) allow(r *http.Request) error {
 	if ok && m.users[uid] {
 		return nil
 	}
-	return &api.Error{Code: api.Forbidden, Text: fmt.Sprintf("user %d may look at this machine, but not change it: run this as root", uid)}
+	return refusal.Forbidden.Errorf("user %d may look at this machine, but not change it: run this as root", uid)
 }
 
 // userIDs returns the numbers of root and of those users that exist.

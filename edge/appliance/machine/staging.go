@@ -14,6 +14,7 @@ import (
 	"anymx/edge/appliance/bundle"
 	"anymx/edge/appliance/slot"
 	"anymx/edge/operate/api"
+	"anymx/edge/refusal"
 )
 
 // reserve is the space that stays free where something is written, in bytes.
@@ -23,7 +24,7 @@ const reserve = 32 << 20
 func (m *Machine) receive(o *operation, t *slot.Table, want api.UpdateRequest, body io.Reader) (*bundle.Manifest, error) {
 	keys, err := bundle.ReadKeys(m.Keys)
 	if err != nil {
-		return nil, refused(err)
+		return nil, refusal.Invalid.Wrap(err)
 	}
 	source := body
 	if want.URL != "" {
@@ -74,7 +75,7 @@ func (m *Machine) broken(o *operation, err error) error {
 	case errors.As(err, &path): // of this machine's own disk
 		return err
 	}
-	return refused(err)
+	return refusal.Invalid.Wrap(err)
 }
 
 // stage writes the files of a bundle to disk, or only reads them.
@@ -137,7 +138,7 @@ func (m *Machine) room(t *slot.Table, f *bundle.Manifest) error {
 		return err
 	}
 	if need := f.Size() + reserve; free < need {
-		return refusedf("not enough space in %s: the update temporarily needs %s, %s are free", m.State, size(need), size(free))
+		return refusal.Invalid.Errorf("not enough space in %s: the update temporarily needs %s, %s are free", m.State, size(need), size(free))
 	}
 	if free, err = freeSpace(t.ESP); err != nil {
 		return err
@@ -148,7 +149,7 @@ func (m *Machine) room(t *slot.Table, f *bundle.Manifest) error {
 		}
 	}
 	if need := f.File(bundle.Kernel).Size + 1<<20; free < need {
-		return refusedf("not enough space in the ESP: the kernel needs %s, %s are free", size(need), size(free))
+		return refusal.Invalid.Errorf("not enough space in the ESP: the kernel needs %s, %s are free", size(need), size(free))
 	}
 	return nil
 }

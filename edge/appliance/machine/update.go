@@ -12,17 +12,14 @@ import (
 	"anymx/edge/appliance/slot"
 	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
+	"anymx/edge/refusal"
 )
 
-// refused is the error for a bundle that is not accepted. The machine was not changed.
-func refused(err error) error { return &api.Error{Code: api.BadRequest, Text: err.Error()} }
-
-func refusedf(format string, args ...any) error { return refused(fmt.Errorf(format, args...)) }
-
-// update runs an update. body is the bundle, unless want names a URL.
+// update runs an update. body is the bundle, unless want names a URL. A bundle that is not accepted is
+// a refusal.Invalid, and the machine was not changed.
 func (m *Machine) update(o *operation, want api.UpdateRequest, body io.Reader) error {
 	err := m.runUpdate(o, want, body)
-	var why *api.Error
+	var why *refusal.Error
 	switch {
 	case err == nil && want.DryRun:
 	case err == nil:
@@ -38,7 +35,7 @@ func (m *Machine) update(o *operation, want api.UpdateRequest, body io.Reader) e
 func (m *Machine) runUpdate(o *operation, want api.UpdateRequest, body io.Reader) error {
 	t, err := m.updatable()
 	if err != nil {
-		return refused(err)
+		return refusal.Invalid.Wrap(err)
 	}
 	defer func() {
 		if err := m.clean(); err != nil {
@@ -98,13 +95,13 @@ func (m *Machine) acceptable(t *slot.Table, f *bundle.Manifest, want api.UpdateR
 	root, verity := f.File(bundle.Root), f.File(bundle.Verity)
 	switch order := slot.Compare(f.Version, t.Version); {
 	case f.Version == t.Version:
-		return refusedf("version %s is already running", f.Version)
+		return refusal.Invalid.Errorf("version %s is already running", f.Version)
 	case order == 0:
-		return refusedf("version %s and the running version %s are equal for the boot loader", f.Version, t.Version)
+		return refusal.Invalid.Errorf("version %s and the running version %s are equal for the boot loader", f.Version, t.Version)
 	case order < 0 && !want.AllowOlder:
-		return refusedf("version %s is older than the running version %s: use --allow-older to install it anyway", f.Version, t.Version)
+		return refusal.Invalid.Errorf("version %s is older than the running version %s: use --allow-older to install it anyway", f.Version, t.Version)
 	case root.Full() > other.Root.Size || verity.Full() > other.Verity.Size:
-		return refusedf("version %s is too large for this disk's slots: its root has %s and its hash tree %s; the limits are %s and %s",
+		return refusal.Invalid.Errorf("version %s is too large for this disk's slots: its root has %s and its hash tree %s; the limits are %s and %s",
 			f.Version, size(root.Full()), size(verity.Full()), size(other.Root.Size), size(other.Verity.Size))
 	}
 	return nil

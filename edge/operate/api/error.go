@@ -17,9 +17,9 @@ const (
 	Superseded  Code = "superseded"     // 409: a later command is in force, or about to be
 )
 
-// Error is what the node answers when it can't do what was requested. A Node returns one to choose
-// the code; any other error it returns is sent as Internal. errors.Is compares an Error by its Code
-// with ErrNotFound.
+// Error is what a program answers when it can't do what was requested. Package control makes it from
+// what the parts return, and gives it to whoever asked. errors.Is compares an Error by its Code with
+// ErrNotFound.
 type Error struct {
 	Text     string           `json:"error"`
 	Code     Code             `json:"code"`

@@ -17,8 +17,8 @@ import (
 )
 
 // Handle adds an endpoint of the control socket under pattern, as for http.ServeMux: "GET
-// /v1/status". The value that get returns is sent as JSON, an error as an *api.Error: any other
-// error is Internal, or Unavailable if it is a timeout. The request's context ends after 30 s.
+// /v1/status". The value that get returns is sent as JSON, an error as an *api.Error with the
+// code of its refusal.Kind: any other error is Internal, or Unavailable if it is a timeout. The request's context ends after 30 s.
 // Handle panics if the pattern exists already, and must not be called after Serve.
 func (e *Endpoint) Handle(pattern string, get func(*http.Request) (any, error)) {
 	e.route(e.socket, pattern, e.answer(get))

@@ -10,6 +10,7 @@ import (
 
 	"anymx/edge/config"
 	"anymx/edge/operate/api"
+	"anymx/edge/refusal"
 )
 
 // httpStatus returns the HTTP status of a code.
@@ -35,8 +36,30 @@ func httpStatus(c api.Code) int {
 
 func badRequest(err error) *api.Error { return &api.Error{Text: err.Error(), Code: api.BadRequest} }
 
-// asError converts an error that a Node returned into an answer.
+// codeOf returns the code of a kind of refusal.
+func codeOf(k refusal.Kind) api.Code {
+	switch k {
+	case refusal.Invalid:
+		return api.BadRequest
+	case refusal.NotFound:
+		return api.NotFound
+	case refusal.Forbidden:
+		return api.Forbidden
+	case refusal.Conflict:
+		return api.Superseded
+	case refusal.Unavailable:
+		return api.Unavailable
+	}
+	return api.Internal
+}
+
+// asError converts an error that a Node, or a function of an Endpoint, returned into an answer. It is
+// the only place where errors of the parts get a code.
 func asError(err error) *api.Error {
+	var refused *refusal.Error
+	if errors.As(err, &refused) {
+		return &api.Error{Text: refused.Error(), Code: codeOf(refused.Kind)}
+	}
 	var e *api.Error
 	if errors.As(err, &e) {
 		return e

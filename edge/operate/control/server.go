@@ -13,8 +13,8 @@ import (
 )
 
 // Node is what a Server shows and changes. Its methods are called concurrently; when ctx ends they
-// return early with its error. An error may be or wrap an *api.Error, which chooses the code that
-// is sent.
+// return early with its error. An error may be or wrap a *refusal.Error, whose kind chooses the code
+// that is sent.
 type Node interface {
 	// Status is cheap: it never waits for disk or network. Ready stays zero.
 	Status(ctx context.Context) api.Status

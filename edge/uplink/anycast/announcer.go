@@ -15,6 +15,7 @@ import (
 
 	"anymx/bgp"
 	"anymx/edge/operate/api"
+	"anymx/edge/refusal"
 	"anymx/edge/service"
 )
 
@@ -165,11 +166,10 @@ func (a *Announcer) recordCheck(c checked) {
 // the two, and then the next start completes it.
 func (a *Announcer) SetDesired(ctx context.Context, o api.DesiredState) (api.SpeakerStatus, error) {
 	if err := checkRoutes(o.Routes); err != nil {
-		return api.SpeakerStatus{}, &api.Error{Code: api.BadRequest, Text: err.Error()}
+		return api.SpeakerStatus{}, refusal.Invalid.Wrap(err)
 	}
 	if len(o.Reason) > maxReason {
-		text := fmt.Sprintf("the reason has %d bytes; the limit is %d", len(o.Reason), maxReason)
-		return api.SpeakerStatus{}, &api.Error{Code: api.BadRequest, Text: text}
+		return api.SpeakerStatus{}, refusal.Invalid.Errorf("the reason has %d bytes; the limit is %d", len(o.Reason), maxReason)
 	}
 	o.Keep = o.Keep || o.Routes == api.Announced
 	if err := ctx.Err(); err != nil {
@@ -214,7 +214,7 @@ func (a *Announcer) SetDesired(ctx context.Context, o api.DesiredState) (api.Spe
 
 // errOvertaken is for a desired state that a later one has overtaken, on its way or while it waited
 // for the disk.
-var errOvertaken = &api.Error{Code: api.Superseded, Text: "overtaken by a later command"}
+var errOvertaken = refusal.Conflict.Errorf("overtaken by a later command")
 
 // keep writes a desired state to disk, unless a later one will be written, and sets it.
 func (a *Announcer) keep(ctx context.Context, s desired, number uint64) error {

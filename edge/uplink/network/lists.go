@@ -1,7 +1,6 @@
 package network
 
 import (
-	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"anymx/edge/operate/api"
+	"anymx/edge/refusal"
 	"anymx/xdp"
 )
 
@@ -188,13 +188,13 @@ func (l *lists) expire(now time.Time) (touched []netip.Prefix) {
 func (l *lists) list(e api.ShieldEntry, now time.Time) (api.ShieldEntry, error) {
 	e, err := checkEntry(e, now)
 	if err != nil {
-		return e, badRequest(err)
+		return e, refusal.Invalid.Wrap(err)
 	}
 	if _, known := l.byCommand[e.Prefix]; !known && len(l.byCommand) >= maxEntries {
-		return e, badRequest(fmt.Errorf("the limit of %d prefixes listed by commands is reached: use a file instead", maxEntries))
+		return e, refusal.Invalid.Errorf("the limit of %d prefixes listed by commands is reached: use a file instead", maxEntries)
 	}
 	if _, known := l.of(e.Prefix); !known && l.count(version(e.Prefix)) >= xdp.MaxListed {
-		return e, badRequest(xdp.ErrListFull)
+		return e, refusal.Invalid.Wrap(xdp.ErrListFull)
 	}
 	next := maps.Clone(l.byCommand)
 	next[e.Prefix] = e
@@ -220,7 +220,7 @@ func (l *lists) count(of int) (n int) {
 func (l *lists) unlist(p netip.Prefix) (removed bool, err error) {
 	if _, ok := l.byCommand[p]; !ok {
 		if e, ok := l.of(p); ok {
-			return false, badRequest(fmt.Errorf("%s is listed in the file %s: remove it there", p, e.Source))
+			return false, refusal.Invalid.Errorf("%s is listed in the file %s: remove it there", p, e.Source)
 		}
 		return false, nil
 	}
@@ -342,12 +342,4 @@ func (l *lists) entries(have []xdp.Listed) []api.ShieldEntry {
 // problem is what is wrong with any of it.
 func (l *lists) problem() error {
 	return oneLine([]error{l.broken, l.allow.problem, l.block.problem, l.fault})
-}
-
-func badRequest(err error) error {
-	var e *api.Error
-	if errors.As(err, &e) {
-		return e
-	}
-	return &api.Error{Code: api.BadRequest, Text: err.Error()}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"anymx/edge/operate/api"
+	"anymx/edge/refusal"
 	"anymx/xdp"
 )
 
@@ -150,11 +151,11 @@ func TestKept(t *testing.T) {
 	put := func(e api.ShieldEntry, says string) {
 		t.Helper()
 		_, err := l.list(e, noon)
-		var refused *api.Error
+		var refused *refusal.Error
 		switch {
 		case says == "" && err != nil:
 			t.Error(err)
-		case says != "" && (!errors.As(err, &refused) || refused.Code != api.BadRequest || !strings.Contains(err.Error(), says)):
+		case says != "" && (!errors.As(err, &refused) || refused.Kind != refusal.Invalid || !strings.Contains(err.Error(), says)):
 			t.Errorf("%v, want %q", err, says)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"anymx/edge/config"
 	"anymx/edge/operate/api"
+	"anymx/edge/refusal"
 	"anymx/edge/service"
 	"anymx/xdp"
 )
@@ -289,7 +290,7 @@ func (s *shield) updateReport() {
 func (s *shield) setMode(text string) error {
 	mode, err := parseMode(text)
 	if err != nil {
-		return badRequest(err)
+		return refusal.Invalid.Wrap(err)
 	}
 	s.busy.Lock()
 	defer s.busy.Unlock()
@@ -297,14 +298,14 @@ func (s *shield) setMode(text string) error {
 	s.commanded = mode
 	err = s.enforce(nil)
 	if s.protected() >= before || mode == xdp.Off && err == nil {
-		return unavailable(err)
+		return refusal.Unavailable.Wrap(err)
 	}
 	if err == nil {
 		err = s.fault()
 	}
 	s.commanded = was
 	_ = s.enforce(nil) // what is wrong with it was so before
-	return unavailable(fmt.Errorf("the mode stays %s: %w", s.options().Mode, err))
+	return refusal.Unavailable.Errorf("the mode stays %s: %w", s.options().Mode, err)
 }
 
 // protected returns the number of interfaces with a filter.
@@ -356,7 +357,7 @@ func (s *shield) list(e api.ShieldEntry) (api.ShieldEntry, error) {
 func (s *shield) unlist(p netip.Prefix) (bool, error) {
 	p, err := checkPrefix(p)
 	if err != nil {
-		return false, badRequest(err)
+		return false, refusal.Invalid.Wrap(err)
 	}
 	s.busy.Lock()
 	defer s.busy.Unlock()
@@ -375,13 +376,13 @@ func (s *shield) enforcePrefix(p netip.Prefix, but string) error {
 	defer s.updateReport()
 	switch {
 	case s.loaded != nil:
-		return unavailable(s.lists.enforce(s.loaded, []netip.Prefix{p}))
+		return refusal.Unavailable.Wrap(s.lists.enforce(s.loaded, []netip.Prefix{p}))
 	case s.idle():
 		return nil
 	case s.problem != nil:
-		return unavailable(fmt.Errorf("%s: %s; the shield is not loaded: %w", p, but, s.problem))
+		return refusal.Unavailable.Errorf("%s: %s; the shield is not loaded: %w", p, but, s.problem)
 	}
-	return unavailable(fmt.Errorf("%s: %s; the shield is not loaded", p, but))
+	return refusal.Unavailable.Errorf("%s: %s; the shield is not loaded", p, but)
 }
 
 // entries returns all that is listed.
@@ -393,13 +394,4 @@ func (s *shield) entries() []api.ShieldEntry {
 		have = s.loaded.Lists()
 	}
 	return s.lists.entries(have)
-}
-
-// unavailable is the error for what the kernel or the disk refused.
-func unavailable(err error) error {
-	var e *api.Error
-	if err == nil || errors.As(err, &e) {
-		return err
-	}
-	return &api.Error{Code: api.Unavailable, Text: err.Error()}
 }

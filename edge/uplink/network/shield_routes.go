@@ -9,6 +9,7 @@ import (
 
 	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
+	"anymx/edge/refusal"
 )
 
 // How many prefixes of a kind an answer shows.
@@ -33,7 +34,7 @@ type (
 )
 
 // errNoShield is the response to all of it on a node without a shield.
-var errNoShield = &api.Error{Code: api.NotFound, Text: "this node has no shield: its config has no [shield] section"}
+var errNoShield = refusal.NotFound.Errorf("this node has no shield: its config has no [shield] section")
 
 // shieldRoutes adds the shield's routes to e.
 func (n *network) shieldRoutes(e *control.Endpoint) {
@@ -48,7 +49,7 @@ func (n *network) shieldRoutes(e *control.Endpoint) {
 	handle("GET /v1/shield/top", func(r *http.Request) (any, error) {
 		most, err := topOf(r.FormValue("n"))
 		if err != nil {
-			return nil, badRequest(err)
+			return nil, refusal.Invalid.Wrap(err)
 		}
 		return n.shield.top(most)
 	})

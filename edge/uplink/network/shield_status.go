@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"anymx/edge/operate/api"
+	"anymx/edge/refusal"
 	"anymx/xdp"
 )
 
@@ -58,7 +59,7 @@ func (s *shield) top(n int) (api.ShieldTop, error) {
 		if s.report.off {
 			return top, nil
 		}
-		return top, unavailable(s.report.problem)
+		return top, refusal.Unavailable.Wrap(s.report.problem)
 	}
 	noisy, err := s.loaded.Top(n)
 	if err != nil {

@@ -43,7 +43,7 @@ var order = Order{
 		"cmd/anymx-net":     {"edge/service", "edge/uplink/network"},
 
 		"edge": {
-			"edge/config", "edge/drain", "edge/mail", "edge/maillog", "edge/queue", "edge/selftest", "edge/service", "edge/spool", "edge/statefile",
+			"edge/config", "edge/drain", "edge/mail", "edge/maillog", "edge/queue", "edge/refusal", "edge/selftest", "edge/service", "edge/spool", "edge/statefile",
 			"edge/delivery/handoff", "edge/delivery/smtpc",
 			"edge/ingress/certificate", "edge/ingress/own", "edge/ingress/smtpd", "edge/ingress/wire",
 			"edge/judge/policy",
@@ -54,10 +54,11 @@ var order = Order{
 		"edge/config":          {},
 		"edge/config/generate": {"edge/config"},
 		"edge/core":            {"edge/ingress/wire", "edge/mail"},
-		"edge/drain":           {"edge/config", "edge/operate/api", "edge/queue", "edge/service", "edge/statefile"},
+		"edge/drain":           {"edge/config", "edge/operate/api", "edge/queue", "edge/refusal", "edge/service", "edge/statefile"},
 		"edge/mail":            {},
 		"edge/maillog":         {"edge/mail"},
 		"edge/queue":           {"edge/mail", "edge/maillog", "edge/spool"},
+		"edge/refusal":         {},
 		"edge/secret":          {},
 		"edge/selftest": {
 			"edge/mail", "edge/service",
@@ -88,17 +89,17 @@ var order = Order{
 		"edge/delivery/smtpc/smtptest": {},
 
 		"edge/operate/api":                 {"edge/config", "edge/mail"},
-		"edge/operate/control":             {"edge/config", "edge/mail", "edge/operate/api", "edge/operate/words"},
+		"edge/operate/control":             {"edge/config", "edge/mail", "edge/operate/api", "edge/operate/words", "edge/refusal"},
 		"edge/operate/poll":                {"edge/operate/api", "edge/operate/control"},
 		"edge/operate/words":               {"edge/mail", "edge/operate/api"},
 		"edge/operate/control/controltest": {"edge/mail", "edge/operate/api", "edge/operate/control"},
 
 		"edge/uplink/anycast": {
-			"bgp", "edge/config", "edge/secret", "edge/service", "edge/statefile",
+			"bgp", "edge/config", "edge/refusal", "edge/secret", "edge/service", "edge/statefile",
 			"edge/operate/api", "edge/operate/control",
 		},
 		"edge/uplink/network": {
-			"edge/config", "edge/secret", "edge/service", "edge/statefile", "xdp",
+			"edge/config", "edge/refusal", "edge/secret", "edge/service", "edge/statefile", "xdp",
 			"edge/operate/api", "edge/operate/control",
 			"edge/uplink/plumb", "edge/uplink/tunnel",
 		},
@@ -110,7 +111,7 @@ var order = Order{
 		"edge/appliance/console":   {"edge/config", "edge/operate/api", "edge/operate/words"},
 		"edge/appliance/diskimage": {},
 		"edge/appliance/machine": {
-			"edge/service", "edge/statefile",
+			"edge/refusal", "edge/service", "edge/statefile",
 			"edge/appliance/bundle", "edge/appliance/provision", "edge/appliance/slot",
 			"edge/operate/api", "edge/operate/control", "edge/operate/words",
 		},
@@ -144,7 +145,7 @@ var order = Order{
 		"tests/vm/up":        {"tests/lab", "tests/vm", "tests/vm/rack"},
 	},
 	Wings: [][]string{
-		{"edge/config", "edge/mail", "edge/maillog", "edge/secret", "edge/statefile"}, // foundations
+		{"edge/config", "edge/mail", "edge/maillog", "edge/refusal", "edge/secret", "edge/statefile"}, // foundations
 		{"bgp", "xdp"},
 		{"edge/operate"},
 		{"edge/service"},

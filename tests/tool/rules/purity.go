@@ -14,6 +14,7 @@ var pure = map[string]map[string][]string{
 	"edge/config":       {"config.go": {"os"}}, // Load reads the one file
 	"edge/mail":         {},
 	"edge/judge/policy": {},
+	"edge/refusal":      {},
 }
 
 // effects are the standard packages that talk to the world. What lies below

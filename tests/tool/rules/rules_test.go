@@ -121,7 +121,7 @@ func findings(t *testing.T, dir string, order Order, skip func(file string) bool
 	}
 	var lines []string
 	for _, found := range [][]Finding{
-		imports, Purity(tree), Mains(tree), Comments(tree), Names(tree), Top(tree), Sizes(tree), text, words,
+		imports, Purity(tree), Answers(tree), Mains(tree), Comments(tree), Names(tree), Top(tree), Sizes(tree), text, words,
 	} {
 		for _, f := range found {
 			lines = append(lines, f.String())
