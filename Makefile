@@ -20,7 +20,7 @@ VERSION := $(shell $(GIT) describe --tags --always --dirty 2>/dev/null || echo d
 BUILT   := $(shell $(GIT) log -1 --format=%ct 2>/dev/null || echo 0)
 BUILD   := go build -ldflags '-s -w -X anymx/edge/operate/api.release=$(VERSION) -X anymx/edge/operate/api.built=$(BUILT)'
 
-# Tools are pinned here, not in go.mod: they are no part of what ships.
+# Tools are pinned here, not in go.mod: they are not part of what ships.
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 DEADCODE    := golang.org/x/tools/cmd/deadcode@v0.40.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4

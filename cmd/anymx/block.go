@@ -28,7 +28,7 @@ func (p *program) blockCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "block PREFIX...", Short: "Drop what comes from a prefix",
 		Long: `Block drops every packet from a prefix to the service addresses, from now on; an
-address stands for itself alone. Open connections fall silent, and end by their
+address covers only itself. Open connections fall silent, and end by their
 timeouts.
 
 It holds for good, over restarts and reboots, or for as long as --for says, and takes
@@ -47,8 +47,8 @@ func (p *program) allowCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "allow PREFIX...", Short: "Exempt a prefix from blocks and from the connection rate",
 		Long: `Allow exempts a prefix from blocks of shorter prefixes, and from the limit on new
-connections (connection_rate in the config); an address stands for itself alone.
-It is no exemption from cookies: addresses can be forged.
+connections (connection_rate in the config); an address covers only itself.
+It does not exempt from cookies: addresses can be forged.
 
 It holds for good, over restarts and reboots, or for as long as --for says, and takes
 the place of what was said of the same prefix before.`,

@@ -14,7 +14,7 @@ var verbs = []struct {
 	action               api.Action
 	short, long, example string
 }{
-	{api.Flush, "Try messages now", `Flush makes messages due now instead of at their next try. Held messages stay
+	{api.Flush, "Try messages now", `Flush makes messages due now instead of at their next attempt. Held messages stay
 held.`, "  anymx queue flush 06d3p5r01qg0f16n\n  anymx queue flush --all\n  anymx queue flush --all --recipient @example.net"},
 	{api.Hold, "Keep messages and do not try them", `Hold keeps messages in the queue without trying them, until they are released or
 deleted.`, "  anymx queue hold 06d3p5r01qg0f16n --reason \"asked the sender\"\n  anymx queue hold --all --sender @shop.example.com"},

@@ -29,7 +29,7 @@ var past = map[api.Action]string{
 func (o *changeOutput) add(part api.Changed) error {
 	o.later = append(o.later, part.Pending...)
 	o.refused = append(o.refused, part.Refused...)
-	if err := o.begin(); err != nil {
+	if err := o.openObject(); err != nil {
 		return err
 	}
 	for _, m := range part.Messages {
@@ -46,8 +46,8 @@ func (o *changeOutput) add(part api.Changed) error {
 	return nil
 }
 
-// begin opens the JSON object.
-func (o *changeOutput) begin() error {
+// openObject opens the JSON object.
+func (o *changeOutput) openObject() error {
 	if o.rows.w != nil || !o.json {
 		return nil
 	}
@@ -94,7 +94,7 @@ func (o *changeOutput) text() error {
 	}
 	_, err := fmt.Fprintln(o.out, text)
 	for _, m := range o.later {
-		fmt.Fprintf(o.errOut, "anymx: %s is being tried: %s when the try has ended, if the message is still there then\n", m.ID, past[o.action])
+		fmt.Fprintf(o.errOut, "anymx: %s is being tried: %s when the attempt has ended, if the message is still there then\n", m.ID, past[o.action])
 	}
 	for _, r := range o.refused {
 		fmt.Fprintf(o.errOut, "anymx: %s: %s\n", r.ID, words.Clean(r.Reason))
@@ -102,9 +102,9 @@ func (o *changeOutput) text() error {
 	return err
 }
 
-// object closes the object that begin opened.
+// object closes the object that openObject opened.
 func (o *changeOutput) object() error {
-	if err := errors.Join(o.begin(), o.rows.close()); err != nil {
+	if err := errors.Join(o.openObject(), o.rows.close()); err != nil {
 		return err
 	}
 	later, err := encode(orEmpty(o.later), "")

@@ -99,6 +99,7 @@ var stories = []story{
 	{name: "flag-bad-duration", args: "status --ready --wait soon"},
 	{name: "argument-missing", args: "queue show"},
 	{name: "argument-too-many", args: "check good.toml bad.toml"},
+	{name: "flags-exclusive", args: "update --dry-run --rollback --status"},
 	{name: "complete-flags", args: "__complete status --"},
 
 	{name: "status", args: "status"},

@@ -24,7 +24,7 @@ comes out, and nothing is written.
 
 Section [console] of the config says what the prompt allows, and when it goes back to
 the banner. Ctrl-C interrupts a command, Ctrl-D goes back to the banner. Where the
-input is no terminal, lines are taken from it until it ends.`
+input is not a terminal, lines are taken from it until it ends.`
 
 // Files that provisioning writes, and the program that shows the journal.
 const (

@@ -32,13 +32,13 @@ Each step has its limit in the section [drain] of the config. The process stays.
 A node without a section [bgp] begins with the sessions.
 
 Drain shows how far the node is and waits until it is drained, or for as long as
---wait says: with --wait 0 it returns when the order is on disk. Waiting changes
+--wait says: with --wait 0 it returns when the drain is on disk. Waiting changes
 nothing: the drain goes on when the wait ends, and when this command is
 interrupted. Run it again to go on waiting. With --now, also of a drain under
 way, the prefixes are withdrawn at once.
 
 If anymx-edge does not answer, and the config has a section [bgp], the BGP
-speaker is ordered to withdraw, and to keep that order until 'anymx resume'; with
+speaker is told to withdraw, and to stay withdrawn until 'anymx resume'; with
 --until restart, until anymx-edge is healthy again.
 
 Exit codes:

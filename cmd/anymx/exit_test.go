@@ -51,7 +51,7 @@ func exitCodes(t *testing.T, bin, socket string) {
 		{"queue hold " + id(1), exitOK, "1 message held"},
 		{"status --ready --control " + sick, exitNo, "not ready: disk full"},
 		{"check testdata/bad.toml", exitNo, "node.colour"},
-		{"queue delete " + id(4), exitOK, "deleted when the try has ended"},
+		{"queue delete " + id(4), exitOK, "deleted when the attempt has ended"},
 		{"frobnicate", exitUsage, "unknown command"},
 		{"queue show nonsense", exitUsage, "not a spool id"},
 		{"queue delete --all", exitUsage, "add --yes"}, // stdin is /dev/null

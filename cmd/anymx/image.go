@@ -132,7 +132,7 @@ func filesText(files []imageFile) string {
 	}
 	var b strings.Builder
 	for _, f := range files {
-		line := fmt.Sprintf("  %-*s  %9s", widest, words.Clean(f.Name), octets(f.Size))
+		line := fmt.Sprintf("  %-*s  %9s", widest, words.Clean(f.Name), sizeText(f.Size))
 		if f.Secret {
 			line += "  secret"
 		}
@@ -141,8 +141,8 @@ func filesText(files []imageFile) string {
 	return b.String()
 }
 
-// octets formats a size in bytes with a fitting unit.
-func octets(n int64) string {
+// sizeText formats a size in bytes with a fitting unit.
+func sizeText(n int64) string {
 	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
 	v, i := float64(n), 0
 	for v >= 1023.95 && i < len(units)-1 {

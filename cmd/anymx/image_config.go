@@ -163,11 +163,11 @@ func (c *configuring) text(w io.Writer, a *imageConfigured) error {
 	text := fmt.Sprintf("%s: no problem found\n%s", a.From, filesText(a.Files))
 	if a.Image != "" {
 		text += fmt.Sprintf("%s: %s %s, %s, in the folder %s of its ESP", a.Image,
-			map[bool]string{true: "wrote", false: "would write"}[a.Written], counted(len(a.Files), "file"), octets(size), configFolder)
+			map[bool]string{true: "wrote", false: "would write"}[a.Written], counted(len(a.Files), "file"), sizeText(size), configFolder)
 		if n := len(a.Replaced); n > 0 {
 			text += fmt.Sprintf(", in the place of %s", counted(n, "file"))
 		}
-		text += fmt.Sprintf("; %s are free there\n", octets(a.Free))
+		text += fmt.Sprintf("; %s are free there\n", sizeText(a.Free))
 	}
 	if _, err := io.WriteString(w, text); err != nil {
 		return err

@@ -52,7 +52,7 @@ func (p *program) imageFlashCommand() *cobra.Command {
 		}),
 	}
 	cmd.Flags().BoolVar(&f.yes, "yes", false, "do not ask")
-	cmd.Flags().BoolVar(&f.file, "file", false, "DISK is a file, which is as large as the disk that it stands for")
+	cmd.Flags().BoolVar(&f.file, "file", false, "DISK is a file, which is as large as the disk that it is written to later")
 	return cmd
 }
 
@@ -87,7 +87,7 @@ func (f *flashing) run(ctx context.Context, from, to string) error {
 	case sameFile(source.file, disk):
 		return usagef("%s and %s are the same", from, to)
 	case drive.Size < head.Size:
-		return fmt.Errorf("%s is too small: it has %s (%d octets), the image needs %s (%d)", to, octets(drive.Size), drive.Size, octets(head.Size), head.Size)
+		return fmt.Errorf("%s is too small: it has %s (%d bytes), the image needs %s (%d)", to, sizeText(drive.Size), drive.Size, sizeText(head.Size), head.Size)
 	}
 	if err := f.confirm(ctx, drive, from); err != nil {
 		return err
@@ -108,7 +108,7 @@ func (f *flashing) run(ctx context.Context, from, to string) error {
 	}
 	answer := flashed{Image: from, Disk: drive, Flashed: done, Seconds: done.Took.Seconds()}
 	return f.print(answer, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "%s: %s written and compared in %s (SHA-256 %s)\n", drive.Path, octets(done.Size), done.Took.Round(100*time.Millisecond), done.SHA256)
+		_, err := fmt.Fprintf(w, "%s: %s written and compared in %s (SHA-256 %s)\n", drive.Path, sizeText(done.Size), done.Took.Round(100*time.Millisecond), done.SHA256)
 		return err
 	})
 }
@@ -143,7 +143,7 @@ func (f *flashing) confirm(ctx context.Context, d diskimage.Drive, image string)
 
 // driveText returns what a person needs to recognize a disk.
 func driveText(d diskimage.Drive) string {
-	text := fmt.Sprintf("%s: %s", d.Path, octets(d.Size))
+	text := fmt.Sprintf("%s: %s", d.Path, sizeText(d.Size))
 	if d.File {
 		return text + ", a file\n"
 	}
@@ -259,11 +259,11 @@ func meterText(p diskimage.Progress, since time.Duration) string {
 	if p.Total == 0 {
 		return string(p.Stage)
 	}
-	text := fmt.Sprintf("%-9s  %3d%%  %s of %s", p.Stage, p.Done*100/p.Total, octets(p.Done), octets(p.Total))
+	text := fmt.Sprintf("%-9s  %3d%%  %s of %s", p.Stage, p.Done*100/p.Total, sizeText(p.Done), sizeText(p.Total))
 	if since < time.Second || p.Done == 0 {
 		return text
 	}
 	rate := float64(p.Done) / since.Seconds()
 	left := time.Duration(float64(p.Total-p.Done) / rate * float64(time.Second))
-	return text + fmt.Sprintf(", %s/s, %s left", octets(int64(rate)), left.Round(time.Second))
+	return text + fmt.Sprintf(", %s/s, %s left", sizeText(int64(rate)), left.Round(time.Second))
 }

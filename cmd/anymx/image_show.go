@@ -16,7 +16,7 @@ import (
 )
 
 const imageShowHelp = `Show tells what is in an image, or on a disk: its size and partitions, the versions
-in its slots, the entries that it boots from with the tries that each has left, and
+in its slots, the entries that it boots from with the boot attempts that each has left, and
 the files of the config in it. It shows nothing of what is in those.
 
 A disk that is in use can be looked at too; what it shows then may be a moment old.`
@@ -150,20 +150,20 @@ func bootEntryOf(file string, size int64) bootEntry {
 // text writes the result for people.
 func (s *imageShown) text(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s, %s\n\nPartitions\n", words.Clean(s.Image), octets(s.Size))
+	fmt.Fprintf(&b, "%s, %s\n\nPartitions\n", words.Clean(s.Image), sizeText(s.Size))
 	for _, p := range s.Partitions {
-		fmt.Fprintf(&b, "  %d  %-32s  %9s\n", p.Number, words.Clean(p.Label), octets(p.Size))
+		fmt.Fprintf(&b, "  %d  %-32s  %9s\n", p.Number, words.Clean(p.Label), sizeText(p.Size))
 	}
 	b.WriteString("\nVersions\n")
 	for _, slot := range s.Slots {
 		b.WriteString("  " + slot.text() + "\n")
 	}
 	if len(s.Slots) == 0 {
-		b.WriteString("  none: this is no image of anymx\n")
+		b.WriteString("  none: this is not an image of anymx\n")
 	}
 	b.WriteString("\nBoot entries\n")
 	for _, e := range s.Boot {
-		fmt.Fprintf(&b, "  %-32s  %9s  %s\n", words.Clean(e.File), octets(e.Size), e.text())
+		fmt.Fprintf(&b, "  %-32s  %9s  %s\n", words.Clean(e.File), sizeText(e.Size), e.text())
 	}
 	if len(s.Boot) == 0 {
 		b.WriteString("  none: nothing boots from it\n")
@@ -173,7 +173,7 @@ func (s *imageShown) text(w io.Writer) error {
 	case len(s.Config) == 0:
 		b.WriteString("\nConfig  none\n")
 	default:
-		fmt.Fprintf(&b, "\nConfig  %s, %s, %s\n%s", counted(len(s.Config), "file"), octets(size), counted(secrets, "secret"), filesText(s.Config))
+		fmt.Fprintf(&b, "\nConfig  %s, %s, %s\n%s", counted(len(s.Config), "file"), sizeText(size), counted(secrets, "secret"), filesText(s.Config))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -196,13 +196,13 @@ func (e bootEntry) text() string {
 	case e.Version == "":
 		return "none of anymx"
 	case e.Left == nil:
-		return "tries are not counted"
+		return "boot attempts are not counted"
 	case *e.Left == 0:
-		return fmt.Sprintf("no tries left, %d failed: it boots only if nothing else does", e.Done)
+		return fmt.Sprintf("no boot attempts left, %d failed: it boots only if nothing else does", e.Done)
 	case *e.Left == 1:
-		return fmt.Sprintf("1 try left%s", failed(e.Done))
+		return fmt.Sprintf("1 boot attempt left%s", failed(e.Done))
 	}
-	return fmt.Sprintf("%d tries left%s", *e.Left, failed(e.Done))
+	return fmt.Sprintf("%d boot attempts left%s", *e.Left, failed(e.Done))
 }
 
 func failed(n int) string {

@@ -21,8 +21,8 @@ import (
 
 // bench has an image, made with standard tools, and a config bundle.
 type bench struct {
-	t                *testing.T
-	dir, image, tree string
+	t                  *testing.T
+	dir, image, bundle string
 }
 
 const wgKey = "cGFzc3dvcmRwYXNzd29yZHBhc3N3b3JkcGFzc3dvcmQ="
@@ -52,7 +52,7 @@ func runTool(t *testing.T, stdin, name string, args ...string) string {
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	dir := t.TempDir()
-	b := &bench{t: t, dir: dir, image: filepath.Join(dir, "anymx.raw"), tree: filepath.Join(dir, "ams1")}
+	b := &bench{t: t, dir: dir, image: filepath.Join(dir, "anymx.raw"), bundle: filepath.Join(dir, "ams1")}
 	mkfs, mmd, mcopy := tool(t, "mkfs.vfat", "dosfstools"), tool(t, "mmd", "mtools"), tool(t, "mcopy", "mtools")
 	sfdisk := tool(t, "sfdisk", "fdisk")
 	if err := os.WriteFile(b.image, nil, 0o600); err != nil {
@@ -106,7 +106,7 @@ asn = 64500
 
 func (b *bench) write(name, text string) {
 	b.t.Helper()
-	path := filepath.Join(b.tree, name)
+	path := filepath.Join(b.bundle, name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		b.t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func (b *bench) write(name, text string) {
 	}
 }
 
-// run runs a command line in which IMAGE, TREE and DIR mean those of the bench.
+// run runs a command line in which IMAGE, BUNDLE and DIR mean those of the bench.
 func (b *bench) run(args string, typed *string) (out, errOut string, code int) {
 	b.t.Helper()
 	var o, e bytes.Buffer
@@ -126,10 +126,10 @@ func (b *bench) run(args string, typed *string) (out, errOut string, code int) {
 	if typed != nil {
 		p.in = strings.NewReader(*typed)
 	}
-	args = strings.NewReplacer("IMAGE", b.image, "TREE", b.tree, "DIR", b.dir).Replace(args)
+	args = strings.NewReplacer("IMAGE", b.image, "BUNDLE", b.bundle, "DIR", b.dir).Replace(args)
 	code = p.run(context.Background(), strings.Split(args, " "))
 	settle := func(text string) string {
-		text = strings.NewReplacer(b.image, "IMAGE", b.tree, "TREE", b.dir, "DIR").Replace(text)
+		text = strings.NewReplacer(b.image, "IMAGE", b.bundle, "BUNDLE", b.dir, "DIR").Replace(text)
 		if strings.Contains(text, wgKey) {
 			b.t.Errorf("%s shows a secret:\n%s", args, text)
 		}
@@ -160,22 +160,22 @@ func TestImageConfig(t *testing.T) {
 		out, errOut []string // parts of the output
 		notOut      string
 	}{
-		{"image config TREE --dry-run", exitOK, []string{"TREE: no problem found\n  anymx.toml", "credentials/wg.key              45 B  secret\n"}, nil, "wrote"},
-		{"image config TREE IMAGE --dry-run", exitOK, []string{"IMAGE: would write 4 files, "}, []string{"can read the secrets in it (1 file)"}, "wrote"},
+		{"image config BUNDLE --dry-run", exitOK, []string{"BUNDLE: no problem found\n  anymx.toml", "credentials/wg.key              45 B  secret\n"}, nil, "wrote"},
+		{"image config BUNDLE IMAGE --dry-run", exitOK, []string{"IMAGE: would write 4 files, "}, []string{"can read the secrets in it (1 file)"}, "wrote"},
 		{"image show IMAGE", exitOK, []string{"\nConfig  none\n"}, nil, ""},
-		{"image config TREE IMAGE", exitOK, []string{"IMAGE: wrote 4 files, ", "in the folder anymx of its ESP; "}, []string{"anymx: warning: whoever has IMAGE"}, "in the place"},
-		{"image config TREE IMAGE", exitOK, []string{"in the place of 4 files; "}, nil, ""},
+		{"image config BUNDLE IMAGE", exitOK, []string{"IMAGE: wrote 4 files, ", "in the folder anymx of its ESP; "}, []string{"anymx: warning: whoever has IMAGE"}, "in the place"},
+		{"image config BUNDLE IMAGE", exitOK, []string{"in the place of 4 files; "}, nil, ""},
 		{"image show IMAGE", exitOK, []string{"\nConfig  4 files, ", "1 secret\n", "  network/10-uplink.network "}, nil, ""},
-		{"image config TREE/anymx.toml IMAGE", exitNo, []string{"anymx.toml:8:domain[0].recipients: recipients.example.net is missing beside anymx.toml\n", "anymx.toml:10:tunnel.private_key_file: credentials/wg.key is missing in the bundle"}, []string{"2 problems in TREE/anymx.toml; nothing was written"}, ""},
+		{"image config BUNDLE/anymx.toml IMAGE", exitNo, []string{"anymx.toml:8:domain[0].recipients: recipients.example.net is missing beside anymx.toml\n", "anymx.toml:10:tunnel.private_key_file: credentials/wg.key is missing in the bundle"}, []string{"2 problems in BUNDLE/anymx.toml; nothing was written"}, ""},
 		{"image show IMAGE", exitOK, []string{"\nConfig  4 files, "}, nil, ""},
 		{"image config --remove IMAGE", exitOK, []string{"the config is removed, 4 files"}, nil, ""},
 		{"image config --remove IMAGE", exitOK, []string{"IMAGE: it has no config\n"}, nil, ""},
 		{"image show IMAGE", exitOK, []string{"\nConfig  none\n"}, nil, ""},
-		{"image config TREE", exitUsage, nil, []string{"which image?"}, ""},
-		{"image config TREE IMAGE --remove", exitUsage, nil, []string{"--remove takes the image alone"}, ""},
+		{"image config BUNDLE", exitUsage, nil, []string{"which image?"}, ""},
+		{"image config BUNDLE IMAGE --remove", exitUsage, nil, []string{"--remove takes the image alone"}, ""},
 		{"image config none IMAGE", exitUsage, nil, []string{"no such file"}, ""},
-		{"image config TREE none", exitNo, nil, []string{"no such file"}, ""},
-		{"image config TREE TREE/anymx.toml", exitNo, nil, []string{"no GUID partition table"}, ""},
+		{"image config BUNDLE none", exitNo, nil, []string{"no such file"}, ""},
+		{"image config BUNDLE BUNDLE/anymx.toml", exitNo, nil, []string{"no GUID partition table"}, ""},
 	} {
 		out, errOut, code := b.run(step.args, nil)
 		if code != step.code {
@@ -201,18 +201,18 @@ func TestImageConfig(t *testing.T) {
 // Secrets that the node gets elsewhere may be missing if a flag says so.
 func TestImageConfigSecretsElsewhere(t *testing.T) {
 	b := newBench(t)
-	if err := os.RemoveAll(filepath.Join(b.tree, "credentials")); err != nil {
+	if err := os.RemoveAll(filepath.Join(b.bundle, "credentials")); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, code := b.run("image config TREE IMAGE", nil); code != exitNo {
+	if _, _, code := b.run("image config BUNDLE IMAGE", nil); code != exitNo {
 		t.Errorf("exit %d", code)
 	}
-	out, errOut, code := b.run("image config TREE IMAGE --secrets-elsewhere --json", nil)
+	out, errOut, code := b.run("image config BUNDLE IMAGE --secrets-elsewhere --json", nil)
 	var got imageConfigured
 	if err := json.Unmarshal([]byte(out), &got); err != nil || code != exitOK || !got.OK || !got.Written || len(got.Files) != 3 || len(got.Notes) != 1 {
 		t.Errorf("exit %d, %v: %+v\n%s", code, err, got, errOut)
 	}
-	out, _, code = b.run("image config TREE --dry-run --json", nil)
+	out, _, code = b.run("image config BUNDLE --dry-run --json", nil)
 	got = imageConfigured{}
 	if err := json.Unmarshal([]byte(out), &got); err != nil || code != exitNo || got.OK || len(got.Problems) != 1 || got.Problems[0].Line != 10 {
 		t.Errorf("exit %d, %v: %+v", code, err, got)
@@ -236,7 +236,7 @@ Versions
   an empty slot
 
 Boot entries
-  anymx_0.5.0+2-1.efi                 117 KiB  2 tries left, 1 failed
+  anymx_0.5.0+2-1.efi                 117 KiB  2 boot attempts left, 1 failed
   rescue.efi                              1 B  none of anymx
 
 Config  none
@@ -292,7 +292,7 @@ func (b *bench) zstdOf() string {
 func TestImageRefusesCompressed(t *testing.T) {
 	b := newBench(t)
 	b.zstdOf()
-	for _, args := range []string{"image config TREE DIR/packed.raw.zst", "image show DIR/packed.raw.zst"} {
+	for _, args := range []string{"image config BUNDLE DIR/packed.raw.zst", "image show DIR/packed.raw.zst"} {
 		if _, errOut, code := b.run(args, nil); code != exitUsage || !strings.Contains(errOut, "unpack it first (zstd -d DIR/packed.raw.zst)") {
 			t.Errorf("exit %d: %s", code, errOut)
 		}
@@ -355,8 +355,8 @@ func TestImageFlashRefuses(t *testing.T) {
 		{"image flash IMAGE DIR/disk --file", 80 << 20, nil, exitUsage, "add --yes if you mean it"},
 		{"image flash IMAGE DIR/disk --file", 80 << 20, typed("yes\n"), exitNo, "nothing was written"},
 		{"image flash IMAGE DIR/disk --file", 80 << 20, typed(""), exitNo, "nothing was written"},
-		{"image flash IMAGE DIR/disk --file --yes", 32 << 20, nil, exitNo, "is too small: it has 32 MiB (33554432 octets), the image needs 64 MiB (67108864)"},
-		{"image flash TREE/anymx.toml DIR/disk --file --yes", 80 << 20, nil, exitNo, "no GUID partition table"},
+		{"image flash IMAGE DIR/disk --file --yes", 32 << 20, nil, exitNo, "is too small: it has 32 MiB (33554432 bytes), the image needs 64 MiB (67108864)"},
+		{"image flash BUNDLE/anymx.toml DIR/disk --file --yes", 80 << 20, nil, exitNo, "no GUID partition table"},
 		{"image flash none DIR/disk --file --yes", 80 << 20, nil, exitUsage, "no such file"},
 		{"image flash IMAGE IMAGE --file --yes", 80 << 20, nil, exitUsage, "are the same"},
 		{"image flash IMAGE /dev/null --yes", 80 << 20, nil, exitNo, "neither a block device nor a file"},

@@ -19,8 +19,8 @@ func (p *program) queueCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "queue", Short: "List, show and change the messages that wait for delivery",
 		Long: `Queue lists, shows and changes the messages that the node has accepted and not
-yet delivered. A message is active (a try is being made), waiting (for its next
-try) or held (until it is released or deleted).`,
+yet delivered. A message is active (an attempt is being made), waiting (for its
+next attempt) or held (until it is released or deleted).`,
 		Args: unknownCommand,
 		RunE: p.local(func(cmd *cobra.Command, _ []string) error { return cmd.Help() }),
 	}

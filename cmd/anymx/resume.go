@@ -18,22 +18,22 @@ import (
 
 const resumeHelp = `Resume takes a node back into service that 'anymx drain' has taken out, or is
 taking out. It accepts mail again at once. Its prefixes are announced when it has
-proven its health to the BGP speaker: 'rise' good rounds in a row over 'rise_time'
-(bgp.health in the config).
+passed the BGP speaker's health checks: 'rise' good rounds in a row over
+'rise_time' (bgp.health in the config).
 
 Resume shows what the node waits for, and waits until it is announced, or for as
 long as --wait says. The node goes on by itself when the wait ends, and when this
 command is interrupted. A node without a section [bgp] is in service when it is
 ready.
 
-If anymx-edge does not answer, the order that keeps the BGP speaker silent is
-taken back; nothing is announced before anymx-edge runs and has proven its health.
+If anymx-edge does not answer, the BGP speaker may announce again; it does so when
+anymx-edge runs and has passed the health checks.
 
 Exit codes:
   0    in service: mail is accepted and, where there is a speaker, a router has
        confirmed the announcement
   1    not in service yet: the wait ended before, or anymx-edge does not answer
-       and its speaker took the order; it is said what is missing
+       and its speaker accepted that; it is said what is missing
   3    neither the node nor, if there is one, its speaker answers
   130  interrupted; the node goes on by itself`
 

@@ -40,7 +40,7 @@ func (p *program) shieldStatusCommand() *cobra.Command {
 		Use: "status", Short: "Show how the shield stands, and what became of packets",
 		Long: `Status shows on which devices the shield stands and how, whose cookies answer
 SYNs, whether a flood is under way, and how many packets came to each verdict since
-the shield was loaded first: restarts of anymx-net do not begin anew. Pressure is
+the shield was loaded first: restarts of anymx-net do not reset them. Pressure is
 measured in windows of an eighth of a second.
 
 It exits 1 if packets pass unseen: on one device, or because the shield is off or
@@ -126,7 +126,7 @@ after it, unless that was asked for.`,
 		ValidArgs: shieldModes, Args: someArgs(1, 1),
 		RunE: p.network(func(cmd *cobra.Command, args []string, c *control.NetworkClient) error {
 			if !slices.Contains(shieldModes, args[0]) {
-				return usagef("%q is no mode of the shield: want one of %s", args[0], strings.Join(shieldModes, ", "))
+				return usagef("%q is not a mode of the shield: want one of %s", args[0], strings.Join(shieldModes, ", "))
 			}
 			return p.shieldMode(cmd.Context(), c, args[0])
 		}),

@@ -37,7 +37,7 @@ func (d *draining) withoutNode(ctx context.Context, socket string, nobody error)
 	}
 	how := "until `anymx resume`, whatever is restarted"
 	if d.until != "" {
-		how = "until anymx-edge has proven its health"
+		how = "until anymx-edge passes the health checks"
 	}
 	return d.told(s, []string{
 		"anymx-edge does not answer, so its spool could not be looked at: accepted messages may be left in it",
@@ -53,7 +53,7 @@ func (r *resuming) withoutNode(ctx context.Context, socket string, nobody error)
 		return err
 	}
 	return r.told(s, []string{
-		"anymx-edge does not answer, and nothing is announced before it has proven its health",
+		"anymx-edge does not answer, and nothing is announced before it passes the health checks",
 	}, "If anymx-edge was drained when it ran, run `anymx resume` again once it answers.")
 }
 

@@ -28,18 +28,18 @@ fetches itself.
   drain    the node leaves service, as with 'anymx drain --until restart'
   reboot   into the new version
 
-The new version has to prove itself: it must carry a message through each of its
-listeners, and reach every BGP peer that had a session before. If it does not
-within five minutes the machine reboots, and after three tries it comes back to
-the version that runs now.
+The new version must be confirmed: it must pass its self-test (a message through
+each listener), and reach every BGP peer that had a session before. If it does not
+within five minutes, the machine reboots; after three boot attempts it comes back
+to the version that runs now.
 
 Once the bundle has come whole, the update goes on without this command. To
 interrupt it before changes nothing.
 
   --stage-only  ends when the version is written. The next boot takes it, whatever
                 causes that boot.
-  --rollback    goes back to the version in the other slot, if that was proven
-                on this machine. It drains and reboots.
+  --rollback    goes back to the version in the other slot, if that was
+                confirmed on this machine. It drains and reboots.
   --status      shows the slots, what the next boot takes, and what became of the
                 last update.
 
@@ -85,7 +85,6 @@ func (p *program) updateCommand() *cobra.Command {
   anymx update anymx_0.6.0_amd64.update --stage-only && anymx reboot
   anymx update --status
   anymx update --rollback`,
-		Args: someArgs(0, 1),
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.want.DryRun, "dry-run", false, "only say whether it could be installed; change nothing")
@@ -94,7 +93,7 @@ func (p *program) updateCommand() *cobra.Command {
 	f.BoolVar(&o.rollback, "rollback", false, "go back to the version in the other slot")
 	f.BoolVar(&o.status, "status", false, "show the slots and the last update")
 	o.socketFlag(cmd)
-	cmd.MarkFlagsMutuallyExclusive("rollback", "status", "dry-run", "stage-only")
+	cmd.Args = exclusive(cmd, someArgs(0, 1), "rollback", "status", "dry-run", "stage-only")
 	cmd.RunE = p.local(func(cmd *cobra.Command, args []string) error { return o.update(cmd.Context(), args) })
 	return cmd
 }

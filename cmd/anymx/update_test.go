@@ -35,21 +35,21 @@ type machineRun struct {
 var machineRuns = []machineRun{
 	{name: "file", args: "update BUNDLE", out: "reboot: version 0.6.0 is next\n",
 		errOut: "receive  version 0.6.0, built 2026-03-12, signed by SHA256:abc (releases)\nreceive  100 MiB of 217 MiB\nwrite    the other slot is made empty\ncheck    217 MiB of 217 MiB\ndrain    draining, converge",
-		want:   []controltest.MachineOrdered{{Kind: "update", Octets: 5}}},
+		want:   []controltest.MachineOrdered{{Kind: "update", Bytes: 5}}},
 	{name: "piped in", args: "update - --stage-only --allow-older", in: "a bundle", out: "reboot: version 0.6.0 is next\n",
-		want: []controltest.MachineOrdered{{Kind: "update", Octets: 8, Update: api.UpdateRequest{StageOnly: true, AllowOlder: true}}}},
+		want: []controltest.MachineOrdered{{Kind: "update", Bytes: 8, Update: api.UpdateRequest{StageOnly: true, AllowOlder: true}}}},
 	{name: "URL", args: "update https://example.net/a.update --dry-run", out: "reboot: version 0.6.0 is next\n",
 		want: []controltest.MachineOrdered{{Kind: "update", Update: api.UpdateRequest{URL: "https://example.net/a.update", DryRun: true}}}},
 	{name: "on a screen", args: "update BUNDLE", screen: true, out: "reboot: version 0.6.0 is next\n",
-		errOut: "receive  [#############-----------------]  46%  100 MiB of 217 MiB", want: []controltest.MachineOrdered{{Kind: "update", Octets: 5}}},
+		errOut: "receive  [#############-----------------]  46%  100 MiB of 217 MiB", want: []controltest.MachineOrdered{{Kind: "update", Bytes: 5}}},
 	{name: "refused", args: "update BUNDLE", change: func(m *controltest.Machine) {
 		m.Steps, m.Err = m.Steps[:1], &api.Error{Code: api.BadRequest, Text: "version 0.6.0 runs already"}
-	}, code: exitNo, errOut: "anymx: version 0.6.0 runs already\n", want: []controltest.MachineOrdered{{Kind: "update", Octets: 5}}},
+	}, code: exitNo, errOut: "anymx: version 0.6.0 runs already\n", want: []controltest.MachineOrdered{{Kind: "update", Bytes: 5}}},
 	{name: "refused, for programs", args: "update BUNDLE --json", change: func(m *controltest.Machine) {
 		m.Steps, m.Err = m.Steps[:1], &api.Error{Code: api.BadRequest, Text: "version 0.6.0 runs already"}
 	}, code: exitNo, out: `{"step":"receive","text":"version 0.6.0, built 2026-03-12, signed by SHA256:abc (releases)"}
 {"error":"version 0.6.0 runs already","code":"bad_request"}
-`, want: []controltest.MachineOrdered{{Kind: "update", Octets: 5}}},
+`, want: []controltest.MachineOrdered{{Kind: "update", Bytes: 5}}},
 	{name: "it is gone while it reboots", args: "reboot", change: func(m *controltest.Machine) {
 		m.Steps = []api.MachineProgress{{Step: api.MachineReboot, Text: "reboot"}}
 	}, errOut: "reboot   reboot\n", want: []controltest.MachineOrdered{{Kind: "reboot"}}},
@@ -58,8 +58,8 @@ var machineRuns = []machineRun{
 	{name: "rollback", args: "update --rollback", out: "reboot: version 0.6.0 is next\n", want: []controltest.MachineOrdered{{Kind: "rollback"}}},
 	{name: "poweroff", args: "poweroff --now --reason rack", out: "reboot: version 0.6.0 is next\n",
 		want: []controltest.MachineOrdered{{Kind: "poweroff", Power: api.PowerRequest{Reason: "rack", Now: true}}}},
-	{name: "status", args: "update --status", out: "Image     version 0.5.0, proven\n" +
-		"Slots     running    0.5.0, proven, 3 tries left\n          other      0.6.0, not proven, no try left: booted last\n" +
+	{name: "status", args: "update --status", out: "Image     version 0.5.0, confirmed\n" +
+		"Slots     running    0.5.0, confirmed, 3 boot attempts left\n          other      0.6.0, not confirmed, no boot attempts left: booted last\n" +
 		"Update  ! 0.6.0, from 0.5.0, ordered 3d ago, did NOT hold: the machine came back, 3d ago\nConfig    from the file system ANYMX on /dev/sdb1\n"},
 	{name: "provision", args: "provision", change: func(m *controltest.Machine) {
 		m.Provisioned = api.Provisioned{Source: "ESP", InForce: true, OK: true, Text: "anymx: the config is from the ESP; no problem found.\n"}
@@ -73,7 +73,7 @@ var machineRuns = []machineRun{
 	}, code: exitNo, out: "{\n  \"source\": \"\",\n  \"in_force\": false,\n  \"ok\": false,\n  \"text\": \"none\\n\"\n}\n", want: []controltest.MachineOrdered{{Kind: "provision"}}},
 	{name: "nothing", args: "update", code: exitUsage, errOut: "say which update: a FILE, or an URL"},
 	{name: "two", args: "update a b", code: exitUsage, errOut: `"b" is one argument too many`},
-	{name: "both", args: "update --status --rollback", code: exitUsage, errOut: "rollback status"},
+	{name: "both", args: "update --status --rollback", code: exitUsage, errOut: "--rollback and --status exclude each other: give one of them"},
 	{name: "status of a file", args: "update --status a", code: exitUsage, errOut: "stand alone"},
 	{name: "no file", args: "update /nowhere/at/all", code: exitNo, errOut: "no such file"},
 	{name: "nobody", args: "update --status --machine /nowhere/s", code: exitUnreachable, errOut: "no anymx-machine answers on /nowhere/s"},
@@ -88,7 +88,7 @@ func TestMachineCommands(t *testing.T) {
 				r.change(m)
 			}
 			file := filepath.Join(t.TempDir(), "b.update")
-			if err := os.WriteFile(file, []byte("octet"), 0o600); err != nil {
+			if err := os.WriteFile(file, []byte("12345"), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			out, errOut, code := runOnMachine(t.Context(), t, r, m.Start(t), file)

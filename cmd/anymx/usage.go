@@ -58,6 +58,24 @@ func someArgs(least, most int) cobra.PositionalArgs {
 	}
 }
 
+// exclusive lets cmd have at most one of the flags, and hides the others from completion once one is
+// typed. Arguments are checked before cobra checks the group, so its own text is never seen.
+func exclusive(cmd *cobra.Command, next cobra.PositionalArgs, flags ...string) cobra.PositionalArgs {
+	cmd.MarkFlagsMutuallyExclusive(flags...)
+	return func(cmd *cobra.Command, args []string) error {
+		var given []string
+		for _, name := range flags {
+			if cmd.Flags().Changed(name) {
+				given = append(given, "--"+name)
+			}
+		}
+		if n := len(given); n > 1 {
+			return usagef("%s and %s exclude each other: give one of them", strings.Join(given[:n-1], ", "), given[n-1])
+		}
+		return next(cmd, args)
+	}
+}
+
 // flagError says what is wrong with a flag, and what to write instead.
 func flagError(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError

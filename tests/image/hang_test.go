@@ -22,13 +22,13 @@ func TestHungSystemdIsReset(t *testing.T) {
 	_, err = s.Machine.Await(t.Context(), 0, "RESET", time.Minute)
 	must(t, err)
 	s.Machine.Kill() // before it boots again
-	if left := s.bootEntry(); !strings.Contains(left, "2 tries left") {
+	if left := s.bootEntry(); !strings.Contains(left, "2 boot attempts left") {
 		t.Errorf("boot entry: %s", left)
 	}
 	s.Credentials(nil)
 	s.on()
-	s.proven(first)
-	s.run("update --status", `running +`+first+`, proven, 3 tries left`)
+	s.awaitConfirmed(first)
+	s.run("update --status", `running +`+first+`, confirmed, 3 boot attempts left`)
 	s.letters("reset", 10)
 }
 

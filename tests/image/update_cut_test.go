@@ -64,7 +64,7 @@ func cutUpdates(t *testing.T, moments []moment) {
 	s.enter("update --yes --allow-older " + url + "/" + base(bundle(s.dir, other)))
 	s.see(`anymx `+other+`,`, updateLimit)
 	s.inService()
-	s.proven(other)
+	s.awaitConfirmed(other)
 }
 
 // shows reports whether the machine's status has a matching line. Its status always has a line per

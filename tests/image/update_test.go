@@ -38,7 +38,7 @@ func TestUpdates(t *testing.T) {
 		s.see(`anymx `+second+`,`, updateLimit)
 		s.inService()
 		t.Logf("%.0f s until the new version is in service", time.Since(began).Seconds())
-		s.proven(second)
+		s.awaitConfirmed(second)
 		must(t, load.AwaitMore(t.Context(), 10, time.Minute))
 		ledger, err := load.Stop()
 		must(t, err)
@@ -56,7 +56,7 @@ func TestUpdates(t *testing.T) {
 		s.update(url, second)
 		s.see(`anymx `+second+`,`, updateLimit)
 		s.inService()
-		s.proven(second)
+		s.awaitConfirmed(second)
 	})
 	t.Run("root breaks", func(t *testing.T) {
 		s.t = t
@@ -91,10 +91,10 @@ func (s *site) update(url, version string) {
 	s.enter(fmt.Sprintf("update --yes %s/%s", url, filepath.Base(bundle(s.dir, version))))
 }
 
-// proven waits until the running version is confirmed.
-func (s *site) proven(version string) {
+// awaitConfirmed waits until the running version is confirmed.
+func (s *site) awaitConfirmed(version string) {
 	s.t.Helper()
-	s.until("update --status", regexp.QuoteMeta(version)+`.*proven`, 5*time.Minute)
+	s.until("update --status", regexp.QuoteMeta(version)+`, confirmed`, 5*time.Minute)
 }
 
 // corrupt overwrites parts of the used area of a partition.

@@ -127,7 +127,7 @@ func ReadJSON(r *http.Request, into any) error {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return &api.Error{Code: api.TooLarge, Text: fmt.Sprintf("the request is larger than %d octets", maxBody)}
+		return &api.Error{Code: api.TooLarge, Text: fmt.Sprintf("the request is larger than %d bytes", maxBody)}
 	case err != nil:
 		return badRequest(fmt.Errorf("reading the request: %w", err))
 	}

@@ -47,7 +47,7 @@ func TestSocketsOf(t *testing.T) {
 		t.Errorf("no file: %+v, %v", got, err)
 	}
 	if _, err := SocketsOf(missing, true); err == nil {
-		t.Error("a file that was asked for and is missing is no error")
+		t.Error("a file that was asked for and is missing gives no error")
 	}
 }
 

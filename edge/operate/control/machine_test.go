@@ -36,7 +36,7 @@ func TestMachineClient(t *testing.T) {
 	for range c.Rollback(t.Context(), api.PowerRequest{Reason: "slow", Now: true}) {
 	}
 	got := m.Orders()
-	if n != len(m.Steps) || len(got) != 3 || got[0].Update != want || got[0].Octets != 5<<20 ||
+	if n != len(m.Steps) || len(got) != 3 || got[0].Update != want || got[0].Bytes != 5<<20 ||
 		got[1].Update.URL != "https://example.net/a?b=c&d" || got[2].Kind != "rollback" || got[2].Power.Reason != "slow" {
 		t.Errorf("%d, %+v", n, got)
 	}
@@ -98,7 +98,7 @@ func TestRefusalWhileSending(t *testing.T) {
 		if _, err := io.ReadFull(r.Body, b); err != nil {
 			return err
 		}
-		return &api.Error{Code: api.BadRequest, Text: "it is no tar"}
+		return &api.Error{Code: api.BadRequest, Text: "not a tar archive"}
 	})
 	socket, _, _ := serveEndpoint(t, e)
 	c := control.NewMachineClient(socket)
@@ -106,8 +106,8 @@ func TestRefusalWhileSending(t *testing.T) {
 	for _, size := range []int64{600, 1 << 20, 64 << 20} {
 		for _, err := range c.Update(t.Context(), api.UpdateRequest{}, io.LimitReader(zeros{}, size), size) {
 			var refused *api.Error
-			if !errors.As(err, &refused) || refused.Text != "it is no tar" {
-				t.Errorf("%d octets: %v", size, err)
+			if !errors.As(err, &refused) || refused.Text != "not a tar archive" {
+				t.Errorf("%d bytes: %v", size, err)
 			}
 		}
 	}

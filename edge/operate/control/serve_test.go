@@ -144,7 +144,7 @@ func TestMetricNames(t *testing.T) {
 		t.Errorf("%v, %v", problems, err)
 	}
 	if _, err := New(Options{Node: hooked{}, Metrics: registry}); err == nil {
-		t.Error("a second server on the same registry is no error")
+		t.Error("a second server on the same registry gives no error")
 	}
 }
 

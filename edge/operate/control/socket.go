@@ -31,7 +31,7 @@ var ErrSocketLive = errors.New("another process answers on it")
 // the spool, which is taken first, keeps two nodes apart.
 func Listen(path string) (net.Listener, error) {
 	if len(path) > maxSocketPath {
-		return nil, fmt.Errorf("control socket %s: the path is %d octets long; at most %d fit a unix socket",
+		return nil, fmt.Errorf("control socket %s: the path is %d bytes long; at most %d fit a unix socket",
 			path, len(path), maxSocketPath)
 	}
 	if _, err := os.Stat(filepath.Dir(path)); errors.Is(err, fs.ErrNotExist) {
@@ -71,7 +71,7 @@ func removeDead(path string) error {
 		return err
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return errors.New("something that is no socket stands there; move it away")
+		return errors.New("it exists and is not a socket; move it away")
 	}
 	c, err := net.DialTimeout("unix", path, time.Second)
 	switch {

@@ -145,12 +145,12 @@ func TestListenRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct{ path, want string }{
-		{file, "something that is no socket"},
-		{link, "something that is no socket"},
-		{dir, "something that is no socket"},
+		{file, "it exists and is not a socket"},
+		{link, "it exists and is not a socket"},
+		{dir, "it exists and is not a socket"},
 		{filepath.Join(dir, "missing", "s"), "its directory does not exist"},
 		{filepath.Join(file, "s"), "not a directory"},
-		{filepath.Join(dir, strings.Repeat("x", 120)), "octets long; at most 107 fit"},
+		{filepath.Join(dir, strings.Repeat("x", 120)), "bytes long; at most 107 fit"},
 	} {
 		l, err := Listen(tt.path)
 		if err == nil {

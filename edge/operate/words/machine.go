@@ -35,11 +35,11 @@ func wrong(text string) []Line {
 
 func imageText(s *api.MachineStatus) []Line {
 	if s.Image == "" {
-		return []Line{{"none: this machine is no appliance, or its slots can't be read", true}}
+		return []Line{{"none: this machine is not an appliance, or its slots can't be read", true}}
 	}
-	lines := plainLine("version " + Clean(s.Image) + ", proven")
+	lines := plainLine("version " + Clean(s.Image) + ", confirmed")
 	if !s.Confirmed {
-		lines = []Line{{"version " + Clean(s.Image) + ", not proven yet", true}}
+		lines = []Line{{"version " + Clean(s.Image) + ", not confirmed yet", true}}
 		if s.UnconfirmedReason != "" {
 			lines = append(lines, Line{Clean(s.UnconfirmedReason), true})
 		}
@@ -64,9 +64,9 @@ func slotText(s *api.MachineSlot) Line {
 	if s.Version != "" {
 		words = append(words, Clean(s.Version))
 		if s.Confirmed {
-			words = append(words, "proven")
+			words = append(words, "confirmed")
 		} else {
-			words = append(words, "not proven")
+			words = append(words, "not confirmed")
 		}
 	}
 	switch {
@@ -76,9 +76,9 @@ func slotText(s *api.MachineSlot) Line {
 	case s.BootAttemptsLeft == nil:
 		words = append(words, "boots are not counted")
 	case *s.BootAttemptsLeft == 0:
-		words = append(words, "no try left: booted last")
+		words = append(words, "no boot attempts left: booted last")
 	default:
-		words = append(words, triesText(*s.BootAttemptsLeft))
+		words = append(words, attemptsLeftText(*s.BootAttemptsLeft))
 	}
 	state := map[string]string{"whole": "other"}[s.State]
 	if state == "" {
@@ -88,11 +88,11 @@ func slotText(s *api.MachineSlot) Line {
 	return Line{text, s.State == "incomplete" || s.State == "running" && s.Entry == ""}
 }
 
-func triesText(n int) string {
+func attemptsLeftText(n int) string {
 	if n == 1 {
-		return "1 try left"
+		return "1 boot attempt left"
 	}
-	return fmt.Sprintf("%d tries left", n)
+	return fmt.Sprintf("%d boot attempts left", n)
 }
 
 func powerOrderText(o *api.MachineOperation, now time.Time) []Line {
@@ -105,7 +105,7 @@ func powerOrderText(o *api.MachineOperation, now time.Time) []Line {
 // outcomes describes the outcomes of an update.
 var outcomes = map[string]string{
 	"writing": "was not written to its end", "staged": "is written and comes with the next boot",
-	"booted": "runs, and is not proven yet", "confirmed": "is proven", "rolled_back": "did NOT hold: the machine came back",
+	"booted": "runs, and is not confirmed yet", "confirmed": "is confirmed", "rolled_back": "did NOT hold: the machine came back",
 }
 
 // updateText describes an update on a machine that runs the version image.
@@ -118,7 +118,7 @@ func updateText(u *api.MachineUpdate, image string, now time.Time) []Line {
 		became = Clean(u.Outcome)
 	}
 	if u.Outcome == "confirmed" && image == u.From {
-		became = "was proven, and does not run: the machine was rolled back, or its slot broke"
+		became = "was confirmed, and does not run: the machine was rolled back, or its slot broke"
 	}
 	text := fmt.Sprintf("%s, from %s, ordered %s, %s", Clean(u.Version), Clean(u.From), When(u.Staged, now), became)
 	if !u.Ended.IsZero() {

@@ -15,9 +15,9 @@ func TestMachineText(t *testing.T) {
 		change func(*api.MachineStatus)
 		want   string
 	}{
-		"back": {func(*api.MachineStatus) {}, `Image     version 0.5.0, proven
-Slots     running    0.5.0, proven, 3 tries left
-          other      0.6.0, not proven, no try left: booted last
+		"back": {func(*api.MachineStatus) {}, `Image     version 0.5.0, confirmed
+Slots     running    0.5.0, confirmed, 3 boot attempts left
+          other      0.6.0, not confirmed, no boot attempts left: booted last
 Update  ! 0.6.0, from 0.5.0, ordered 3d ago, did NOT hold: the machine came back, 3d ago
 Config    from the file system ANYMX on /dev/sdb1
 `},
@@ -27,10 +27,10 @@ Config    from the file system ANYMX on /dev/sdb1
 			s.Slots[1] = api.MachineSlot{State: "empty"}
 			s.Operation = &api.MachineOperation{Kind: "update", Began: controltest.Now.Add(-70e9), Progress: controltest.MachineSteps()[1]}
 			s.Last, s.Config, s.ConfigProblem, s.Problem = nil, "", "no config was found", "bad\x1b[2J"
-		}, `Image   ! version 0.5.0, not proven yet
+		}, `Image   ! version 0.5.0, not confirmed yet
         ! BGP: no peer has a session yet
           the next boot takes version 0.7.0
-Slots     running    0.5.0, not proven, 1 try left
+Slots     running    0.5.0, not confirmed, 1 boot attempt left
           empty
 Order     update, for 1m 10s: 100 MiB of 217 MiB
 Config  ! no config was found
@@ -38,11 +38,11 @@ Trouble ! bad\x1b[2J
 `},
 		"rolled back": {func(s *api.MachineStatus) {
 			s.Slots, s.Config, s.Last.Outcome = nil, "", "confirmed"
-		}, `Image     version 0.5.0, proven
-Update    0.6.0, from 0.5.0, ordered 3d ago, was proven, and does not run: the machine was rolled back, or its slot broke, 3d ago
+		}, `Image     version 0.5.0, confirmed
+Update    0.6.0, from 0.5.0, ordered 3d ago, was confirmed, and does not run: the machine was rolled back, or its slot broke, 3d ago
 `},
-		"no appliance": {func(s *api.MachineStatus) { *s = api.MachineStatus{Problem: "this machine runs no image"} },
-			"Image   ! none: this machine is no appliance, or its slots can't be read\nTrouble ! this machine runs no image\n"},
+		"not an appliance": {func(s *api.MachineStatus) { *s = api.MachineStatus{Problem: "this machine runs no image"} },
+			"Image   ! none: this machine is not an appliance, or its slots can't be read\nTrouble ! this machine runs no image\n"},
 	} {
 		s := controltest.MachineStatus()
 		test.change(&s)

@@ -90,7 +90,7 @@ func stateText(d api.QueueDetail, now time.Time) string {
 	case d.State == api.Held && d.HoldReason != "":
 		return "held: " + Clean(d.HoldReason)
 	case d.State == api.Waiting:
-		return "waiting; next try " + Due(d.NextAttempt, now)
+		return "waiting; next attempt " + Due(d.NextAttempt, now)
 	}
 	return string(d.State)
 }

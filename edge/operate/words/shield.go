@@ -246,16 +246,16 @@ func writeVerdicts(b *bytes.Buffer, verdicts []api.ShieldVerdict) {
 	}
 	fmt.Fprintf(b, "%-*s  %*s  %9s  MEANING\n", names, "VERDICT", packets, "PACKETS", "SIZE")
 	for _, v := range verdicts {
-		text := fmt.Sprintf("%-*s  %*s  %9s  %s", names, Clean(v.Verdict), packets, many(v.Packets), Size(octets(v.Bytes)), verdictTexts[v.Verdict])
+		text := fmt.Sprintf("%-*s  %*s  %9s  %s", names, Clean(v.Verdict), packets, many(v.Packets), Size(signed(v.Bytes)), verdictTexts[v.Verdict])
 		b.WriteString(strings.TrimRight(text, " ") + "\n")
 	}
 }
 
-// octets converts n to the type that Size takes.
-func octets(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
+// signed converts n to the type that Size and Count take.
+func signed(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
 
 // many formats a counter of the kernel as Count does.
-func many(n uint64) string { return Count(octets(n)) }
+func many(n uint64) string { return Count(signed(n)) }
 
 // prefixes returns "1 prefix", "2 prefixes".
 func prefixes(n int) string {

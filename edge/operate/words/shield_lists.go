@@ -30,7 +30,7 @@ func WriteShieldTop(w io.Writer, t api.ShieldTop, now time.Time) error {
 		fmt.Fprintf(&b, "%-*s  %15s  %9s  %-8s  %s\n", width, "PREFIX", "PACKETS", "SIZE", "SEEN", "LAST VERDICT")
 	}
 	for _, n := range t.Noisy {
-		fmt.Fprintf(&b, "%-*s  %15s  %9s  %-8s  %s\n", width, n.Prefix, many(n.Packets), Size(octets(n.Bytes)), When(n.Seen, now), Clean(n.Last))
+		fmt.Fprintf(&b, "%-*s  %15s  %9s  %-8s  %s\n", width, n.Prefix, many(n.Packets), Size(signed(n.Bytes)), When(n.Seen, now), Clean(n.Last))
 	}
 	b.WriteString("\nNew connections, of prefixes that have proved their address.\n")
 	if len(t.Openers) == 0 {

@@ -206,7 +206,7 @@ func coreText(core []api.CoreStatus, now time.Time) []Line {
 		text += ", " + Count(c.Delivered) + " delivered"
 		wrong := c.Health == api.Down || c.Health == api.Probing
 		if c.Health != api.Up && !c.RetryAt.IsZero() {
-			text += "; next try " + Due(c.RetryAt, now)
+			text += "; next attempt " + Due(c.RetryAt, now)
 		}
 		lines = append(lines, Line{text, wrong})
 		if c.Health != api.Up && c.LastError != "" {

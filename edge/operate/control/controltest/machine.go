@@ -31,7 +31,7 @@ type MachineOrdered struct {
 	Update    api.UpdateRequest
 	Power     api.PowerRequest
 	Provision api.ProvisionRequest
-	Octets    int64 // of the bundle
+	Bytes     int64 // of the bundle
 }
 
 // Orders returns the commands that reached the machine.
@@ -41,14 +41,14 @@ func (m *Machine) Orders() []MachineOrdered {
 	return m.orders
 }
 
-func (m *Machine) take(r *http.Request, kind string, send func(any) error) error {
+func (m *Machine) takeOrder(r *http.Request, kind string, send func(any) error) error {
 	o := MachineOrdered{Kind: kind}
 	var err error
 	if kind == "update" {
 		if o.Update, err = control.ReadUpdateRequest(r.URL.Query()); err != nil {
 			return err
 		}
-		if o.Octets, err = io.Copy(io.Discard, r.Body); err != nil {
+		if o.Bytes, err = io.Copy(io.Discard, r.Body); err != nil {
 			return err
 		}
 	} else if err := control.ReadJSON(r, &o.Power); err != nil {
@@ -74,7 +74,7 @@ func (m *Machine) Start(t testing.TB) string {
 	}
 	e.Handle("GET /v1/status", func(*http.Request) (any, error) { return m.State, nil })
 	for _, kind := range []string{"update", "rollback", "reboot", "poweroff"} {
-		e.HandleStream("POST /v1/"+kind, func(r *http.Request, send func(any) error) error { return m.take(r, kind, send) })
+		e.HandleStream("POST /v1/"+kind, func(r *http.Request, send func(any) error) error { return m.takeOrder(r, kind, send) })
 	}
 	e.Handle("POST /v1/provision", func(r *http.Request) (any, error) {
 		o := MachineOrdered{Kind: "provision"}

@@ -37,7 +37,7 @@ func NetworkTroubled(n *Node) {
 	t.Peers[0].Up, t.Peers[0].LastHandshake = false, time.Time{}
 	t.Peers = append(t.Peers, api.TunnelPeer{PublicKey: "x\x1b[2J", LastHandshake: ago(3 * time.Hour)})
 
-	n.State.Core[0].Probe = &api.ProbeStatus{At: ago(12 * time.Second), Size: 16 << 10, Took: api.Seconds(5 * time.Second), Problem: "no answer after 1,388 octets: the MTU of the tunnel may be too large"}
+	n.State.Core[0].Probe = &api.ProbeStatus{At: ago(12 * time.Second), Size: 16 << 10, Took: api.Seconds(5 * time.Second), Problem: "no answer after 1,388 bytes: the MTU of the tunnel may be too large"}
 }
 
 // Steps returns the steps of a drain with these lengths; the last one is under way.
