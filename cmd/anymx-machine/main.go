@@ -24,7 +24,7 @@ and 'anymx poweroff'.
 
 Usage: anymx-machine [-socket SOCKET] [-config FILE]   serve, until a SIGTERM
        anymx-machine -provision [-wait LONG]           install the node's config, once
-       anymx-machine -prove [-config FILE]             wait until this version has carried mail, or reboot
+       anymx-machine -confirm [-config FILE]           wait until this version has carried mail, or reboot
        anymx-machine -trouble [-listen ADDRESS]        the page of a node without a valid config
 
 It needs no config file. As -trouble, and as the child that fetches an update
@@ -34,9 +34,9 @@ It needs no config file. As -trouble, and as the child that fetches an update
 
 // flags holds the parsed command line.
 type flags struct {
-	provision, prove, trouble, version bool
-	fetch, socket, config, listen      string
-	wait                               time.Duration
+	provision, confirm, trouble, version bool
+	fetch, socket, config, listen        string
+	wait                                 time.Duration
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -48,7 +48,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	set.SetOutput(stderr)
 	set.Usage = func() { fmt.Fprint(stderr, help); set.PrintDefaults() }
 	set.BoolVar(&f.provision, "provision", false, "find the node's config and install it")
-	set.BoolVar(&f.prove, "prove", false, "wait until the running version is confirmed")
+	set.BoolVar(&f.confirm, "confirm", false, "wait until the running version is confirmed")
 	set.BoolVar(&f.trouble, "trouble", false, "serve what is wrong with the config")
 	set.StringVar(&f.fetch, "fetch", "", "write the content at a `URL` to standard output")
 	set.StringVar(&f.socket, "socket", "/run/anymx/machine.sock", "control `socket`")
@@ -86,7 +86,7 @@ func (f *flags) do(ctx context.Context, stdout io.Writer, log *slog.Logger) erro
 	case f.provision:
 		_, err := provision.Run(ctx, provision.Options{Credentials: os.Getenv("CREDENTIALS_DIRECTORY"), Wait: f.wait, Settle: provision.Settle, Console: stdout, Reload: machine.ReloadUnits})
 		return err
-	case f.prove:
+	case f.confirm:
 		return machine.Confirm(ctx, o)
 	case f.trouble:
 		l, err := service.ListenTCP(ctx, f.listen)

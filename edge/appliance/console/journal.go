@@ -33,7 +33,7 @@ var topics = []struct {
 	{"edge", "the mail program: each mail, sessions, drains", []string{"--unit=anymx-edge.service"}},
 	{"bgp", "the BGP speaker: routes and routers", []string{"--unit=anymx-bgp.service"}},
 	{"net", "addresses, the tunnel and the shield", []string{"--unit=anymx-net.service"}},
-	{"machine", "updates, provisioning, reboots", []string{"--unit=anymx-machine*.service", "--unit=anymx-provision.service", "--unit=anymx-prove.service"}},
+	{"machine", "updates, provisioning, reboots", []string{"--unit=anymx-machine*.service", "--unit=anymx-provision.service", "--unit=anymx-confirm.service"}},
 	{"kernel", "the kernel, since the boot", []string{"--dmesg"}},
 	{"boot", "everything since the boot", []string{"--boot"}},
 }
