@@ -21,19 +21,9 @@ const longMark = "Long: "
 // unsplit are the files that still are too long, or have a function that is. Whoever splits one
 // deletes its line.
 var unsplit = []string{
-	"bgp/hostile_test.go",
-	"bgp/speaker_test.go",
-	"cmd/anymx/cli_test.go",
-	"edge/appliance/machine/update_test.go",
-	"edge/appliance/provision/provision_test.go",
-	"edge/appliance/provision/tree_test.go",
 	"edge/queue/metrics.go",
 	"edge/queue/try.go",
 	"edge/queue/verdict.go",
-	"edge/spool/crash_test.go",
-	"edge/spool/spool_test.go",
-	"edge/spool/unsound_test.go",
-	"edge/uplink/plumb/plumbing_test.go",
 }
 
 // Sizes finds functions and files that are too long and do not say why.
