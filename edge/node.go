@@ -34,6 +34,7 @@ import (
 	"anymx/edge/operate/control"
 	"anymx/edge/operate/poll"
 	"anymx/edge/queue"
+	"anymx/edge/rescue"
 	"anymx/edge/selftest"
 	"anymx/edge/service"
 	"anymx/edge/spool"
@@ -87,6 +88,26 @@ type Node struct {
 	listeners []net.Listener
 	socket    net.Listener // control
 	page      net.Listener // metrics; nil: none
+}
+
+// Run opens a node and runs it until ctx ends or a part fails. While the spool is damaged there is
+// no node: rescue serves in its place, and the node is opened after the spool was set aside or
+// repaired.
+func Run(ctx context.Context, o Options) error {
+	for {
+		n, err := Open(o)
+		var u *spool.Unsound
+		switch {
+		case err == nil:
+			return n.Run(ctx)
+		case !errors.As(err, &u):
+			return err
+		}
+		r := rescue.New(rescue.Options{File: o.File, Config: o.Config, Unsound: u, Listeners: o.Listeners, Log: o.Log, Clock: o.Clock})
+		if err := r.Serve(ctx); err != nil || ctx.Err() != nil {
+			return err
+		}
+	}
 }
 
 // Open opens the spool and every socket. Nothing is served yet. An error says what could not be

@@ -5,14 +5,13 @@ import (
 	"errors"
 	"os"
 	"strings"
-	"time"
 
 	"anymx/edge/mail"
 	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 	"anymx/edge/queue"
-	"anymx/edge/refusal"
 	"anymx/edge/spool"
+	"anymx/edge/spool/salvage"
 )
 
 // This file makes a Node answer the control socket, in the types of package api.
@@ -54,8 +53,7 @@ func (n *Node) spoolStatus() api.SpoolStatus {
 
 // CheckSpool checks the spool's folders.
 func (n *Node) CheckSpool(context.Context) (api.SpoolReport, error) {
-	r, err := n.spool.Report()
-	return api.SpoolReport(r), err
+	return salvage.Report(n.spool)
 }
 
 // SetSpoolAside moves the orphans away.
@@ -70,24 +68,11 @@ func (n *Node) SetSpoolAside(context.Context) (string, error) {
 // ExportSpool exports what was set aside, to folders beside the spool.
 func (n *Node) ExportSpool(_ context.Context, each func(api.SpoolMessage)) (api.SpoolExport, error) {
 	if !n.exporting.TryLock() {
-		return api.SpoolExport{}, errExporting
+		return api.SpoolExport{}, salvage.ErrBusy
 	}
 	defer n.exporting.Unlock()
 	c := n.reloader.Config()
-	return exportSpool(spoolDir(c), false, int64(c.Spool.DiskReserve), each)
-}
-
-// errExporting refuses requests while an export runs.
-var errExporting = refusal.Unavailable.Errorf("an export of the spool is under way, try again later")
-
-// exportSpool runs spool.ExportAside and translates its results for the control socket.
-func exportSpool(dir string, whole bool, reserve int64, each func(api.SpoolMessage)) (api.SpoolExport, error) {
-	to, sum, err := spool.ExportAside(dir, whole, reserve, time.Now(), func(m spool.Salvaged) {
-		each(api.SpoolMessage{ID: m.ID.String(), Bytes: m.Bytes, NoEnvelope: m.Envelope == nil, Problem: m.Problem})
-	})
-	return api.SpoolExport{
-		To: append([]string{}, to...), Messages: sum.Messages, Orphans: sum.Orphans, Damaged: sum.Damaged, Bytes: sum.Bytes, Problems: sum.Problems,
-	}, err
+	return salvage.ExportAside(spoolDir(c), false, int64(c.Spool.DiskReserve), each)
 }
 
 func (n *Node) queueStatus() api.QueueStatus {

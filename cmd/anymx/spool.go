@@ -14,6 +14,7 @@ import (
 	"anymx/edge/operate/control"
 	"anymx/edge/operate/words"
 	"anymx/edge/spool"
+	"anymx/edge/spool/salvage"
 )
 
 const spoolHelp = `Spool looks at the store of accepted messages and gets them out of a damaged one.
@@ -116,11 +117,7 @@ func (s *spooling) folder() (string, error) {
 }
 
 func (s *spooling) check(ctx context.Context) error {
-	r, err := asking(s, func(c *control.Client) (api.SpoolReport, error) { return c.Spool(ctx) },
-		func(dir string) (api.SpoolReport, error) {
-			r, err := spool.Check(dir)
-			return api.SpoolReport(r), err
-		})
+	r, err := asking(s, func(c *control.Client) (api.SpoolReport, error) { return c.Spool(ctx) }, salvage.Check)
 	if err != nil {
 		return err
 	}
@@ -149,11 +146,7 @@ folder when you have exported it. It asks before, unless --yes is given.`,
 }
 
 func (s *spooling) setAside(ctx context.Context) error {
-	r, err := asking(s, func(c *control.Client) (api.SpoolReport, error) { return c.Spool(ctx) },
-		func(dir string) (api.SpoolReport, error) {
-			r, err := spool.Check(dir)
-			return api.SpoolReport(r), err
-		})
+	r, err := asking(s, func(c *control.Client) (api.SpoolReport, error) { return c.Spool(ctx) }, salvage.Check)
 	if err != nil {
 		return err
 	}
@@ -292,15 +285,12 @@ func (s *spooling) export(args []string, quiet bool) error {
 	if len(args) > 0 {
 		to = args[0]
 	}
-	sum, err := spool.Export(dir, to, func(m spool.Salvaged) {
-		s.exported(&api.SpoolMessage{ID: m.ID.String(), Bytes: m.Bytes, NoEnvelope: m.Envelope == nil, Problem: m.Problem}, quiet)
-	})
+	sum, err := salvage.Export(dir, to, func(m api.SpoolMessage) { s.exported(&m, quiet) })
 	if errors.Is(err, spool.ErrLocked) {
 		err = fmt.Errorf("%w: stop anymx-edge, or set the spool aside before", err)
 	}
 	if err != nil {
 		return err
 	}
-	export := api.SpoolExport{Messages: sum.Messages, Orphans: sum.Orphans, Damaged: sum.Damaged, Bytes: sum.Bytes, Problems: sum.Problems}
-	return orDamaged(s.print(sum, func(w io.Writer) error { return summary(w, &export) }), &export)
+	return orDamaged(s.print(sum, func(w io.Writer) error { return summary(w, &sum) }), &sum)
 }

@@ -26,11 +26,11 @@ type Salvaged struct {
 
 // Exported counts what Export has written.
 type Exported struct {
-	Messages int64    `json:"messages"` // with envelope and body
-	Orphans  int64    `json:"orphans"`  // bodies without envelope
-	Damaged  int64    `json:"damaged"`  // messages whose envelope or body is damaged
-	Bytes    int64    `json:"bytes"`
-	Problems []string `json:"problems,omitempty"` // what could not be read at all
+	Messages int64 // with envelope and body
+	Orphans  int64 // bodies without envelope
+	Damaged  int64 // messages whose envelope or body is damaged
+	Bytes    int64
+	Problems []string // what could not be read at all
 }
 
 // Export reads the store in dir, which no program may have open, and writes what is readable to the folder to: for each message ID.eml and ID.json, which is a Salvaged. It creates the folder if necessary, and overwrites nothing. If to is "" it only counts. each, if not nil, is called after each message.

@@ -32,7 +32,7 @@ type Order struct {
 var order = Order{
 	Rooms: map[string][]string{
 		"cmd/anymx": {
-			"edge/config", "edge/mail", "edge/spool",
+			"edge/config", "edge/mail", "edge/spool", "edge/spool/salvage",
 			"edge/appliance/console", "edge/appliance/diskimage", "edge/appliance/provision", "edge/appliance/slot",
 			"edge/operate/api", "edge/operate/control", "edge/operate/words",
 		},
@@ -43,7 +43,7 @@ var order = Order{
 		"cmd/anymx-net":     {"edge/service", "edge/uplink/network"},
 
 		"edge": {
-			"edge/config", "edge/drain", "edge/mail", "edge/maillog", "edge/queue", "edge/refusal", "edge/selftest", "edge/service", "edge/spool", "edge/statefile",
+			"edge/config", "edge/drain", "edge/mail", "edge/maillog", "edge/queue", "edge/rescue", "edge/selftest", "edge/service", "edge/spool", "edge/spool/salvage", "edge/statefile",
 			"edge/delivery/handoff", "edge/delivery/smtpc",
 			"edge/ingress/certificate", "edge/ingress/own", "edge/ingress/smtpd", "edge/ingress/wire",
 			"edge/judge/policy",
@@ -59,16 +59,21 @@ var order = Order{
 		"edge/maillog":         {"edge/mail"},
 		"edge/queue":           {"edge/mail", "edge/maillog", "edge/spool"},
 		"edge/refusal":         {},
-		"edge/secret":          {},
+		"edge/rescue": {
+			"edge/config", "edge/mail", "edge/refusal", "edge/service", "edge/spool", "edge/spool/salvage",
+			"edge/operate/api", "edge/operate/control",
+		},
+		"edge/secret": {},
 		"edge/selftest": {
 			"edge/mail", "edge/service",
 			"edge/delivery/smtpc",
 			"edge/ingress/own",
 			"edge/operate/api",
 		},
-		"edge/service":   {"edge/config", "edge/operate/api", "edge/operate/control", "edge/operate/words"},
-		"edge/spool":     {"edge/mail"},
-		"edge/statefile": {},
+		"edge/service":       {"edge/config", "edge/operate/api", "edge/operate/control", "edge/operate/words"},
+		"edge/spool":         {"edge/mail"},
+		"edge/spool/salvage": {"edge/operate/api", "edge/refusal", "edge/spool"},
+		"edge/statefile":     {},
 
 		"edge/judge/policy": {"edge/mail"},
 
@@ -150,6 +155,7 @@ var order = Order{
 		{"edge/operate"},
 		{"edge/service"},
 		{"edge/spool"},
+		{"edge/rescue"},
 		{"edge/queue"},
 		{"edge/drain"},
 		{"edge/judge"},
