@@ -7,19 +7,16 @@ import (
 	"net"
 	"net/netip"
 	"reflect"
-	"runtime"
 	"slices"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	api "github.com/osrg/gobgp/v3/api"
 	"github.com/osrg/gobgp/v3/pkg/apiutil"
-	golog "github.com/osrg/gobgp/v3/pkg/log"
 	packet "github.com/osrg/gobgp/v3/pkg/packet/bgp"
-	"github.com/osrg/gobgp/v3/pkg/server"
 
 	"anymx/tests/kit"
+	"anymx/tests/kit/gobgp"
 )
 
 // router is a real BGP router at the far side: GoBGP's server on a loopback
@@ -28,26 +25,16 @@ import (
 // The server keeps settings in variables of its package and writes them when it
 // starts, so a test makes all of its routers before the first session.
 type router struct {
-	*server.BgpServer
+	*gobgp.Server
 	t       testing.TB
 	asn     uint32
 	address netip.Addr
 	port    uint16
-	last    atomic.Bool // the next operation is the last one
-}
-
-// Observe is called by the server's loop after each operation. The loop has no
-// end of its own, so it is ended here.
-func (r *router) Observe(op server.FSMOperation, _, _ time.Duration) {
-	if op == server.FSMMgmtOp && r.last.Load() {
-		runtime.Goexit()
-	}
 }
 
 func newRouter(t testing.TB, asn uint32, address string) *router {
 	t.Helper()
-	r := &router{t: t, asn: asn, address: netip.MustParseAddr(address)}
-	r.BgpServer = server.NewBgpServer(server.LoggerOption(quiet{}), server.TimingHookOption(r))
+	r := &router{Server: gobgp.NewServer(), t: t, asn: asn, address: netip.MustParseAddr(address)}
 	go r.Serve()
 	r.port = freePort(t, address)
 	id := r.address
@@ -62,7 +49,7 @@ func newRouter(t testing.TB, asn uint32, address string) *router {
 	}
 	t.Cleanup(func() {
 		_ = r.StopBgp(context.Background(), &api.StopBgpRequest{})
-		r.last.Store(true)
+		r.EndAfterNext()
 		_ = r.ListPeer(context.Background(), &api.ListPeerRequest{}, func(*api.Peer) {})
 	})
 	return r
@@ -302,18 +289,6 @@ func slogText(fields map[string]any) string {
 	}
 	return text
 }
-
-// quiet is the log of the routers at the far side.
-type quiet struct{}
-
-func (quiet) Panic(message string, _ golog.Fields) { panic(message) }
-func (quiet) Fatal(message string, _ golog.Fields) { panic(message) }
-func (quiet) Error(string, golog.Fields)           {}
-func (quiet) Warn(string, golog.Fields)            {}
-func (quiet) Info(string, golog.Fields)            {}
-func (quiet) Debug(string, golog.Fields)           {}
-func (quiet) SetLevel(golog.LogLevel)              {}
-func (quiet) GetLevel() golog.LogLevel             { return golog.InfoLevel }
 
 // newLoopback6 says whether there is an IPv6 loopback.
 func newLoopback6() (net.Listener, error) { return net.Listen("tcp", "[::1]:0") }

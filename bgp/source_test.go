@@ -5,14 +5,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"anymx/tests/kit"
 )
 
 // A node that boots dials its router while its addresses are still being checked
@@ -35,22 +32,22 @@ func TestDialWaitsForItsAddress(t *testing.T) {
 
 // dialsFrom dials from a node that has no address but other at first.
 func dialsFrom(t *testing.T, other string) {
-	router, node := newNamespace(t), newNamespace(t)
-	router.ip("link add eth0 type veth peer name eth0 netns " + node.thread)
-	router.ip("link set eth0 up")
-	router.ip("-6 address add 2001:db8:a::1/64 dev eth0 nodad")
-	node.ip("link set eth0 addrgenmode none")
-	node.ip("link set eth0 up")
+	router, node := kit.NewNetwork(t), kit.NewNetwork(t)
+	router.IP("link add eth0 type veth peer name eth0 netns " + fmt.Sprint(node.Thread()))
+	router.IP("link set eth0 up")
+	router.IP("-6 address add 2001:db8:a::1/64 dev eth0 nodad")
+	node.IP("link set eth0 addrgenmode none")
+	node.IP("link set eth0 up")
 	switch other {
 	case "fe80::2":
-		node.ip("-6 address add fe80::2/64 dev eth0 nodad")
+		node.IP("-6 address add fe80::2/64 dev eth0 nodad")
 	case "2001:db8:25::25":
-		node.ip("-6 address add 2001:db8:25::25/128 dev lo nodad preferred_lft 0")
+		node.IP("-6 address add 2001:db8:25::25/128 dev lo nodad preferred_lft 0")
 	}
 
 	var listening net.Listener
 	var err error
-	router.do(func() { listening, err = net.Listen("tcp", "[2001:db8:a::1]:1790") })
+	router.Do(func() { listening, err = net.Listen("tcp", "[2001:db8:a::1]:1790") })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,12 +71,12 @@ func dialsFrom(t *testing.T, other string) {
 	early := make(chan dialled, 1)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	node.alongside(func() { // before there is a route
+	node.Alongside(func() { // before there is a route
 		conn, err := dial(ctx, 64512, peer)
 		early <- dialled{conn, err}
 	})
-	node.ip("-6 address add 2001:db8:a::2/64 dev eth0")
-	if out := node.ip("-6 address show dev eth0"); !strings.Contains(out, "tentative") {
+	node.IP("-6 address add 2001:db8:a::2/64 dev eth0")
+	if out := node.IP("-6 address show dev eth0"); !strings.Contains(out, "tentative") {
 		t.Fatalf("nothing is checked here:\n%s", out)
 	}
 	first := <-early
@@ -92,10 +89,10 @@ func dialsFrom(t *testing.T, other string) {
 	}
 
 	// Where there will never be another address, it says so.
-	node.ip("-6 address del 2001:db8:a::2/64 dev eth0")
-	node.ip("-6 route add 2001:db8:a::/64 dev eth0")
+	node.IP("-6 address del 2001:db8:a::2/64 dev eth0")
+	node.IP("-6 route add 2001:db8:a::/64 dev eth0")
 	var conn net.Conn
-	node.do(func() { conn, err = dial(ctx, 64512, peer) })
+	node.Do(func() { conn, err = dial(ctx, 64512, peer) })
 	if err == nil {
 		conn.Close()
 	}
@@ -103,80 +100,8 @@ func dialsFrom(t *testing.T, other string) {
 		t.Errorf("dialled from an address of the link or the host: %v", err)
 	}
 	peer.LocalAddress = addr("2001:db8:a::3")
-	node.do(func() { conn, err = dial(ctx, 64512, peer) })
+	node.Do(func() { conn, err = dial(ctx, 64512, peer) })
 	if err == nil || !strings.Contains(err.Error(), "cannot assign requested address") {
 		t.Errorf("dialled from an address that is not there: %v", err)
 	}
-}
-
-// namespace is a network of its own, which lives as long as the one thread in it.
-type namespace struct {
-	t      *testing.T
-	thread string
-	jobs   chan func()
-}
-
-func newNamespace(t *testing.T) *namespace {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("only root may make network namespaces")
-	}
-	ns := &namespace{t: t, jobs: make(chan func())}
-	made, ended := make(chan error), make(chan struct{})
-	go func() {
-		defer close(ended)
-		runtime.LockOSThread() // and never unlocked: the thread ends with its goroutine
-		ns.thread = fmt.Sprint(unix.Gettid())
-		made <- unix.Unshare(unix.CLONE_NEWNET)
-		for job := range ns.jobs {
-			job()
-		}
-	}()
-	t.Cleanup(func() {
-		close(ns.jobs)
-		<-ended
-	})
-	if err := <-made; err != nil {
-		t.Fatalf("unshare: %s", err)
-	}
-	ns.ip("link set lo up")
-	return ns
-}
-
-// alongside begins to run f in the namespace, on a thread of its own.
-func (ns *namespace) alongside(f func()) {
-	ns.t.Helper()
-	space, err := os.Open("/proc/self/task/" + ns.thread + "/ns/net")
-	if err != nil {
-		ns.t.Fatal(err)
-	}
-	go func() {
-		defer space.Close()
-		runtime.LockOSThread() // and never unlocked
-		if err := unix.Setns(int(space.Fd()), unix.CLONE_NEWNET); err != nil {
-			ns.t.Error(err)
-		}
-		f()
-	}()
-}
-
-// do runs f in the namespace.
-func (ns *namespace) do(f func()) {
-	done := make(chan struct{})
-	ns.jobs <- func() {
-		defer close(done)
-		f()
-	}
-	<-done
-}
-
-func (ns *namespace) ip(command string) string {
-	ns.t.Helper()
-	var out []byte
-	var err error
-	ns.do(func() { out, err = exec.Command("ip", strings.Fields(command)...).CombinedOutput() })
-	if err != nil {
-		ns.t.Fatalf("ip %s: %s: %s", command, err, out)
-	}
-	return string(out)
 }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"anymx/tests/kit"
 )
 
 // namespace is a network namespace. It ends with the test.
@@ -15,42 +17,24 @@ type namespace int // its file descriptor
 // newNamespace creates a network namespace with lo up.
 func newNamespace(t testing.TB) namespace {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("a network namespace needs root")
+	fd, err := -1, error(nil)
+	kit.NewNetwork(t).Do(func() { fd, err = unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		t.Fatal(err)
 	}
-	n := namespace(-1)
-	onThread(t, func() error { return unix.Unshare(unix.CLONE_NEWNET) }, func() {
-		fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		n = namespace(fd)
-		t.Cleanup(func() { unix.Close(fd) })
-		lo, err := netlink.LinkByName("lo")
-		if err == nil {
-			err = netlink.LinkSetUp(lo)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	})
-	return n
+	t.Cleanup(func() { unix.Close(fd) })
+	return namespace(fd)
 }
 
 // do runs f in the namespace, on a thread that ends with it. f may end the test.
 func (n namespace) do(t testing.TB, f func()) {
-	t.Helper()
-	onThread(t, func() error { return unix.Setns(int(n), unix.CLONE_NEWNET) }, f)
-}
-
-func onThread(t testing.TB, enter func() error, f func()) {
 	t.Helper()
 	done := make(chan error)
 	finished := false
 	go func() {
 		runtime.LockOSThread() // it is never unlocked: the thread ends with the goroutine
 		defer close(done)      // even if f ends the test
-		if err := enter(); err != nil {
+		if err := unix.Setns(int(n), unix.CLONE_NEWNET); err != nil {
 			done <- err
 			return
 		}

@@ -5,19 +5,17 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	api "github.com/osrg/gobgp/v3/api"
 	"github.com/osrg/gobgp/v3/pkg/apiutil"
-	golog "github.com/osrg/gobgp/v3/pkg/log"
 	packet "github.com/osrg/gobgp/v3/pkg/packet/bgp"
-	"github.com/osrg/gobgp/v3/pkg/server"
+
+	"anymx/tests/kit/gobgp"
 )
 
 const (
@@ -28,10 +26,9 @@ const (
 // router is a real BGP router at the far side: GoBGP's server on a loopback
 // address. It waits to be dialled.
 type router struct {
-	*server.BgpServer
+	*gobgp.Server
 	t       testing.TB
 	address netip.Addr
-	last    atomic.Bool // the next operation is the last one
 
 	mu      sync.Mutex
 	table   map[string]string // by prefix: its communities
@@ -45,19 +42,10 @@ type moment struct {
 	table []string
 }
 
-// Observe is called by the server's loop after each operation. The loop has no
-// end of its own, so it is ended here.
-func (r *router) Observe(op server.FSMOperation, _, _ time.Duration) {
-	if op == server.FSMMgmtOp && r.last.Load() {
-		runtime.Goexit()
-	}
-}
-
 // newRouter starts a router that expects the node at 127.0.0.1.
 func newRouter(t testing.TB, address string) *router {
 	t.Helper()
-	r := &router{t: t, address: netip.MustParseAddr(address), table: map[string]string{}, changed: make(chan struct{})}
-	r.BgpServer = server.NewBgpServer(server.LoggerOption(quiet{}), server.TimingHookOption(r))
+	r := &router{Server: gobgp.NewServer(), t: t, address: netip.MustParseAddr(address), table: map[string]string{}, changed: make(chan struct{})}
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
@@ -72,7 +60,7 @@ func newRouter(t testing.TB, address string) *router {
 			looking.Wait()
 		}
 		_ = r.StopBgp(context.Background(), &api.StopBgpRequest{})
-		r.last.Store(true)
+		r.EndAfterNext()
 		if cancel(); !benchmark { // the end of a watch is an operation
 			_ = r.ListPeer(context.Background(), &api.ListPeerRequest{}, func(*api.Peer) {})
 		}
@@ -237,15 +225,3 @@ func (r *router) session() *api.PeerState {
 	}
 	return state
 }
-
-// quiet is the log of the routers.
-type quiet struct{}
-
-func (quiet) Panic(message string, _ golog.Fields) { panic(message) }
-func (quiet) Fatal(message string, _ golog.Fields) { panic(message) }
-func (quiet) Error(string, golog.Fields)           {}
-func (quiet) Warn(string, golog.Fields)            {}
-func (quiet) Info(string, golog.Fields)            {}
-func (quiet) Debug(string, golog.Fields)           {}
-func (quiet) SetLevel(golog.LogLevel)              {}
-func (quiet) GetLevel() golog.LogLevel             { return golog.InfoLevel }

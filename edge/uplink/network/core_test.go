@@ -6,34 +6,23 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"runtime"
 	"testing"
 
 	"anymx/edge/uplink/tunnel"
-
-	"golang.org/x/sys/unix"
+	"anymx/tests/kit"
 )
 
 // A tunnel that is opened during a shutdown is closed.
 func TestCore_endsMeanwhile(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root may make network namespaces")
-	}
+	space := kit.NewNetwork(t)
 	if _, err := os.Stat("/dev/net/tun"); err != nil {
 		t.Skip(err)
 	}
 	options := tunnel.Options{Interface: "wg-core", Implementation: tunnel.Userspace}
 	var opened *tunnel.Tunnel
-	made := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with its goroutine
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		if err == nil {
-			opened, err = tunnel.Open(options)
-		}
-		made <- err
-	}()
-	if err := <-made; err != nil {
+	var err error
+	space.Do(func() { opened, err = tunnel.Open(options) })
+	if err != nil {
 		t.Fatal(err)
 	}
 	c := &core{options: options, log: slog.New(slog.DiscardHandler), tunnel: opened}

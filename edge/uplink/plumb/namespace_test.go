@@ -2,11 +2,7 @@ package plumb
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
-	"os"
-	"os/exec"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -15,71 +11,19 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"anymx/tests/kit"
 )
 
-// namespace is a network namespace that lives as long as the single thread in it.
+// namespace is a network namespace of a test.
 type namespace struct {
-	t    testing.TB
-	jobs chan func()
+	*kit.Network
+	t testing.TB
 }
 
-// newNamespace makes a namespace with lo up, which ends with the test.
 func newNamespace(t testing.TB) *namespace {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("only root may make network namespaces")
-	}
-	ns := &namespace{t: t, jobs: make(chan func())}
-	made, ended := make(chan error), make(chan struct{})
-	go func() {
-		defer close(ended)
-		runtime.LockOSThread() // never unlocked: the thread ends with its goroutine
-		made <- unix.Unshare(unix.CLONE_NEWNET)
-		for job := range ns.jobs {
-			job()
-		}
-	}()
-	t.Cleanup(func() {
-		close(ns.jobs)
-		<-ended
-	})
-	if err := <-made; err != nil {
-		t.Fatalf("unshare: %s", err)
-	}
-	ns.ip("link set lo up")
-	return ns
-}
-
-// do runs f in the namespace.
-func (ns *namespace) do(f func()) {
-	done := make(chan struct{})
-	ns.jobs <- func() {
-		defer close(done)
-		f()
-	}
-	<-done
-}
-
-// attempt runs `ip`; a process started in the namespace stays in it.
-func (ns *namespace) attempt(command string) (out string, err error) {
-	ns.do(func() {
-		var b []byte
-		b, err = exec.Command("ip", strings.Fields(command)...).CombinedOutput()
-		out = string(b)
-	})
-	if err != nil {
-		err = fmt.Errorf("ip %s: %w: %s", command, err, out)
-	}
-	return out, err
-}
-
-func (ns *namespace) ip(command string) string {
-	ns.t.Helper()
-	out, err := ns.attempt(command)
-	if err != nil {
-		ns.t.Fatal(err)
-	}
-	return out
+	return &namespace{Network: kit.NewNetwork(t), t: t}
 }
 
 // open opens the namespace for a test, and runs it if run is set.
@@ -87,7 +31,7 @@ func (ns *namespace) open(run bool) *Plumbing {
 	ns.t.Helper()
 	var p *Plumbing
 	var err error
-	ns.do(func() {
+	ns.Do(func() {
 		p, err = Open(Options{Log: slog.New(slog.NewTextHandler(ns.t.Output(), nil)), Every: time.Minute})
 	})
 	if err != nil {
@@ -124,7 +68,7 @@ func (ns *namespace) all() string {
 	for _, command := range []string{
 		"address show", "-4 route show table all", "-6 route show table all", "-4 rule show", "-6 rule show",
 	} {
-		for line := range strings.Lines(ns.ip(command)) {
+		for line := range strings.Lines(ns.IP(command)) {
 			if !strings.HasPrefix(line, "multicast ") { // the kernel adds these to a device with the first IPv6 address, and keeps them
 				b.WriteString(line)
 			}
@@ -138,7 +82,7 @@ func (ns *namespace) monitor() (stop func() map[uint16]int) {
 	ns.t.Helper()
 	var s *nl.NetlinkSocket
 	var err error
-	ns.do(func() { s, err = nl.Subscribe(unix.NETLINK_ROUTE, groups...) })
+	ns.Do(func() { s, err = nl.Subscribe(unix.NETLINK_ROUTE, groups...) })
 	if err != nil {
 		ns.t.Fatal(err)
 	}

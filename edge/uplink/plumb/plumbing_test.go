@@ -43,11 +43,11 @@ func (ns *namespace) devices() {
 		"rule add from 198.51.100.99 lookup 77 priority 2551",
 		"-6 rule add from 2001:db8:1::99 lookup 77 priority 2551",
 	} {
-		ns.ip(command)
+		ns.IP(command)
 	}
 	for _, dev := range []string{"eth0", "far0", "wg-core"} { // link-local addresses come at their own time
 		within(ns.t, 5*time.Second, "a settled "+dev, func() bool {
-			addresses := ns.ip("-6 address show dev " + dev)
+			addresses := ns.IP("-6 address show dev " + dev)
 			return !strings.Contains(addresses, "tentative") && (dev == "wg-core" || strings.Contains(addresses, "scope link"))
 		})
 	}
@@ -169,9 +169,9 @@ func TestRunPutsBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			steady(t, p)
 			before := p.Status().Repaired
-			ns.ip(command)
+			ns.IP(command)
 			for _, dev := range []string{"lo", "wg-core", "eth0"} {
-				ns.ip("link set " + dev + " up")
+				ns.IP("link set " + dev + " up")
 			}
 			took := within(t, time.Second, "put back", func() bool {
 				return p.Status().Repaired > before && len(missing(p.Status())) == 0 && upToDate(t, p)
@@ -213,12 +213,12 @@ func TestTunnelDeviceGoesAway(t *testing.T) {
 	ns.devices()
 	p := ns.open(true)
 	ns.set(p, node())
-	ns.ip("link del wg-core")
+	ns.IP("link del wg-core")
 	for _, command := range []string{
 		"route get 10.77.0.1", "route get 10.78.0.1", "route get 10.77.0.1 from 198.51.100.10", "route get 10.77.0.1 from 203.0.113.10",
 		"-6 route get fd77::1", "-6 route get fd77::1 from 2001:db8:1::10",
 	} {
-		if out, err := ns.attempt(command); err == nil {
+		if out, err := ns.TryIP(command); err == nil {
 			t.Errorf("ip %s: %s", command, out)
 		}
 	}
@@ -227,11 +227,11 @@ func TestTunnelDeviceGoesAway(t *testing.T) {
 			return s.Device() == "wg-core" && s.Problem == "device wg-core does not exist; it is added once the device exists"
 		})
 	})
-	ns.ip("tuntap add dev wg-core mode tun")
-	ns.ip("link set wg-core mtu 1380 up")
+	ns.IP("tuntap add dev wg-core mode tun")
+	ns.IP("link set wg-core mtu 1380 up")
 	within(t, time.Second, "all there", func() bool { return len(missing(p.Status())) == 0 })
 	for _, command := range []string{"route get 10.77.0.1", "-6 route get fd77::1", "-6 route get fd77::1 from 2001:db8:1::10"} {
-		if out := ns.ip(command); !strings.Contains(out, "dev wg-core") {
+		if out := ns.IP(command); !strings.Contains(out, "dev wg-core") {
 			t.Errorf("ip %s: %s", command, out)
 		}
 	}
@@ -242,10 +242,10 @@ func TestSet_withoutDevices(t *testing.T) {
 	ns := newNamespace(t)
 	p := ns.open(true)
 	ns.set(p, node())
-	if out := ns.ip("address show dev lo"); !strings.Contains(out, "192.0.2.25/32") || !strings.Contains(out, "2001:db8:25::25/128") {
+	if out := ns.IP("address show dev lo"); !strings.Contains(out, "192.0.2.25/32") || !strings.Contains(out, "2001:db8:25::25/128") {
 		t.Errorf("service addresses: %s", out)
 	}
-	if out, err := ns.attempt("route get 10.77.0.1"); err == nil || !strings.Contains(out, "No route to host") {
+	if out, err := ns.TryIP("route get 10.77.0.1"); err == nil || !strings.Contains(out, "No route to host") {
 		t.Errorf("route to core: %s", out)
 	}
 	ns.devices()
@@ -255,14 +255,14 @@ func TestSet_withoutDevices(t *testing.T) {
 // What can't be removed is named.
 func TestSet_left(t *testing.T) {
 	ns := newNamespace(t)
-	ns.ip("route add blackhole 10.99.0.0/24 proto 125") // of a kind that is never made here
+	ns.IP("route add blackhole 10.99.0.0/24 proto 125") // of a kind that is never made here
 	p := ns.open(false)
 	ns.set(p, nil)
 	left := p.Status().Left
 	if len(left) != 1 || !strings.HasPrefix(left[0].String(), "10.99.0.0/24") || left[0].Problem != "it still exists" {
 		t.Errorf("left %+v", left)
 	}
-	ns.ip("route del blackhole 10.99.0.0/24")
+	ns.IP("route del blackhole 10.99.0.0/24")
 	ns.set(p, nil)
 	if left := p.Status().Left; len(left) > 0 {
 		t.Errorf("left %+v", left)
@@ -295,7 +295,7 @@ func TestSet_anothersRule(t *testing.T) {
 		"rule add from 198.51.100.10 lookup 77 priority 2550 tun_id 5":                false,
 		"rule add from 198.51.100.10 to 203.0.113.0/24 lookup 77 priority 2550":       false,
 	} {
-		ns.ip(command)
+		ns.IP(command)
 		steps, err := ns.open(false).Plan([]Want{from})
 		if err != nil {
 			t.Fatal(err)
@@ -303,7 +303,7 @@ func TestSet_anothersRule(t *testing.T) {
 		if serves != (len(steps) == 0) {
 			t.Errorf("%s: serves %v, steps %q", command, !serves, text(steps))
 		}
-		ns.ip(strings.Replace(command, " add ", " del ", 1))
+		ns.IP(strings.Replace(command, " add ", " del ", 1))
 	}
 }
 
@@ -311,10 +311,10 @@ func TestSet_anothersRule(t *testing.T) {
 func TestSet_anothersRoute(t *testing.T) {
 	ns := newNamespace(t)
 	ns.devices()
-	ns.ip("route add 10.77.0.0/24 via 198.51.100.1")
+	ns.IP("route add 10.77.0.0/24 via 198.51.100.1")
 	p := ns.open(true)
 	ns.set(p, node())
-	if out := ns.ip("route show 10.77.0.0/24"); !strings.Contains(out, "via 198.51.100.1") {
+	if out := ns.IP("route show 10.77.0.0/24"); !strings.Contains(out, "via 198.51.100.1") {
 		t.Errorf("another's route is gone: %s", out)
 	}
 	for _, s := range p.Status().Things {
@@ -324,9 +324,9 @@ func TestSet_anothersRoute(t *testing.T) {
 			}
 		}
 	}
-	ns.ip("route del 10.77.0.0/24 via 198.51.100.1")
-	ns.ip("link set wg-core down") // a foreign route does not affect us, but a device does
-	ns.ip("link set wg-core up")
+	ns.IP("route del 10.77.0.0/24 via 198.51.100.1")
+	ns.IP("link set wg-core down") // a foreign route does not affect us, but a device does
+	ns.IP("link set wg-core up")
 	within(t, time.Second, "ours", func() bool { return len(missing(p.Status())) == 0 })
 }
 
@@ -337,7 +337,7 @@ func TestRun_fight(t *testing.T) {
 	ns.set(p, Service(prefixOf("192.0.2.25/32")))
 	taken := 0
 	for start := time.Now(); time.Since(start) < 8*time.Second && p.Status().Contested == 0; {
-		if _, err := ns.attempt("address del 192.0.2.25/32 dev lo"); err == nil {
+		if _, err := ns.TryIP("address del 192.0.2.25/32 dev lo"); err == nil {
 			taken++
 		}
 		time.Sleep(2 * time.Millisecond)
@@ -346,7 +346,7 @@ func TestRun_fight(t *testing.T) {
 	if s.Contested != 1 || taken > 8 {
 		t.Errorf("%d contested after %d removals and %d restores", s.Contested, taken, s.Repaired)
 	}
-	ns.attempt("address del 192.0.2.25/32 dev lo") // it may be there or not
+	ns.TryIP("address del 192.0.2.25/32 dev lo") // it may be there or not
 	within(t, time.Second, "shown as a problem", func() bool {
 		s := p.Status()
 		return len(s.Things) == 1 && strings.HasPrefix(s.Things[0].Problem, "another program removes it")
@@ -378,7 +378,7 @@ func TestSet_thousandSources(t *testing.T) {
 		t.Errorf("1,000 sources took %s", made)
 	}
 	ns.set(p, nil)
-	if out := ns.ip("rule show"); strings.Contains(out, "2550:") {
+	if out := ns.IP("rule show"); strings.Contains(out, "2550:") {
 		t.Error("rules are left")
 	}
 }
@@ -388,9 +388,9 @@ func BenchmarkRoute(b *testing.B) {
 	for _, count := range []int{0, 10, 1000} {
 		b.Run(fmt.Sprintf("rules=%d", count), func(b *testing.B) {
 			ns := newNamespace(b)
-			ns.ip("tuntap add dev eth0 mode tun")
-			ns.ip("link set eth0 up")
-			ns.ip("address add 198.51.100.2/24 dev eth0")
+			ns.IP("tuntap add dev eth0 mode tun")
+			ns.IP("link set eth0 up")
+			ns.IP("address add 198.51.100.2/24 dev eth0")
 			var sources []Source
 			for i := range count {
 				sources = append(sources, Source{
@@ -401,7 +401,7 @@ func BenchmarkRoute(b *testing.B) {
 			if _, err := p.Set(b.Context(), Sources(sources)); err != nil {
 				b.Fatal(err)
 			}
-			ns.do(func() {
+			ns.Do(func() {
 				fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 				if err != nil {
 					b.Fatal(err)

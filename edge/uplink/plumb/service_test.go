@@ -20,13 +20,13 @@ func TestServiceAddressIsNoSource(t *testing.T) {
 		"tuntap add dev bare mode tun", "link set bare up", "-4 route add 203.0.113.0/24 dev bare", "-6 route add 2001:db8:9::/48 dev bare",
 		"tuntap add dev own mode tun", "link set own up", "-6 address add 2001:db8:8::2/64 dev own nodad",
 	} {
-		ns.ip(command)
+		ns.IP(command)
 	}
 	p := ns.open(false)
 	service := []string{"192.0.2.25", "2001:db8:25::25"}
 	ns.set(p, slices.Concat(Service(prefixOf(service[0]+"/32")), Service(prefixOf(service[1]+"/128"))))
 	for i, remote := range []string{"203.0.113.7", "2001:db8:9::7"} {
-		ns.do(func() {
+		ns.Do(func() {
 			conn, err := net.Dial("udp", net.JoinHostPort(remote, "53")) // sends nothing
 			if err == nil {
 				if local := conn.LocalAddr().String(); strings.Contains(local, service[i]) {
@@ -48,30 +48,30 @@ func TestServiceAddressIsNoSource(t *testing.T) {
 func TestServiceAddressIsReached(t *testing.T) {
 	node, client := newNamespace(t), newNamespace(t)
 	var pid string
-	client.do(func() { pid = fmt.Sprint(unix.Gettid()) })
-	node.ip("link add eth0 type veth peer name eth0 netns " + pid)
+	client.Do(func() { pid = fmt.Sprint(unix.Gettid()) })
+	node.IP("link add eth0 type veth peer name eth0 netns " + pid)
 	for _, command := range []string{"link set eth0 up"} {
-		node.ip(command)
-		client.ip(command)
+		node.IP(command)
+		client.IP(command)
 	}
-	node.ip("address add 198.51.100.2/24 dev eth0")
-	node.ip("-6 address add 2001:db8:1::2/64 dev eth0 nodad")
-	client.ip("address add 198.51.100.3/24 dev eth0")
-	client.ip("-6 address add 2001:db8:1::3/64 dev eth0 nodad")
-	client.ip("route add 192.0.2.0/24 via 198.51.100.2")
-	client.ip("-6 route add 2001:db8:25::/48 via 2001:db8:1::2")
+	node.IP("address add 198.51.100.2/24 dev eth0")
+	node.IP("-6 address add 2001:db8:1::2/64 dev eth0 nodad")
+	client.IP("address add 198.51.100.3/24 dev eth0")
+	client.IP("-6 address add 2001:db8:1::3/64 dev eth0 nodad")
+	client.IP("route add 192.0.2.0/24 via 198.51.100.2")
+	client.IP("-6 route add 2001:db8:25::/48 via 2001:db8:1::2")
 	p := node.open(false)
 	node.set(p, slices.Concat(Service(prefixOf("192.0.2.25/32")), Service(prefixOf("2001:db8:25::25/128"))))
 	for _, host := range []string{"192.0.2.25", "2001:db8:25::25"} {
 		var l net.Listener
 		var err error
-		node.do(func() { l, err = net.Listen("tcp", net.JoinHostPort(host, "0")) })
+		node.Do(func() { l, err = net.Listen("tcp", net.JoinHostPort(host, "0")) })
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer l.Close()
 		for _, from := range []*namespace{client, node} { // a node probes its own service addresses, too
-			from.do(func() {
+			from.Do(func() {
 				conn, err := net.DialTimeout("tcp", l.Addr().String(), 5*time.Second)
 				if err != nil {
 					t.Error(err)
@@ -90,9 +90,9 @@ func TestTunnelSegmentSize(t *testing.T) {
 	p := ns.open(false)
 	ns.set(p, node())
 	for _, mtu := range []int{1380, 1300} {
-		ns.ip(fmt.Sprintf("link set wg-core mtu %d", mtu))
+		ns.IP(fmt.Sprintf("link set wg-core mtu %d", mtu))
 		for remote, header := range map[string]int{"10.77.0.1": 40, "fd77::1": 60} {
-			ns.do(func() {
+			ns.Do(func() {
 				if mss := offered(t, netip.MustParseAddr(remote)); mss != mtu-header {
 					t.Errorf("MTU %d, to %s: offered segments of %d bytes, want %d", mtu, remote, mss, mtu-header)
 				}

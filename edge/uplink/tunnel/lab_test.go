@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +17,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"anymx/tests/kit"
 )
 
 // patient is how long a test waits for an expected event.
@@ -48,32 +49,19 @@ func newHost(t testing.TB) *host {
 	t.Helper()
 	needRoot(t)
 	h := &host{t: t}
-	made := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		if err == nil {
-			h.space, err = here()
-		}
-		if err == nil {
+	var err error
+	kit.NewNetwork(t).Do(func() {
+		if h.space, err = here(); err == nil {
 			h.links, err = openLinks()
 		}
-		made <- err
-	}()
-	if err := <-made; err != nil {
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		h.links.Close()
 		h.space.close()
 	})
-	lo, err := h.links.LinkByName("lo")
-	if err == nil {
-		err = h.links.LinkSetUp(lo)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
 	return h
 }
 

@@ -137,6 +137,7 @@ var order = Order{
 		"tests/network":      {},
 		"tests/node":         {},
 		"tests/kit":          {},
+		"tests/kit/gobgp":    {},
 		"tests/pop":          {"edge/delivery/smtpc/smtptest", "edge/operate/control", "tests/kit"},
 		"tests/soak":         {},
 		"tests/tool/bench":   {"tests/kit", "tests/lab", "tests/vm", "tests/vm/rack", "edge/operate/api"},
