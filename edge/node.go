@@ -28,6 +28,7 @@ import (
 	"anymx/edge/drain"
 	"anymx/edge/ingress/certificate"
 	"anymx/edge/ingress/own"
+	"anymx/edge/ingress/recipients"
 	"anymx/edge/ingress/smtpd"
 	"anymx/edge/maillog"
 	"anymx/edge/operate/api"
@@ -72,7 +73,7 @@ type Node struct {
 	reloader    *service.Reloader
 	exporting   sync.Mutex // guards the export of what was set aside
 	certificate *certificate.Certificate
-	read        inputs
+	recipients  recipients.Lists
 	degraded    *service.Degraded
 
 	metrics   *prometheus.Registry
@@ -147,6 +148,26 @@ func Open(o Options) (n *Node, err error) {
 		return n, err
 	}
 	return n, n.listen(c)
+}
+
+// listen opens the sockets, ingress last because mail arrives as soon as it is open. Control socket
+// and metrics are opened later if they can't be opened now: mail needs neither.
+func (n *Node) listen(c *config.Config) (err error) {
+	n.socket = service.ListenControl(c.Node.Control, n.degraded)
+	n.page = service.ListenMetrics(c.Node.Metrics, n.degraded)
+	if n.listeners, err = service.ListenIngress(n.o.Listeners, c.Ingress.Listen, n.log); err != nil {
+		return fmt.Errorf("ingress: %w", err)
+	}
+	return nil
+}
+
+// Addresses returns the addresses that ingress listens on.
+func (n *Node) Addresses() []net.Addr {
+	var list []net.Addr
+	for _, l := range n.listeners {
+		list = append(list, l.Addr())
+	}
+	return list
 }
 
 // openNeighbours creates the clients of the programs beside this one.

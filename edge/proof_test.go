@@ -86,7 +86,10 @@ func openWith(t *testing.T, dir, text string, listeners ...net.Listener) *runnin
 		t.Fatal(err)
 	}
 	if len(listeners) > 0 {
-		c.Ingress.Listen = addresses(listeners)
+		c.Ingress.Listen = nil
+		for _, l := range listeners {
+			c.Ingress.Listen = append(c.Ingress.Listen, l.Addr().String())
+		}
 	}
 	r := &running{t: t}
 	r.Node, err = Open(Options{

@@ -24,23 +24,11 @@ func (n *Node) Ready(ctx context.Context) error {
 	}
 	var full *spool.Full
 	if err := n.spool.Accepting(); errors.As(err, &full) {
-		if s := n.spool.Stats(); !backlogged(full, &s) {
+		if s := n.spool.Stats(); !full.Backlogged(&s) {
 			return err
 		}
 	} else if err != nil {
 		return err
 	}
 	return n.spool.Probe(ctx)
-}
-
-// backlogged reports whether mail waiting for core is what fills the spool: a mark for that is
-// reached, or the disk would have enough room without it.
-func backlogged(full *spool.Full, s *spool.Stats) bool {
-	switch full.Reason {
-	case spool.ReasonHighWater, spool.ReasonMessages:
-		return true
-	case spool.ReasonReserve:
-		return s.DiskFree+s.Bytes >= 2*s.DiskReserve
-	}
-	return false
 }

@@ -8,6 +8,7 @@ import (
 
 	"anymx/edge/config"
 	"anymx/edge/ingress/certificate"
+	"anymx/edge/ingress/recipients"
 	"anymx/edge/ingress/smtpd"
 	"anymx/edge/operate/api"
 	"anymx/edge/service"
@@ -30,6 +31,15 @@ func (n *Node) newReloader() *service.Reloader {
 	})
 }
 
+// filesOf returns the files named in the config that can change while a node runs.
+func filesOf(c *config.Config) []string {
+	files := recipients.Files(c)
+	if c.Ingress.TLSCert != "" {
+		files = append(files, c.Ingress.TLSCert, c.Ingress.TLSKey)
+	}
+	return files
+}
+
 // Parts of the node that mail does not need, as named in Degraded.
 const (
 	partCertificate = "certificate"
@@ -50,7 +60,7 @@ func (n *Node) warnOfRouting(c *config.Config) {
 // it.
 func (n *Node) readFiles(c *config.Config) smtpd.Settings {
 	n.own.Probed(probed(c.Anycast.Addresses))
-	domains, problems := n.read.readDomains(c)
+	domains, problems := n.recipients.Read(c)
 	n.degraded.ReportAll(partRecipients, problems)
 	if c.Ingress.TLSCert == "" {
 		n.certificate.Forget()
@@ -89,16 +99,7 @@ func (n *Node) prepareConfig(_ context.Context, _, next *config.Config) (apply f
 // newlyBroken reports which files named by c can't be read, except those that the node already runs
 // without.
 func (n *Node) newlyBroken(c *config.Config) error {
-	var errs []error
-	for i, d := range c.Domains {
-		path, ok := strings.CutPrefix(d.Recipients, config.RecipientsFile)
-		if !ok || n.degraded.Has(partRecipients, d.Name) {
-			continue
-		}
-		if _, err := readRecipients(path, d.Name); err != nil {
-			errs = append(errs, fmt.Errorf("domain[%d].recipients: %w", i, err))
-		}
-	}
+	errs := []error{recipients.Check(c, func(domain string) bool { return n.degraded.Has(partRecipients, domain) })}
 	if in := &c.Ingress; in.TLSCert != "" && !n.degraded.Has(partCertificate, "ingress.tls_cert") {
 		if _, err := certificate.Read(in.TLSCert, in.TLSKey); err != nil {
 			errs = append(errs, fmt.Errorf("ingress.tls_cert: %w", err))

@@ -35,6 +35,18 @@ func (f *Full) Error() string {
 // Unwrap returns the cause.
 func (f *Full) Unwrap() error { return f.Cause }
 
+// Backlogged reports whether mail that waits for delivery is what fills the spool: a mark for that is
+// reached, or the disk would have enough room without it.
+func (f *Full) Backlogged(s *Stats) bool {
+	switch f.Reason {
+	case ReasonHighWater, ReasonMessages:
+		return true
+	case ReasonReserve:
+		return s.DiskFree+s.Bytes >= 2*s.DiskReserve
+	}
+	return false
+}
+
 // Refusals that are allocated once, so that refusing is cheap.
 var (
 	fullReserve   = &Full{Reason: ReasonReserve}

@@ -45,7 +45,7 @@ var order = Order{
 		"edge": {
 			"edge/config", "edge/drain", "edge/mail", "edge/maillog", "edge/queue", "edge/rescue", "edge/selftest", "edge/service", "edge/spool", "edge/spool/salvage", "edge/statefile",
 			"edge/delivery/handoff", "edge/delivery/smtpc",
-			"edge/ingress/certificate", "edge/ingress/own", "edge/ingress/smtpd", "edge/ingress/wire",
+			"edge/ingress/certificate", "edge/ingress/own", "edge/ingress/recipients", "edge/ingress/smtpd", "edge/ingress/wire",
 			"edge/judge/policy",
 			"edge/operate/api", "edge/operate/control", "edge/operate/poll",
 			"edge/uplink/device",
@@ -84,6 +84,7 @@ var order = Order{
 		},
 		"edge/ingress/certificate": {},
 		"edge/ingress/own":         {"edge/mail"},
+		"edge/ingress/recipients":  {"edge/config", "edge/judge/policy", "edge/service"},
 		"edge/ingress/wire":        {"edge/ingress/own", "edge/mail"},
 
 		"edge/delivery/handoff": {

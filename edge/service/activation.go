@@ -1,39 +1,33 @@
-package edge
+package service
 
 import (
 	"context"
 	"errors"
-	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
-
-	"anymx/edge/config"
-	"anymx/edge/service"
 )
 
-// listen opens the sockets, ingress last because mail arrives as soon as it is open. Control socket
-// and metrics are opened later if they can't be opened now: mail needs neither.
-func (n *Node) listen(c *config.Config) error {
-	n.listeners = n.o.Listeners // so that they are closed if anything fails
-	n.socket = service.ListenControl(c.Node.Control, n.degraded)
-	n.page = service.ListenMetrics(c.Node.Metrics, n.degraded)
-	passed, missing, spare := share(n.o.Listeners, c.Ingress.Listen)
-	n.listeners = passed
+// ListenIngress listens on the addresses of ingress.listen: on each with the socket of passed that is
+// bound to it, such as one from systemd, or with a new one. It closes sockets of passed that no address
+// names. With an error too it returns those that are open, for its caller to close.
+func ListenIngress(passed []net.Listener, addresses []string, log *slog.Logger) ([]net.Listener, error) {
+	listeners, missing, spare := share(passed, addresses)
 	for _, l := range spare {
-		n.log.Warn("a socket that was passed in is closed: ingress.listen does not name it", "address", l.Addr().String())
+		log.Warn("a socket that was passed in is closed: ingress.listen does not name it", "address", l.Addr().String())
 		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-			return fmt.Errorf("ingress: %w", err)
+			return listeners, err
 		}
 	}
 	for _, address := range missing {
-		l, err := service.ListenTCP(context.Background(), address)
+		l, err := ListenTCP(context.Background(), address)
 		if err != nil {
-			return fmt.Errorf("ingress: %w", err)
+			return listeners, err
 		}
-		n.listeners = append(n.listeners, l)
+		listeners = append(listeners, l)
 	}
-	return nil
+	return listeners, nil
 }
 
 // share matches the sockets that systemd opened against the addresses that the config wants to
@@ -78,13 +72,4 @@ func endpoint(text string) (netip.AddrPort, bool) {
 	}
 	a, err := netip.ParseAddrPort(net.JoinHostPort(host, port))
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), err == nil
-}
-
-// Addresses returns the addresses that ingress listens on.
-func (n *Node) Addresses() []net.Addr {
-	var list []net.Addr
-	for _, l := range n.listeners {
-		list = append(list, l.Addr())
-	}
-	return list
 }
