@@ -104,11 +104,19 @@ func (p *Plumbing) Status() Status {
 	return p.status
 }
 
-// SetEvery changes Options.Every from the next comparison on.
+// SetEvery changes Options.Every. It also shortens the waits that have begun: the next comparison,
+// and the pauses before a thing is restored or retried.
 func (p *Plumbing) SetEvery(every time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if every == p.every {
+		return
+	}
 	p.every = every
+	for _, pace := range p.paces {
+		pace.pause = min(pace.pause, every)
+	}
+	p.events.touch()
 }
 
 // Plan returns what Set would do, and does nothing. It needs no privilege. Steps whose device does
