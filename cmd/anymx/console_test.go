@@ -237,23 +237,6 @@ func TestConsoleIsNotInterruptedByNews(t *testing.T) {
 	}
 }
 
-func TestConsoleIdle(t *testing.T) {
-	s := stage{node: controltest.New(), kind: "linux", config: "[console]\nidle_timeout = '300ms'\n",
-		files: map[string]string{"journal": "#!/bin/sh\necho \"$@\"\nexec sleep 60\n"}}.sit(t)
-	s.sees("ams1> ")
-	s.types("half a line")
-	s.sees("\x1b[H\x1b[2J") // clears the screen
-	s.sees("ams1> ")
-	s.types("log -f bgp\r")
-	s.sees("--follow --unit=anymx-bgp.service")
-	s.sees("\x1b[H\x1b[2J")
-	s.sees("ams1> ")
-	s.types("watch\r")
-	s.sees("Sessions ")
-	s.sees("\x1b[H\x1b[2J\r\n") // then comes the banner
-	s.sees("ams1> ")
-}
-
 func TestConsoleWatch(t *testing.T) {
 	n := controltest.New()
 	seen := make(chan struct{}, 100)
