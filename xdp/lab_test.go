@@ -15,6 +15,8 @@ import (
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"anymx/tests/kit"
 )
 
 // lab is a client host with one or more nodes, each connected by a cable, all with the same service
@@ -131,21 +133,9 @@ func (n *node) forged(t testing.TB, mac net.HardwareAddr) {
 
 // wholeChecksums makes a veth send packets with complete checksums, as on a wire.
 func wholeChecksums(t testing.TB, device string) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
+	t.Helper()
+	if err := kit.WholeChecksums(device); err != nil {
 		t.Fatal(err)
-	}
-	defer unix.Close(fd)
-	value := struct{ command, data uint32 }{unix.ETHTOOL_STXCSUM, 0}
-	var request struct {
-		name [unix.IFNAMSIZ]byte
-		data unsafe.Pointer
-		_    [16]byte
-	}
-	copy(request.name[:], device)
-	request.data = unsafe.Pointer(&value)
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request))); errno != 0 {
-		t.Fatal("switching checksum offload off:", errno)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"anymx/edge/operate/control/controltest"
+	"anymx/tests/kit"
 )
 
 // bench has an image, made with standard tools, and a config bundle.
@@ -26,17 +27,6 @@ type bench struct {
 }
 
 const wgKey = "cGFzc3dvcmRwYXNzd29yZHBhc3N3b3JkcGFzc3dvcmQ="
-
-func tool(t *testing.T, name, pkg string) string {
-	t.Helper()
-	for _, dir := range []string{"", "/usr/sbin/", "/sbin/"} {
-		if path, err := exec.LookPath(dir + name); err == nil {
-			return path
-		}
-	}
-	t.Skipf("%s is not here (package %s)", name, pkg)
-	return ""
-}
 
 func runTool(t *testing.T, stdin, name string, args ...string) string {
 	t.Helper()
@@ -53,8 +43,8 @@ func newBench(t *testing.T) *bench {
 	t.Helper()
 	dir := t.TempDir()
 	b := &bench{t: t, dir: dir, image: filepath.Join(dir, "anymx.raw"), bundle: filepath.Join(dir, "ams1")}
-	mkfs, mmd, mcopy := tool(t, "mkfs.vfat", "dosfstools"), tool(t, "mmd", "mtools"), tool(t, "mcopy", "mtools")
-	sfdisk := tool(t, "sfdisk", "fdisk")
+	mkfs, mmd, mcopy := kit.Tool(t, "mkfs.vfat", "dosfstools"), kit.Tool(t, "mmd", "mtools"), kit.Tool(t, "mcopy", "mtools")
+	sfdisk := kit.Tool(t, "sfdisk", "fdisk")
 	if err := os.WriteFile(b.image, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +139,7 @@ func (b *bench) fsck() {
 	if err := os.WriteFile(esp, image[1<<20:41<<20], 0o600); err != nil {
 		b.t.Fatal(err)
 	}
-	runTool(b.t, "", tool(b.t, "fsck.vfat", "dosfstools"), "-n", esp)
+	runTool(b.t, "", kit.Tool(b.t, "fsck.vfat", "dosfstools"), "-n", esp)
 }
 
 func TestImageConfig(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 	"anymx/edge/operate/control/controltest"
+	"anymx/tests/kit"
 )
 
 var update = flag.Bool("update", false, "write what the commands print into testdata")
@@ -371,19 +372,7 @@ func (s story) run(t *testing.T) {
 		got = strings.ReplaceAll(got, sockets.Speaker, "SPEAKER")
 	}
 	got = strings.ReplaceAll(got, filepath.Dir(socket)+"/net.sock", "BESIDE")
-	golden := filepath.Join("testdata", s.name+".txt")
-	if *update {
-		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("got:\n%s\nwant:\n%s", got, want)
-	}
+	kit.Golden(t, filepath.Join("testdata", s.name+".txt"), got, *update)
 	if whole := strings.Contains(s.args, "--json") && code != exitUsage && !strings.Contains(s.name, "broken"); whole && !json.Valid([]byte(out)) {
 		t.Errorf("not JSON:\n%s", out)
 	}

@@ -173,19 +173,5 @@ func hold(t *testing.T, step api.MachineStep) (socket string) {
 		<-r.Context().Done()
 		return nil
 	})
-	socket = filepath.Join(t.TempDir(), "s")
-	l, err := control.Listen(socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- e.Serve(ctx, l, nil) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	return socket
+	return controltest.StartEndpoint(t, "s", e)
 }

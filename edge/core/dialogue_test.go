@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -35,67 +34,37 @@ import (
 //
 // At the end of a story .incoming must be empty.
 func TestDialogues(t *testing.T) {
-	files, err := filepath.Glob("testdata/dialogues/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no dialogues", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			t.Parallel()
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			s := &story{t: t, file: filepath.Base(file), clients: map[string]*client{}}
-			s.play(string(text))
-		})
-	}
+	kit.EachStory(t, "testdata/dialogues/*.txt", func(text kit.Story) {
+		s := &story{Story: text, t: text.T, clients: map[string]*client{}}
+		s.play()
+	})
 }
 
 type story struct {
+	kit.Story
 	t       *testing.T
-	file    string
-	line    int
 	o       Options
 	node    *node
 	clients map[string]*client
 	now     *client
-	pending []byte // C lines not sent yet
 	told    []string
 }
 
-func (s *story) fatal(format string, args ...any) {
-	s.t.Helper()
-	s.t.Fatalf("%s:%d: %s", s.file, s.line, fmt.Sprintf(format, args...))
-}
-
-func (s *story) play(text string) {
-	for line := range strings.Lines(text) {
-		s.line++
-		line = strings.TrimRight(line, "\n")
-		if line != "" && line[0] != '#' {
-			s.step(line)
-		}
-	}
-	s.send()
+func (s *story) play() {
+	s.Play(s.step, func(b []byte) { s.now.send(string(b)) })
 	for _, c := range s.clients {
 		_ = c.conn.Close()
 	}
 	if s.node == nil {
-		s.fatal("nothing happens")
+		s.Fatal("nothing happens")
 	}
 	kit.Eventually(s.t, "no message is being stored", func() bool { return s.node.incomingFiles() == 0 })
 	if got, want := fmt.Sprintf("%q", s.node.boxes()), fmt.Sprintf("%q", s.told); s.told != nil && got != want {
-		s.fatal("mailboxes %s, want %s", got, want)
+		s.Fatal("mailboxes %s, want %s", got, want)
 	}
 }
 
-func (s *story) step(line string) {
-	word, rest, _ := strings.Cut(line, " ")
-	if word == "C:" {
-		s.pending = append(s.pending, s.unescape(rest)...)
-		return
-	}
+func (s *story) step(word, rest string) {
 	if word == "server" {
 		s.configure(rest)
 		return
@@ -103,7 +72,6 @@ func (s *story) step(line string) {
 	if s.node == nil {
 		s.node = start(s.t, s.o)
 	}
-	s.send()
 	arg, more, _ := strings.Cut(rest, " ")
 	switch word {
 	case "smtp":
@@ -113,12 +81,12 @@ func (s *story) step(line string) {
 	case "S:":
 		got, err := s.now.r.ReadString('\n')
 		if err != nil {
-			s.fatal("%q, %v; want %q", got, err, rest)
+			s.Fatal("%q, %v; want %q", got, err, rest)
 		}
-		s.expect(strings.TrimSuffix(got, "\r\n"), rest)
+		s.Expect(strings.TrimSuffix(got, "\r\n"), rest)
 	case "reply":
 		if got, err := s.now.reply(); err != nil || !strings.HasPrefix(got, rest) {
-			s.fatal("%q, %v; want %s", got, err, rest)
+			s.Fatal("%q, %v; want %s", got, err, rest)
 		}
 	case "expect-close":
 		s.now.closed()
@@ -129,15 +97,15 @@ func (s *story) step(line string) {
 		clear(s.clients)
 	case "log":
 		for logged := range strings.Lines(s.node.log.String()) {
-			if pattern(rest).MatchString(strings.TrimSuffix(logged, "\n")) {
+			if kit.Pattern(rest).MatchString(strings.TrimSuffix(logged, "\n")) {
 				return
 			}
 		}
-		s.fatal("not in the log:\n%s", s.node.log)
+		s.Fatal("not in the log:\n%s", s.node.log)
 	case "box":
-		s.told = append(s.told, s.unescape(rest))
+		s.told = append(s.told, string(s.Unescape(rest)))
 	default:
-		s.mailbox(word, s.unescape(arg), more)
+		s.mailbox(word, string(s.Unescape(arg)), more)
 	}
 }
 
@@ -145,41 +113,41 @@ func (s *story) step(line string) {
 func (s *story) mailbox(word, box, rest string) {
 	files := s.node.files(box, "new")
 	if (word == "name" || word == "trace" || word == "M:") && len(files) != 1 {
-		s.fatal("%d messages in %s", len(files), box)
+		s.Fatal("%d messages in %s", len(files), box)
 	}
 	switch word {
 	case "name":
-		s.expect(filepath.Base(files[0]), rest)
+		s.Expect(filepath.Base(files[0]), rest)
 	case "trace":
 		data, err := os.ReadFile(files[0])
 		if err != nil {
-			s.fatal("%v", err)
+			s.Fatal("%v", err)
 		}
 		unfolded := strings.NewReplacer("\r\n\t", " ", "\r\n", "|").Replace(string(trace.Find(data)))
-		s.expect(unfolded, rest)
+		s.Expect(unfolded, rest)
 	case "M:":
-		if got, want := content(s.t, files[0]), s.unescape(rest); got != want {
-			s.fatal("stored %q, want %q", got, want)
+		if got, want := content(s.t, files[0]), string(s.Unescape(rest)); got != want {
+			s.Fatal("stored %q, want %q", got, want)
 		}
 	case "count":
 		if strconv.Itoa(len(files)) != rest {
-			s.fatal("%d messages, want %s", len(files), rest)
+			s.Fatal("%d messages, want %s", len(files), rest)
 		}
 	case "move":
 		for _, file := range files {
 			to := filepath.Join(filepath.Dir(filepath.Dir(file)), "cur", filepath.Base(file)+":2,S")
 			if err := os.Rename(file, to); err != nil {
-				s.fatal("%v", err)
+				s.Fatal("%v", err)
 			}
 		}
 	case "delete":
 		for _, file := range append(files, s.node.files(box, "cur")...) {
 			if err := os.Remove(file); err != nil {
-				s.fatal("%v", err)
+				s.Fatal("%v", err)
 			}
 		}
 	default:
-		s.fatal("what is %q?", word)
+		s.Fatal("what is %q?", word)
 	}
 }
 
@@ -188,7 +156,7 @@ func (s *story) configure(text string) {
 		key, value, _ := strings.Cut(word, "=")
 		n, err := strconv.Atoi(value)
 		if err != nil {
-			s.fatal("%v", err)
+			s.Fatal("%v", err)
 		}
 		switch key {
 		case "max":
@@ -196,7 +164,7 @@ func (s *story) configure(text string) {
 		case "recipients":
 			s.o.MaxRecipients = n
 		default:
-			s.fatal("what is %q?", key)
+			s.Fatal("what is %q?", key)
 		}
 	}
 }
@@ -206,38 +174,4 @@ func (s *story) connect(name, addr string) {
 		s.clients[name] = dial(s.t, addr)
 	}
 	s.now = s.clients[name]
-}
-
-func (s *story) send() {
-	if len(s.pending) > 0 {
-		s.now.send(string(s.pending))
-		s.pending = nil
-	}
-}
-
-func (s *story) expect(got, want string) {
-	if !pattern(want).MatchString(got) {
-		s.fatal("got %q, want %q", got, want)
-	}
-}
-
-// pattern compiles text in which * matches anything.
-func pattern(text string) *regexp.Regexp {
-	return regexp.MustCompile("^(?s:" + strings.ReplaceAll(regexp.QuoteMeta(text), `\*`, ".*") + ")$")
-}
-
-var times = regexp.MustCompile(`\{([^*}]+)\*(\d+)\}`)
-
-func (s *story) unescape(text string) string {
-	text = times.ReplaceAllStringFunc(text, func(m string) string {
-		parts := times.FindStringSubmatch(m)
-		n, _ := strconv.Atoi(parts[2])
-		return strings.Repeat(parts[1], n)
-	})
-	text = strings.NewReplacer(`"`, `\"`, `\0`, `\x00`).Replace(text)
-	out, err := strconv.Unquote(`"` + text + `"`)
-	if err != nil {
-		s.fatal("%q: %v", text, err)
-	}
-	return out
 }

@@ -45,7 +45,7 @@ func TestDrainAndResume(t *testing.T) {
 		t.Fatalf("on disk when it was answered: %+v", s)
 	}
 	r.step(api.StepGraceful)
-	kit.Eventually(t, "the order graceful", func() bool { return orders(sp) == "graceful kept" })
+	kit.Eventually(t, "the order graceful", func() bool { return sp.OrderWords() == "graceful kept" })
 	if err := r.drain.Accepting(); err != nil {
 		t.Errorf("while routers look for another way: %v", err)
 	}
@@ -63,7 +63,7 @@ func TestDrainAndResume(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.phase(api.Running)
-	kit.Eventually(t, "the order announced", func() bool { return strings.HasSuffix(orders(sp), ", announced kept") })
+	kit.Eventually(t, "the order announced", func() bool { return strings.HasSuffix(sp.OrderWords(), ", announced kept") })
 
 	r.request(api.DrainRequest{})
 	r.step(api.StepSessions)
@@ -78,7 +78,7 @@ func TestDrainAndResume(t *testing.T) {
 	busy.want("421")
 	r.phase(api.Drained)
 	r.wantWalked("graceful", "withdraw", "converge", "sessions", "flush")
-	if got := orders(sp); got != "graceful kept, withdrawn kept, announced kept, graceful kept, withdrawn kept" {
+	if got := sp.OrderWords(); got != "graceful kept, withdrawn kept, announced kept, graceful kept, withdrawn kept" {
 		t.Error(got)
 	}
 	if s := r.drain.Status(); s.Messages != 0 {
@@ -132,7 +132,7 @@ func TestResumeFromEachStep(t *testing.T) {
 				busy.finish()
 			}
 			r.beginMessage().finish()
-			kit.Eventually(t, "the order announced", func() bool { return strings.HasSuffix(orders(sp), "announced kept") })
+			kit.Eventually(t, "the order announced", func() bool { return strings.HasSuffix(sp.OrderWords(), "announced kept") })
 		})
 	}
 }
@@ -144,7 +144,7 @@ func TestDrainNow(t *testing.T) {
 	r.request(api.DrainRequest{Now: true})
 	r.phase(api.Drained)
 	r.wantWalked("withdraw", "converge", "sessions", "flush")
-	if got := orders(sp); got != "withdrawn kept" {
+	if got := sp.OrderWords(); got != "withdrawn kept" {
 		t.Error(got)
 	}
 }

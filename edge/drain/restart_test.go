@@ -26,8 +26,8 @@ func TestStartDrained(t *testing.T) {
 	r.dial("421")
 	r.phase(api.Drained)
 	r.wantWalked("withdraw", "sessions", "flush")
-	if s := r.drain.Status(); s.Reason != "new disks" || !s.Began.Equal(began) || orders(sp) != "withdrawn kept" {
-		t.Errorf("%+v; orders %s", s, orders(sp))
+	if s := r.drain.Status(); s.Reason != "new disks" || !s.Began.Equal(began) || sp.OrderWords() != "withdrawn kept" {
+		t.Errorf("%+v; orders %s", s, sp.OrderWords())
 	}
 	if err := r.drain.Resume(); err != nil {
 		t.Fatal(err)
@@ -54,11 +54,11 @@ func TestStartAfterDrain(t *testing.T) {
 		t.Errorf("%s, %+v", phase, r.drain.Status())
 	}
 	r.dial("421")
-	kit.Eventually(t, "the order withdrawn", func() bool { return orders(sp) == "withdrawn kept" })
+	kit.Eventually(t, "the order withdrawn", func() bool { return sp.OrderWords() == "withdrawn kept" })
 	r.stop(20 * time.Second)
 	r.wantWalked("sessions", "flush")
-	if !r.onDisk().Drained || orders(sp) != "withdrawn kept" {
-		t.Errorf("%+v, orders %s", r.onDisk(), orders(sp))
+	if !r.onDisk().Drained || sp.OrderWords() != "withdrawn kept" {
+		t.Errorf("%+v, orders %s", r.onDisk(), sp.OrderWords())
 	}
 }
 
@@ -114,8 +114,8 @@ func TestEnd(t *testing.T) {
 	<-done
 	r.wantWalked("graceful", "withdraw", "converge", "sessions", "flush")
 	phase, _ := r.drain.Phase()
-	if s := r.drain.Status(); phase != api.Stopping || !s.Stopping || orders(sp) != "graceful, withdrawn" || r.onDisk() != nil {
-		t.Errorf("%s, %+v, orders %s, on disk %+v", phase, s, orders(sp), r.onDisk())
+	if s := r.drain.Status(); phase != api.Stopping || !s.Stopping || sp.OrderWords() != "graceful, withdrawn" || r.onDisk() != nil {
+		t.Errorf("%s, %+v, orders %s, on disk %+v", phase, s, sp.OrderWords(), r.onDisk())
 	}
 }
 
@@ -130,8 +130,8 @@ func TestEndOfDrain(t *testing.T) {
 		r.step(api.StepGraceful)
 		r.stop(20 * time.Second)
 		r.wantWalked("graceful: given up", "withdraw", "sessions", "flush")
-		if s := r.drain.Status(); s.Reason != "new disks" || !s.Stopping || orders(sp) != "graceful kept, withdrawn kept" || r.onDisk() == nil {
-			t.Errorf("%+v, orders %s, on disk %+v", s, orders(sp), r.onDisk())
+		if s := r.drain.Status(); s.Reason != "new disks" || !s.Stopping || sp.OrderWords() != "graceful kept, withdrawn kept" || r.onDisk() == nil {
+			t.Errorf("%+v, orders %s, on disk %+v", s, sp.OrderWords(), r.onDisk())
 		}
 	})
 	t.Run("drained", func(t *testing.T) {
@@ -142,7 +142,7 @@ func TestEndOfDrain(t *testing.T) {
 		r.phase(api.Drained)
 		r.stop(20 * time.Second)
 		r.wantWalked("graceful", "withdraw", "converge", "sessions", "flush", "sessions", "flush")
-		if got := orders(sp); got != "graceful kept, withdrawn kept" || r.onDisk() == nil {
+		if got := sp.OrderWords(); got != "graceful kept, withdrawn kept" || r.onDisk() == nil {
 			t.Errorf("orders %s, on disk %+v", got, r.onDisk())
 		}
 	})

@@ -255,15 +255,3 @@ func (r *rig) onDisk() *savedState {
 func announcing() *controltest.Speaker {
 	return &controltest.Speaker{State: controltest.SpeakerStatus()}
 }
-
-func orders(s *controltest.Speaker) string {
-	var list []string
-	for _, o := range s.Orders() {
-		word := string(o.Routes)
-		if o.Keep {
-			word += " kept"
-		}
-		list = append(list, word)
-	}
-	return strings.Join(list, ", ")
-}

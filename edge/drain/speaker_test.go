@@ -109,11 +109,11 @@ func TestSpeakerIsDead(t *testing.T) {
 	if err := os.Symlink(controltest.StartSpeaker(t, sp), socket); err != nil {
 		t.Fatal(err)
 	}
-	kit.Eventually(t, "the order withdrawn", func() bool { return orders(sp) == "withdrawn kept" })
+	kit.Eventually(t, "the order withdrawn", func() bool { return sp.OrderWords() == "withdrawn kept" })
 	if err := r.drain.Resume(); err != nil {
 		t.Fatal(err)
 	}
-	kit.Eventually(t, "the order announced", func() bool { return orders(sp) == "withdrawn kept, announced kept" })
+	kit.Eventually(t, "the order announced", func() bool { return sp.OrderWords() == "withdrawn kept, announced kept" })
 	kit.Eventually(t, "the status", func() bool { return r.speaker.Last().Problem == "" })
 }
 
@@ -149,7 +149,7 @@ func TestSpeakerHearsOfResumeLater(t *testing.T) {
 	if err := os.Symlink(controltest.StartSpeaker(t, sp), socket); err != nil {
 		t.Fatal(err)
 	}
-	kit.Eventually(t, "the order announced", func() bool { return orders(sp) == "announced kept" })
+	kit.Eventually(t, "the order announced", func() bool { return sp.OrderWords() == "announced kept" })
 	kit.Eventually(t, "nothing is left on disk", func() bool { _, err := os.Stat(file); return errors.Is(err, os.ErrNotExist) })
 }
 
@@ -168,11 +168,11 @@ func TestSpeakerForgets(t *testing.T) {
 	r.request(api.DrainRequest{Now: true})
 	r.phase(api.Drained)
 	forget.Store(true)
-	kit.Eventually(t, "the order is given again", func() bool { return orders(sp) == "withdrawn kept, withdrawn kept" })
+	kit.Eventually(t, "the order is given again", func() bool { return sp.OrderWords() == "withdrawn kept, withdrawn kept" })
 	if err := r.drain.Resume(); err != nil {
 		t.Fatal(err)
 	}
-	kit.Eventually(t, "the order announced", func() bool { return orders(sp) == "withdrawn kept, withdrawn kept, announced kept" })
+	kit.Eventually(t, "the order announced", func() bool { return sp.OrderWords() == "withdrawn kept, withdrawn kept, announced kept" })
 	forget.Store(true)
 	began := time.Now()
 	kit.Eventually(t, "two more answers", func() bool { return r.speaker.Last().Asked.After(began.Add(poll.Every)) })

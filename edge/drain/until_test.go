@@ -37,7 +37,7 @@ func TestDrainUntilRestart(t *testing.T) {
 		r.dial("421")
 		r.wantWalked("graceful", "withdraw", "converge", "sessions", "flush")
 		r.nothingKept()
-		if got := orders(sp); got != "graceful, withdrawn" {
+		if got := sp.OrderWords(); got != "graceful, withdrawn" {
 			t.Error(got)
 		}
 		r.request(api.DrainRequest{Reason: "the same", Until: api.UntilRestart})
@@ -47,7 +47,7 @@ func TestDrainUntilRestart(t *testing.T) {
 		}
 		r.stop(20 * time.Second)
 		r.nothingKept()
-		if got := orders(sp); strings.Contains(got, "kept") {
+		if got := sp.OrderWords(); strings.Contains(got, "kept") {
 			t.Error(got)
 		}
 	})
@@ -86,7 +86,7 @@ func TestDrainUntilRestartThatIsToLast(t *testing.T) {
 			if s := r.drain.Status(); s.Until != "" {
 				t.Errorf("status %+v", s)
 			}
-			kit.Eventually(t, "the speaker keeps it", func() bool { return strings.HasSuffix(orders(sp), " kept") })
+			kit.Eventually(t, "the speaker keeps it", func() bool { return strings.HasSuffix(sp.OrderWords(), " kept") })
 			r.request(api.DrainRequest{Until: api.UntilRestart, Now: true}) // it lasts all the same
 			if r.onDisk() == nil || r.drain.Status().Until != "" {
 				t.Errorf("on disk %+v, status %+v", r.onDisk(), r.drain.Status())
@@ -99,7 +99,7 @@ func TestDrainUntilRestartThatIsToLast(t *testing.T) {
 					t.Error("a restart would take its steps again")
 				}
 			}
-			if got := orders(sp); !strings.HasSuffix(got, "withdrawn kept") {
+			if got := sp.OrderWords(); !strings.HasSuffix(got, "withdrawn kept") {
 				t.Error(got)
 			}
 		})
@@ -116,7 +116,7 @@ func TestResumeFromDrainUntilRestart(t *testing.T) {
 	if err := r.drain.Resume(); err != nil {
 		t.Fatal(err)
 	}
-	kit.Eventually(t, "the order announced", func() bool { return strings.HasSuffix(orders(sp), "announced kept") })
+	kit.Eventually(t, "the order announced", func() bool { return strings.HasSuffix(sp.OrderWords(), "announced kept") })
 	kit.Eventually(t, "nothing is on disk", func() bool {
 		_, err := os.Stat(filepath.Join(r.dir, "drain.json"))
 		return err != nil
@@ -124,8 +124,8 @@ func TestResumeFromDrainUntilRestart(t *testing.T) {
 	r.beginMessage().finish()
 	r.request(api.DrainRequest{})
 	r.phase(api.Drained)
-	if s := r.drain.Status(); s.Until != "" || r.onDisk() == nil || !strings.HasSuffix(orders(sp), "graceful kept, withdrawn kept") {
-		t.Errorf("%+v, on disk %+v, orders %s", s, r.onDisk(), orders(sp))
+	if s := r.drain.Status(); s.Until != "" || r.onDisk() == nil || !strings.HasSuffix(sp.OrderWords(), "graceful kept, withdrawn kept") {
+		t.Errorf("%+v, on disk %+v, orders %s", s, r.onDisk(), sp.OrderWords())
 	}
 }
 
@@ -141,7 +141,7 @@ func TestEndOfDrainWithoutDisk(t *testing.T) {
 	}
 	r.step(api.StepGraceful)
 	r.stop(20 * time.Second)
-	if got := orders(sp); got != "graceful, withdrawn" {
+	if got := sp.OrderWords(); got != "graceful, withdrawn" {
 		t.Error(got)
 	}
 }

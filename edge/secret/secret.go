@@ -13,7 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
+
+	"anymx/edge/statefile"
 )
 
 // Scheme is the prefix of the name of a systemd credential: "credential:wg.key" is the file wg.key
@@ -68,19 +69,11 @@ func locate(name, credentials string) (string, error) {
 
 // read opens, checks and reads one file.
 func read(path string, most int) ([]byte, error) {
-	// Without O_NONBLOCK, opening a FIFO blocks until it has a writer.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	f, info, err := statefile.OpenRegular(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	}
 	if mode := info.Mode().Perm(); mode&others != 0 {
 		return nil, fmt.Errorf("%s is accessible to other users (mode %04o), run: chmod o= %s", path, mode, path)
 	}

@@ -4,25 +4,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"syscall"
+
+	"anymx/edge/statefile"
 )
 
 // ReadFile reads a regular file of at most `most` bytes. It never blocks on a FIFO without a
 // writer.
 func ReadFile(path string, most int64) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, _, err := statefile.OpenRegular(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	}
 	text, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err == nil && int64(len(text)) > most {
 		err = errors.New("too large")

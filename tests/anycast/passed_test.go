@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"anymx/tests/kit"
 )
 
 // On the appliance systemd holds the sockets of ingress: when anymx-edge dies
@@ -17,16 +19,7 @@ func TestDeathBehindAPassedSocket(t *testing.T) {
 	n := newNode(t, settings{routers: []string{"127.0.0.2"}})
 	var files []*os.File
 	for _, address := range []string{"[::]:25", "[::]:8025"} {
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		file, err := l.(*net.TCPListener).File()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer file.Close()
+		_, file := kit.ListenFile(t, address)
 		files = append(files, file)
 	}
 	// As systemd does it (sd_listen_fds(3)): the process itself has to be named.

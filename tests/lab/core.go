@@ -20,7 +20,9 @@ type Core struct {
 	maildir   string
 }
 
-const coreConfig = `[node]
+// CoreConfig is the config of anymx-core, in which %[1]q is its control socket, %[2]q the address that
+// it listens on, and %[3]q the folder of its mail.
+const CoreConfig = `[node]
 name = "core"
 hostname = "core.example.net"
 control = %[1]q
@@ -82,7 +84,7 @@ func (l *Lab) startCore(ctx context.Context) (*Core, error) {
 	c.maildir = filepath.Join(dir, "store", "mail")
 	address := net.JoinHostPort(CoreInside, "2525")
 	file := filepath.Join(dir, "anymx.toml")
-	text := fmt.Sprintf(coreConfig, filepath.Join(dir, "edge.sock"), address, filepath.Join(dir, "store"))
+	text := fmt.Sprintf(CoreConfig, filepath.Join(dir, "edge.sock"), address, filepath.Join(dir, "store"))
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		return nil, err
 	}

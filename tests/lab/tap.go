@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"anymx/tests/kit"
 )
 
 // Tap is an XDP program at the router's end of a node's link. It counts and drops what the node
@@ -171,26 +172,7 @@ func (n *Namespace) queue(device string) error {
 	})
 }
 
-// wholeChecksums makes a veth send packets with complete checksums, as on a wire, instead of
-// leaving them to a network card.
+// wholeChecksums makes a veth send packets with complete checksums.
 func (n *Namespace) wholeChecksums(device string) error {
-	return n.Do(func() error {
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		value := struct{ command, data uint32 }{unix.ETHTOOL_STXCSUM, 0}
-		var request struct {
-			name [unix.IFNAMSIZ]byte
-			data unsafe.Pointer
-			_    [16]byte
-		}
-		copy(request.name[:], device)
-		request.data = unsafe.Pointer(&value)
-		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request))); errno != 0 {
-			return fmt.Errorf("checksums of %s: %w", device, errno)
-		}
-		return nil
-	})
+	return n.Do(func() error { return kit.WholeChecksums(device) })
 }

@@ -47,19 +47,6 @@ func everywhere(t *testing.T) string {
 	return strings.Replace(kit.MustFreeAddress(t), "127.0.0.1", "0.0.0.0", 1)
 }
 
-// ordered returns the commands that a speaker has received.
-func ordered(s *controltest.Speaker) string {
-	var list []string
-	for _, o := range s.Orders() {
-		word := string(o.Routes)
-		if o.Keep {
-			word += " kept"
-		}
-		list = append(list, word)
-	}
-	return strings.Join(list, ", ")
-}
-
 // banner returns the first reply to a new client.
 func banner(t *testing.T, address string) string {
 	t.Helper()
@@ -149,7 +136,7 @@ converge = "1s"`)})
 	if got := arrived(t, p, "box"); len(got) != 1 {
 		t.Fatalf("%d messages arrived", len(got))
 	}
-	if got := ordered(speaker); got != "graceful kept, withdrawn kept" {
+	if got := speaker.OrderWords(); got != "graceful kept, withdrawn kept" {
 		t.Error(got)
 	}
 	for _, again := range []func(){func() { p.Edge().Stop(15 * time.Second) }, func() { p.Edge().Kill() }} {
@@ -161,7 +148,7 @@ converge = "1s"`)})
 		}
 	}
 	resume(t, p)
-	kit.EventuallyIn(t, 10*time.Second, "the order to announce", func() bool { return strings.HasSuffix(ordered(speaker), ", announced kept") })
+	kit.EventuallyIn(t, 10*time.Second, "the order to announce", func() bool { return strings.HasSuffix(speaker.OrderWords(), ", announced kept") })
 	dial(t, p.SMTP).send("a@b.example", "box@example.net", "back again")
 	p.AwaitEmpty(20 * time.Second)
 	if code := p.Edge().Stop(15 * time.Second); code != 0 {
@@ -198,7 +185,7 @@ converge = "500ms"`)})
 	if code := p.Edge().Wait(15 * time.Second); code != 0 {
 		t.Fatalf("exit code %d", code)
 	}
-	if got := ordered(speaker); got != "graceful, withdrawn" {
+	if got := speaker.OrderWords(); got != "graceful, withdrawn" {
 		t.Error(got)
 	}
 	if got := arrived(t, p, "box"); len(got) != 1 {
@@ -258,16 +245,7 @@ func TestDrainStateUnreadable(t *testing.T) {
 // kernel never refuses a connection.
 func TestDrainWithPassedSocket(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", kit.MustFreeAddress(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	file, err := l.(*net.TCPListener).File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
+	l, file := kit.ListenFile(t, kit.MustFreeAddress(t))
 	p := pop.Start(t, pop.Options{SMTP: l.Addr().String(), Passed: file})
 	dial(t, p.SMTP).send("a@b.example", "box@example.net", "before")
 	drain(t, p, api.DrainRequest{})

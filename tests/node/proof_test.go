@@ -77,7 +77,7 @@ func TestDrainUntilRestart(t *testing.T) {
 		end()
 		p.StartEdge() // waits for its banner
 		awaitPhase(t, p, api.Running)
-		if got := ordered(speaker); strings.Contains(got, "withdrawn kept") {
+		if got := speaker.OrderWords(); strings.Contains(got, "withdrawn kept") {
 			t.Errorf("the speaker keeps %s", got)
 		}
 	}

@@ -11,22 +11,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"anymx/tests/kit"
 )
 
 var testTime = time.Date(2026, 5, 1, 12, 30, 20, 0, time.UTC)
-
-// program returns the path of an external program that the tests compare with, from the Debian
-// package pkg.
-func program(t testing.TB, name, pkg string) string {
-	t.Helper()
-	for _, dir := range []string{"", "/usr/sbin/", "/sbin/"} {
-		if path, err := exec.LookPath(dir + name); err == nil {
-			return path
-		}
-	}
-	t.Skipf("%s is not here (package %s)", name, pkg)
-	return ""
-}
 
 func run(t testing.TB, stdin string, name string, args ...string) string {
 	t.Helper()
@@ -43,8 +32,8 @@ func run(t testing.TB, stdin string, name string, args ...string) string {
 // fatImage creates a file system with mkfs.vfat and adds some files with mtools.
 func fatImage(t testing.TB, size int64, options ...string) string {
 	t.Helper()
-	mkfs := program(t, "mkfs.vfat", "dosfstools")
-	mmd, mcopy := program(t, "mmd", "mtools"), program(t, "mcopy", "mtools")
+	mkfs := kit.Tool(t, "mkfs.vfat", "dosfstools")
+	mmd, mcopy := kit.Tool(t, "mmd", "mtools"), kit.Tool(t, "mcopy", "mtools")
 	file := filepath.Join(t.TempDir(), "fat.raw")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -69,7 +58,7 @@ func fsck(t testing.TB, file string) {
 // follow from them.
 func fsckLost(t testing.TB, file string, lost bool) {
 	t.Helper()
-	out, err := exec.Command(program(t, "fsck.vfat", "dosfstools"), "-n", "-v", file).CombinedOutput()
+	out, err := exec.Command(kit.Tool(t, "fsck.vfat", "dosfstools"), "-n", "-v", file).CombinedOutput()
 	text := string(out)
 	if err == nil {
 		return
@@ -191,12 +180,12 @@ func TestReplace(t *testing.T) {
 				if got := tree(t, f, "anymx"); !same(got, asMap(files)) {
 					t.Errorf("read %v, want %v", got, asMap(files))
 				}
-				if out := run(t, "", program(t, "mdir", "mtools"), "-i", file, "-/", "-b", "::/"); len(files) > 0 {
+				if out := run(t, "", kit.Tool(t, "mdir", "mtools"), "-i", file, "-/", "-b", "::/"); len(files) > 0 {
 					for _, want := range files {
 						if !strings.Contains(out, "::/anymx/"+want.Name+"\n") {
 							t.Errorf("mdir does not see %s:\n%s", want.Name, out)
 						}
-						data := run(t, "", program(t, "mtype", "mtools"), "-i", file, "::/anymx/"+want.Name)
+						data := run(t, "", kit.Tool(t, "mtype", "mtools"), "-i", file, "::/anymx/"+want.Name)
 						if data != string(want.Data) {
 							t.Errorf("mtype: %s is %q", want.Name, data)
 						}
@@ -228,7 +217,7 @@ func TestReplace(t *testing.T) {
 // A folder that another program created, with its own choice of names, can be replaced as well.
 func TestReplaceOfAnother(t *testing.T) {
 	file := fatImage(t, 64<<20, "-F", "32")
-	mmd, mcopy := program(t, "mmd", "mtools"), program(t, "mcopy", "mtools")
+	mmd, mcopy := kit.Tool(t, "mmd", "mtools"), kit.Tool(t, "mcopy", "mtools")
 	run(t, "", mmd, "-i", file, "::/Anymx", "::/Anymx/tls")
 	run(t, "old", mcopy, "-i", file, "-", "::/Anymx/anymx.toml")
 	f, _ := open(t, file)
@@ -246,7 +235,7 @@ func TestReplaceOfAnother(t *testing.T) {
 func TestReplaceInFullRoot(t *testing.T) {
 	file := fatImage(t, 64<<20, "-F", "32", "-s", "1")
 	f, _ := open(t, file)
-	mcopy := program(t, "mcopy", "mtools")
+	mcopy := kit.Tool(t, "mcopy", "mtools")
 	for n := 0; ; n++ {
 		b, err := f.folder(0)
 		if err != nil {
@@ -294,7 +283,7 @@ func TestReplaceRefuses(t *testing.T) {
 		}
 		fsck(t, file)
 	}
-	mcopy := program(t, "mcopy", "mtools")
+	mcopy := kit.Tool(t, "mcopy", "mtools")
 	run(t, "x", mcopy, "-i", file, "-", "::/ANYMX")
 	f, _ := open(t, file)
 	if err := f.Replace("anymx", first, testTime); err == nil || !strings.Contains(err.Error(), "is a file") {

@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"anymx/tests/kit"
 )
 
 // bootable returns a disk image with a file system in it, followed by random data.
@@ -94,7 +96,7 @@ func TestFlash(t *testing.T) {
 	if err != nil || table.Damage() != "" {
 		t.Errorf("%+v, %v", table, err)
 	}
-	run(t, "", program(t, "sgdisk", "gdisk"), "-p", to.Name())
+	run(t, "", kit.Tool(t, "sgdisk", "gdisk"), "-p", to.Name())
 }
 
 // A partially written disk has no partition table, wherever the write was interrupted.
@@ -172,7 +174,7 @@ func loop(t *testing.T, file string, options ...string) string {
 	if os.Geteuid() != 0 {
 		t.Skip("loop devices need root")
 	}
-	losetup := program(t, "losetup", "mount")
+	losetup := kit.Tool(t, "losetup", "mount")
 	out, err := exec.Command(losetup, append(options, "--find", "--show", file)...).CombinedOutput()
 	if err != nil {
 		t.Skipf("no loop device here: %v: %s", err, out)
@@ -242,7 +244,7 @@ func TestOpenDriveRefuses(t *testing.T) {
 	t.Run("loop", func(t *testing.T) {
 		device := loop(t, file)
 		check("an attached file", file, "attached to "+device)
-		run(t, "", program(t, "mkfs.ext4", "e2fsprogs"), "-q", "-F", device)
+		run(t, "", kit.Tool(t, "mkfs.ext4", "e2fsprogs"), "-q", "-F", device)
 		dir := t.TempDir()
 		if out, err := exec.Command("mount", device, dir).CombinedOutput(); err != nil {
 			t.Skipf("mount: %v: %s", err, out)
@@ -250,13 +252,13 @@ func TestOpenDriveRefuses(t *testing.T) {
 		check("a mounted disk", device, "mounted at "+dir)
 		run(t, "", "umount", dir)
 		check("read-only", loop(t, target(t, 8<<20).Name(), "--read-only"), "read-only")
-		mkswap, swapon := program(t, "mkswap", "util-linux"), program(t, "swapon", "mount")
+		mkswap, swapon := kit.Tool(t, "mkswap", "util-linux"), kit.Tool(t, "swapon", "mount")
 		run(t, "", mkswap, device)
 		if out, err := exec.Command(swapon, device).CombinedOutput(); err != nil {
 			t.Skipf("swapon: %v: %s", err, out)
 		}
 		check("swap space", device, "swap space in use")
-		run(t, "", program(t, "swapoff", "mount"), device)
+		run(t, "", kit.Tool(t, "swapoff", "mount"), device)
 	})
 }
 

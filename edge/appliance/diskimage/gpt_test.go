@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"anymx/tests/kit"
 )
 
 const layout = `label: gpt
@@ -19,7 +21,7 @@ size=8192, type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709, name="anymx_0.5.0"
 // disk creates a disk image with sfdisk.
 func disk(t testing.TB, size int64, script string) string {
 	t.Helper()
-	sfdisk := program(t, "sfdisk", "fdisk")
+	sfdisk := kit.Tool(t, "sfdisk", "fdisk")
 	file := filepath.Join(t.TempDir(), "disk.raw")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)

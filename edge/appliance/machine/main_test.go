@@ -84,16 +84,7 @@ func sysupdate(root string, args []string) error {
 
 // setLabel changes a partition in the disk's table.
 func setLabel(m *slottest.Machine, number int, label string, id slot.UUID) error {
-	f, err := os.Open(m.Disk)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	size, err := f.Seek(0, io.SeekEnd)
-	if err != nil {
-		return err
-	}
-	list, err := slot.ReadTable(f, size)
+	list, err := slottest.ReadTable(m.Disk)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"anymx/tests/kit"
 )
 
 func TestServeTrouble(t *testing.T) {
@@ -38,13 +40,9 @@ func TestServeTrouble(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer response.Body.Close()
-		text, err := io.ReadAll(response.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		quiet(t, string(text))
-		return response.StatusCode, string(text)
+		text := kit.ReadBody(t, response)
+		quiet(t, text)
+		return response.StatusCode, text
 	}
 	for _, test := range []struct {
 		path, accept string

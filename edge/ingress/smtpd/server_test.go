@@ -13,20 +13,19 @@ import (
 	"io"
 	"math/big"
 	"net"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"anymx/edge/ingress/wire"
 	"anymx/edge/judge/policy"
 	"anymx/edge/mail"
 	"anymx/edge/spool"
-
-	"github.com/cockroachdb/pebble/v2/vfs"
+	"anymx/tests/kit"
 )
 
 // front is a server on loopback with a real spool in memory. What it accepted
@@ -175,36 +174,26 @@ func (p *peer) gone() {
 // pattern for the last line of a reply, "EOF" wants the connection closed,
 // "STORED n" wants n messages in the spool. Other lines are comments.
 func TestStories(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no stories", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			t.Parallel()
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			f := serve(t, settings(), spool.Options{})
-			p := f.dial()
-			for n, line := range strings.Split(string(text), "\n") {
-				verb, arg, _ := strings.Cut(line, " ")
-				switch verb {
-				case "C:":
-					p.send(strings.ReplaceAll(arg, `\r`, "\r") + "\r\n")
-				case "S:":
-					p.want(arg)
-				case "EOF":
-					p.gone()
-				case "STORED":
-					if got := fmt.Sprint(len(f.accepted())); got != arg {
-						t.Fatalf("line %d: %s messages are stored, want %s", n+1, got, arg)
-					}
+	kit.EachStory(t, "testdata/*.txt", func(story kit.Story) {
+		t := story.T
+		f := serve(t, settings(), spool.Options{})
+		p := f.dial()
+		for n, line := range strings.Split(story.Text, "\n") {
+			verb, arg, _ := strings.Cut(line, " ")
+			switch verb {
+			case "C:":
+				p.send(strings.ReplaceAll(arg, `\r`, "\r") + "\r\n")
+			case "S:":
+				p.want(arg)
+			case "EOF":
+				p.gone()
+			case "STORED":
+				if got := fmt.Sprint(len(f.accepted())); got != arg {
+					t.Fatalf("line %d: %s messages are stored, want %s", n+1, got, arg)
 				}
 			}
-		})
-	}
+		}
+	})
 }
 
 // The envelope holds all that the client said, and the message starts with our

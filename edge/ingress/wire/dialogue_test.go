@@ -5,19 +5,16 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"anymx/edge/mail"
+	"anymx/tests/kit"
 )
 
 // TestDialogues plays the stories in testdata/dialogues, each twice: with
@@ -46,30 +43,21 @@ import (
 // At its end nothing may have been delivered that no D line told of, and every
 // counter must be back at zero.
 func TestDialogues(t *testing.T) {
-	files, err := filepath.Glob("testdata/dialogues/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no dialogues", err)
-	}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
+	kit.EachStory(t, "testdata/dialogues/*.txt", func(text kit.Story) {
 		for _, lobby := range []bool{false, true} {
-			name := strings.TrimSuffix(filepath.Base(file), ".txt") + map[bool]string{true: " from the lobby"}[lobby]
-			t.Run(name, func(t *testing.T) {
+			text.T.Run(map[bool]string{false: "from the banner on", true: "from the lobby"}[lobby], func(t *testing.T) {
 				t.Parallel()
-				s := &story{t: t, file: filepath.Base(file), lobby: lobby, name: "a", clients: map[string]*client{}}
-				s.play(string(text))
+				s := &story{Story: text, t: t, lobby: lobby, name: "a", clients: map[string]*client{}}
+				s.T = t
+				s.play()
 			})
 		}
-	}
+	})
 }
 
 type story struct {
+	kit.Story
 	t      *testing.T
-	file   string
-	line   int
 	set    Settings
 	lmtp   bool
 	lobby  bool
@@ -77,7 +65,6 @@ type story struct {
 
 	clients map[string]*client
 	name    string
-	pending []byte // C lines not sent yet
 	writes  int64
 }
 
@@ -87,30 +74,8 @@ type client struct {
 	sent chan error // of the write that is going on, if any
 }
 
-func (s *story) fatal(format string, args ...any) {
-	s.t.Helper()
-	s.t.Fatalf("%s:%d: %s", s.file, s.line, fmt.Sprintf(format, args...))
-}
-
-var repeated = regexp.MustCompile(`^(\d+) x (C|S): `)
-
-func (s *story) play(text string) {
-	for line := range strings.Lines(text) {
-		s.line++
-		line = strings.TrimRight(line, "\n")
-		if line == "" || line[0] == '#' {
-			continue
-		}
-		times := 1
-		if m := repeated.FindStringSubmatch(line); m != nil {
-			times, _ = strconv.Atoi(m[1])
-			line = line[len(m[1])+len(" x "):]
-		}
-		for range times {
-			s.step(line)
-		}
-	}
-	s.send()
+func (s *story) play() {
+	s.Play(s.step, s.send)
 	for _, c := range s.clients {
 		_ = c.conn.Close()
 		if c.sent != nil {
@@ -118,41 +83,35 @@ func (s *story) play(text string) {
 		}
 	}
 	if s.server == nil {
-		s.fatal("nothing happens")
+		s.Fatal("nothing happens")
 	}
 	s.server.settled(0)
 	if d, ok := s.server.backend.next(); ok {
-		s.fatal("delivered, but not expected: %q", d.body)
+		s.Fatal("delivered, but not expected: %q", d.body)
 	}
 }
 
-func (s *story) step(line string) {
-	word, rest, _ := strings.Cut(line, " ")
-	if word == "C:" {
-		s.pending = append(s.pending, s.unescape(rest)...)
-		return
-	}
+func (s *story) step(word, rest string) {
 	if word == "server" {
 		s.configure(rest)
 		return
 	}
-	s.send()
 	if step, ok := steps[word]; ok {
 		step(s, rest)
 		return
 	}
-	s.fatal("what is %q?", word)
+	s.Fatal("what is %q?", word)
 }
 
 var steps = map[string]func(*story, string){
-	"S:":     func(s *story, pattern string) { s.expect(s.readLine(), pattern) },
+	"S:":     func(s *story, pattern string) { s.Expect(s.readLine(), pattern) },
 	"D:":     (*story).delivered,
 	"reply":  (*story).reply,
 	"client": func(s *story, name string) { s.name = name; s.client() },
 	"writes": func(s *story, n string) {
 		now := s.server.writes.Load()
 		if got := now - s.writes; strconv.FormatInt(got, 10) != n {
-			s.fatal("%d writes, not %s", got, n)
+			s.Fatal("%d writes, not %s", got, n)
 		}
 		s.writes = now
 	},
@@ -160,7 +119,7 @@ var steps = map[string]func(*story, string){
 		c := s.client()
 		conn := tls.Client(c.conn, clientTLS())
 		if err := conn.Handshake(); err != nil {
-			s.fatal("handshake: %v", err)
+			s.Fatal("handshake: %v", err)
 		}
 		c.conn, c.r = conn, bufio.NewReader(conn)
 	},
@@ -171,7 +130,7 @@ var steps = map[string]func(*story, string){
 	"expect-close": func(s *story, _ string) {
 		line, err := s.client().r.ReadString('\n')
 		if !errors.Is(err, io.EOF) || line != "" {
-			s.fatal("not closed: %q, %v", line, err)
+			s.Fatal("not closed: %q, %v", line, err)
 		}
 		_ = s.client().conn.Close()
 	},
@@ -179,10 +138,10 @@ var steps = map[string]func(*story, string){
 		select {
 		case stats := <-s.server.closed:
 			if stats.Reason != reason {
-				s.fatal("ended by %q, not %q", stats.Reason, reason)
+				s.Fatal("ended by %q, not %q", stats.Reason, reason)
 			}
 		case <-time.After(5 * time.Second):
-			s.fatal("not ended")
+			s.Fatal("not ended")
 		}
 	},
 	"drain":   func(s *story, _ string) { s.client(); s.server.registry.SetDraining(true) },
@@ -194,14 +153,14 @@ var steps = map[string]func(*story, string){
 		go func() { closed <- s.server.registry.Close(ctx) }()
 		s.t.Cleanup(func() {
 			if cut := <-closed; cut != 0 {
-				s.t.Errorf("%s: %d connections were cut", s.file, cut)
+				s.t.Errorf("%s: %d connections were cut", s.File, cut)
 			}
 		})
 	},
 	"wait": func(s *story, d string) {
 		wait, err := time.ParseDuration(d)
 		if err != nil {
-			s.fatal("%v", err)
+			s.Fatal("%v", err)
 		}
 		time.Sleep(wait) // the client is slow, that is the story
 	},
@@ -262,7 +221,7 @@ func (s *story) configure(settings string) {
 		case "hook":
 			s.set.Command = hook
 		default:
-			s.fatal("no setting %q", key)
+			s.Fatal("no setting %q", key)
 		}
 	}
 }
@@ -297,7 +256,7 @@ func (s *story) client() *client {
 	if c == nil {
 		conn, err := net.Dial("tcp", s.server.addr)
 		if err != nil {
-			s.fatal("%v", err)
+			s.Fatal("%v", err)
 		}
 		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
 		c = &client{conn: conn, r: bufio.NewReader(conn)}
@@ -306,52 +265,38 @@ func (s *story) client() *client {
 	return c
 }
 
-// send writes the C lines so far, beside what the story does next: server and
+// send writes text beside what the story does next: server and
 // client may have to read while the other writes.
-func (s *story) send() {
-	if len(s.pending) == 0 {
-		return
-	}
+func (s *story) send(text []byte) {
 	c := s.client()
 	if c.sent != nil {
 		if err := <-c.sent; err != nil {
-			s.fatal("write: %v", err)
+			s.Fatal("write: %v", err)
 		}
 	}
 	c.sent = make(chan error, 1)
-	go func(p []byte) {
-		_, err := c.conn.Write(p)
+	go func() {
+		_, err := c.conn.Write(text)
 		c.sent <- err
-	}(s.pending)
-	s.pending = nil
+	}()
 }
 
 func (s *story) readLine() string {
 	line, err := s.client().r.ReadString('\n')
 	if err != nil {
-		s.fatal("read: %q, %v", line, err)
+		s.Fatal("read: %q, %v", line, err)
 	}
 	if !strings.HasSuffix(line, "\r\n") {
-		s.fatal("line without CRLF: %q", line)
+		s.Fatal("line without CRLF: %q", line)
 	}
 	return strings.TrimSuffix(line, "\r\n")
-}
-
-func (s *story) expect(line, pattern string) {
-	parts := strings.Split(pattern, "*")
-	for i, part := range parts {
-		parts[i] = regexp.QuoteMeta(part)
-	}
-	if !regexp.MustCompile("^" + strings.Join(parts, ".*") + "$").MatchString(line) {
-		s.fatal("got %q", line)
-	}
 }
 
 func (s *story) reply(code string) {
 	for {
 		line := s.readLine()
 		if !strings.HasPrefix(line, code) {
-			s.fatal("got %q", line)
+			s.Fatal("got %q", line)
 		}
 		if line[len(code)] == ' ' {
 			return
@@ -360,56 +305,12 @@ func (s *story) reply(code string) {
 }
 
 func (s *story) delivered(body string) {
-	want := string(s.unescape(body))
+	want := string(s.Unescape(body))
 	d, ok := s.server.backend.next()
 	if !ok {
-		s.fatal("nothing was delivered")
+		s.Fatal("nothing was delivered")
 	}
 	if string(d.body) != want {
-		s.fatal("delivered %q", d.body)
+		s.Fatal("delivered %q", d.body)
 	}
-}
-
-var many = regexp.MustCompile(`\{(.+?)\*(\d+)\}`)
-
-// unescape gives the bytes that a C or D line stands for.
-func (s *story) unescape(text string) []byte {
-	text = many.ReplaceAllStringFunc(text, func(m string) string {
-		parts := many.FindStringSubmatch(m)
-		n, _ := strconv.Atoi(parts[2])
-		return strings.Repeat(parts[1], n)
-	})
-	b := make([]byte, 0, len(text))
-	for i := 0; i < len(text); i++ {
-		if text[i] != '\\' || i+1 == len(text) {
-			b = append(b, text[i])
-			continue
-		}
-		i++
-		switch text[i] {
-		case 'r':
-			b = append(b, '\r')
-		case 'n':
-			b = append(b, '\n')
-		case 't':
-			b = append(b, '\t')
-		case '0':
-			b = append(b, 0)
-		case '\\':
-			b = append(b, '\\')
-		case 'x':
-			if i+2 >= len(text) {
-				s.fatal("short \\x")
-			}
-			n, err := strconv.ParseUint(text[i+1:i+3], 16, 8)
-			if err != nil {
-				s.fatal("bad \\x: %v", err)
-			}
-			b = append(b, byte(n))
-			i += 2
-		default:
-			s.fatal("bad escape \\%c", text[i])
-		}
-	}
-	return b
 }

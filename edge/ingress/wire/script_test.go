@@ -147,11 +147,11 @@ func FuzzDialogue(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		s := &story{t: &testing.T{}, file: file}
+		s := &kit.Story{T: &testing.T{}, File: file}
 		var sent []byte
 		for line := range strings.Lines(string(text)) {
 			if bytes, ok := strings.CutPrefix(line, "C: "); ok && len(line) < 500 {
-				sent = append(sent, s.unescape(strings.TrimSuffix(bytes, "\n"))...)
+				sent = append(sent, s.Unescape(strings.TrimSuffix(bytes, "\n"))...)
 			}
 		}
 		f.Add(sent, []byte{255}, byte(0))

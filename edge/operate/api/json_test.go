@@ -7,12 +7,13 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"anymx/tests/kit"
 )
 
 var update = flag.Bool("update", false, "write testdata/json.txt")
@@ -41,19 +42,7 @@ func TestJSONNames(t *testing.T) {
 	}
 	slices.Sort(lines)
 	got := strings.Join(lines, "\n") + "\n"
-	const golden = "testdata/json.txt"
-	if *update {
-		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("the JSON names have changed; go test ./edge/operate/api -run TestJSONNames -update, and read the diff:\n%s", got)
-	}
+	kit.Golden(t, "testdata/json.txt", got, *update)
 }
 
 // jsonFields returns "Type json_name GoType" for each field of the type that appears in JSON.

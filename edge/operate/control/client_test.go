@@ -17,6 +17,7 @@ import (
 	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
 	"anymx/edge/operate/control/controltest"
+	"anymx/tests/kit"
 )
 
 func start(t *testing.T, n *controltest.Node) *control.Client {
@@ -240,20 +241,11 @@ func TestClientUnreachable(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
-				c.Read(make([]byte, 4096)) // any request
-				c.Write([]byte(answer))    // fails if the client is gone
-				c.Close()
-			}
-		}()
-		t.Cleanup(func() { l.Close(); <-done })
+		kit.AcceptAll(t, l, func(c net.Conn) {
+			c.Read(make([]byte, 4096)) // any request
+			c.Write([]byte(answer))    // fails if the client is gone
+			c.Close()
+		})
 		return path
 	}
 	dead := filepath.Join(dir, "dead")

@@ -3,7 +3,6 @@ package anycast
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -57,12 +56,7 @@ func get(t *testing.T, socket, path string) (int, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return response.StatusCode, string(text)
+	return response.StatusCode, kit.ReadBody(t, response)
 }
 
 func TestRun(t *testing.T) {

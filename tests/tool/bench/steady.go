@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"anymx/edge/service"
 )
 
 // steady is an open loop: transactions start at a fixed rate, each on a connection of its own, whether or
@@ -51,7 +53,7 @@ func (s *steady) run(ctx context.Context) ([]latency, error) {
 	}
 	for i := range s.messages {
 		at := started.Add(time.Duration(float64(i) / s.rate * float64(time.Second)))
-		if !sleepUntil(ctx, at) {
+		if !service.Sleep(ctx, time.Until(at)) {
 			break
 		}
 		select {
@@ -106,18 +108,6 @@ func (s *steady) one(open *openClients, deadline time.Time, id uint64) (latency,
 	done := time.Now()
 	lat = latency{whole: done.Sub(began), transaction: done.Sub(mail)}
 	return lat, c.expect(221)
-}
-
-// sleepUntil waits for a moment. It reports false if ctx ended first.
-func sleepUntil(ctx context.Context, at time.Time) bool {
-	timer := time.NewTimer(time.Until(at))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }
 
 // percentile returns the p quantile of sorted durations by the nearest rank, 0 if there are none.

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"anymx/tests/lab"
 	"anymx/tests/vm"
 )
 
@@ -44,22 +45,6 @@ retry = ["2s", "5s", "10s", "30s"]
 disk_reserve = "64MiB"
 `
 
-const plainCore = `[node]
-name = "core"
-hostname = "core.example.net"
-control = %[1]q
-
-[core]
-addresses = [%[2]q]
-
-[[domain]]
-name = "example.net"
-
-[mailstore]
-listen = [%[2]q]
-directory = %[3]q
-`
-
 func newPlain(o options) (*plain, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -82,7 +67,7 @@ func newPlain(o options) (*plain, error) {
 	}
 	p.pipe = self + " pipe " + core
 	file := filepath.Join(dir, "anymx.toml")
-	text := fmt.Sprintf(plainCore, filepath.Join(dir, "edge.sock"), core, filepath.Join(dir, "store"))
+	text := fmt.Sprintf(lab.CoreConfig, filepath.Join(dir, "edge.sock"), core, filepath.Join(dir, "store"))
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}

@@ -86,7 +86,7 @@ func (m *Machine) Start(t testing.TB) string {
 		m.mu.Unlock()
 		return m.Provisioned, m.Err
 	})
-	return startEndpoint(t, "machine.sock", e)
+	return StartEndpoint(t, "machine.sock", e)
 }
 
 // MachineStatus returns a machine whose last update was rolled back.

@@ -57,7 +57,7 @@ func (n *Network) Start(t testing.TB) string {
 			return answer(r)
 		})
 	}
-	return startEndpoint(t, "net.sock", e)
+	return StartEndpoint(t, "net.sock", e)
 }
 
 func (n *Network) top(r *http.Request) (any, error) {

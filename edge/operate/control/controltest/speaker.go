@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -30,6 +31,20 @@ func (s *Speaker) Orders() []api.DesiredState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.orders
+}
+
+// OrderWords returns the routes of each command that reached the speaker, with "kept" where it is
+// kept, separated by commas.
+func (s *Speaker) OrderWords() string {
+	var list []string
+	for _, o := range s.Orders() {
+		word := string(o.Routes)
+		if o.Keep {
+			word += " kept"
+		}
+		list = append(list, word)
+	}
+	return strings.Join(list, ", ")
 }
 
 func (s *Speaker) answer() api.SpeakerStatus {
@@ -80,10 +95,12 @@ func StartSpeaker(t testing.TB, s *Speaker) string {
 	}
 	e.Handle("GET /v1/status", s.status)
 	e.Handle("POST /v1/desired", s.order)
-	return startEndpoint(t, "bgp.sock", e)
+	return StartEndpoint(t, "bgp.sock", e)
 }
 
-func startEndpoint(t testing.TB, name string, e *control.Endpoint) string {
+// StartEndpoint serves e on a control socket of this name until the test ends, and returns the
+// socket's path.
+func StartEndpoint(t testing.TB, name string, e *control.Endpoint) string {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), name)
 	l, err := control.Listen(socket)
