@@ -169,21 +169,21 @@ func (s *Shield) link(h hook) (link.Link, error) {
 		return l, nil
 	}
 	var faults []error
-	for _, try := range []struct {
+	for _, way := range []struct {
 		mode Mode
 		flag link.XDPAttachFlags
 	}{{Native, link.XDPDriverMode}, {Generic, link.XDPGenericMode}} {
-		if s.options.Mode != Auto && s.options.Mode != try.mode {
+		if s.options.Mode != Auto && s.options.Mode != way.mode {
 			continue
 		}
-		l, err := link.AttachXDP(link.XDPOptions{Interface: index, Program: h.program, Flags: try.flag})
+		l, err := link.AttachXDP(link.XDPOptions{Interface: index, Program: h.program, Flags: way.flag})
 		if err == nil {
 			if len(faults) > 0 {
 				s.options.Log.Warn("shield is not in the driver", "interface", h.device.Attrs().Name, "err", errors.Join(faults...))
 			}
 			return l, nil
 		}
-		faults = append(faults, fmt.Errorf("%s XDP: %w", try.mode, err))
+		faults = append(faults, fmt.Errorf("%s XDP: %w", way.mode, err))
 	}
 	return nil, errors.Join(faults...)
 }

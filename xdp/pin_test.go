@@ -82,11 +82,11 @@ func TestRestartLosesNothing(t *testing.T) {
 		t.Errorf("%d clients were greeted, %d were not", greeted.Load(), failed.Load())
 	}
 	if linkID(t, s, n) != link {
-		t.Error("the link was made anew")
+		t.Error("the link was replaced")
 	}
 	after := watch(t, s).last
 	if after[SYNAnswered].Packets < count.last[SYNAnswered].Packets+9 {
-		t.Error("the counters began anew")
+		t.Error("the counters were reset")
 	}
 	if got := s.Lists(); len(got) != 1 || got[0].Prefix != blocked || got[0].Until.Sub(until).Abs() > time.Second {
 		t.Errorf("the lists are %v", got)

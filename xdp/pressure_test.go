@@ -100,7 +100,7 @@ func TestNeverLeavesAllToTheStack(t *testing.T) {
 	}
 }
 
-func TestConnectionRateByProvenSource(t *testing.T) {
+func TestConnectionRateByVerifiedSource(t *testing.T) {
 	settings := Settings{Services: three, Cookies: Always, ConnectionRate: 1, ConnectionBurst: 3}
 	s := configured(t, Options{}, settings)
 	eachFamily(t, func(t *testing.T, service Service) {

@@ -136,6 +136,6 @@ func TestVerdictNamesAreLabels(t *testing.T) {
 		seen[name] = true
 	}
 	if got := verdicts.String(); got != "verdict-18" {
-		t.Errorf("what is no verdict is called %q", got)
+		t.Errorf("an unknown verdict is called %q", got)
 	}
 }

@@ -30,7 +30,7 @@ func ParsePrefix(s string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// parseAddr reads an IP address without a zone. Empty text is no address.
+// parseAddr reads an IP address without a zone. Empty text gives no address.
 func parseAddr(s string) (netip.Addr, error) {
 	if s == "" {
 		return netip.Addr{}, nil

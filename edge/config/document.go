@@ -276,7 +276,7 @@ func (d *document) line(n int) []byte {
 	return line
 }
 
-// plainSyntax says in plain words what the parser expected, and whether it looked for the end of
+// plainSyntax says in plain words what the parser expected, and whether it expected the end of
 // something up to the end of the file. A message that it does not know is passed on as it is.
 func plainSyntax(message string) (reason string, unclosed bool) {
 	for _, s := range []struct{ part, plain string }{

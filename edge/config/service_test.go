@@ -28,7 +28,7 @@ func TestServicePoints(t *testing.T) {
 		{"the same port twice", []string{"0.0.0.0:25", "192.0.2.25:25"}, both[:1], []string{"192.0.2.25:25"}},
 		{"any free port", []string{"[::]:0", "192.0.2.25:0"}, both, nil},
 		{"no service address", []string{"[::]:25"}, nil, nil},
-		{"a network is no service address", []string{"[::]:25"}, []string{"192.0.2.0/24"}, nil},
+		{"a network is not a service address", []string{"[::]:25"}, []string{"192.0.2.0/24"}, nil},
 		{"nothing listens", nil, both, nil},
 		{"what cannot be read", []string{"smtp", "[::]:25"}, both[:1], []string{"192.0.2.25:25"}},
 	} {

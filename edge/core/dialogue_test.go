@@ -43,7 +43,7 @@ func TestDialogues(t *testing.T) {
 type story struct {
 	kit.Story
 	t       *testing.T
-	o       Options
+	options Options
 	node    *node
 	clients map[string]*client
 	now     *client
@@ -70,7 +70,7 @@ func (s *story) step(word, rest string) {
 		return
 	}
 	if s.node == nil {
-		s.node = start(s.t, s.o)
+		s.node = start(s.t, s.options)
 	}
 	arg, more, _ := strings.Cut(rest, " ")
 	switch word {
@@ -160,9 +160,9 @@ func (s *story) configure(text string) {
 		}
 		switch key {
 		case "max":
-			s.o.MaxMessage = int64(n)
+			s.options.MaxMessage = int64(n)
 		case "recipients":
-			s.o.MaxRecipients = n
+			s.options.MaxRecipients = n
 		default:
 			s.Fatal("what is %q?", key)
 		}

@@ -203,7 +203,7 @@ func TestForget(t *testing.T) {
 					t.Helper()
 					if restarts {
 						n.stop()
-						n = start(t, Options{Dir: n.o.Dir, Now: func() time.Time { return now }})
+						n = start(t, Options{Dir: n.options.Dir, Now: func() time.Time { return now }})
 						up = 0
 					} else if day > 0 {
 						up += oneDay
@@ -233,7 +233,7 @@ func TestForgetOlder(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.stop()
-	n = start(t, Options{Dir: n.o.Dir})
+	n = start(t, Options{Dir: n.options.Dir})
 	l = n.server.store.ledger
 	for day := range 33 {
 		if known, err := l.knows(who, "example.net/b"); err != nil || known != (day <= 31) {

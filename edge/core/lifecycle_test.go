@@ -83,7 +83,7 @@ func TestSecondProgram(t *testing.T) {
 	c.send("MAIL FROM:<a@b.example>\r\nRCPT TO:<b@example.net>\r\nBDAT 1\r\na")
 	c.expect("250", "250", "250")
 	kit.Eventually(t, "one message is being stored", func() bool { return n.incomingFiles() == 1 })
-	if _, err := New(Options{Dir: n.o.Dir}); err == nil {
+	if _, err := New(Options{Dir: n.options.Dir}); err == nil {
 		t.Fatal("opened twice")
 	}
 	c.send("BDAT 1 LAST\r\nb")

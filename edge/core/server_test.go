@@ -24,7 +24,7 @@ const hostname = "core.test"
 // node is a server under test on loopback.
 type node struct {
 	t          testing.TB
-	o          Options
+	options    Options
 	server     *Server
 	smtp, lmtp string // addresses
 	log        *lines
@@ -48,7 +48,7 @@ func start(t testing.TB, o Options) *node {
 	if o.Log == nil {
 		o.Log = slog.New(slog.NewTextHandler(n.log, nil))
 	}
-	n.o = o
+	n.options = o
 	var err error
 	if n.server, err = New(o); err != nil {
 		t.Fatal(err)
@@ -85,7 +85,7 @@ func (n *node) stop() {
 // restart returns a second server on the same store.
 func (n *node) restart() *node {
 	n.stop()
-	return start(n.t, n.o)
+	return start(n.t, n.options)
 }
 
 // files returns the paths in one directory of a mailbox, sorted.

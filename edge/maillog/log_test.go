@@ -119,7 +119,7 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// hostile holds HELO names that try to forge lines or fields.
+// hostile holds HELO names meant to forge lines or fields.
 var hostile = []string{
 	"x{", "{", "}", "x\nevent=accepted id=forged", "x\r\nevent=accepted", "x\" event=accepted y=\"", `x\" event=accepted`, `\`, `x\`, `"`, "=", "a=b",
 	"x\x00y", "\x1b[31mred", "\x7f", "\u0085", "\u2028event=accepted", "\u2029", "\u202egnp.exe", "\ufeff", "\u200b", "\xff\xfe", "\xc3", "\xed\xa0\x80", "\U000e0001", "\U0001f600", "ä",

@@ -179,7 +179,7 @@ func TestControlPart(t *testing.T) {
 		select {
 		case <-done:
 		case <-time.After(patience):
-			t.Fatalf("%q is no answer", answer)
+			t.Fatalf("%q is not an answer", answer)
 		}
 	}
 }
@@ -187,8 +187,8 @@ func TestControlPart(t *testing.T) {
 // Text that would begin another message to systemd stays part of the line.
 func TestStatusIsOneLine(t *testing.T) {
 	s := asSystemd(t, 0)
-	Status("not proven: a\nREADY=1\r\nb")
-	if got := s.hears(patience); got != "STATUS=not proven: a READY=1  b" {
+	Status("not ready: a\nREADY=1\r\nb")
+	if got := s.hears(patience); got != "STATUS=not ready: a READY=1  b" {
 		t.Errorf("systemd hears %q", got)
 	}
 }

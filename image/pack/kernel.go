@@ -23,7 +23,7 @@ func readKernel(file string) (kernel, error) {
 	section := func(name string) (string, error) {
 		s := f.Section(name)
 		if s == nil {
-			return "", fmt.Errorf("it has no section %s: it is no unified kernel image", name)
+			return "", fmt.Errorf("it has no section %s: it is not a unified kernel image", name)
 		}
 		b, err := s.Data()
 		if err != nil {

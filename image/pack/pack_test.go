@@ -109,7 +109,7 @@ func TestBundle(t *testing.T) {
 	}
 	for want, change := range map[string][2]string{
 		`of version "0.5.0", and not of "0.5.1"`: {"--version", "0.5.1"},
-		"no unified kernel image":                {"--uki", put(t, dir, "k2", kernelImage(".linux", "x"))},
+		"not a unified kernel image":             {"--uki", put(t, dir, "k2", kernelImage(".linux", "x"))},
 		"names no version":                       {"--uki", put(t, dir, "k3", kernelImage(".osrel", "", ".cmdline", ""))},
 		"nothing but zeros":                      {"--root", put(t, dir, "z", make([]byte, 3<<20))},
 		"ssh-keygen":                             {"--key", dir + "/nokey"},
@@ -194,10 +194,10 @@ func TestBill(t *testing.T) {
 		t.Errorf("%+v", b.Dependencies)
 	}
 	for want, change := range map[string][2]string{
-		"it is no list of packages": {"--manifest", put(t, dir, "m2", []byte("{}"))},
-		"invalid character":         {"--manifest", put(t, dir, "m3", []byte("x"))},
-		"no program is in it":       {"--programs", t.TempDir()},
-		"m3: ":                      {"--programs", func() string { d := t.TempDir(); put(t, d, "m3", []byte("x")); return d }()},
+		"it is not a list of packages": {"--manifest", put(t, dir, "m2", []byte("{}"))},
+		"invalid character":            {"--manifest", put(t, dir, "m3", []byte("x"))},
+		"no program is in it":          {"--programs", t.TempDir()},
+		"m3: ":                         {"--programs", func() string { d := t.TempDir(); put(t, d, "m3", []byte("x")); return d }()},
 	} {
 		other := slices.Clone(args)
 		other[slices.Index(other, change[0])+1] = change[1]

@@ -136,7 +136,7 @@ func packagesOf(text []byte) ([]component, error) {
 		return nil, err
 	}
 	if m.Version != 1 || len(m.Packages) == 0 {
-		return nil, fmt.Errorf("it is no list of packages (format %d, %d packages)", m.Version, len(m.Packages))
+		return nil, fmt.Errorf("it is not a list of packages (format %d, %d packages)", m.Version, len(m.Packages))
 	}
 	var list []component
 	for _, p := range m.Packages {

@@ -25,15 +25,15 @@ func sums(w io.Writer, files []string) error {
 
 // sumOf returns the SHA-256 sum of the first bytes of a file, and their number; a negative limit
 // means the whole file.
-func sumOf(file string, octets int64) (sum string, size int64, err error) {
+func sumOf(file string, limit int64) (sum string, size int64, err error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return "", 0, err
 	}
 	defer f.Close()
 	var r io.Reader = f
-	if octets >= 0 {
-		r = io.LimitReader(f, octets)
+	if limit >= 0 {
+		r = io.LimitReader(f, limit)
 	}
 	h := sha256.New()
 	size, err = io.Copy(h, r)

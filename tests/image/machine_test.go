@@ -192,7 +192,7 @@ func (s *site) letters(recipient string, n int64) {
 // settled compares the acknowledged messages with what core has.
 func (s *site) settled(ledger lab.Ledger, recipient string) {
 	s.t.Helper()
-	account, err := s.lab.Settle(s.t.Context(), ledger, recipient, 2*time.Minute)
+	account, err := s.lab.AwaitDelivery(s.t.Context(), ledger, recipient, 2*time.Minute)
 	must(s.t, err)
 	if len(account.Doubled) > 0 {
 		s.t.Logf("%d messages are in core twice", len(account.Doubled))

@@ -51,7 +51,7 @@ func TestDrainUnderLoad(t *testing.T) {
 	for prefix, gateway := range map[string]string{Prefix4: A4, Prefix6: A6} {
 		for _, c := range l.R1.Routes.Changes(prefix, resumed) {
 			if c.Gateway.String() == gateway && !c.Gone && c.At.Sub(resumed) < riseTime {
-				t.Errorf("%s was announced %s after the resume, before health was proven", prefix, c.At.Sub(resumed))
+				t.Errorf("%s was announced %s after the resume, before the health checks passed", prefix, c.At.Sub(resumed))
 			}
 		}
 	}

@@ -58,7 +58,7 @@ func (l *Lab) Flood(ctx context.Context, n *Node, o Flood) (*Flooding, error) {
 	if err != nil {
 		return nil, err
 	}
-	return o.begin(ctx, n.upstream, to, "pop-"+n.Role)
+	return o.start(ctx, n.upstream, to, "pop-"+n.Role)
 }
 
 // FloodAgain floods PoP a of a run that no process holds, until ctx ends, at most for o.Most.
@@ -80,7 +80,7 @@ func FloodAgain(ctx context.Context, run string, o Flood) (Flooded, error) {
 	if err != nil {
 		return Flooded{}, err
 	}
-	f, err := o.begin(ctx, router, to, "pop-"+siteA.role)
+	f, err := o.start(ctx, router, to, "pop-"+siteA.role)
 	if err != nil {
 		return Flooded{}, err
 	}
@@ -88,8 +88,8 @@ func FloodAgain(ctx context.Context, run string, o Flood) (Flooded, error) {
 	return f.Stop()
 }
 
-// begin starts a flood from a router's device to the hardware address at the other end of the link.
-func (o Flood) begin(ctx context.Context, space *Namespace, to net.HardwareAddr, device string) (*Flooding, error) {
+// start starts a flood from a router's device to the hardware address at the other end of the link.
+func (o Flood) start(ctx context.Context, space *Namespace, to net.HardwareAddr, device string) (*Flooding, error) {
 	if o.Most == 0 {
 		o.Most = 10 * time.Second
 	}

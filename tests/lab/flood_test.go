@@ -24,7 +24,7 @@ func TestForgedFrames(t *testing.T) {
 				seen[s.from] = true
 				targets[s.to]++
 				if again := s.frame(); !bytes.Equal(again, f.bytes) {
-					t.Fatalf("%s: made anew from its fields\n% x is\n% x", name, f.bytes, again)
+					t.Fatalf("%s: rebuilt from its fields\n% x is\n% x", name, f.bytes, again)
 				}
 			}
 		}

@@ -108,7 +108,7 @@ func (g *Guest) Open() (fd int, err error) {
 
 // Flood floods the guest. See Lab.Flood.
 func (g *Guest) Flood(ctx context.Context, o Flood) (*Flooding, error) {
-	return o.begin(ctx, g.upstream, g.MAC, "pop-a")
+	return o.start(ctx, g.upstream, g.MAC, "pop-a")
 }
 
 // Files returns the guest's config, as an operator would provide it: the content of each file of

@@ -75,8 +75,8 @@ func (h *hostile) Close() error {
 func setMD5(fd int, peer, password string) error {
 	s := unix.TCPMD5Sig{Keylen: uint16(len(password))}
 	s.Addr.Family = unix.AF_INET
-	for i, octet := range netip.MustParseAddr(peer).AsSlice() { // as in a sockaddr_in, after the port
-		s.Addr.Data[2+i] = octet
+	for i, b := range netip.MustParseAddr(peer).AsSlice() { // as in a sockaddr_in, after the port
+		s.Addr.Data[2+i] = b
 	}
 	copy(s.Key[:], password)
 	return unix.SetsockoptTCPMD5Sig(fd, unix.IPPROTO_TCP, unix.TCP_MD5SIG, &s)
@@ -159,7 +159,7 @@ func (c *bgpConn) read() (kind byte, body []byte, err error) {
 	}
 	size := int(binary.BigEndian.Uint16(header[16:]))
 	if size < len(header) {
-		return 0, nil, fmt.Errorf("a message of %d octets", size)
+		return 0, nil, fmt.Errorf("a message of %d bytes", size)
 	}
 	body = make([]byte, size-len(header))
 	_, err = io.ReadFull(c, body)

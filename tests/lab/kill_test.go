@@ -126,12 +126,12 @@ func TestKilledNet(t *testing.T) {
 	}))
 	t.Logf("mail goes on %s after its start", time.Since(started).Round(time.Millisecond))
 	settled(t, l, load, "killed-net", 90*time.Second)
-	proven(t, capture)
+	checkTunneled(t, capture)
 }
 
-// proven checks that a capture saw no packet to core outside of the tunnel, and that it would have
+// checkTunneled checks that a capture saw no packet to core outside of the tunnel, and that it would have
 // seen one.
-func proven(t *testing.T, capture *Capture) {
+func checkTunneled(t *testing.T, capture *Capture) {
 	t.Helper()
 	seen, err := capture.Close()
 	must(t, err)

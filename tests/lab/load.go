@@ -163,7 +163,7 @@ func (s *sender) run(ctx context.Context) error {
 }
 
 // advance moves on to the next message.
-func (s *sender) advance() { s.next = Attempt{Message: int(s.running.numbers.Add(1)), Try: 1} }
+func (s *sender) advance() { s.next = Attempt{Message: int(s.running.numbers.Add(1)), Number: 1} }
 
 // session runs one connection.
 func (s *sender) session(ctx context.Context) error {
@@ -201,7 +201,7 @@ func (s *sender) session(ctx context.Context) error {
 
 // again counts a transaction that has to be repeated.
 func (s *sender) again(err error) {
-	s.next.Try++
+	s.next.Number++
 	s.running.mu.Lock()
 	defer s.running.mu.Unlock()
 	if errors.Is(err, errLeaving) {
@@ -256,8 +256,8 @@ type Account struct {
 	Unheard int
 }
 
-// Settle waits up to limit until core has every acknowledged message, and reports what core has.
-func (l *Lab) Settle(ctx context.Context, ledger Ledger, recipient string, limit time.Duration) (Account, error) {
+// AwaitDelivery waits up to limit until core has every acknowledged message, and reports what core has.
+func (l *Lab) AwaitDelivery(ctx context.Context, ledger Ledger, recipient string, limit time.Duration) (Account, error) {
 	var account Account
 	err := kit.Poll(ctx, limit, func(context.Context) error {
 		inCore, err := ReadMailbox(l.Core.Mailbox(recipient))

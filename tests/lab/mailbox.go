@@ -11,10 +11,10 @@ import (
 
 // Attempt is one attempt to send a message to a node. A client that gets no reply makes another
 // attempt with the same message.
-type Attempt struct{ Message, Try int }
+type Attempt struct{ Message, Number int }
 
 // mark returns the line that identifies a message; it is also the last line.
-func (a Attempt) mark() string { return fmt.Sprintf("message %d try %d", a.Message, a.Try) }
+func (a Attempt) mark() string { return fmt.Sprintf("message %d attempt %d", a.Message, a.Number) }
 
 // content returns a message of some size with the mark at its beginning and end.
 func (a Attempt) content(size int) []byte {
@@ -56,11 +56,11 @@ func whole(text []byte) (a Attempt, err error) {
 		return a, fmt.Errorf("no subject in %.200q", text)
 	}
 	subject, _, _ := bytes.Cut(text[at:], []byte("\n"))
-	if _, err := fmt.Sscanf(string(subject), "Subject: message %d try %d", &a.Message, &a.Try); err != nil {
+	if _, err := fmt.Sscanf(string(subject), "Subject: message %d attempt %d", &a.Message, &a.Number); err != nil {
 		return a, fmt.Errorf("subject %q: %w", subject, err)
 	}
 	if !bytes.HasSuffix(bytes.TrimRight(text, "\r\n"), []byte("end of "+a.mark())) {
-		return a, fmt.Errorf("%s is torn: %d octets", a.mark(), len(text))
+		return a, fmt.Errorf("%s is torn: %d bytes", a.mark(), len(text))
 	}
 	return a, nil
 }

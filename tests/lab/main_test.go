@@ -135,7 +135,7 @@ func settled(t *testing.T, l *Lab, load *Running, recipient string, limit time.D
 	if err != nil {
 		t.Error(err)
 	}
-	account, err := l.Settle(t.Context(), ledger, recipient, limit)
+	account, err := l.AwaitDelivery(t.Context(), ledger, recipient, limit)
 	if err != nil {
 		t.Error(err)
 	}

@@ -174,7 +174,7 @@ func TestLostACKInPeace(t *testing.T) {
 		c.open() // the ACK it returns is lost
 		again, ok := c.await(4*time.Second, SYN|ACK, false)
 		if !ok {
-			t.Fatalf("%s: the SYN-ACK did not come once more", service)
+			t.Fatalf("%s: the SYN-ACK did not come again", service)
 		}
 		c.send(segment{flags: ACK, seq: again.ack, ack: again.seq + 1})
 		if got := c.banner(2 * time.Second); !strings.Contains(got, l.A.Host) {

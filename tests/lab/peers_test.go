@@ -133,7 +133,7 @@ func TestBadPeers(t *testing.T) {
 	t.Logf("%d prefixes, %d malformed UPDATEs and %d flaps later: %d KiB in use, %d KiB before", tablePrefixes,
 		peers["malformed UPDATEs"].told.Load(), peers["flapping"].accepted.Load(), large>>10, small>>10)
 	if large > small+48<<20 {
-		t.Errorf("memory has grown from %d to %d octets", small, large)
+		t.Errorf("memory has grown from %d to %d bytes", small, large)
 	}
 	if now := kernelRoutes(t, l.A); now != kernel {
 		t.Errorf("the PoP's kernel has other routes than before:\n%s\nbefore:\n%s", now, kernel)

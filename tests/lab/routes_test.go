@@ -114,7 +114,7 @@ func TestMailLandsInTheNearestPoPAndInCore(t *testing.T) {
 	}{{l.ClientA, l.A}, {l.ClientB, l.B}} {
 		for _, address := range []string{Service4, Service6} {
 			for _, port := range []string{"25", "8025"} {
-				a := Attempt{Message: int(l.numbers.Add(1)), Try: 1}
+				a := Attempt{Message: int(l.numbers.Add(1)), Number: 1}
 				host, err := l.deliver(t.Context(), c.space, net.JoinHostPort(address, port), recipient, a)
 				if err != nil || host != c.node.Host {
 					t.Errorf("from %s to [%s]:%s: taken by %q, want %s: %v", c.space.Name, address, port, host, c.node.Host, err)

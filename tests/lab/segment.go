@@ -142,7 +142,7 @@ func (s segment) timestamp() (value uint32, ok bool) {
 }
 
 func (s segment) String() string {
-	return fmt.Sprintf("%s > %s flags %#02x seq %d ack %d, %d octets", s.from, s.to, s.flags, s.seq, s.ack, len(s.data))
+	return fmt.Sprintf("%s > %s flags %#02x seq %d ack %d, %d bytes", s.from, s.to, s.flags, s.seq, s.ack, len(s.data))
 }
 
 // sum adds up 16-bit words, as the checksums of IP and TCP do (RFC 1071).

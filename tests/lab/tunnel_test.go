@@ -47,7 +47,7 @@ func TestLinkToCoreCut(t *testing.T) {
 	awaitHandedOver(t, l, back)
 	settled(t, l, load, "cut", time.Minute)
 	for _, c := range captures {
-		proven(t, c)
+		checkTunneled(t, c)
 	}
 }
 
@@ -95,5 +95,5 @@ func TestTunnelTakenAway(t *testing.T) {
 	back := time.Now()
 	awaitHandedOver(t, l, back)
 	settled(t, l, load, "taken-away", time.Minute)
-	proven(t, capture)
+	checkTunneled(t, capture)
 }

@@ -117,7 +117,7 @@ func (w *Watch) read(listed chan<- error) {
 		if err == nil {
 			var messages []syscall.NetlinkMessage
 			if messages, err = syscall.ParseNetlinkMessage(buffer[:n]); err == nil {
-				w.take(at, messages, listed)
+				w.takeMessages(at, messages, listed)
 				continue
 			}
 		}
@@ -132,7 +132,7 @@ func (w *Watch) read(listed chan<- error) {
 	}
 }
 
-func (w *Watch) take(at time.Time, messages []syscall.NetlinkMessage, listed chan<- error) {
+func (w *Watch) takeMessages(at time.Time, messages []syscall.NetlinkMessage, listed chan<- error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	changed := false

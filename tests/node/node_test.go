@@ -164,7 +164,7 @@ func TestFilesThatChange(t *testing.T) {
 	fresh.say("MAIL FROM:<a@b.example>", "250 .*")
 	fresh.say("RCPT TO:<bob@known.example>", "250 .*")
 
-	write("this is no address list <>\n")
+	write("not an address list <>\n")
 	p.Edge().Signal(syscall.SIGHUP)
 	kit.EventuallyIn(t, 10*time.Second, "the bad reload is reported", func() bool { return status(t, p).Config.Problem != "" })
 	if problem := status(t, p).Config.Problem; !strings.Contains(problem, list+":1: ") {

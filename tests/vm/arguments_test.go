@@ -63,6 +63,6 @@ func TestTree(t *testing.T) {
 		}
 	}
 	if again, err := Tree(files); err != nil || !bytes.Equal(packed, again) {
-		t.Error("the same files give other octets", err)
+		t.Error("the same files give other bytes", err)
 	}
 }

@@ -52,7 +52,7 @@ func newConsole(conn net.Conn, log *os.File, on time.Time) *Console {
 		for {
 			n, err := conn.Read(b)
 			if n > 0 {
-				c.take(time.Since(c.on), b[:n])
+				c.takeOutput(time.Since(c.on), b[:n])
 			}
 			if err != nil {
 				return // QEMU has ended
@@ -62,13 +62,13 @@ func newConsole(conn net.Conn, log *os.File, on time.Time) *Console {
 	return c
 }
 
-// take processes new output.
-func (c *Console) take(at time.Duration, text []byte) {
+// takeOutput processes new output.
+func (c *Console) takeOutput(at time.Duration, text []byte) {
 	_, _ = c.log.Write(text) // a full disk shows elsewhere
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, octet := range text {
-		c.octet(at, octet)
+	for _, b := range text {
+		c.takeByte(at, b)
 	}
 	for r := range c.readers {
 		select {
@@ -80,13 +80,13 @@ func (c *Console) take(at time.Duration, text []byte) {
 	c.news = make(chan struct{})
 }
 
-func (c *Console) octet(at time.Duration, octet byte) {
+func (c *Console) takeByte(at time.Duration, b byte) {
 	if c.escape != nil {
-		c.escape = append(c.escape, octet)
+		c.escape = append(c.escape, b)
 		if !ended(c.escape) {
 			return
 		}
-		last, first := octet, c.escape[1]
+		last, first := b, c.escape[1]
 		c.escape = nil
 		if first == '[' && strings.IndexByte("HfJ", last) >= 0 {
 			c.end() // what follows is elsewhere on the screen
@@ -97,17 +97,17 @@ func (c *Console) octet(at time.Duration, octet byte) {
 		c.open, c.begun = Line{At: at}, true
 	}
 	switch {
-	case octet == 0x1b:
-		c.escape = []byte{octet}
-	case octet == '\n':
+	case b == 0x1b:
+		c.escape = []byte{b}
+	case b == '\n':
 		c.lines = append(c.lines, c.open)
 		c.begun = false
-	case octet == '\b':
+	case b == '\b':
 		if n := len(c.open.Text); n > 0 {
 			c.open.Text = c.open.Text[:n-1]
 		}
-	case octet == '\t' || octet >= ' ' && octet != 0x7f:
-		c.open.Text += string([]byte{octet})
+	case b == '\t' || b >= ' ' && b != 0x7f:
+		c.open.Text += string([]byte{b})
 	}
 }
 

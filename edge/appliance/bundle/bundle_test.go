@@ -137,7 +137,7 @@ func TestBundle(t *testing.T) {
 	s := newSigner(t, "ed25519")
 	whole := good(t, s)
 	for name, r := range map[string]io.Reader{
-		"at once": bytes.NewReader(whole), "octet by octet": iotest.OneByteReader(bytes.NewReader(whole)),
+		"at once": bytes.NewReader(whole), "byte by byte": iotest.OneByteReader(bytes.NewReader(whole)),
 		"with its end":         iotest.DataErrReader(bytes.NewReader(whole)),
 		"in records of 10 KiB": bytes.NewReader(append(bytes.Clone(whole), make([]byte, 10240-len(whole)%10240)...)),
 	} {
@@ -200,7 +200,7 @@ func TestBundleAndTar(t *testing.T) {
 
 // If any byte is changed, or the bundle ends early, a bundle that can still be read to its end has
 // the signed content.
-func TestEveryOctetCounts(t *testing.T) {
+func TestEveryByteCounts(t *testing.T) {
 	s := newSigner(t, "ed25519")
 	whole, keys := good(t, s), s.keys()
 	ignored := 0
@@ -211,7 +211,7 @@ func TestEveryOctetCounts(t *testing.T) {
 			ignored++
 			for role, want := range contents {
 				if !bytes.Equal(got[role], want) {
-					t.Fatalf("octet %d: %s was taken changed", i, role)
+					t.Fatalf("byte %d: %s was taken changed", i, role)
 				}
 			}
 		}

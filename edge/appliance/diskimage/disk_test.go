@@ -193,7 +193,7 @@ func TestReplace(t *testing.T) {
 				}
 				kernel, err := f.ReadFile("efi/LINUX/anymx_0.5.0+3.efi", 1<<20)
 				if err != nil || string(kernel) != strings.Repeat("kernel", 50_000) {
-					t.Errorf("what else is there: %d octets, %v", len(kernel), err)
+					t.Errorf("what else is there: %d bytes, %v", len(kernel), err)
 				}
 			}
 			if err := f.Remove("anymx"); err != nil {
@@ -205,7 +205,7 @@ func TestReplace(t *testing.T) {
 			fsck(t, file)
 			f, _ = open(t, file)
 			if f.Free() != before {
-				t.Errorf("%d octets free, %d before", f.Free(), before)
+				t.Errorf("%d bytes free, %d before", f.Free(), before)
 			}
 			if _, err := f.ReadDir("anymx"); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("the folder is still there: %v", err)
@@ -352,7 +352,7 @@ func crash(t *testing.T, image []byte, steps []step) {
 	stable := bytes.Clone(image)
 	var open []step
 	seen := map[string]int{}
-	try := func(apply func(data []byte)) {
+	check := func(apply func(data []byte)) {
 		data := bytes.Clone(stable)
 		apply(data)
 		seen[state(t, data)]++
@@ -366,13 +366,13 @@ func crash(t *testing.T, image []byte, steps []step) {
 			continue
 		}
 		open = append(open, s)
-		try(func(data []byte) {
+		check(func(data []byte) {
 			for _, w := range open {
 				copy(data[w.at:], w.data)
 			}
 		})
-		try(func(data []byte) { copy(data[s.at:], s.data) })
-		try(func(data []byte) {
+		check(func(data []byte) { copy(data[s.at:], s.data) })
+		check(func(data []byte) {
 			for _, w := range open[:len(open)-1] {
 				copy(data[w.at:], w.data)
 			}
@@ -395,7 +395,7 @@ func state(t *testing.T, data []byte) string {
 	}
 	kernel, err := f.ReadFile("EFI/Linux/anymx_0.5.0+3.efi", 1<<20)
 	if err != nil || len(kernel) != 300_000 {
-		t.Fatalf("the kernel: %d octets, %v", len(kernel), err)
+		t.Fatalf("the kernel: %d bytes, %v", len(kernel), err)
 	}
 	file := filepath.Join(t.TempDir(), "crashed")
 	if err := os.WriteFile(file, data, 0o600); err != nil {

@@ -95,10 +95,10 @@ func Flash(ctx context.Context, head Head, o FlashOptions) (Flashed, error) {
 		o.Told = func(Progress) {}
 	}
 	if head.Size > o.Size {
-		return Flashed{}, fmt.Errorf("the image needs %d octets, the disk has %d", head.Size, o.Size)
+		return Flashed{}, fmt.Errorf("the image needs %d bytes, the disk has %d", head.Size, o.Size)
 	}
 	begun := time.Now()
-	w := writer{ctx: ctx, o: o, sum: sha256.New(), total: head.Size}
+	w := writer{ctx: ctx, options: o, sum: sha256.New(), total: head.Size}
 	if err := w.all(head); err != nil {
 		return Flashed{}, err
 	}
@@ -114,11 +114,11 @@ func Flash(ctx context.Context, head Head, o FlashOptions) (Flashed, error) {
 
 // writer is one run of Flash.
 type writer struct {
-	ctx   context.Context
-	o     FlashOptions
-	sum   hash.Hash // of the image
-	done  int64     // bytes of the image read so far
-	total int64
+	ctx     context.Context
+	options FlashOptions
+	sum     hash.Hash // of the image
+	done    int64     // bytes of the image read so far
+	total   int64
 }
 
 // all writes the image, its head last.
@@ -133,9 +133,9 @@ func (w *writer) all(head Head) error {
 	w.done = int64(len(head.data))
 	block := make([]byte, blockSize)
 	for {
-		n, err := io.ReadFull(w.o.Image, block)
+		n, err := io.ReadFull(w.options.Image, block)
 		if n > 0 {
-			if w.done+int64(n) > w.o.Size {
+			if w.done+int64(n) > w.options.Size {
 				return errors.New("the image is larger than the disk")
 			}
 			w.sum.Write(block[:n])
@@ -144,7 +144,7 @@ func (w *writer) all(head Head) error {
 			}
 			w.push(w.done, int64(n))
 			w.done += int64(n)
-			w.o.Told(Progress{Writing, w.done, max(w.total, w.done)})
+			w.options.Told(Progress{Writing, w.done, max(w.total, w.done)})
 		}
 		if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
 			break
@@ -157,20 +157,20 @@ func (w *writer) all(head Head) error {
 		}
 	}
 	if w.done < w.total {
-		return fmt.Errorf("the image is cut short: it has %d octets of %d", w.done, w.total)
+		return fmt.Errorf("the image is cut short: it has %d bytes of %d", w.done, w.total)
 	}
 	return w.sync(head)
 }
 
 // sync flushes everything to the disk, then writes and flushes the head.
 func (w *writer) sync(head Head) error {
-	w.o.Told(Progress{Stage: Syncing})
-	err := w.o.Disk.Sync()
+	w.options.Told(Progress{Stage: Syncing})
+	err := w.options.Disk.Sync()
 	if err == nil {
 		err = w.at(head.data, 0)
 	}
 	if err == nil {
-		err = w.o.Disk.Sync()
+		err = w.options.Disk.Sync()
 	}
 	if err != nil {
 		return fmt.Errorf("syncing: %w", err)
@@ -182,11 +182,11 @@ func (w *writer) sync(head Head) error {
 // of memory. Errors are left to sync, which reports them.
 func (w *writer) push(from, n int64) {
 	const all = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
-	_ = unix.SyncFileRange(int(w.o.Disk.Fd()), from, n, all)
+	_ = unix.SyncFileRange(int(w.options.Disk.Fd()), from, n, all)
 }
 
 func (w *writer) at(b []byte, offset int64) error {
-	if _, err := w.o.Disk.WriteAt(b, offset); err != nil {
+	if _, err := w.options.Disk.WriteAt(b, offset); err != nil {
 		return fmt.Errorf("writing at %d: %w", offset, err)
 	}
 	return nil
@@ -195,29 +195,29 @@ func (w *writer) at(b []byte, offset int64) error {
 // wipeEnd overwrites the end of a disk that is larger than the image, where the backup of an
 // earlier partition table or RAID metadata may be.
 func (w *writer) wipeEnd() error {
-	from := max(w.total, w.o.Size-headSize)
-	if from >= w.o.Size {
+	from := max(w.total, w.options.Size-headSize)
+	if from >= w.options.Size {
 		return nil
 	}
-	return w.at(make([]byte, w.o.Size-from), from)
+	return w.at(make([]byte, w.options.Size-from), from)
 }
 
 // readBack hashes what is on the disk. It drops the kernel's cache first, so that the data comes
 // from the disk itself.
 func (w *writer) readBack() (string, error) {
-	fd := int(w.o.Disk.Fd())
+	fd := int(w.options.Disk.Fd())
 	if err := unix.IoctlSetInt(fd, unix.BLKFLSBUF, 0); err != nil { // not a block device
 		_ = unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED) // best effort
 	}
 	sum, block := sha256.New(), make([]byte, blockSize)
 	for at := int64(0); at < w.done; {
 		n := min(int64(len(block)), w.done-at)
-		if _, err := w.o.Disk.ReadAt(block[:n], at); err != nil {
+		if _, err := w.options.Disk.ReadAt(block[:n], at); err != nil {
 			return "", err
 		}
 		sum.Write(block[:n])
 		at += n
-		w.o.Told(Progress{Verifying, at, w.done})
+		w.options.Told(Progress{Verifying, at, w.done})
 		if err := w.ctx.Err(); err != nil {
 			return "", err
 		}

@@ -136,7 +136,7 @@ func (broken) Read([]byte) (int, error) { return 0, unix.EIO }
 func TestFlashRefuses(t *testing.T) {
 	image := bootable(t)
 	to := target(t, 40<<20)
-	if _, err := flash(t.Context(), bytes.NewReader(image), to, 40<<20, nil); err == nil || !strings.Contains(err.Error(), "needs 50331648 octets, the disk has 41943040") {
+	if _, err := flash(t.Context(), bytes.NewReader(image), to, 40<<20, nil); err == nil || !strings.Contains(err.Error(), "needs 50331648 bytes, the disk has 41943040") {
 		t.Errorf("too small: %v", err)
 	}
 	for name, head := range map[string][]byte{"no image": []byte("#!/bin/sh\n"), "empty": nil, "zeros": make([]byte, 2<<20)} {

@@ -256,7 +256,7 @@ func (f *FAT) ReadFile(path string, most int64) ([]byte, error) {
 	case e.Folder:
 		return nil, fmt.Errorf("%s: %w: it is a folder", path, fs.ErrNotExist)
 	case e.Size > most:
-		return nil, fmt.Errorf("%s has %d octets; at most %d are read", path, e.Size, most)
+		return nil, fmt.Errorf("%s has %d bytes; at most %d are read", path, e.Size, most)
 	}
 	list, err := f.chain(e.cluster, int64(f.last)*f.cluster)
 	if err != nil {

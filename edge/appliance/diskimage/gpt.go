@@ -136,7 +136,7 @@ func readHeader(r io.ReaderAt, size, sector, at int64) (*header, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.entries = make([]byte, table.octets)
+	h.entries = make([]byte, table.bytes)
 	if _, err := r.ReadAt(h.entries, int64(table.sector)*sector); err != nil {
 		return nil, fmt.Errorf("sector %d: %w", table.sector, err)
 	}
@@ -149,7 +149,7 @@ func readHeader(r io.ReaderAt, size, sector, at int64) (*header, error) {
 // entryTable says where the entries of a header are.
 type entryTable struct {
 	sector uint64
-	octets int
+	bytes  int
 	sum    uint32
 }
 
@@ -161,7 +161,7 @@ func parseHeader(b []byte, at, sectors uint64) (*header, entryTable, error) {
 	}
 	length := le.Uint32(b[12:])
 	if length < headerSize || int(length) > len(b) {
-		return nil, entryTable{}, fmt.Errorf("its header has %d octets", length)
+		return nil, entryTable{}, fmt.Errorf("its header has %d bytes", length)
 	}
 	zeroed := append([]byte{}, b[:length]...)
 	le.PutUint32(zeroed[16:], 0)
@@ -178,10 +178,10 @@ func parseHeader(b []byte, at, sectors uint64) (*header, entryTable, error) {
 	case h.own != at:
 		return nil, t, fmt.Errorf("it says that it is in sector %d, and is in %d", h.own, at)
 	case n == 0 || n > maxEntries || h.each < minEntry || h.each > maxEntrySize || h.each&(h.each-1) != 0:
-		return nil, t, fmt.Errorf("it has %d entries of %d octets", n, h.each)
+		return nil, t, fmt.Errorf("it has %d entries of %d bytes", n, h.each)
 	}
-	t.octets = int(n) * h.each
-	if used := uint64(t.octets+len(b)-1) / uint64(len(b)); t.sector < 2 || t.sector >= sectors || used > sectors-t.sector {
+	t.bytes = int(n) * h.each
+	if used := uint64(t.bytes+len(b)-1) / uint64(len(b)); t.sector < 2 || t.sector >= sectors || used > sectors-t.sector {
 		return nil, t, errors.New("its entries lie outside of the disk")
 	}
 	return h, t, nil

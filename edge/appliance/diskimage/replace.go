@@ -37,7 +37,7 @@ func (f *FAT) Replace(folder string, files []File, now time.Time) error {
 		return err
 	}
 	c := composer{f: f, now: now, taken: 2}
-	if err := c.place(top); err != nil {
+	if err := c.allocateNode(top); err != nil {
 		return err
 	}
 	at, err := f.rootSlot(old, &c)
@@ -173,8 +173,8 @@ type composer struct {
 	taken uint32 // all clusters before this one are in use
 }
 
-// place allocates clusters for a node and everything in it, in memory.
-func (c *composer) place(n *node) error {
+// allocateNode allocates clusters for a node and everything in it, in memory.
+func (c *composer) allocateNode(n *node) error {
 	size := int64(len(n.data))
 	if n.children != nil {
 		size = 2 * entrySize // "." and ".."
@@ -191,7 +191,7 @@ func (c *composer) place(n *node) error {
 	}
 	n.clusters = list
 	for _, child := range n.children {
-		if err := c.place(child); err != nil {
+		if err := c.allocateNode(child); err != nil {
 			return err
 		}
 	}
@@ -202,7 +202,7 @@ func (c *composer) place(n *node) error {
 func (c *composer) allocate(n int64) ([]uint32, error) {
 	f := c.f
 	if n > int64(f.free) {
-		return nil, fmt.Errorf("%w: %d octets are needed, %d are free", ErrNoSpace, n*f.cluster, f.Free())
+		return nil, fmt.Errorf("%w: %d bytes are needed, %d are free", ErrNoSpace, n*f.cluster, f.Free())
 	}
 	list := make([]uint32, 0, n)
 	for int64(len(list)) < n {

@@ -32,7 +32,7 @@ func updated(t *testing.T) *world {
 	return w
 }
 
-func TestProof(t *testing.T) {
+func TestConfirm(t *testing.T) {
 	w := updated(t)
 	// Starting the program alone neither resets the boot counter nor confirms the version.
 	w.settled("anymx_0.5.0+3.efi", "anymx_0.6.0+2-1.efi")
@@ -60,9 +60,9 @@ func TestProof(t *testing.T) {
 	w.boots(true)
 	w.sessions()
 	w.entries("anymx_0.5.0+3.efi", "anymx_0.6.0+2-1.efi")
-	proofs := w.edge.count()
-	if err := Confirm(t.Context(), w.options); err != nil || w.edge.count() != proofs {
-		t.Errorf("%v, %d proofs more", err, w.edge.count()-proofs)
+	before := w.edge.count()
+	if err := Confirm(t.Context(), w.options); err != nil || w.edge.count() != before {
+		t.Errorf("%v, %d self-tests more", err, w.edge.count()-before)
 	}
 	w.entries("anymx_0.5.0+3.efi", "anymx_0.6.0+3.efi")
 	if w.orders() != "" {
@@ -73,7 +73,7 @@ func TestProof(t *testing.T) {
 func (e *edge) count() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.proofs
+	return e.selfTests
 }
 
 // logs waits until the log contains text.
@@ -87,7 +87,7 @@ func (w *world) logs(text string) {
 }
 
 // A version that fails its self-test gets three boots; then the previous one comes back and stays.
-func TestNoProof(t *testing.T) {
+func TestNotConfirmed(t *testing.T) {
 	w := updated(t)
 	w.edge.lack(errors.New("no listener answers"))
 	w.fails("no listener answers", true)
@@ -119,7 +119,7 @@ func TestHopelessVersion(t *testing.T) {
 
 // A node whose config is missing or invalid after the update fails too. A node that had no config
 // before passes.
-func TestProofWithoutConfig(t *testing.T) {
+func TestConfirmWithoutConfig(t *testing.T) {
 	w := updated(t)
 	w.options.Config = w.Root + "/none"
 	w.fails("the node has no config", true)

@@ -16,7 +16,8 @@ import (
 	"anymx/edge/statefile"
 )
 
-// Outcomes of an update, in their order.
+// Outcomes of an update, in their order. The record keeps the names that older versions wrote: the
+// version in the other slot reads it too.
 const (
 	outcomeWriting   = "writing" // the slot is being written
 	outcomeStaged    = "staged"  // written and read back; not booted yet

@@ -47,16 +47,16 @@ type world struct {
 // edge is a node whose self-test gives the result that a test wants.
 type edge struct {
 	*controltest.Node
-	again  atomic.Bool // it was restarted: back in service
-	mu     sync.Mutex
-	lacks  error
-	proofs int
+	again     atomic.Bool // it was restarted: back in service
+	mu        sync.Mutex
+	lacks     error
+	selfTests int
 }
 
 func (e *edge) SelfTest(ctx context.Context) (api.SelfTest, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.proofs++
+	e.selfTests++
 	if e.lacks != nil {
 		return api.SelfTest{}, e.lacks
 	}

@@ -42,7 +42,7 @@ func (c *Checked) startable() bool { return c.Config != nil && len(c.Alone) == l
 // Check returns what is wrong with a bundle, as the programs of a node would find when they start,
 // and what an appliance does not support. It does no I/O. Its texts contain nothing of a secret.
 func Check(t Bundle, o CheckOptions) Checked {
-	c := checker{bundle: t, o: o, text: t.Files[configFile]}
+	c := checker{bundle: t, options: o, text: t.Files[configFile]}
 	cfg, err := config.Parse(configFile, c.text, "core") // the one section that all nodes need
 	var bad *config.Errors
 	switch {
@@ -83,10 +83,10 @@ func Check(t Bundle, o CheckOptions) Checked {
 }
 
 type checker struct {
-	bundle Bundle
-	o      CheckOptions
-	text   []byte // of anymx.toml
-	out    Checked
+	bundle  Bundle
+	options CheckOptions
+	text    []byte // of anymx.toml
+	out     Checked
 }
 
 // problem adds one at a key of anymx.toml; value is the key's value.
@@ -194,8 +194,8 @@ func (c *checker) credential(u use, name string) {
 		return
 	}
 	// systemd prefers what the machine was given over what is in its store.
-	if c.o.Credential != nil {
-		if data, ok := c.o.Credential(name); ok {
+	if c.options.Credential != nil {
+		if data, ok := c.options.Credential(name); ok {
 			if err := checkSecret(u.why, data); err != nil {
 				c.problem(u.key, u.path, "the system credential %s %s", name, err)
 			} else if c.bundle.Files[secretsIn+"/"+name] != nil {
@@ -213,9 +213,9 @@ func (c *checker) credential(u use, name string) {
 		if err := checkSecret(u.why, data); err != nil {
 			c.problem(u.key, u.path, "%s %s", file, err)
 		}
-	case c.o.Elsewhere:
+	case c.options.Elsewhere:
 		c.note("the credential %s (%s) is not in the bundle: the node must get it elsewhere", name, u.key)
-	case c.o.Credential == nil:
+	case c.options.Credential == nil:
 		c.problem(u.key, u.path, "%s is missing in the bundle", file)
 	default:
 		c.problem(u.key, u.path, "%s is missing in the bundle, and the node has no credential %s", file, name)
@@ -263,9 +263,9 @@ func (c *checker) pair(cfg *config.Config) {
 	switch {
 	case err != nil:
 		c.problem("ingress.tls_cert", in.TLSCert, "%s and %s: %s", certName, keyName, err)
-	case pair.Leaf != nil && !c.o.Now.IsZero() && c.o.Now.After(pair.Leaf.NotAfter):
+	case pair.Leaf != nil && !c.options.Now.IsZero() && c.options.Now.After(pair.Leaf.NotAfter):
 		c.note("%s expired on %s: senders that check certificates will not deliver", certName, pair.Leaf.NotAfter.Format("2006-01-02"))
-	case pair.Leaf != nil && !c.o.Now.IsZero() && c.o.Now.Before(pair.Leaf.NotBefore):
+	case pair.Leaf != nil && !c.options.Now.IsZero() && c.options.Now.Before(pair.Leaf.NotBefore):
 		c.note("%s is valid from %s only, or the clock of this machine is wrong", certName, pair.Leaf.NotBefore.Format("2006-01-02"))
 	}
 }

@@ -252,11 +252,11 @@ func TestReadTableDamaged(t *testing.T) {
 		broken[at] ^= 1
 		got, err := slot.ReadTable(bytes.NewReader(broken), int64(len(broken)))
 		if err != nil || !reflect.DeepEqual(got, whole) {
-			t.Errorf("octet %d: %v", at, err)
+			t.Errorf("byte %d: %v", at, err)
 		}
 		broken[len(broken)-512+20] ^= 1
 		if got, err := slot.ReadTable(bytes.NewReader(broken), int64(len(broken))); err == nil {
-			t.Errorf("octet %d and the copy: %v", at, got)
+			t.Errorf("byte %d and the copy: %v", at, got)
 		}
 	}
 	if _, err := slot.ReadTable(bytes.NewReader(nil), 0); !errors.Is(err, slot.ErrNoTable) {
@@ -276,7 +276,7 @@ func FuzzReadTable(f *testing.F) {
 		list, err := slot.ReadTable(bytes.NewReader(disk), int64(len(disk)))
 		for _, p := range list {
 			if err != nil || p.Start < 0 || p.Size <= 0 || p.Start+p.Size > int64(len(disk)) {
-				t.Fatalf("%+v of %d octets, %v", p, len(disk), err)
+				t.Fatalf("%+v of %d bytes, %v", p, len(disk), err)
 			}
 		}
 	})

@@ -24,7 +24,7 @@ func TestBurst(t *testing.T) {
 				lines.Add(1)
 				received.Add(int64(len(s.Line) + 2))
 				if len(s.Line) > 510 || strings.TrimRight(s.Line, " ") != "RSET" {
-					t.Errorf("%q is no line for every server", s.Line)
+					t.Errorf("not every server accepts %q", s.Line)
 				}
 			}
 			return smtptest.Action{}

@@ -20,7 +20,7 @@ func TestParseRecipients(t *testing.T) {
 		{"byte order mark", "example.net", "\ufeffalice\nbob", []string{"alice", "bob"}, nil, 2},
 		{"white space", "example.net", "  alice\t\n\t bob \n \n", []string{"alice", "bob"}, nil, 2},
 		{"comments", "example.net", "# people\nalice # in sales\n\t# more\nbob\t#\n", []string{"alice", "bob"}, []string{"#"}, 2},
-		{"# is no comment in an address", "example.net", "a#b\n#c#\nd#e@example.net # f\n", []string{"a#b", "d#e"}, []string{"a", "d", "c"}, 2},
+		{"# is not a comment in an address", "example.net", "a#b\n#c#\nd#e@example.net # f\n", []string{"a#b", "d#e"}, []string{"a", "d", "c"}, 2},
 		{"quoted", "example.net", "\"a b\"\n\"c #d\" # e\n\"f@g\"\n\"h\\\"#\"@example.net\n", []string{"a b", "c #d", "f@g", `h"#`}, []string{"a"}, 4},
 		{"twice", "example.net", "alice\nAlice\nalice@example.net", []string{"alice"}, nil, 1},
 		{"detail", "example.net", "alice+x\nbob", []string{"alice+x", "ALICE+X", "bob+alice", "bob+", "bob+a+b"}, []string{"alice", "alice+y", "+bob", "+"}, 2},

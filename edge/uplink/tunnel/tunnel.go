@@ -207,8 +207,8 @@ func (t *Tunnel) sweep() error {
 }
 
 // Apply makes the tunnel what the settings say: device, keys, peers, MTU, and the device up. It
-// changes only what differs. A host name that does not resolve, or a peer without a route, is no
-// error but a problem in Status; the other peers work. The settings stay wanted when Apply fails,
+// changes only what differs. A host name that does not resolve, or a peer without a route, is not
+// an error but a problem in Status; the other peers work. The settings stay wanted when Apply fails,
 // and Run retries.
 func (t *Tunnel) Apply(ctx context.Context, s Settings) error {
 	if err := s.check(); err != nil {

@@ -16,7 +16,7 @@ import (
 // place is where a shell can be opened.
 type place struct {
 	role, name string
-	try        string // printed when it opens
+	hint       string // printed when it opens
 	functions  string // shell functions that it has
 }
 
@@ -41,11 +41,11 @@ const clientHint = `Try
 `
 
 var places = []place{
-	{role: "a", name: "PoP a", try: nodeHint, functions: nodeFunctions},
-	{role: "b", name: "PoP b", try: nodeHint, functions: nodeFunctions},
-	{role: "client-a", name: "client-a, behind r1", try: clientHint, functions: clientFunctions},
-	{role: "client-b", name: "client-b, behind r2", try: clientHint, functions: clientFunctions},
-	{role: "r1", name: "r1, which runs BIRD", try: `Try
+	{role: "a", name: "PoP a", hint: nodeHint, functions: nodeFunctions},
+	{role: "b", name: "PoP b", hint: nodeHint, functions: nodeFunctions},
+	{role: "client-a", name: "client-a, behind r1", hint: clientHint, functions: clientFunctions},
+	{role: "client-b", name: "client-b, behind r2", hint: clientHint, functions: clientFunctions},
+	{role: "r1", name: "r1, which runs BIRD", hint: `Try
   birdc show protocols
   birdc show route all 192.0.2.0/24
   ip monitor route                          # as the kernel's routes change
@@ -53,12 +53,12 @@ var places = []place{
   lab-flood ack 15s
 `, functions: `birdc() { command birdc -s "$LAB/bird-r1.ctl" "$@"; }
 lab-flood() { "$LAB_UP" flood "$@"; }`},
-	{role: "r2", name: "r2, which runs FRR", try: `Try
+	{role: "r2", name: "r2, which runs FRR", hint: `Try
   vtysh -c 'show bgp summary'
   vtysh -c 'show bgp ipv4 unicast 192.0.2.0/24'
   ip monitor route                          # as the kernel's routes change
 `, functions: `vtysh() { command vtysh --vty_socket "$LAB/frr" "$@"; }`},
-	{role: "core", name: "core", try: `Try
+	{role: "core", name: "core", hint: `Try
   wg                                        # both tunnels
   ip link set eth0 down                     # core is away; mail waits in the PoPs
   ip link set eth0 up; ip route add default via 203.0.113.1
@@ -107,7 +107,7 @@ func shell(ctx context.Context, role string) error {
 	if err := errors.Join(err, file.Close()); err != nil {
 		return err
 	}
-	fmt.Printf("You are in %s of the lab. `exit` leaves it.\n\n%s\n", p.name, p.try)
+	fmt.Printf("You are in %s of the lab. `exit` leaves it.\n\n%s\n", p.name, p.hint)
 	self, err := os.Executable()
 	if err != nil {
 		return err

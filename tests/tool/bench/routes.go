@@ -256,7 +256,7 @@ func (r *routesReport) drainUnderLoad(ctx context.Context, l *lab.Lab) error {
 	if r.ledger, err = load.Stop(); err != nil {
 		return err
 	}
-	r.account, err = l.Settle(ctx, r.ledger, "bench", time.Minute)
+	r.account, err = l.AwaitDelivery(ctx, r.ledger, "bench", time.Minute)
 	return err
 }
 

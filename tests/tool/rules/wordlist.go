@@ -16,34 +16,22 @@ var exempt = []string{
 	"edge/queue",
 }
 
+// stored are the banned words that are names in files on disk. They stay, because the version in the
+// other slot of an appliance reads the same files.
+var stored = []storedWord{
+	{"edge/appliance/machine/record.go", "proven"},
+	{"edge/uplink/anycast/desired_file.go", "order"},
+}
+
+type storedWord struct{ file, word string }
+
 // unread are the rooms that still have banned words. Whoever corrects a room deletes its line;
 // "go test ./tests/tool/rules -run TestWords -room ROOM" lists what is left in it.
 var unread = []string{
 	"edge",
-	"edge/appliance/bundle",
-	"edge/appliance/diskimage",
-	"edge/appliance/machine",
 	"edge/appliance/provision",
-	"edge/appliance/slot",
-	"edge/appliance/slot/slottest",
-	"edge/config",
-	"edge/core",
-	"edge/delivery/smtpc",
-	"edge/judge/policy",
-	"edge/maillog",
-	"edge/service",
 	"edge/spool",
-	"edge/uplink/anycast",
-	"edge/uplink/tunnel",
-	"image/pack",
 	"tests/interop",
-	"tests/lab",
-	"tests/lab/up",
-	"tests/node",
-	"tests/vm",
-	"tests/vm/lossy",
-	"tests/vm/up",
-	"xdp",
 }
 
 // advice is a pattern of banned words, and what to write instead. A space in the pattern also

@@ -179,7 +179,7 @@ func (t *Tree) wordsOfGo(source *Source, l lexicon) ([]Finding, error) {
 			return false
 		case *ast.BasicLit:
 			if n.Kind == token.STRING {
-				found = append(found, t.wordsOfLiteral(n, l)...)
+				found = append(found, t.wordsOfLiteral(source.Path, n, l)...)
 			}
 		}
 		return true
@@ -193,7 +193,7 @@ var (
 )
 
 // wordsOfLiteral checks a message, or the name of a metric or a JSON field.
-func (t *Tree) wordsOfLiteral(lit *ast.BasicLit, l lexicon) []Finding {
+func (t *Tree) wordsOfLiteral(file string, lit *ast.BasicLit, l lexicon) []Finding {
 	text, err := strconv.Unquote(lit.Value)
 	if err != nil {
 		return nil // the parser has seen to it that this can't be
@@ -203,6 +203,9 @@ func (t *Tree) wordsOfLiteral(lit *ast.BasicLit, l lexicon) []Finding {
 		name = text
 	} else if tag := fieldTag.FindStringSubmatch(text); tag != nil {
 		name = tag[1]
+	}
+	if isStored(file, text) || isStored(file, name) {
+		return nil
 	}
 	if name != "" {
 		if name == "order" {
@@ -304,6 +307,9 @@ func roomOf(file string) string {
 func skipWords(file string) bool {
 	return isWordList(file) || isExempt(file) || slices.Contains(unread, roomOf(file))
 }
+
+// isStored reports whether word is a name in the files on disk that a source writes.
+func isStored(file, word string) bool { return slices.Contains(stored, storedWord{file, word}) }
 
 // isWordList reports whether file holds banned words so that the rule can find them.
 func isWordList(file string) bool {

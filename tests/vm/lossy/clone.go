@@ -20,7 +20,7 @@ func clone(from, to *os.File, size int64) error {
 		size = info.Size()
 	}
 	if size < info.Size() {
-		return fmt.Errorf("a disk of %d octets does not hold %s, which has %d", size, from.Name(), info.Size())
+		return fmt.Errorf("a disk of %d bytes does not hold %s, which has %d", size, from.Name(), info.Size())
 	}
 	if err := to.Truncate(size); err != nil {
 		return err

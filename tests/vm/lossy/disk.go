@@ -34,7 +34,7 @@ type Disk struct {
 type Counts struct {
 	Reads, Writes, Flushes int64 // requests; writing zeros counts as a write
 	Unflushed              int   // writes in the cache now
-	Octets                 int64 // bytes in the cache now
+	Bytes                  int64 // bytes in the cache now
 }
 
 // write is a write in the cache: its place, and the data before it.
@@ -155,7 +155,7 @@ func (d *Disk) Counts() Counts {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c := d.counts
-	c.Unflushed, c.Octets = len(d.cache), d.cached
+	c.Unflushed, c.Bytes = len(d.cache), d.cached
 	return c
 }
 
@@ -195,7 +195,7 @@ func (d *Disk) remember(at, length int64, sure bool) error {
 
 func (d *Disk) inside(at, length int64) error {
 	if at < 0 || length < 0 || at > d.size-length {
-		return fmt.Errorf("%d octets at %d: %w", length, at, errOutside)
+		return fmt.Errorf("%d bytes at %d: %w", length, at, errOutside)
 	}
 	return nil
 }

@@ -32,9 +32,9 @@ func blank(t *testing.T, o Options) *Disk {
 	return d
 }
 
-func put(t *testing.T, d *Disk, at, length int64, octet byte) {
+func put(t *testing.T, d *Disk, at, length int64, value byte) {
 	t.Helper()
-	if _, err := d.WriteAt(bytes.Repeat([]byte{octet}, int(length)), at); err != nil {
+	if _, err := d.WriteAt(bytes.Repeat([]byte{value}, int(length)), at); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -60,13 +60,13 @@ func cut(t *testing.T, d *Disk, seed uint64) Cut {
 func TestWhatWasFlushedSurvives(t *testing.T) {
 	d := blank(t, Options{})
 	for seed := range uint64(100) {
-		octet := byte(seed%200 + 10)
-		put(t, d, 4096, 8192, octet)
+		value := byte(seed%200 + 10)
+		put(t, d, 4096, 8192, value)
 		d.Flush()
 		if c := cut(t, d, seed); c.Writes != 0 {
 			t.Fatalf("%v after a flush", c)
 		}
-		if got := get(t, d, 4096, 8192); !bytes.Equal(got, bytes.Repeat([]byte{octet}, 8192)) {
+		if got := get(t, d, 4096, 8192); !bytes.Equal(got, bytes.Repeat([]byte{value}, 8192)) {
 			t.Fatalf("cut %d: a flushed write is gone", seed)
 		}
 	}
@@ -148,7 +148,7 @@ func TestOrder(t *testing.T) {
 		case 7:
 			none++
 		default:
-			t.Fatalf("cut %d: there is %d, which nobody wrote", seed, second)
+			t.Fatalf("cut %d: there is %d, which was never written", seed, second)
 		}
 	}
 	if reordered == 0 || older == 0 || newer == 0 || none == 0 {
@@ -196,7 +196,7 @@ func TestTheCacheHasAnEnd(t *testing.T) {
 	for i := range int64(64) {
 		put(t, d, i*4096, 4096, byte(i+10))
 	}
-	if c := d.Counts(); c.Unflushed != 16 || c.Octets != 64<<10 || c.Writes != 64 {
+	if c := d.Counts(); c.Unflushed != 16 || c.Bytes != 64<<10 || c.Writes != 64 {
 		t.Fatalf("%+v", c)
 	}
 	if c := cut(t, d, 1); c.Writes != 16 {
@@ -232,7 +232,7 @@ func TestEnds(t *testing.T) {
 	}
 	text, err := os.ReadFile(other)
 	if err != nil || len(text) != 4<<20 || !bytes.Equal(text[100:110], bytes.Repeat([]byte{3}, 10)) || text[110] != 7 {
-		t.Errorf("the copy is not like the disk: %d octets, %v", len(text), err)
+		t.Errorf("the copy is not like the disk: %d bytes, %v", len(text), err)
 	}
 }
 

@@ -94,7 +94,7 @@ func handshake(rw io.ReadWriter, size int64) error {
 			return err
 		}
 		if head.Magic != magicOption || head.Size > longestOption {
-			return fmt.Errorf("no option: magic %#x, %d octets", head.Magic, head.Size)
+			return fmt.Errorf("no option: magic %#x, %d bytes", head.Magic, head.Size)
 		}
 		body := make([]byte, head.Size)
 		if _, err := io.ReadFull(rw, body); err != nil {
@@ -175,7 +175,7 @@ func parseRequest(b []byte) (r request, err error) {
 		at: int64(binary.BigEndian.Uint64(b[16:])), length: int64(binary.BigEndian.Uint32(b[24:])),
 	}
 	if r.command == commandWrite && r.length > longest {
-		return r, fmt.Errorf("%w: a write of %d octets", errRequest, r.length)
+		return r, fmt.Errorf("%w: a write of %d bytes", errRequest, r.length)
 	}
 	return r, nil
 }

@@ -106,7 +106,7 @@ func TestNonsense(t *testing.T) {
 		return append(binary.BigEndian.AppendUint32(b, uint32(len(body))), body...)
 	}
 	for _, text := range [][]byte{
-		append(shake[:4:4], "this is no option at all"...),
+		append(shake[:4:4], "this is not an option at all"...),
 		append(shake[:4:4], option(optionAbort, "")...),
 		append(append(shake[:4:4], option(optionExportName, "")...), bytes.Repeat([]byte("x"), requestSize)...),
 	} {

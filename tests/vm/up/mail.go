@@ -15,7 +15,7 @@ import (
 
 // letter returns a message for b@example.net, identified by its subject.
 func letter(subject string) string {
-	return "From: a@example.com\r\nTo: b@example.net\r\nSubject: " + subject + "\r\n\r\nA letter to an anycast address.\r\n"
+	return "From: a@example.com\r\nTo: b@example.net\r\nSubject: " + subject + "\r\n\r\nA message to an anycast address.\r\n"
 }
 
 // converse sends a message over a connection and reports what both sides say. It returns the reply
@@ -32,7 +32,7 @@ func converse(conn net.Conn, text string, tell func(line string)) (string, error
 		{"MAIL FROM:<a@example.com>\r\n", "MAIL FROM:<a@example.com>", "250"},
 		{"RCPT TO:<b@example.net>\r\n", "RCPT TO:<b@example.net>", "250"},
 		{"DATA\r\n", "DATA", "354"},
-		{text + ".\r\n", fmt.Sprintf("(the letter, %d octets)", len(text)), "250"},
+		{text + ".\r\n", fmt.Sprintf("(the message, %d bytes)", len(text)), "250"},
 	} {
 		if step.say != "" {
 			tell("> " + step.show)

@@ -36,7 +36,7 @@ const usage = `Usage: .qemu -image FILE [flags]     boots it, and stays until Ct
        .qemu console | send | route | power-cut | down
 
   console     the machine's serial console; Ctrl-] leaves it
-  send        a letter from client-a, and how it comes to core
+  send        a message from client-a, and how it comes to core
   route       what the router r1 knows of the anycast prefixes
   power-cut   cuts the power; what the disk had not flushed is torn or lost
   down        ends the machine and takes the lab away

@@ -19,7 +19,7 @@ import (
 // power controls the machine: it boots it, boots it again after a power cut, or resumes it from a
 // saved state.
 type power struct {
-	o     options
+	flags options
 	s     *screen
 	place place
 	rack  *rack.Rack
@@ -31,8 +31,8 @@ const bootLimit = 6 * time.Minute
 // options returns the machine's options and recreates its directory.
 func (p *power) options() (rack.Options, error) {
 	o := rack.Options{
-		Image: p.o.image, Dir: p.o.file("machine"), Config: p.place.files(), NIC: p.place.nic,
-		Machine: vm.Options{Memory: p.o.memory, CPUs: p.o.cpus, Watchdog: true, Enter: p.place.enter, QEMU: p.o.qemu},
+		Image: p.flags.image, Dir: p.flags.file("machine"), Config: p.place.files(), NIC: p.place.nic,
+		Machine: vm.Options{Memory: p.flags.memory, CPUs: p.flags.cpus, Watchdog: true, Enter: p.place.enter, QEMU: p.flags.qemu},
 	}
 	return o, errors.Join(p.off(), os.RemoveAll(o.Dir), os.Mkdir(o.Dir, 0o700))
 }
@@ -124,7 +124,7 @@ var phases = map[string]string{
 // key identifies the image and the config of a machine.
 func (p *power) key() (string, error) {
 	sum := sha256.New()
-	file, err := os.Open(p.o.image)
+	file, err := os.Open(p.flags.image)
 	if err != nil {
 		return "", err
 	}
@@ -146,10 +146,10 @@ func (p *power) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	dir := p.o.file("saved-" + key)
+	dir := p.flags.file("saved-" + key)
 	saved, err := vm.OpenSaved(dir)
-	if err == nil && !p.o.fresh {
-		p.s.title("The machine goes on from where it was saved after an earlier boot (-fresh boots it anew):")
+	if err == nil && !p.flags.fresh {
+		p.s.title("The machine goes on from where it was saved after an earlier boot (-fresh boots it instead):")
 		if err = p.resume(ctx, saved); err == nil {
 			return p.watch(ctx, p.s.out, false)
 		}
@@ -187,7 +187,7 @@ func (p *power) start(ctx context.Context) error {
 
 // forget removes saved states of other images and configs.
 func (p *power) forget() error {
-	all, err := filepath.Glob(p.o.file("saved-*"))
+	all, err := filepath.Glob(p.flags.file("saved-*"))
 	for _, name := range all {
 		err = errors.Join(err, os.RemoveAll(name))
 	}

@@ -40,7 +40,7 @@ func up(ctx context.Context, o options) (err error) {
 
 	s := newScreen(os.Stdout)
 	s.head(ctx, o)
-	p := &power{o: o, s: s}
+	p := &power{flags: o, s: s}
 	if p.place, err = s.surroundings(ctx, o, why, inside); err != nil {
 		return err
 	}
@@ -138,9 +138,9 @@ func (s *screen) surroundings(ctx context.Context, o options, why string, inside
 // show sends a message and shows where it went.
 func (p *power) show(ctx context.Context) error {
 	if _, ok := p.place.(*beside); ok {
-		p.s.title("A letter from client-a to the anycast address:")
+		p.s.title("A message from client-a to the anycast address:")
 	} else {
-		p.s.title("A letter to the machine:")
+		p.s.title("A message to the machine:")
 	}
 	if err := p.send(ctx, p.s.out); err != nil {
 		return err
@@ -214,13 +214,13 @@ func (p *power) serve(ctx context.Context, stop func(), orders net.Listener) {
 func (s *screen) hints(p *power) {
 	s.title("It goes on until Ctrl-C. In another terminal:")
 	s.block(`bin/.qemu console      # the machine's own console: status, and drain; Ctrl-] leaves it
-bin/.qemu send         # another letter
-bin/.qemu power-cut    # cuts the power, and boots again: no acknowledged letter is lost`)
+bin/.qemu send         # another message
+bin/.qemu power-cut    # cuts the power, and boots again: no acknowledged message is lost`)
 	if _, ok := p.place.(*beside); ok {
 		s.block(`bin/.qemu route        # what r1 knows; watch it while you drain the node on its console`)
 	}
 	s.block(`bin/.qemu down         # ends it`)
-	s.line("What the console has said: %s", p.o.file("machine/console.log"))
+	s.line("What the console has said: %s", p.flags.file("machine/console.log"))
 }
 
 func firstLine(text string) string {

@@ -113,7 +113,7 @@ func TestConverse(t *testing.T) {
 func TestFind(t *testing.T) {
 	box := t.TempDir()
 	if _, err := find(t.Context(), box, "x", 10*time.Millisecond); err == nil {
-		t.Error("there is a letter in an empty mailbox")
+		t.Error("there is a message in an empty mailbox")
 	}
 	if err := os.Mkdir(filepath.Join(box, "new"), 0o700); err != nil {
 		t.Fatal(err)

@@ -112,7 +112,7 @@ func header(at, tableAt, last int64, table []byte) []byte {
 func turned(u slot.UUID) []byte {
 	b, err := hex.DecodeString(strings.ReplaceAll(string(u), "-", ""))
 	if err != nil || len(b) != 16 {
-		panic(fmt.Sprintf("%q is no UUID", u))
+		panic(fmt.Sprintf("%q is not a UUID", u))
 	}
 	slices.Reverse(b[:4])
 	slices.Reverse(b[4:6])
@@ -146,7 +146,7 @@ func New(t testing.TB, version, rootHash string) *Machine {
 	f.Close()
 	rootID, verityID, ok := slot.PartitionsOf(rootHash)
 	if !ok {
-		t.Fatalf("%q is no root hash", rootHash)
+		t.Fatalf("%q is not a root hash", rootHash)
 	}
 	empty := func(n int) slot.UUID { return slot.UUID(fmt.Sprintf("00000000-0000-0000-0000-%012d", n)) }
 	at := int64(1 << 20)

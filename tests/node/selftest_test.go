@@ -15,12 +15,12 @@ import (
 
 // A node that is killed repeatedly in the middle of its self-test leaves nothing of it: the spool
 // is empty, and core never sees a test message.
-func TestKilledWithinProofs(t *testing.T) {
+func TestKilledWithinSelfTests(t *testing.T) {
 	t.Parallel()
 	p := pop.Start(t, pop.Options{})
 	for range 5 {
 		var all sync.WaitGroup
-		proven := make(chan struct{}, 1)
+		passed := make(chan struct{}, 1)
 		for range 4 {
 			all.Go(func() {
 				for {
@@ -28,7 +28,7 @@ func TestKilledWithinProofs(t *testing.T) {
 						return // the process is dead
 					}
 					select {
-					case proven <- struct{}{}:
+					case passed <- struct{}{}:
 					default:
 					}
 				}
@@ -36,9 +36,9 @@ func TestKilledWithinProofs(t *testing.T) {
 		}
 		for range 10 {
 			select {
-			case <-proven:
+			case <-passed:
 			case <-time.After(20 * time.Second):
-				t.Fatal("no proof")
+				t.Fatal("no self-test passes")
 			}
 		}
 		p.Edge().Kill()
@@ -48,14 +48,14 @@ func TestKilledWithinProofs(t *testing.T) {
 			t.Fatalf("after the kill: spool %+v, queue %+v", s.Spool, s.Queue)
 		}
 	}
-	dial(t, p.SMTP).send("a@b.example", "box@example.net", "after all proofs")
+	dial(t, p.SMTP).send("a@b.example", "box@example.net", "after all self-tests")
 	p.AwaitEmpty(20 * time.Second)
 	boxes, err := filepath.Glob(filepath.Join(p.Maildirs(), "*", "*", "new", "*"))
 	if err != nil || len(boxes) != 1 || len(arrived(t, p, "box")) != 1 {
 		t.Errorf("core has %q (%v)", boxes, err)
 	}
 	if log := p.Edge().Tail(1000); strings.Contains(log, "proof.invalid") {
-		t.Errorf("the log of mail has a proof:\n%s", log)
+		t.Errorf("the log of mail has a self-test:\n%s", log)
 	}
 }
 
@@ -71,8 +71,8 @@ func TestDrainUntilRestart(t *testing.T) {
 		if s := status(t, p); s.Drain.Until != api.UntilRestart || s.Drain.Reason != "an update" || banner(t, p.SMTP) != "421" {
 			t.Errorf("%+v", s.Drain)
 		}
-		if proven, err := p.Control().SelfTest(t.Context()); err != nil || len(proven.Listeners) != 1 {
-			t.Errorf("%+v, %v", proven, err)
+		if passed, err := p.Control().SelfTest(t.Context()); err != nil || len(passed.Listeners) != 1 {
+			t.Errorf("%+v, %v", passed, err)
 		}
 		end()
 		p.StartEdge() // waits for its banner
