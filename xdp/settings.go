@@ -86,7 +86,7 @@ func (s Settings) Validate() error {
 		a := service.Address
 		switch {
 		case !a.IsValid() || a.Zone() != "" || a.Is4In6() || a.IsUnspecified() || a.IsMulticast():
-			fault("Services: %s cannot be protected", a)
+			fault("Services: %s is not an address that can be protected", a)
 		case seen[a]:
 			fault("Services: %s is named twice", a)
 		case len(service.Ports) == 0 || len(service.Ports) > maxPorts:
