@@ -63,7 +63,7 @@ type Options struct {
 
 // Node is a running edge.
 type Node struct {
-	o        Options
+	options  Options
 	log      *slog.Logger
 	started  time.Time
 	drain    *drain.Drain
@@ -114,7 +114,7 @@ func Run(ctx context.Context, o Options) error {
 // Open opens the spool and every socket. Nothing is served yet. An error says what could not be
 // opened; everything opened before it is closed again.
 func Open(o Options) (n *Node, err error) {
-	n = &Node{o: o, log: o.Log, started: time.Now(), metrics: service.NewRegistry(o.Clock)}
+	n = &Node{options: o, log: o.Log, started: time.Now(), metrics: service.NewRegistry(o.Clock)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.close())
@@ -208,7 +208,7 @@ func (n *Node) openStore(c *config.Config) error {
 		InlineMax: int64(c.Spool.InlineMax), Memory: int64(c.Spool.Memory),
 		HighWater: int64(c.Spool.HighWater), MaxMessages: int64(c.Spool.MaxMessages), DiskReserve: int64(c.Spool.DiskReserve),
 		OrphansKeep: time.Duration(c.Spool.OrphansKeep), OrphansMax: int64(c.Spool.OrphansMax),
-		Now: n.o.Clock.Now, Log: n.log, Metrics: n.metrics,
+		Now: n.options.Clock.Now, Log: n.log, Metrics: n.metrics,
 	})
 	if err != nil {
 		return err
@@ -229,7 +229,7 @@ func (n *Node) openStore(c *config.Config) error {
 			return max(time.Duration(n.reloader.Config().Node.ShutdownGrace), time.Second)
 		},
 		Hostname: func() string { return n.reloader.Config().Node.Hostname }, Node: c.Node.Name,
-		Now: n.o.Clock.Now, MailLog: n.maillog, Log: n.log, Metrics: n.metrics,
+		Now: n.options.Clock.Now, MailLog: n.maillog, Log: n.log, Metrics: n.metrics,
 	})
 	return err
 }

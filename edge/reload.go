@@ -17,7 +17,7 @@ import (
 // newReloader creates the reloader of the config file and the files that it names.
 func (n *Node) newReloader() *service.Reloader {
 	return service.NewReloader(service.ReloadOptions{
-		File: n.o.File, Sections: []string{"core"}, Config: n.o.Config, Log: n.log, Level: n.o.Level, Requests: n.o.Reload,
+		File: n.options.File, Sections: []string{"core"}, Config: n.options.Config, Log: n.log, Level: n.options.Level, Requests: n.options.Reload,
 		Prepare: n.prepareConfig,
 		Files:   filesOf,
 		Reread: func(_ context.Context, changed bool) {

@@ -118,7 +118,7 @@ func (r *running) run() *running {
 	return r
 }
 
-func (r *running) awaitProven() {
+func (r *running) awaitSelfTest() {
 	r.t.Helper()
 	kit.Eventually(r.t, "the self-test has passed", func() bool { return r.selfTest.Passed() == nil })
 }
@@ -135,7 +135,7 @@ func listenAt(t *testing.T, address string) net.Listener {
 // short returns a folder whose path is short enough for a socket.
 func short(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "proof")
+	dir, err := os.MkdirTemp("", "selftest")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +183,7 @@ func (r *running) wantNoTrace() {
 	}
 	for _, f := range families {
 		name := f.GetName()
-		if !strings.HasPrefix(name, "anymx_smtpd_") && !strings.HasPrefix(name, "anymx_ingress_") && !strings.HasPrefix(name, "anymx_queue_tries") ||
+		if !strings.HasPrefix(name, "anymx_smtpd_") && !strings.HasPrefix(name, "anymx_ingress_") && !strings.HasPrefix(name, "anymx_queue_") ||
 			name == "anymx_ingress_connections_limit" {
 			continue
 		}
@@ -195,9 +195,9 @@ func (r *running) wantNoTrace() {
 	}
 }
 
-// TestProof runs nodes with everything that can refuse clients: none of it refuses a self-test, and
+// TestSelfTest runs nodes with everything that can refuse clients: none of it refuses a self-test, and
 // no self-test is counted as mail.
-func TestProof(t *testing.T) {
+func TestSelfTest(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		ingress string
@@ -219,13 +219,13 @@ func TestProof(t *testing.T) {
 			}
 			r := open(t, dir, test.ingress, test.config,
 				listenAt(t, "127.0.0.1:0"), listenAt(t, "[::]:0"), listenAt(t, "0.0.0.0:0"), listenAt(t, "[::1]:0")).run()
-			r.awaitProven()
-			proven, err := r.SelfTest(t.Context())
-			if err != nil || len(proven.Listeners) != 4 || proven.Refusing != "" {
-				t.Fatalf("%+v, %v", proven, err)
+			r.awaitSelfTest()
+			passed, err := r.SelfTest(t.Context())
+			if err != nil || len(passed.Listeners) != 4 || passed.Refusing != "" {
+				t.Fatalf("%+v, %v", passed, err)
 			}
 			seen := map[mail.ID]bool{}
-			for i, l := range proven.Listeners {
+			for i, l := range passed.Listeners {
 				if l.Address != r.Addresses()[i].String() || seen[l.ID] || l.Bytes < 200 || l.Took <= 0 {
 					t.Errorf("%+v", l)
 				}
@@ -241,10 +241,10 @@ func TestProof(t *testing.T) {
 
 // Many self-tests at a time, with all limits reached, neither disturb each other nor take capacity
 // from clients.
-func TestProofsAtOnce(t *testing.T) {
+func TestSelfTestsAtOnce(t *testing.T) {
 	t.Parallel()
 	r := open(t, short(t), "max_connections = 1\nmax_connections_per_prefix = 1\n", "", listenAt(t, "127.0.0.1:0")).run()
-	r.awaitProven()
+	r.awaitSelfTest()
 	conn, err := net.Dial("tcp", r.Addresses()[0].String())
 	if err != nil {
 		t.Fatal(err)
@@ -271,13 +271,13 @@ func TestProofsAtOnce(t *testing.T) {
 
 // A node that is out of service still runs its self-test, at its start and later, and answers
 // everybody else with 421.
-func TestProofWhileDrained(t *testing.T) {
+func TestSelfTestWhileDrained(t *testing.T) {
 	t.Parallel()
 	dir := short(t)
 	l := listenAt(t, "127.0.0.1:0")
 	address := l.Addr().String()
 	r := open(t, dir, "", "", l).run()
-	r.awaitProven()
+	r.awaitSelfTest()
 	if err := r.Ready(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -287,7 +287,7 @@ func TestProofWhileDrained(t *testing.T) {
 				t.Fatal(err)
 			}
 			r = open(t, dir, "", "", listenAt(t, address)).run()
-			r.awaitProven()
+			r.awaitSelfTest()
 		} else if err := r.Drain(t.Context(), api.DrainRequest{Reason: "test"}); err != nil {
 			t.Fatal(err)
 		}
@@ -312,11 +312,11 @@ func TestProofWhileDrained(t *testing.T) {
 
 // A spool at its high-water mark refuses mail; a self-test reports that and passes, and a node
 // starts.
-func TestProofOfAFullSpool(t *testing.T) {
+func TestSelfTestOfAFullSpool(t *testing.T) {
 	t.Parallel()
 	dir := short(t)
 	r := open(t, dir, "", "", listenAt(t, "127.0.0.1:0")).run()
-	r.awaitProven()
+	r.awaitSelfTest()
 	draft, err := r.spool.Begin()
 	if err != nil {
 		t.Fatal(err)
@@ -331,10 +331,10 @@ func TestProofOfAFullSpool(t *testing.T) {
 		t.Fatal(err)
 	}
 	r = openWith(t, dir, strings.Replace(toml(dir, "", ""), "[spool]\n", "[spool]\nmax_messages = 1\n", 1), listenAt(t, "127.0.0.1:0")).run()
-	r.awaitProven()
-	proven, err := r.SelfTest(t.Context())
-	if err != nil || !strings.Contains(proven.Refusing, string(spool.ReasonMessages)) {
-		t.Errorf("%+v, %v", proven, err)
+	r.awaitSelfTest()
+	passed, err := r.SelfTest(t.Context())
+	if err != nil || !strings.Contains(passed.Refusing, string(spool.ReasonMessages)) {
+		t.Errorf("%+v, %v", passed, err)
 	}
 	if err := r.Ready(t.Context()); err != nil {
 		t.Errorf("a backlog withdraws the node: %v", err)
@@ -343,7 +343,7 @@ func TestProofOfAFullSpool(t *testing.T) {
 
 // A node that can't reach its own listener is not ready, says why, tries again, and ends when
 // asked.
-func TestNotProven(t *testing.T) {
+func TestSelfTestFails(t *testing.T) {
 	t.Parallel()
 	l := listenAt(t, "127.0.0.1:0")
 	port := l.Addr().(*net.TCPAddr).Port
@@ -359,7 +359,7 @@ func TestNotProven(t *testing.T) {
 		return strings.Contains(err.Error(), "this host does not have the address 192.0.2.77")
 	})
 	if _, err := r.SelfTest(t.Context()); err == nil {
-		t.Error("proven")
+		t.Error("the self-test has passed")
 	}
 	r.wantNoTrace()
 	if err := r.end(); err != nil {
@@ -376,7 +376,7 @@ type liar struct {
 func (l *liar) Addr() net.Addr { return l.addr }
 
 // A stranger on the port of ingress does not pass the self-test.
-func TestProofThroughAStranger(t *testing.T) {
+func TestSelfTestThroughAStranger(t *testing.T) {
 	t.Parallel()
 	l := listenAt(t, "127.0.0.1:0")
 	other := smtptest.Start(t, &smtptest.Server{})

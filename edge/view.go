@@ -27,7 +27,7 @@ func (n *Node) Status(context.Context) api.Status {
 		Sessions: api.SessionsStatus{Open: n.ingress.Registry().Open(), Limit: c.Ingress.MaxConnections},
 		Spool:    n.spoolStatus(), Queue: n.queueStatus(), Core: n.coreStatus(),
 		Config: n.reloader.Status(),
-		Drain:  n.drain.Status(), Network: n.network.Last(), Clock: n.o.Clock.Status(), Degraded: n.degraded.List(),
+		Drain:  n.drain.Status(), Network: n.network.Last(), Clock: n.options.Clock.Status(), Degraded: n.degraded.List(),
 	}
 	if n.speaker != nil {
 		s.Speaker = n.speaker.Last()

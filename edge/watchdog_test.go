@@ -42,7 +42,7 @@ type movable struct {
 func (m *movable) Addr() net.Addr { return m.at.Load() }
 
 // Systemd gets READY only after a message went through the node, and the reason until then.
-func TestReadyOnlyWhenProven(t *testing.T) {
+func TestReadyOnlyAfterSelfTest(t *testing.T) {
 	hears := notified(t)
 	l := &movable{Listener: listenAt(t, "127.0.0.1:0")}
 	here := l.Listener.Addr().(*net.TCPAddr)
@@ -52,7 +52,7 @@ func TestReadyOnlyWhenProven(t *testing.T) {
 		got := hears(20 * time.Second)
 		switch {
 		case got == "" || strings.Contains(got, "READY"):
-			t.Fatalf("systemd hears %q before anything is proven", got)
+			t.Fatalf("systemd hears %q before the self-test has passed", got)
 		case strings.HasPrefix(got, "STATUS=self-test failed: 192.0.2.77:") && strings.Contains(got, "is anymx-net running?"):
 			told++
 		}
@@ -108,7 +108,7 @@ func TestWatchdogOfTheNode(t *testing.T) {
 			t.Fatal("systemd hears nothing")
 		}
 	}
-	r.awaitProven()
+	r.awaitSelfTest()
 	r.stall.Lock()
 	if err := r.Drain(t.Context(), api.DrainRequest{Until: api.UntilRestart}); err != nil {
 		t.Fatal(err)
@@ -127,7 +127,7 @@ func TestWatchdogOfTheNode(t *testing.T) {
 func TestPartsAnswer(t *testing.T) {
 	t.Parallel()
 	r := open(t, short(t), "", "", listenAt(t, "127.0.0.1:0")).run()
-	r.awaitProven()
+	r.awaitSelfTest()
 	names := map[string]bool{}
 	for _, p := range r.parts() {
 		done := make(chan struct{})
