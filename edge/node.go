@@ -155,7 +155,7 @@ func Open(o Options) (n *Node, err error) {
 func (n *Node) listen(c *config.Config) (err error) {
 	n.socket = service.ListenControl(c.Node.Control, n.degraded)
 	n.page = service.ListenMetrics(c.Node.Metrics, n.degraded)
-	if n.listeners, err = service.ListenIngress(n.o.Listeners, c.Ingress.Listen, n.log); err != nil {
+	if n.listeners, err = service.ListenIngress(n.options.Listeners, c.Ingress.Listen, n.log); err != nil {
 		return fmt.Errorf("ingress: %w", err)
 	}
 	return nil

@@ -317,7 +317,7 @@ func TestSelfTestOfAFullSpool(t *testing.T) {
 	dir := short(t)
 	r := open(t, dir, "", "", listenAt(t, "127.0.0.1:0")).run()
 	r.awaitSelfTest()
-	draft, err := r.spool.Begin()
+	draft, err := r.spool.BeginDraft()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -93,7 +93,7 @@ func stored(b *testing.B) (*node, []*spool.Message) {
 	n := &node{spool: s}
 	messages := make([]*spool.Message, b.N)
 	for i := range messages {
-		d, err := s.Begin()
+		d, err := s.BeginDraft()
 		if err != nil {
 			b.Fatal(err)
 		}

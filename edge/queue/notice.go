@@ -46,7 +46,7 @@ func (e *originalError) Unwrap() error { return e.error }
 
 // write stores one notice; original says whether it returns the original.
 func (q *Queue) write(m *spool.Message, n *notice, original bool) (*spool.Message, error) {
-	d, err := q.o.Spool.Begin()
+	d, err := q.o.Spool.BeginDraft()
 	if err != nil {
 		return nil, err
 	}

@@ -218,7 +218,7 @@ func (n *node) commit(change func(*mail.Envelope), to ...mail.Recipient) *spool.
 	if change != nil {
 		change(env)
 	}
-	d, err := n.spool.Begin()
+	d, err := n.spool.BeginDraft()
 	if err != nil {
 		n.t.Fatal(err)
 	}

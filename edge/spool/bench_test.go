@@ -87,7 +87,7 @@ func benchSpool(b *testing.B, o Options) *Spool {
 }
 
 func commitBody(s *Spool, body []byte) (*Message, error) {
-	d, err := s.Begin()
+	d, err := s.BeginDraft()
 	if err != nil {
 		return nil, err
 	}
@@ -183,7 +183,7 @@ func BenchmarkBigBody(b *testing.B) {
 	s := benchSpool(b, Options{})
 	b.SetBytes(int64(len(piece) * pieces))
 	measure(b, 5, func() error {
-		d, err := s.Begin()
+		d, err := s.BeginDraft()
 		if err != nil {
 			return err
 		}

@@ -136,7 +136,7 @@ func compareFiles(s *Spool, found map[mail.ID]bool) error {
 func work(s *Spool, h *history, rng *rand.Rand, stop <-chan struct{}) error {
 	var own []mail.ID // messages that it may still use
 	commit := func(about mail.ID) (mail.ID, error) {
-		d, err := s.Begin()
+		d, err := s.BeginDraft()
 		if err != nil {
 			return mail.ID{}, err
 		}

@@ -17,7 +17,7 @@ import (
 
 func begin(t testing.TB, s *Spool, body string) *Draft {
 	t.Helper()
-	d, err := s.Begin()
+	d, err := s.BeginDraft()
 	if err != nil {
 		t.Fatal(err)
 	}

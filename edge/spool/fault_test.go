@@ -83,7 +83,7 @@ func script(s *Spool, h *history) (err error) {
 	rng := rand.New(rand.NewPCG(5, 5))
 	var ids []mail.ID
 	commit := func(size int, about mail.ID) error {
-		d, err := s.Begin()
+		d, err := s.BeginDraft()
 		if err != nil {
 			return err
 		}

@@ -61,7 +61,7 @@ func store(t testing.TB, s *Spool, body []byte) *Message {
 }
 
 func tryStore(s *Spool, body []byte) (*Message, error) {
-	d, err := s.Begin()
+	d, err := s.BeginDraft()
 	if err != nil {
 		return nil, err
 	}

@@ -49,8 +49,8 @@ func TestLimits(t *testing.T) {
 			case c.want != "" && !strings.Contains(s.Stats().Refusing, string(c.want)):
 				t.Errorf("stats say %q", s.Stats().Refusing)
 			}
-			if _, err := s.Begin(); (err != nil) != (c.want != "") {
-				t.Errorf("Begin: %v", err)
+			if _, err := s.BeginDraft(); (err != nil) != (c.want != "") {
+				t.Errorf("BeginDraft: %v", err)
 			}
 			if c.want == ReasonHighWater || c.want == ReasonMessages {
 				if err := s.Remove(last.Envelope.ID); err != nil {

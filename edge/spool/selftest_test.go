@@ -125,7 +125,7 @@ func TestSelfTestBeyondTheMarks(t *testing.T) {
 			}
 			s := openTest(t, full)
 			var refusal *Full
-			if _, err := s.Begin(); !errors.As(err, &refusal) || refusal.Reason != name {
+			if _, err := s.BeginDraft(); !errors.As(err, &refusal) || refusal.Reason != name {
 				t.Fatalf("mail is not refused: %v", err)
 			}
 			m := storeSelfTest(t, s, []byte("small"))

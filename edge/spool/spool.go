@@ -2,7 +2,7 @@
 //
 // What happens to the data:
 //
-//  1. Begin draws an ID. Data written to the Draft is gathered in a pooled buffer; a body longer
+//  1. BeginDraft draws an ID. Data written to the Draft is gathered in a pooled buffer; a body longer
 //     than Options.InlineMax is written to a file of its own under DIR/bodies.
 //  2. Commit syncs the body file and its directory entry, if there is one. Then it passes the
 //     envelope and a short body to the committer.

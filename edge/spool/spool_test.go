@@ -295,10 +295,10 @@ func TestClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 	calls := map[string]func() error{
-		"Close":     s.Close,
-		"Accepting": s.Accepting,
-		"Begin":     func() error { _, err := s.Begin(); return err },
-		"Commit":    func() error { _, err := small.Commit(message()); return err },
+		"Close":      s.Close,
+		"Accepting":  s.Accepting,
+		"BeginDraft": func() error { _, err := s.BeginDraft(); return err },
+		"Commit":     func() error { _, err := small.Commit(message()); return err },
 		"Commit of a big one": func() error {
 			_, err := big.Commit(message())
 			return err

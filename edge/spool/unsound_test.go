@@ -69,9 +69,9 @@ func TestFlippedBit(t *testing.T) {
 				t.Fatal("a store that nothing was done to is refused")
 			}
 			rng := rand.New(rand.NewPCG(7, 7))
-			tries := 80
+			attempts := 80
 			if racing || testing.Short() {
-				tries = 15
+				attempts = 15
 			}
 			files := engineFiles(t, source, o.Dir, c.pattern)
 			if len(files) == 0 {
@@ -81,7 +81,7 @@ func TestFlippedBit(t *testing.T) {
 				files = files[len(files)-1:] // the earlier ones are not read
 			}
 			refusals := 0
-			for range tries {
+			for range attempts {
 				file := files[rng.IntN(len(files))]
 				data, err := readWhole(source, file)
 				if err != nil {
@@ -105,9 +105,9 @@ func TestFlippedBit(t *testing.T) {
 					refusals++
 				}
 			}
-			t.Logf("%d of %d refused", refusals, tries)
-			if c.whole && refusals < tries*9/10 {
-				t.Errorf("%d of %d were refused", refusals, tries)
+			t.Logf("%d of %d refused", refusals, attempts)
+			if c.whole && refusals < attempts*9/10 {
+				t.Errorf("%d of %d were refused", refusals, attempts)
 			}
 		})
 	}

@@ -67,7 +67,7 @@ func (e edge) send(env *mail.Envelope, text []byte, rcpts ...string) []mail.Resu
 		env.Recipients = append(env.Recipients, mail.Recipient{Path: path})
 		pending = append(pending, i)
 	}
-	d, err := e.spool.Begin()
+	d, err := e.spool.BeginDraft()
 	if err != nil {
 		e.t.Fatal(err)
 	}

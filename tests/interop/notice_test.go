@@ -204,7 +204,7 @@ func (e *edge) runQueue() {
 // accept stores a message and gives it to the queue.
 func (e *edge) accept(env *mail.Envelope, text string) {
 	e.t.Helper()
-	d, err := e.spool.Begin()
+	d, err := e.spool.BeginDraft()
 	if err != nil {
 		e.t.Fatal(err)
 	}

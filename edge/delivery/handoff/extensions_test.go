@@ -114,7 +114,7 @@ func (s *plainServer) messages() []string {
 // tryEnvelope is a try of a message whose envelope was changed before it was committed.
 func (s store) tryEnvelope(body string, rcpts []string, change func(*mail.Envelope)) *queue.Try {
 	s.t.Helper()
-	d, err := s.s.Begin()
+	d, err := s.s.BeginDraft()
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -69,7 +69,7 @@ func (c *chain) left() int {
 // accept stores a message and queues it.
 func (c *chain) accept(rcpts int) {
 	c.t.Helper()
-	d, err := c.spool.Begin()
+	d, err := c.spool.BeginDraft()
 	if err == nil {
 		_, err = io.WriteString(d, text)
 	}

@@ -38,7 +38,7 @@ func newStore(t testing.TB) store {
 // try is a first try of a new message for rcpts recipients.
 func (s store) try(body string, rcpts int) *queue.Try {
 	s.t.Helper()
-	d, err := s.s.Begin()
+	d, err := s.s.BeginDraft()
 	if err != nil {
 		s.t.Fatal(err)
 	}

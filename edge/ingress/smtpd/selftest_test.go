@@ -67,7 +67,7 @@ func TestProof(t *testing.T) {
 	var lines bytes.Buffer
 	log := maillog.New(&lines, maillog.Options{})
 	f.server.o.MailLog = log
-	draft, err := f.spool.Begin() // it is at its mark
+	draft, err := f.spool.BeginDraft() // it is at its mark
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ func (s *session) begin() (*spool.Draft, error) {
 	if s.test != nil {
 		return s.server.o.Spool.BeginSelfTest()
 	}
-	return s.server.o.Spool.Begin()
+	return s.server.o.Spool.BeginDraft()
 }
 
 // stored hands on a message that was committed: to the queue, or to the self-test. A self-test is
