@@ -195,8 +195,8 @@ func (r *running) wantNoTrace() {
 	}
 }
 
-// TestSelfTest runs nodes with everything that can refuse clients: none of it refuses a self-test, and
-// no self-test is counted as mail.
+// TestSelfTest runs nodes with everything that can refuse clients: none of it refuses a self-test,
+// and no self-test is counted as mail.
 func TestSelfTest(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

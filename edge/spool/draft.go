@@ -30,8 +30,8 @@ type Draft struct {
 // errEnded is returned by a draft that has ended.
 var errEnded = errors.New("spool: draft has ended")
 
-// BeginDraft starts a message and draws its ID. It returns *Full if the spool accepts no message, and
-// ErrClosed.
+// BeginDraft starts a message and draws its ID. It returns *Full if the spool accepts no message,
+// and ErrClosed.
 func (s *Spool) BeginDraft() (*Draft, error) {
 	if err := s.Accepting(); err != nil {
 		return nil, err

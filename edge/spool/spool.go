@@ -2,8 +2,8 @@
 //
 // What happens to the data:
 //
-//  1. BeginDraft draws an ID. Data written to the Draft is gathered in a pooled buffer; a body longer
-//     than Options.InlineMax is written to a file of its own under DIR/bodies.
+//  1. BeginDraft draws an ID. Data written to the Draft is gathered in a pooled buffer; a body
+//     longer than Options.InlineMax is written to a file of its own under DIR/bodies.
 //  2. Commit syncs the body file and its directory entry, if there is one. Then it passes the
 //     envelope and a short body to the committer.
 //  3. The committer gathers the changes of all sessions while a sync is in progress into one batch,

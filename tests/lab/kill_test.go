@@ -129,8 +129,8 @@ func TestKilledNet(t *testing.T) {
 	checkTunneled(t, capture)
 }
 
-// checkTunneled checks that a capture saw no packet to core outside of the tunnel, and that it would have
-// seen one.
+// checkTunneled checks that a capture saw no packet to core outside of the tunnel, and that it would
+// have seen one.
 func checkTunneled(t *testing.T, capture *Capture) {
 	t.Helper()
 	seen, err := capture.Close()

@@ -256,7 +256,8 @@ type Account struct {
 	Unheard int
 }
 
-// AwaitDelivery waits up to limit until core has every acknowledged message, and reports what core has.
+// AwaitDelivery waits up to limit until core has every acknowledged message, and reports what core
+// has.
 func (l *Lab) AwaitDelivery(ctx context.Context, ledger Ledger, recipient string, limit time.Duration) (Account, error) {
 	var account Account
 	err := kit.Poll(ctx, limit, func(context.Context) error {
