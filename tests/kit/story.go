@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// Story is a dialogue in a file, of a step on each line: a word, and what it is about. Blank lines
-// and those that begin with # are no steps; "3 x " before a step repeats it.
+// Story is a dialogue in a file, with a step on each line: a word, and what it is about. Blank lines
+// and those that begin with # are skipped; "3 x " before a step repeats it.
 type Story struct {
 	T    *testing.T
 	File string // without its folder
