@@ -20,10 +20,10 @@ func mkfifo(path string) error { return syscall.Mkfifo(path, 0o600) }
 
 // node is the root directory of a node.
 type node struct {
-	t    *testing.T
-	root string
-	o    Options
-	out  bytes.Buffer
+	t       *testing.T
+	root    string
+	options Options
+	out     bytes.Buffer
 	// groups that were looked up
 	groups map[string]bool
 }
@@ -35,7 +35,7 @@ func newNode(t *testing.T) *node {
 			t.Fatal(err)
 		}
 	}
-	n.o = Options{
+	n.options = Options{
 		Root: n.root, Console: &n.out, Now: func() time.Time { return testTime },
 		Group: func(name string) (int, error) { n.groups[name] = true; return os.Getgid(), nil },
 	}
@@ -45,7 +45,7 @@ func newNode(t *testing.T) *node {
 func (n *node) run() Report {
 	n.t.Helper()
 	n.out.Reset()
-	r, err := Run(n.t.Context(), n.o)
+	r, err := Run(n.t.Context(), n.options)
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -66,10 +66,10 @@ func (n *node) esp(files map[string]string) {
 
 func (n *node) credential(name string, data []byte) {
 	n.t.Helper()
-	if n.o.Credentials == "" {
-		n.o.Credentials = n.t.TempDir()
+	if n.options.Credentials == "" {
+		n.options.Credentials = n.t.TempDir()
 	}
-	if err := os.WriteFile(filepath.Join(n.o.Credentials, name), data, 0o400); err != nil {
+	if err := os.WriteFile(filepath.Join(n.options.Credentials, name), data, 0o400); err != nil {
 		n.t.Fatal(err)
 	}
 }

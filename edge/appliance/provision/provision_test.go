@@ -214,9 +214,9 @@ func TestProvisionWithoutRoom(t *testing.T) {
 	n.esp(goodFiles())
 	n.run()
 	n.esp(with(goodFiles(), "recipients.example.net", "x\n"))
-	n.o.Group = func(string) (int, error) { return 0, errors.New("no such group") }
+	n.options.Group = func(string) (int, error) { return 0, errors.New("no such group") }
 	if root() {
-		if _, err := Run(t.Context(), n.o); err == nil || !strings.Contains(err.Error(), "no such group") {
+		if _, err := Run(t.Context(), n.options); err == nil || !strings.Contains(err.Error(), "no such group") {
 			t.Errorf("%v", err)
 		}
 		if err := os.RemoveAll(n.root + "/run/anymx-config.new"); err != nil {
@@ -238,7 +238,7 @@ func TestProvisionWithoutRoom(t *testing.T) {
 // The copy is atomic: the previous one stays until the new one is complete.
 func TestKeepReplaces(t *testing.T) {
 	n := newNode(t)
-	o := n.o.withDefaults()
+	o := n.options.withDefaults()
 	for _, recipients := range []string{"a\n", "b\n", "b\n"} {
 		bundle := treeOf(with(goodFiles(), "recipients.example.net", recipients))
 		writeTree(t, n.root+keptDir+aside, map[string]string{"tree/anymx.toml": "of a crash"})

@@ -199,7 +199,7 @@ func TestReadTarBomb(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := readTar(z.Bytes()); !errors.Is(err, errTooLarge) {
-		t.Errorf("%d octets: %v", z.Len(), err)
+		t.Errorf("%d bytes: %v", z.Len(), err)
 	}
 }
 

@@ -136,7 +136,7 @@ func TestProvisionSticks(t *testing.T) {
 // may be a stick. The wait for such a disk is limited.
 func TestProvisionSettles(t *testing.T) {
 	n := newNode(t)
-	n.o.Settle, n.o.Now = time.Minute, nil
+	n.options.Settle, n.options.Now = time.Minute, nil
 	n.esp(goodFiles())
 	writeTree(t, n.root, map[string]string{"sys/class/block/sdz1/dev": "8:401\n", "sys/class/block/loop0/dev": "7:0\n"})
 	time.AfterFunc(50*time.Millisecond, func() {
@@ -145,7 +145,7 @@ func TestProvisionSettles(t *testing.T) {
 	if r := n.run(); r.OK() || !strings.Contains(r.Text(), "/dev/sdz1") {
 		t.Error(r.Text())
 	}
-	n.o.Settle = 300 * time.Millisecond
+	n.options.Settle = 300 * time.Millisecond
 	writeTree(t, n.root, map[string]string{"run/udev/data/b8:401": "", "sys/class/block/sdy1/dev": "8:402\n"})
 	if r := n.run(); !r.OK() || r.Source != "ESP" {
 		t.Error(r.Text())
@@ -155,12 +155,12 @@ func TestProvisionSettles(t *testing.T) {
 // A stick that appears while the node waits is used.
 func TestProvisionWaits(t *testing.T) {
 	n := newNode(t)
-	n.o.Wait, n.o.Now = time.Minute, nil
+	n.options.Wait, n.options.Now = time.Minute, nil
 	done := make(chan Report, 1)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	go func() {
-		r, err := Run(ctx, n.o)
+		r, err := Run(ctx, n.options)
 		if err != nil {
 			t.Error(err)
 		}

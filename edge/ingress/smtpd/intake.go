@@ -90,7 +90,7 @@ func (s *session) storeFailed(err error) mail.Reply {
 func (s *session) transferFailed(err error) mail.Reply {
 	switch {
 	case errors.Is(err, errTooBig):
-		return mail.Reply{Code: 552, Enhanced: mail.Enhanced{5, 3, 4}, Text: fmt.Sprintf("larger than the %d octets that are taken", s.rules.MaxMessage)}
+		return mail.Reply{Code: 552, Enhanced: mail.Enhanced{5, 3, 4}, Text: fmt.Sprintf("larger than the %d bytes that are taken", s.rules.MaxMessage)}
 	case errors.Is(err, wire.ErrBareCR), errors.Is(err, wire.ErrBareLF), errors.Is(err, wire.ErrNUL):
 		return mail.Reply{Code: 554, Enhanced: mail.Enhanced{5, 6, 0}, Text: err.Error() + ", closing"}
 	case errors.Is(err, wire.ErrLongText):

@@ -296,17 +296,9 @@ func (t *Tree) wordsOfNames(source *Source, l lexicon) []Finding {
 	return found
 }
 
-// roomOf is the room that file belongs to: its folder, without testdata.
-func roomOf(file string) string {
-	room, _, _ := strings.Cut(path.Dir(file), "/testdata")
-	return room
-}
-
-// skipWords reports whether the words of file are not checked: its room is exempt or unread, or it
-// holds the lists themselves.
-func skipWords(file string) bool {
-	return isWordList(file) || isExempt(file) || slices.Contains(unread, roomOf(file))
-}
+// skipWords reports whether the words of file are not checked: its room is exempt, or it holds the
+// lists themselves.
+func skipWords(file string) bool { return isWordList(file) || isExempt(file) }
 
 // isStored reports whether word is a name in the files on disk that a source writes.
 func isStored(file, word string) bool { return slices.Contains(stored, storedWord{file, word}) }
