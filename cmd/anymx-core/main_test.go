@@ -21,15 +21,7 @@ import (
 // binary is the program, built by TestMain.
 var binary string
 
-func TestMain(m *testing.M) {
-	dir, err := pop.Programs()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	binary = filepath.Join(dir, "anymx-core")
-	os.Exit(pop.Main(m))
-}
+func TestMain(m *testing.M) { os.Exit(pop.MainOf(m, "anymx-core", &binary)) }
 
 // write writes a config to a file. DIR in it becomes the directory that is returned.
 func write(t *testing.T, text string) (file, dir string) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"anymx/edge/config/configtest"
 	"anymx/edge/operate/control/controltest"
 	"anymx/tests/kit"
 )
@@ -71,23 +72,7 @@ addresses = ["10.77.0.1:2525"]
 [[domain]]
 name = "example.net"
 recipients = "file:/etc/anymx/recipients.example.net"
-[tunnel]
-private_key_file = "credential:wg.key"
-address = ["10.77.0.2/24"]
-[[tunnel.peer]]
-public_key = "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw="
-endpoint = "203.0.113.9:51820"
-allowed_ips = ["10.77.0.0/24"]
-[anycast]
-addresses = ["192.0.2.25/32"]
-prefixes = ["192.0.2.0/24"]
-[bgp]
-asn = 64512
-router_id = "198.51.100.2"
-[[bgp.peer]]
-address = "198.51.100.1"
-asn = 64500
-`)
+`+configtest.Announced)
 	b.write("recipients.example.net", "postmaster\n")
 	b.write("credentials/wg.key", wgKey+"\n")
 	b.write("network/10-uplink.network", "[Match]\nName=eth0\n[Network]\nAddress=198.51.100.2/24\n")

@@ -113,6 +113,18 @@ func Build(t testing.TB) string {
 // Programs does what Build does, for a TestMain.
 func Programs() (string, error) { return build() }
 
+// MainOf builds the programs, sets binary to the path of the one with this name, and runs a
+// package's tests as Main does.
+func MainOf(m *testing.M, name string, binary *string) int {
+	dir, err := build()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	*binary = filepath.Join(dir, name)
+	return Main(m)
+}
+
 // Main runs a package's tests and removes what Build has made for them.
 func Main(m *testing.M) int {
 	code := m.Run()

@@ -16,6 +16,7 @@ import (
 	"anymx/edge/config"
 	"anymx/edge/operate/api"
 	"anymx/edge/operate/control/controltest"
+	"anymx/tests/kit"
 )
 
 var update = flag.Bool("update", false, "write what is shown into testdata")
@@ -77,19 +78,7 @@ func TestBanner(t *testing.T) {
 
 func golden(t *testing.T, name, got string) {
 	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("got:\n%s\nwant:\n%s", got, want)
-	}
+	kit.Golden(t, filepath.Join("testdata", name), got, *update)
 }
 
 // A change that people wait for redraws the banner; a change that happens all the time does not.

@@ -84,7 +84,7 @@ func sysupdate(root string, args []string) error {
 
 // setLabel changes a partition in the disk's table.
 func setLabel(m *slottest.Machine, number int, label string, id slot.UUID) error {
-	list, err := slottest.ReadTable(m.Disk)
+	list, err := slot.ReadDisk(m.Disk)
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"anymx/edge/config"
+	"anymx/edge/config/configtest"
 )
 
 var testTime = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
@@ -41,25 +42,7 @@ recipients = "file:/etc/anymx/recipients.example.net"
 [core]
 addresses = ["10.77.0.1:2525"]
 
-[tunnel]
-private_key_file = "credential:wg.key"
-address = ["10.77.0.2/24"]
-[[tunnel.peer]]
-public_key = "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw="
-endpoint = "203.0.113.9:51820"
-allowed_ips = ["10.77.0.0/24"]
-
-[anycast]
-addresses = ["192.0.2.25/32"]
-prefixes = ["192.0.2.0/24"]
-
-[bgp]
-asn = 64512
-router_id = "198.51.100.2"
-[[bgp.peer]]
-address = "198.51.100.1"
-asn = 64500
-password_file = "credential:bgp.router1"
+` + configtest.Announced + `password_file = "credential:bgp.router1"
 
 [shield]
 interfaces = ["eth0"]

@@ -46,7 +46,7 @@ func (s *System) Read() (*Table, error) {
 	if t.Disk, err = s.disk(); err != nil {
 		return nil, fmt.Errorf("disk of the running system: %w", err)
 	}
-	partitions, err := readDisk(t.Disk)
+	partitions, err := ReadDisk(t.Disk)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", t.Disk, err)
 	}
@@ -140,8 +140,8 @@ func (s *System) esp() (string, error) {
 	return "", fmt.Errorf("the ESP is neither at /efi nor at /boot: %w", fs.ErrNotExist)
 }
 
-// readDisk reads the partition table of a disk, or of an image of one.
-func readDisk(name string) ([]Partition, error) {
+// ReadDisk reads the partition table of a disk, or of an image of one.
+func ReadDisk(name string) ([]Partition, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err

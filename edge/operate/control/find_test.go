@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"anymx/edge/config"
+	"anymx/edge/config/configtest"
 )
 
 func TestSocketsOf(t *testing.T) {
@@ -60,16 +61,7 @@ region = "eu-west"
 hostname = "mx.example.net"
 [core]
 addresses = ["10.77.0.1:2525"]
-[bgp]
-asn = 64512
-router_id = "198.51.100.2"
-[[bgp.peer]]
-address = "198.51.100.1"
-asn = 64500
-[anycast]
-addresses = ["192.0.2.25/32"]
-prefixes = ["192.0.2.0/24"]
-`
+` + configtest.Announced
 	c, err := config.Parse("anymx.toml", []byte(text))
 	if err != nil {
 		t.Fatal(err)

@@ -115,13 +115,17 @@ func findings(t *testing.T, dir string, order Order, skip func(file string) bool
 	if err != nil {
 		t.Fatal(err)
 	}
+	repeats, err := Repeats(tree)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var imports []Finding
 	if order.Rooms != nil {
 		imports = Imports(tree, order)
 	}
 	var lines []string
 	for _, found := range [][]Finding{
-		imports, Purity(tree), Answers(tree), Mains(tree), Comments(tree), Names(tree), Top(tree), Sizes(tree), text, words,
+		imports, Purity(tree), Answers(tree), Mains(tree), Comments(tree), Names(tree), Top(tree), Sizes(tree), text, words, repeats,
 	} {
 		for _, f := range found {
 			lines = append(lines, f.String())

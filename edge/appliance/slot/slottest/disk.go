@@ -67,20 +67,6 @@ func WriteTable(file string, partitions []slot.Partition) error {
 	return nil
 }
 
-// ReadTable reads the partition table of the disk in file.
-func ReadTable(file string) ([]slot.Partition, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	size, err := f.Seek(0, io.SeekEnd)
-	if err != nil {
-		return nil, err
-	}
-	return slot.ReadTable(f, size)
-}
-
 // protectiveMBR is the end of the first sector, which marks the whole disk as used (UEFI
 // specification, 5.2.3).
 func protectiveMBR(last int64) []byte {
@@ -201,7 +187,7 @@ func (m *Machine) Names(t testing.TB) []string {
 // Partitions reads the disk's table.
 func (m *Machine) Partitions(t testing.TB) []slot.Partition {
 	t.Helper()
-	list, err := ReadTable(m.Disk)
+	list, err := slot.ReadDisk(m.Disk)
 	if err != nil {
 		t.Fatal(err)
 	}
