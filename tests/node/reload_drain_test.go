@@ -24,8 +24,7 @@ type draining struct {
 	speaker *controltest.Speaker
 	silent  atomic.Bool // no router confirms a withdrawal
 	base    string
-	client  net.Conn // in the middle of a transaction
-	ordered int      // commands that the speaker got before this drain
+	ordered int // commands that the speaker got before this drain
 }
 
 // drainPatience is long enough for what takes a second, and short for what takes an hour.
