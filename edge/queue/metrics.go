@@ -34,13 +34,6 @@ func newMetrics(q *Queue, registry prometheus.Registerer) (*metrics, error) {
 		add(c)
 		return c
 	}
-	gauge := func(name, help string, labels prometheus.Labels, value func(*Stats) float64) {
-		add(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "anymx", Subsystem: "queue", Name: name, Help: help, ConstLabels: labels},
-			func() float64 {
-				s := q.Stats()
-				return value(&s)
-			}))
-	}
 
 	tries := vector("tries_total", "outcome", "Tries for a message: made, or found the destination down.")
 	m.tries.made, m.tries.down = tries.WithLabelValues("made"), tries.WithLabelValues("down")
@@ -64,7 +57,29 @@ func newMetrics(q *Queue, registry prometheus.Registerer) (*metrics, error) {
 		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5, 30, 120, 600, 3600, 21600, 86400, 432000},
 	})
 	add(m.latency)
+	m.addGauges(q)
+	if registry == nil {
+		return m, nil
+	}
+	for i, c := range m.all {
+		if err := registry.Register(c); err != nil {
+			m.all = m.all[:i]
+			m.unregister()
+			return nil, err
+		}
+	}
+	return m, nil
+}
 
+// addGauges adds what is read from the queue at each scrape.
+func (m *metrics) addGauges(q *Queue) {
+	gauge := func(name, help string, labels prometheus.Labels, value func(*Stats) float64) {
+		m.all = append(m.all, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "anymx", Subsystem: "queue", Name: name, Help: help, ConstLabels: labels},
+			func() float64 {
+				s := q.Stats()
+				return value(&s)
+			}))
+	}
 	for _, s := range []struct {
 		status Status
 		value  func(*Stats) float64
@@ -88,17 +103,6 @@ func newMetrics(q *Queue, registry prometheus.Registerer) (*metrics, error) {
 		}
 		return 1
 	})
-	if registry == nil {
-		return m, nil
-	}
-	for i, c := range m.all {
-		if err := registry.Register(c); err != nil {
-			m.all = m.all[:i]
-			m.unregister()
-			return nil, err
-		}
-	}
-	return m, nil
 }
 
 // unregister makes room for another queue in the same registry.

@@ -139,20 +139,12 @@ func (q *Queue) do(ctx context.Context, w *worker, j job) {
 	defer m.Release()
 	started, age := q.o.Now(), q.age(e)
 	if j.overdue {
-		q.settle(e, m, judge(&facts{
-			env: m.Envelope, arrived: started.Add(-age), before: st, attempt: int(e.attempts), pending: pending(m.Envelope, &st), now: started,
-			results: q.unreachable(m.Envelope),
-		}, q.o.Schedule), started)
+		q.expire(e, m, st, started, age)
 		return
 	}
 
 	before, first := st, e.attempts == 0
-	w.try = Try{Message: m, Attempt: int(e.attempts) + 1, Started: started}
-	if st.Recipients == nil {
-		w.try.Pending = w.first(len(m.Envelope.Recipients))
-	} else {
-		w.try.Pending = pending(m.Envelope, &st)
-	}
+	w.prepare(e, m, &st, started)
 	if !first {
 		st.Attempts, st.LastAttempt, st.Waited, st.Due = w.try.Attempt, started, age, time.Time{}
 		if err := q.o.Spool.Update(e.id, st); err != nil {
@@ -191,6 +183,24 @@ func (q *Queue) do(ctx context.Context, w *worker, j job) {
 		env: m.Envelope, arrived: now.Add(-q.age(e)), before: st, attempt: w.try.Attempt, pending: w.try.Pending,
 		results: results, started: started, now: now, dice: q.o.Rand(),
 	}, q.o.Schedule), started)
+}
+
+// expire ends a message that is too old for another attempt.
+func (q *Queue) expire(e *entry, m *spool.Message, st spool.State, now time.Time, age time.Duration) {
+	q.settle(e, m, judge(&facts{
+		env: m.Envelope, arrived: now.Add(-age), before: st, attempt: int(e.attempts), pending: pending(m.Envelope, &st), now: now,
+		results: q.unreachable(m.Envelope),
+	}, q.o.Schedule), now)
+}
+
+// prepare sets the attempt that w makes now.
+func (w *worker) prepare(e *entry, m *spool.Message, st *spool.State, started time.Time) {
+	w.try = Try{Message: m, Attempt: int(e.attempts) + 1, Started: started}
+	if st.Recipients == nil {
+		w.try.Pending = w.first(len(m.Envelope.Recipients))
+	} else {
+		w.try.Pending = pending(m.Envelope, st)
+	}
 }
 
 // age is how old a message is, whatever the wall clock says.

@@ -69,6 +69,52 @@ type notice struct {
 // errNoResult is the cause of a failure that a courier did not name.
 var errNoResult = errors.New("no result for this recipient")
 
+// outcome is what judge gathers from the recipients' ends.
+type outcome struct {
+	after              spool.State // once everybody was told
+	middle             spool.State // with only those marked who are delivered, or told
+	relay, delay, fail []mail.DSNRecipient
+	left               int // recipients that stay in the queue
+}
+
+// add records the end of one recipient.
+func (o *outcome) add(f *facts, s Schedule, e *end) {
+	n := e.result.Recipient
+	about := f.about(e.result)
+	st := spool.RecipientState{At: f.now}
+	switch e.kind {
+	case delivered:
+		st.Status, st.Last = spool.Delivered, e.result.Reply.String()
+		o.middle.Recipients[n] = st
+		if e.result.Relayed && f.tell(n, mail.NotifySuccess) {
+			about.Action = mail.ActionRelayed
+			o.relay = append(o.relay, about)
+		}
+	case deferred:
+		o.left++
+		st.Status, st.Last = spool.Pending, e.result.Failure.Error()
+		o.middle.Recipients[n] = st
+		if !f.before.DelayNoticed && s.Late(f.arrival(), f.now) && f.tell(n, mail.NotifyDelay) {
+			about.Action, about.RetryUntil = mail.ActionDelayed, s.Expires(f.arrival())
+			o.delay = append(o.delay, about)
+			o.after.DelayNoticed = true
+		}
+	default:
+		st.Status, st.Last = spool.Failed, e.result.Failure.Error()
+		o.middle.Recipients[n] = spool.RecipientState{Last: st.Last, At: st.At}
+		if f.tell(n, mail.NotifyFailure) {
+			about.Action = mail.ActionFailed
+			if e.kind == expired {
+				about.Action = mail.ActionExpired
+			}
+			o.fail = append(o.fail, about)
+		} else {
+			o.middle.Recipients[n] = st
+		}
+	}
+	o.after.Recipients[n] = st
+}
+
 // judge decides.
 func judge(f *facts, s Schedule) *verdict {
 	v := &verdict{attempt: f.attempt}
@@ -78,63 +124,24 @@ func judge(f *facts, s Schedule) *verdict {
 	}
 	v.ends = ends(f, again)
 
-	after := f.before
-	after.Attempts, after.Due = f.attempt, time.Time{}
-	after.Recipients = recipients(f)
-	middle := after // with only those marked who are delivered, or told
-	middle.Recipients = slices.Clone(after.Recipients)
-
-	var relay, delay, fail []mail.DSNRecipient
-	left := 0
+	o := outcome{after: f.before}
+	o.after.Attempts, o.after.Due = f.attempt, time.Time{}
+	o.after.Recipients = recipients(f)
+	o.middle = o.after
+	o.middle.Recipients = slices.Clone(o.after.Recipients)
 	for i := range v.ends {
-		e := &v.ends[i]
-		n := e.result.Recipient
-		about := f.about(e.result)
-		st := spool.RecipientState{At: f.now}
-		switch e.kind {
-		case delivered:
-			st.Status, st.Last = spool.Delivered, e.result.Reply.String()
-			middle.Recipients[n] = st
-			if e.result.Relayed && f.tell(n, mail.NotifySuccess) {
-				about.Action = mail.ActionRelayed
-				relay = append(relay, about)
-			}
-		case deferred:
-			left++
-			st.Status, st.Last = spool.Pending, e.result.Failure.Error()
-			middle.Recipients[n] = st
-			if !f.before.DelayNoticed && s.Late(f.arrival(), f.now) && f.tell(n, mail.NotifyDelay) {
-				about.Action, about.RetryUntil = mail.ActionDelayed, s.Expires(f.arrival())
-				delay = append(delay, about)
-				after.DelayNoticed = true
-			}
-		default:
-			st.Status, st.Last = spool.Failed, e.result.Failure.Error()
-			middle.Recipients[n] = spool.RecipientState{Last: st.Last, At: st.At}
-			if f.tell(n, mail.NotifyFailure) {
-				about.Action = mail.ActionFailed
-				if e.kind == expired {
-					about.Action = mail.ActionExpired
-				}
-				fail = append(fail, about)
-			} else {
-				middle.Recipients[n] = st
-			}
-		}
-		after.Recipients[n] = st
+		o.add(f, s, &v.ends[i])
 	}
-	if left > 0 {
-		after.Due = next
+	if o.left > 0 {
+		o.after.Due = next
+		v.after = &o.after
 	}
-	if left > 0 {
-		v.after = &after
+	if o.left > 0 || len(o.fail) > 0 {
+		v.plain = &o.middle
 	}
-	if left > 0 || len(fail) > 0 {
-		v.plain = &middle
-	}
-	v.notify(kindRelayed, relay, &middle, f.before.DelayNoticed)
-	v.notify(kindDelay, delay, &middle, after.DelayNoticed)
-	v.notify(kindFailure, fail, &middle, after.DelayNoticed) // the last, for it may end the message
+	v.notify(kindRelayed, o.relay, &o.middle, f.before.DelayNoticed)
+	v.notify(kindDelay, o.delay, &o.middle, o.after.DelayNoticed)
+	v.notify(kindFailure, o.fail, &o.middle, o.after.DelayNoticed) // the last, for it may end the message
 	for i := range v.notices {
 		v.notices[i].arrived = f.arrival()
 	}

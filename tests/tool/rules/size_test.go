@@ -56,20 +56,3 @@ func TestSizes(t *testing.T) {
 		t.Errorf("found\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
-
-// TestUnsplit checks that each file of unsplit is still too long.
-func TestUnsplit(t *testing.T) {
-	tree, err := Read(topDir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func(all []string) { unsplit = all }(unsplit)
-	all := unsplit
-	unsplit = nil
-	found := Sizes(tree)
-	for _, file := range all {
-		if !slices.ContainsFunc(found, func(f Finding) bool { return f.File == file || strings.HasPrefix(f.String(), file+":") }) {
-			t.Errorf("%s is not too long; delete it from unsplit in size.go", file)
-		}
-	}
-}
