@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -116,6 +117,10 @@ func fetch(ctx context.Context, o options) error {
 	return nil
 }
 
+// atOnce is how many packages are tested at a time: one more than there are cores, because tests
+// wait for timers and peers a third of their time.
+func atOnce() int { return runtime.NumCPU() + 1 }
+
 // runTests runs the tests of all packages, those with the race detector first. The Go command spreads
 // each group over the cores.
 func runTests(ctx context.Context, o options, packages []testPackage, tally *Tally) error {
@@ -136,7 +141,7 @@ func runTests(ctx context.Context, o options, packages []testPackage, tally *Tal
 		raced, apart bool
 		flags        []string
 	}{{raced: true, flags: race}, {flags: without}, {apart: true, flags: without}} {
-		args := append([]string{"test", "-json", "-timeout", o.timeout.String()}, group.flags...)
+		args := append([]string{"test", "-json", "-p", strconv.Itoa(atOnce()), "-timeout", o.timeout.String()}, group.flags...)
 		if o.ci || o.times > 0 {
 			args = append(args, "-count="+strconv.Itoa(max(1, o.times)))
 		}
