@@ -30,7 +30,7 @@ func (d *draining) withoutNode(ctx context.Context, socket string, nobody error)
 	}
 	s, err = d.confirm(ctx, c, s)
 	if ctx.Err() != nil {
-		fmt.Fprintln(d.errOut, "anymx: the speaker keeps the order: `anymx resume` takes it back")
+		fmt.Fprintln(d.errOut, "anymx: the speaker keeps the command: `anymx resume` ends it")
 	}
 	if err != nil {
 		return err

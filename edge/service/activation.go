@@ -11,7 +11,7 @@ import (
 
 // ListenIngress listens on the addresses of ingress.listen: on each with the socket of passed that is
 // bound to it, such as one from systemd, or with a new one. It closes sockets of passed that no address
-// names. With an error too it returns those that are open, for its caller to close.
+// names. Together with an error it returns the listeners that are open, which its caller must close.
 func ListenIngress(passed []net.Listener, addresses []string, log *slog.Logger) ([]net.Listener, error) {
 	listeners, missing, spare := share(passed, addresses)
 	for _, l := range spare {

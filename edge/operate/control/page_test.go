@@ -103,7 +103,7 @@ func TestPageOfNetwork(t *testing.T) {
 		"troubled": {controltest.NetworkTroubled,
 			[]string{
 				`<p class="note bad"><b>Routes are withdrawn</b> for 4s: by command: look at it</p>`, "The tunnel to core is down:",
-				"`anymx resume` takes the order back", "health: down for 4s", "readyz: 503 not ready", "tunnel: no handshake (for information)",
+				"`anymx resume` ends the command", "health: down for 4s", "readyz: 503 not ready", "tunnel: no handshake (for information)",
 				`<span class="pill bad">Active for 11m, no session</span>`, `dial: connection refused \x1b]0;owned\a (9s ago)`,
 				`received Cease, Administrative Reset: \x1b[2Jbye`, "NO HANDSHAKE yet", "endpoint not known", "public key of this node",
 				"is missing: cannot assign", "netlink: permission denied", "the MTU of the tunnel may be too large", "bgp.asn",

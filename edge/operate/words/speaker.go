@@ -48,7 +48,7 @@ func RoutesDetail(s *api.Status) []Line {
 		lines = plainLine(prefixList(said.Prefixes))
 	}
 	if s.Phase == api.Running && said.Desired.Keep && said.Desired.Routes != api.Announced {
-		lines = append(lines, Line{"`anymx resume` takes the order back that keeps them so", true})
+		lines = append(lines, Line{"`anymx resume` ends the command that keeps them so", true})
 	}
 	return append(lines, configProblems(said.Config, "the last reload of the BGP speaker changed nothing:")...)
 }

@@ -118,7 +118,7 @@ func fetch(ctx context.Context, o options) error {
 }
 
 // atOnce is how many packages are tested at a time: one more than there are cores, because tests
-// wait for timers and peers a third of their time.
+// also wait for timers and peers.
 func atOnce() int { return runtime.NumCPU() + 1 }
 
 // runTests runs the tests of all packages, those with the race detector first. The Go command spreads

@@ -210,8 +210,8 @@ func skipReason(text string) string {
 
 var message = regexp.MustCompile(`(?m)^\s*([\w.-]+\.go:\d+: .{1,300})`)
 
-// messages returns the first line of each of a test's last messages, at most eight. Its whole output
-// stands where the test failed, but who reads the end of a long log sees why, too.
+// messages returns the first line of each of a test's last messages, at most eight. The whole output
+// is printed where the test failed; this is for readers who see only the end of a long log.
 func messages(text string) (all []string) {
 	for _, m := range message.FindAllStringSubmatch(text, -1) {
 		all = append(all, m[1])

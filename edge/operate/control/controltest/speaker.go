@@ -72,7 +72,7 @@ func (s *Speaker) order(r *http.Request) (any, error) {
 		return nil, s.OrderErr
 	}
 	if o.Keep && s.State.Desired.Keep && !o.Given.IsZero() && o.Given.Before(s.State.DesiredAt) {
-		return nil, &api.Error{Code: api.Superseded, Text: "a later order holds"}
+		return nil, &api.Error{Code: api.Superseded, Text: "a later command holds"}
 	}
 	o.Given = time.Time{}
 	s.State.Desired, s.State.DesiredAt = o, Now
