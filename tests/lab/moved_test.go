@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"anymx/tests/kit"
 )
 
 // byHand is a client in client-a's network whose segments the test builds itself. No kernel answers
@@ -92,7 +94,7 @@ func (c *byHand) open() segment {
 	c.t.Helper()
 	const first = 0x10000000
 	c.send(segment{flags: SYN, seq: first})
-	back, ok := c.await(2*time.Second, SYN|ACK, false)
+	back, ok := c.await(kit.Patience, SYN|ACK, false)
 	if !ok || back.ack != first+1 {
 		c.t.Fatalf("the SYN to %s was not answered: %v", c.to, back)
 	}
@@ -130,7 +132,7 @@ func TestFlowMovesDuringItsHandshake(t *testing.T) {
 		port++
 		c := newByHand(t, l, service, port)
 		c.send(c.open())
-		if got := c.banner(2 * time.Second); !strings.Contains(got, l.A.Host) {
+		if got := c.banner(kit.Patience); !strings.Contains(got, l.A.Host) {
 			t.Errorf("%s without a move: the banner is %q", service, got)
 		}
 	}
@@ -144,7 +146,7 @@ func TestFlowMovesDuringItsHandshake(t *testing.T) {
 		return c.banner(limit)
 	}
 	for _, service := range []string{Service4, Service6} {
-		if got := handshake(service, 2*time.Second); !strings.Contains(got, l.B.Host) {
+		if got := handshake(service, kit.Patience); !strings.Contains(got, l.B.Host) {
 			t.Errorf("%s with the same key: the banner is %q, not that of PoP b", service, got)
 		}
 	}
@@ -172,12 +174,12 @@ func TestLostACKInPeace(t *testing.T) {
 	for i, service := range []string{Service4, Service6} {
 		c := newByHand(t, l, service, uint16(43000+i))
 		c.open() // the ACK it returns is lost
-		again, ok := c.await(4*time.Second, SYN|ACK, false)
+		again, ok := c.await(kit.Patience, SYN|ACK, false)
 		if !ok {
 			t.Fatalf("%s: the SYN-ACK did not come again", service)
 		}
 		c.send(segment{flags: ACK, seq: again.ack, ack: again.seq + 1})
-		if got := c.banner(2 * time.Second); !strings.Contains(got, l.A.Host) {
+		if got := c.banner(kit.Patience); !strings.Contains(got, l.A.Host) {
 			t.Errorf("%s: the banner is %q", service, got)
 		}
 	}

@@ -77,7 +77,7 @@ func TestListsAreKept(t *testing.T) {
 	node.post("/v1/shield/list", `{"prefix":"203.0.113.0/24","reason":"a\nb"}`, 400, "one line")
 	soon := time.Now().Add(1500 * time.Millisecond)
 	node.post("/v1/shield/list", fmt.Sprintf(`{"prefix":"203.0.113.0/24","until":%q}`, soon.Format(time.RFC3339Nano)), 200, "")
-	node.until("expired", 10*time.Second, holds(1))
+	node.until("expired", holds(1))
 	file := filepath.Join(node.dir, "net", "lists.json")
 	kit.EventuallyIn(t, 10*time.Second, "the expired prefix is removed from the file", func() bool {
 		text, err := os.ReadFile(file)
@@ -105,11 +105,11 @@ func TestListsAreKept(t *testing.T) {
 		t.Errorf("listed: %+v", e)
 	}
 	r.reload()
-	node.until("acknowledged", 5*time.Second, holds(1))
+	node.until("acknowledged", holds(1))
 	r.end(syscall.SIGKILL)
 	node.startWith(shielded, holds(1))
 	node.post("/v1/shield/unlist", `{"prefix":"2001:db8:66::/48"}`, 200, `{"removed":true}`)
-	node.until("empty", 5*time.Second, holds(0))
+	node.until("empty", holds(0))
 }
 
 // Files are read when they change; only differences are written, and nothing of an invalid file.
@@ -128,7 +128,7 @@ func TestListFiles(t *testing.T) {
 	t.Logf("99,999 prefixes in force %s after the start", time.Since(began).Round(time.Millisecond))
 
 	node.write("blocked", many.String()+"203.0.113.9\n")
-	node.until("one more", 10*time.Second, holds(100_000))
+	node.until("one more", holds(100_000))
 	node.post("/v1/shield/list", `{"prefix":"192.0.2.0/24"}`, 400, "the list is full")
 	node.post("/v1/shield/list", `{"prefix":"2001:db8::/32"}`, 200, "") // the other IP version has room
 	node.post("/v1/shield/list", `{"prefix":"203.0.113.9/32","allowed":true}`, 200, "")
@@ -142,13 +142,13 @@ func TestListFiles(t *testing.T) {
 	node.post("/v1/shield/unlist", `{"prefix":"203.0.113.9/32"}`, 400, "is listed in the file "+blocked)
 
 	node.write("blocked", "203.0.113.0/24\nsomewhere\n")
-	node.until("refused", 10*time.Second, func(s api.NetworkStatus) bool {
+	node.until("refused", func(s api.NetworkStatus) bool {
 		return strings.Contains(s.Problem, blocked+`:2: "somewhere" is neither a prefix nor an address`) && s.Shield.Listed == 100_001
 	})
 	if err := os.Remove(blocked); err != nil {
 		t.Fatal(err)
 	}
-	node.until("missed", 10*time.Second, func(s api.NetworkStatus) bool {
+	node.until("missed", func(s api.NetworkStatus) bool {
 		return strings.Contains(s.Problem, "no such file") && s.Shield.Listed == 100_001
 	})
 	began = time.Now()
@@ -159,7 +159,7 @@ func TestListFiles(t *testing.T) {
 	})
 	t.Logf("100,001 prefixes taken over %s after the start", time.Since(began).Round(time.Millisecond))
 	node.write("blocked", "# nobody\n")
-	node.until("emptied", 15*time.Second, holds(2))
+	node.until("emptied", holds(2))
 	r.end(syscall.SIGTERM)
 	if !strings.Contains(again.Output(), `msg="prefix list read" file=`+blocked+` prefixes=99999 added=1 removed=0`) {
 		t.Errorf("log: %s", again.Output())

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"anymx/edge/operate/api"
 )
@@ -23,14 +22,14 @@ func TestShieldReload(t *testing.T) {
 		r.reload()
 	}
 	hup(`mode = "generic"`)
-	node.until("generic", 10*time.Second, on("generic"))
+	node.until("generic", on("generic"))
 	hup(`mode = "native"` + "\n" + `key_file = "/nowhere/key"`)
-	node.until("refused", 10*time.Second, func(s api.NetworkStatus) bool {
+	node.until("refused", func(s api.NetworkStatus) bool {
 		return strings.HasPrefix(s.Config.Problem, "shield.key_file: ") && s.Shield.Interfaces[0].Mode == "generic"
 	})
 	node.write("blocked", "203.0.113.0/24\n2001:db8:66::/4x\n")
 	hup(`mode = "native"` + "\n" + fmt.Sprintf("block_file = %q", filepath.Join(node.dir, "blocked")))
-	node.until("refused", 10*time.Second, func(s api.NetworkStatus) bool {
+	node.until("refused", func(s api.NetworkStatus) bool {
 		return strings.Contains(s.Config.Problem, "shield.block_file: "+node.dir+`/blocked:2: "2001:db8:66::/4x" is neither`) && s.Shield.Listed == 0
 	})
 	for _, mode := range []string{"native", "off", "generic"} {
@@ -44,7 +43,7 @@ func TestShieldReload(t *testing.T) {
 		t.Errorf("mode fast: %d %s", code, text)
 	}
 	hup("")
-	node.until("auto", 10*time.Second, func(s api.NetworkStatus) bool { return on("generic")(s) && s.Shield.Mode == "auto" }) // the attached programs stay
+	node.until("auto", func(s api.NetworkStatus) bool { return on("generic")(s) && s.Shield.Mode == "auto" }) // the attached programs stay
 	r.end(syscall.SIGTERM)
 	if !strings.Contains(r.Output(), `msg="control request" action="shield mode" mode=off uid=0`) {
 		t.Errorf("no audit: %s", r.Output())
@@ -85,5 +84,5 @@ func TestShieldInterfaceComesLater(t *testing.T) {
 		t.Error("the metrics say nothing of it")
 	}
 	node.ip("link add eth1 type veth peer name eth2")
-	node.until("attached", 20*time.Second, on("native"))
+	node.until("attached", on("native"))
 }

@@ -123,7 +123,7 @@ func TestShieldIsTriedAgain(t *testing.T) {
 	if out, err := node.command("chown", id+":"+id, filepath.Dir(pins)).CombinedOutput(); err != nil {
 		t.Fatal(string(out))
 	}
-	node.until("tried again", 15*time.Second, func(s api.NetworkStatus) bool { return on("native")(s) && s.Shield.Listed == 1 })
+	node.until("tried again", func(s api.NetworkStatus) bool { return on("native")(s) && s.Shield.Listed == 1 })
 }
 
 // From the first packet to the last, none passes, whatever happens to the program: killed,
@@ -164,7 +164,7 @@ func TestShieldSurvivesItsProgram(t *testing.T) {
 
 	node.configure(guarded(""))
 	r.reload()
-	node.until("on", 10*time.Second, on("native"))
+	node.until("on", on("native"))
 	before, err := node.status()
 	if err != nil {
 		t.Fatal(err)
@@ -209,10 +209,10 @@ func TestShieldSurvivesItsProgram(t *testing.T) {
 	}
 	node.configure(guarded("syn_rate = 77")) // one map write
 	r.reload()
-	node.until("changed", 5*time.Second, func(s api.NetworkStatus) bool { return on("native")(s) && s.Shield.SYNs.Limit < 100 })
+	node.until("changed", func(s api.NetworkStatus) bool { return on("native")(s) && s.Shield.SYNs.Limit < 100 })
 	close(stop)
 	sending.Wait()
-	node.until("counted", 5*time.Second, func(api.NetworkStatus) bool { return count() == sent })
+	node.until("counted", func(api.NetworkStatus) bool { return count() == sent })
 	if len(got) > 0 {
 		t.Errorf("%d of %d datagrams passed", len(got), sent)
 	}
@@ -243,7 +243,7 @@ func TestShieldKeyComesLater(t *testing.T) {
 		t.Error("the metrics say that packets pass")
 	}
 	node.write("shield.key", "sixteen bytes, and more\n")
-	node.until("keyed", 15*time.Second, func(s api.NetworkStatus) bool { return on("native")(s) && s.Shield.SharedKey })
+	node.until("keyed", func(s api.NetworkStatus) bool { return on("native")(s) && s.Shield.SharedKey })
 }
 
 // When the section is removed from the config, the next start removes the shield; until then,
@@ -258,7 +258,7 @@ func TestShieldLeavesTheConfig(t *testing.T) {
 	without, _, _ := strings.Cut(guarded(""), "[shield]")
 	node.configure(without)
 	r.reload()
-	node.until("reloaded", 5*time.Second, func(s api.NetworkStatus) bool {
+	node.until("reloaded", func(s api.NetworkStatus) bool {
 		return on("native")(s) && strings.Join(s.Config.Restart, " ") == "shield"
 	})
 	r.end(syscall.SIGTERM)

@@ -193,7 +193,7 @@ func (s *site) start(good func(api.NetworkStatus) bool) *running {
 func (s *site) startWith(capabilities string, good func(api.NetworkStatus) bool) *running {
 	s.t.Helper()
 	r := &running{kit.StartFor(s.t, s.program(capabilities), "anymx-net of "+s.name), s}
-	s.until("good", 15*time.Second, good)
+	s.until("good", good)
 	return r
 }
 
@@ -260,9 +260,9 @@ func (s *site) ask(method, path, body string) (status int, text string) {
 }
 
 // until waits until good accepts the program's status.
-func (s *site) until(what string, limit time.Duration, good func(api.NetworkStatus) bool) {
+func (s *site) until(what string, good func(api.NetworkStatus) bool) {
 	s.t.Helper()
-	err := kit.Poll(s.t.Context(), limit, func(context.Context) error {
+	err := kit.Poll(s.t.Context(), kit.Patience, func(context.Context) error {
 		last, err := s.status()
 		if err == nil && !good(last) {
 			err = fmt.Errorf("%+v, tunnel %+v, shield %+v", last, last.Tunnel, last.Shield)

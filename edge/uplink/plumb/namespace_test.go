@@ -108,19 +108,6 @@ func (ns *namespace) monitor() (stop func() map[uint16]int) {
 	}
 }
 
-// within waits for ok.
-func within(t testing.TB, limit time.Duration, what string, ok func() bool) time.Duration {
-	t.Helper()
-	start := time.Now()
-	for !ok() {
-		if time.Since(start) > limit {
-			t.Fatalf("after %s: not %s", limit, what)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	return time.Since(start)
-}
-
 // missing returns the wants that are not there.
 func missing(s Status) []string {
 	var names []string

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"anymx/tests/kit"
 )
 
 // node returns a config with every kind of thing, in both families.
@@ -46,7 +48,7 @@ func (ns *namespace) devices() {
 		ns.IP(command)
 	}
 	for _, dev := range []string{"eth0", "far0", "wg-core"} { // link-local addresses come at their own time
-		within(ns.t, 5*time.Second, "a settled "+dev, func() bool {
+		kit.Eventually(ns.t, "it is a settled "+dev, func() bool {
 			addresses := ns.IP("-6 address show dev " + dev)
 			return !strings.Contains(addresses, "tentative") && (dev == "wg-core" || strings.Contains(addresses, "scope link"))
 		})
@@ -173,10 +175,11 @@ func TestRunPutsBack(t *testing.T) {
 			for _, dev := range []string{"lo", "wg-core", "eth0"} {
 				ns.IP("link set " + dev + " up")
 			}
-			took := within(t, time.Second, "put back", func() bool {
+			began := time.Now()
+			kit.Eventually(t, "it is put back", func() bool {
 				return p.Status().Repaired > before && len(missing(p.Status())) == 0 && upToDate(t, p)
 			})
-			t.Logf("put back after %s", took)
+			t.Logf("put back after %s", time.Since(began))
 			for _, w := range node() { // forget the history: the next test is about the first time
 				p.forget(w.key())
 			}
@@ -203,7 +206,7 @@ func upToDate(t *testing.T, p *Plumbing) bool {
 // steady waits until there is nothing to do.
 func steady(t *testing.T, p *Plumbing) {
 	t.Helper()
-	within(t, 5*time.Second, "steady", func() bool { return upToDate(t, p) })
+	kit.Eventually(t, "it is steady", func() bool { return upToDate(t, p) })
 }
 
 // The tunnel's device disappears and comes back: meanwhile its networks are unreachable, from every
@@ -222,14 +225,14 @@ func TestTunnelDeviceGoesAway(t *testing.T) {
 			t.Errorf("ip %s: %s", command, out)
 		}
 	}
-	within(t, time.Second, "shown as a problem", func() bool {
+	kit.Eventually(t, "it is shown as a problem", func() bool {
 		return slices.ContainsFunc(p.Status().Things, func(s State) bool {
 			return s.Device() == "wg-core" && s.Problem == "device wg-core does not exist; it is added once the device exists"
 		})
 	})
 	ns.IP("tuntap add dev wg-core mode tun")
 	ns.IP("link set wg-core mtu 1380 up")
-	within(t, time.Second, "all there", func() bool { return len(missing(p.Status())) == 0 })
+	kit.Eventually(t, "it is all there", func() bool { return len(missing(p.Status())) == 0 })
 	for _, command := range []string{"route get 10.77.0.1", "-6 route get fd77::1", "-6 route get fd77::1 from 2001:db8:1::10"} {
 		if out := ns.IP(command); !strings.Contains(out, "dev wg-core") {
 			t.Errorf("ip %s: %s", command, out)
@@ -249,7 +252,7 @@ func TestSet_withoutDevices(t *testing.T) {
 		t.Errorf("route to core: %s", out)
 	}
 	ns.devices()
-	within(t, 2*time.Second, "all there", func() bool { return len(missing(p.Status())) == 0 })
+	kit.Eventually(t, "it is all there", func() bool { return len(missing(p.Status())) == 0 })
 }
 
 // What can't be removed is named.
@@ -327,7 +330,7 @@ func TestSet_anothersRoute(t *testing.T) {
 	ns.IP("route del 10.77.0.0/24 via 198.51.100.1")
 	ns.IP("link set wg-core down") // a foreign route does not affect us, but a device does
 	ns.IP("link set wg-core up")
-	within(t, time.Second, "ours", func() bool { return len(missing(p.Status())) == 0 })
+	kit.Eventually(t, "it is ours", func() bool { return len(missing(p.Status())) == 0 })
 }
 
 // Another program that removes what we restore does not keep us busy.
@@ -347,7 +350,7 @@ func TestRun_fight(t *testing.T) {
 		t.Errorf("%d contested after %d removals and %d restores", s.Contested, taken, s.Repaired)
 	}
 	ns.TryIP("address del 192.0.2.25/32 dev lo") // it may be there or not
-	within(t, time.Second, "shown as a problem", func() bool {
+	kit.Eventually(t, "it is shown as a problem", func() bool {
 		s := p.Status()
 		return len(s.Things) == 1 && strings.HasPrefix(s.Things[0].Problem, "another program removes it")
 	})

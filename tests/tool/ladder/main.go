@@ -131,6 +131,7 @@ func climb(ctx context.Context, o options) (bool, error) {
 	if o.all {
 		packages = slices.DeleteFunc(packages, func(p testPackage) bool { return p.within(apart) })
 	}
+	longFirst(packages)
 	report := newProgress(o.out, len(packages))
 	o.out = report
 	reporting, stop := context.WithCancel(ctx)

@@ -39,9 +39,29 @@ var plain = []string{
 // (make test-image).
 var apart = []string{"tests/image"}
 
+// long lists the folders whose tests take a minute and more, longest first. They begin before the
+// others: they mostly wait, and no single one is left for the end.
+var long = []string{
+	"tests/lab", "edge/spool", "tests/network", "tests/node", "tests/anycast", "edge/queue", "edge/uplink/tunnel",
+}
+
+// longFirst orders packages so that the long ones come first.
+func longFirst(packages []testPackage) {
+	rank := func(p testPackage) int {
+		if i := slices.Index(long, p.room()); i >= 0 {
+			return i
+		}
+		return len(long)
+	}
+	slices.SortStableFunc(packages, func(a, b testPackage) int { return rank(a) - rank(b) })
+}
+
+// room returns p's folder in its module: "edge/spool".
+func (p testPackage) room() string { return strings.TrimPrefix(p.ImportPath, p.Module.Path+"/") }
+
 // within reports whether p is one of the folders or below one.
 func (p testPackage) within(rooms []string) bool {
-	room := strings.TrimPrefix(p.ImportPath, p.Module.Path+"/")
+	room := p.room()
 	for _, name := range rooms {
 		if room == name || strings.HasPrefix(room, name+"/") {
 			return true
