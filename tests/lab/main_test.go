@@ -149,16 +149,36 @@ func settled(t *testing.T, l *Lab, load *Running, recipient string, limit time.D
 	return ledger, account
 }
 
-// since returns when the named BIRD session came up, as BIRD prints it.
-func since(t *testing.T, b *BIRD, session string) string {
+// session is a BIRD session's state, and when it came into it.
+type session struct {
+	since time.Time // of day
+	state string
+}
+
+// same reports whether a session is in the state that it was in before, without having left it. BIRD
+// subtracts two clocks for each answer, so its times differ by a millisecond now and then; a session
+// that was lost takes seconds to come back.
+func (s session) same(before session) bool {
+	return s.state == before.state && s.since.Sub(before.since).Abs() < time.Second
+}
+
+func (s session) String() string { return s.state + " since " + s.since.Format(birdTime) }
+
+// birdTime is how BIRD prints a time of today.
+const birdTime = "15:04:05.000"
+
+// since returns the state of the named BIRD session.
+func since(t *testing.T, b *BIRD, name string) session {
 	t.Helper()
-	text, err := b.Ask("show protocols " + session)
+	text, err := b.Ask("show protocols " + name)
 	must(t, err)
 	for line := range strings.Lines(text) {
-		if f := strings.Fields(line); len(f) >= 6 && f[0] == session {
-			return f[4] + " " + f[5]
+		if f := strings.Fields(line); len(f) >= 6 && f[0] == name {
+			at, err := time.Parse(birdTime, f[4])
+			must(t, err)
+			return session{at, f[5]}
 		}
 	}
-	t.Fatalf("BIRD does not show %s:\n%s", session, text)
-	return ""
+	t.Fatalf("BIRD does not show %s:\n%s", name, text)
+	return session{}
 }

@@ -140,7 +140,7 @@ var steps = map[string]func(*story, string){
 			if stats.Reason != reason {
 				s.Fatal("ended by %q, not %q", stats.Reason, reason)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(kit.Patience):
 			s.Fatal("not ended")
 		}
 	},

@@ -150,7 +150,9 @@ func (l countingListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &countingConn{c.(*net.TCPConn), l.writes}, nil
+	conn := c.(*net.TCPConn)
+	_ = conn.SetWriteBuffer(64 << 10) // so that it is full soon, also on a slow machine
+	return &countingConn{conn, l.writes}, nil
 }
 
 type countingConn struct {
