@@ -1,6 +1,7 @@
 package kit
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -69,11 +70,11 @@ func (s *Story) Play(step func(word, rest string), send func([]byte)) {
 			line = line[len(m[0]):]
 		}
 		word, rest, _ := strings.Cut(line, " ")
+		if word == "C:" {
+			pending = append(pending, bytes.Repeat(s.Unescape(rest), times)...)
+			continue
+		}
 		for range times {
-			if word == "C:" {
-				pending = append(pending, s.Unescape(rest)...)
-				continue
-			}
 			flush()
 			step(word, rest)
 		}
