@@ -156,10 +156,10 @@ type session struct {
 }
 
 // same reports whether a session is in the state that it was in before, without having left it. BIRD
-// subtracts two clocks for each answer, so its times differ by a millisecond now and then; a session
-// that was lost takes seconds to come back.
+// subtracts two clocks for each answer, so its times differ by a millisecond now and then. A session
+// that was lost has come up later than before was asked for.
 func (s session) same(before session) bool {
-	return s.state == before.state && s.since.Sub(before.since).Abs() < time.Second
+	return s.state == before.state && s.since.Sub(before.since).Abs() < 10*time.Millisecond
 }
 
 func (s session) String() string { return s.state + " since " + s.since.Format(birdTime) }

@@ -48,7 +48,7 @@ func (ns *namespace) devices() {
 		ns.IP(command)
 	}
 	for _, dev := range []string{"eth0", "far0", "wg-core"} { // link-local addresses come at their own time
-		kit.Eventually(ns.t, "it is a settled "+dev, func() bool {
+		kit.Eventually(ns.t, dev+" has its own addresses", func() bool {
 			addresses := ns.IP("-6 address show dev " + dev)
 			return !strings.Contains(addresses, "tentative") && (dev == "wg-core" || strings.Contains(addresses, "scope link"))
 		})
@@ -176,7 +176,7 @@ func TestRunPutsBack(t *testing.T) {
 				ns.IP("link set " + dev + " up")
 			}
 			began := time.Now()
-			kit.Eventually(t, "it is put back", func() bool {
+			kit.Eventually(t, "everything is put back, long before the next comparison", func() bool {
 				return p.Status().Repaired > before && len(missing(p.Status())) == 0 && upToDate(t, p)
 			})
 			t.Logf("put back after %s", time.Since(began))
@@ -206,7 +206,7 @@ func upToDate(t *testing.T, p *Plumbing) bool {
 // steady waits until there is nothing to do.
 func steady(t *testing.T, p *Plumbing) {
 	t.Helper()
-	kit.Eventually(t, "it is steady", func() bool { return upToDate(t, p) })
+	kit.Eventually(t, "nothing is left to do", func() bool { return upToDate(t, p) })
 }
 
 // The tunnel's device disappears and comes back: meanwhile its networks are unreachable, from every
@@ -225,14 +225,14 @@ func TestTunnelDeviceGoesAway(t *testing.T) {
 			t.Errorf("ip %s: %s", command, out)
 		}
 	}
-	kit.Eventually(t, "it is shown as a problem", func() bool {
+	kit.Eventually(t, "the missing device is shown as a problem", func() bool {
 		return slices.ContainsFunc(p.Status().Things, func(s State) bool {
 			return s.Device() == "wg-core" && s.Problem == "device wg-core does not exist; it is added once the device exists"
 		})
 	})
 	ns.IP("tuntap add dev wg-core mode tun")
 	ns.IP("link set wg-core mtu 1380 up")
-	kit.Eventually(t, "it is all there", func() bool { return len(missing(p.Status())) == 0 })
+	kit.Eventually(t, "everything is in place", func() bool { return len(missing(p.Status())) == 0 })
 	for _, command := range []string{"route get 10.77.0.1", "-6 route get fd77::1", "-6 route get fd77::1 from 2001:db8:1::10"} {
 		if out := ns.IP(command); !strings.Contains(out, "dev wg-core") {
 			t.Errorf("ip %s: %s", command, out)
@@ -252,7 +252,7 @@ func TestSet_withoutDevices(t *testing.T) {
 		t.Errorf("route to core: %s", out)
 	}
 	ns.devices()
-	kit.Eventually(t, "it is all there", func() bool { return len(missing(p.Status())) == 0 })
+	kit.Eventually(t, "everything is in place", func() bool { return len(missing(p.Status())) == 0 })
 }
 
 // What can't be removed is named.
@@ -330,7 +330,7 @@ func TestSet_anothersRoute(t *testing.T) {
 	ns.IP("route del 10.77.0.0/24 via 198.51.100.1")
 	ns.IP("link set wg-core down") // a foreign route does not affect us, but a device does
 	ns.IP("link set wg-core up")
-	kit.Eventually(t, "it is ours", func() bool { return len(missing(p.Status())) == 0 })
+	kit.Eventually(t, "our route is in place", func() bool { return len(missing(p.Status())) == 0 })
 }
 
 // Another program that removes what we restore does not keep us busy.
@@ -350,7 +350,7 @@ func TestRun_fight(t *testing.T) {
 		t.Errorf("%d contested after %d removals and %d restores", s.Contested, taken, s.Repaired)
 	}
 	ns.TryIP("address del 192.0.2.25/32 dev lo") // it may be there or not
-	kit.Eventually(t, "it is shown as a problem", func() bool {
+	kit.Eventually(t, "the other program is shown as a problem", func() bool {
 		s := p.Status()
 		return len(s.Things) == 1 && strings.HasPrefix(s.Things[0].Problem, "another program removes it")
 	})

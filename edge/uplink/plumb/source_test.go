@@ -46,7 +46,7 @@ func TestSourceInterfaceGoesDown(t *testing.T) {
 		}
 	})
 	ns.IP("link set eth0 up")
-	kit.Eventually(t, "it is all there", func() bool { return len(missing(p.Status())) == 0 })
+	kit.Eventually(t, "everything is in place", func() bool { return len(missing(p.Status())) == 0 })
 }
 
 // Foreign addresses in a source's network are neither removed with it nor remove it, in any order;
@@ -105,7 +105,7 @@ func TestSet_duplicateAddress(t *testing.T) {
 	node.IP("link set eth0 up")
 	p := node.open(true)
 	node.set(p, Sources([]Source{{Address: prefixOf("2001:db8:1::10/64"), Interface: "eth0"}}))
-	kit.Eventually(t, "it is shown as a problem", func() bool {
+	kit.Eventually(t, "the duplicate is shown as a problem", func() bool {
 		s := p.Status()
 		return !s.Things[0].Present && s.Things[0].Problem == "another host has this address: duplicate address detection found it"
 	})
@@ -113,7 +113,7 @@ func TestSet_duplicateAddress(t *testing.T) {
 	p.SetEvery(500 * time.Millisecond)
 	p.forget(p.Status().Things[0].key()) // instead of waiting a minute
 	node.IP("link set lo alias poke")
-	kit.Eventually(t, "it is there", func() bool { return len(missing(p.Status())) == 0 })
+	kit.Eventually(t, "the address is in place", func() bool { return len(missing(p.Status())) == 0 })
 	if s := p.Status(); s.Retried == 0 || s.Repaired > 0 || s.Contested > 0 {
 		t.Errorf("retried %d times, repaired %d, %d contested", s.Retried, s.Repaired, s.Contested)
 	}
