@@ -3,8 +3,8 @@
 //
 // What happens to the data:
 //
-//  1. wire and go-smtp serve the session, as on the edge. XFORWARD gives the identity of the
-//     message: its node and its spool id there.
+//  1. go-smtp serves the session. conn, below it, refuses what two servers could read differently,
+//     and answers XFORWARD, which gives the identity of the message: its node and its spool id there.
 //  2. The message is written to a file of its own below mail/.incoming.
 //  3. For each mailbox, the ledger is asked whether this message was already stored there. If so it
 //     is not stored again, and the reply is 250: the edge repeats a message when it didn't get the

@@ -41,7 +41,7 @@ func TestClose(t *testing.T) {
 	idle.expect("421")
 	idle.closed()
 	busy.send("BDAT 1 LAST\r\n\n")
-	busy.expect("250 2.0.0 stored")
+	busy.expect("250 2.0.0 <b@example.net> stored")
 	busy.send("NOOP\r\n")
 	busy.expect("421")
 	busy.closed()

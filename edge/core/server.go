@@ -1,7 +1,6 @@
 package core
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"anymx/edge/ingress/wire"
 	"anymx/edge/mail"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -58,10 +56,10 @@ func (o *Options) setDefaults() {
 
 // Server accepts mail from edges.
 type Server struct {
-	options  Options
-	store    *store
-	registry *wire.Registry
-	ids      *mail.IDs // for messages without an identity
+	options Options
+	store   *store
+	conns   *conns
+	ids     *mail.IDs // for messages without an identity
 
 	mu      sync.Mutex
 	serving []*smtp.Server
@@ -76,14 +74,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{options: o, store: store, ids: mail.NewIDs(uint16(rand.Uint32()))}
-	s.registry = wire.NewRegistry(wire.Options{Log: o.Log, Settings: wire.Settings{
-		Hostname:   o.Hostname,
-		Limits:     wire.Limits{MaxConnections: o.MaxConnections, MaxMessage: o.MaxMessage, MaxLine: 4096},
-		Extensions: func(*wire.Conn) []string { return []string{xforwardKeyword} },
-		Command:    s.command,
-	}})
-	return s, nil
+	return &Server{options: o, store: store, conns: newConns(o.MaxConnections), ids: mail.NewIDs(uint16(rand.Uint32()))}, nil
 }
 
 // Dir returns the directory of the Maildirs, which are <domain>/<local part> in it.
@@ -96,7 +87,7 @@ func (s *Server) Serve(l net.Listener, lmtp bool) error {
 	server := smtp.NewServer(smtp.BackendFunc(s.newSession))
 	server.Domain = s.options.Hostname
 	server.LMTP = lmtp
-	server.MaxLineLength = 0 // wire has its own limit
+	server.MaxLineLength = 0 // conn has its own limit
 	server.MaxRecipients = s.options.MaxRecipients
 	server.EnableSMTPUTF8 = true
 	// DSN is not offered: core writes no notifications, so the edge has to.
@@ -110,11 +101,7 @@ func (s *Server) Serve(l net.Listener, lmtp bool) error {
 	s.serving, s.inner = append(s.serving, server), append(s.inner, l)
 	s.mu.Unlock()
 
-	var clean net.Listener = s.registry.Listen(l)
-	if lmtp {
-		clean = lmtpListener{clean}
-	}
-	if err := server.Serve(clean); err != nil && !errors.Is(err, net.ErrClosed) {
+	if err := server.Serve(listener{l, s}); err != nil && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("core %s: %w", l.Addr(), err)
 	}
 	return nil
@@ -151,7 +138,7 @@ func (s *Server) Close(ctx context.Context) error {
 		_ = l.Close() // it may have failed before
 	}
 	s.mu.Unlock()
-	if cut := s.registry.Close(ctx); cut > 0 {
+	if cut := s.conns.close(ctx); cut > 0 {
 		s.options.Log.Warn("sessions cut", "count", cut)
 	}
 	grace, cancel := context.WithTimeout(context.Background(), endGrace)
@@ -162,36 +149,6 @@ func (s *Server) Close(ctx context.Context) error {
 		}
 	}
 	return s.store.close()
-}
-
-// command handles what go-smtp doesn't know: XFORWARD, and a postmaster without a domain (RFC 5321
-// section 4.5.1).
-func (s *Server) command(c *wire.Conn, cmd wire.Command) wire.Answer {
-	switch cmd.Verb {
-	case "XFORWARD":
-		return xforwardAnswer(c, string(cmd.Arg))
-	case "RCPT":
-		if bytes.IndexByte(cmd.Arg, '@') >= 0 {
-			break
-		}
-		if p, rest, err := cutPath(cmd.Arg, "TO:"); err == nil && p.IsPostmaster() {
-			return wire.Answer{Line: "RCPT TO:<" + p.Local + "@" + s.options.Hostname + ">" + rest}
-		}
-	}
-	return wire.Answer{}
-}
-
-func xforwardAnswer(c *wire.Conn, arg string) wire.Answer {
-	sess, ok := c.Attached().(*session)
-	switch {
-	case !ok:
-		return wire.Answer{Reply: reply(503, 5, 5, 1, "send EHLO first")}
-	case sess.open:
-		return wire.Answer{Reply: reply(503, 5, 5, 1, "XFORWARD is not allowed in a transaction")}
-	case sess.forward.set(arg) != nil:
-		return wire.Answer{Reply: reply(501, 5, 5, 4, "bad XFORWARD attributes")}
-	}
-	return wire.Answer{Reply: reply(250, 2, 0, 0, "Ok")}
 }
 
 func reply(code, class, subject, detail int, text string) mail.Reply {

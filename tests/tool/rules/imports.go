@@ -54,7 +54,7 @@ var order = Order{
 		"edge/config":            {},
 		"edge/config/configtest": {},
 		"edge/config/generate":   {"edge/config"},
-		"edge/core":              {"edge/ingress/wire", "edge/mail"},
+		"edge/core":              {"edge/mail"},
 		"edge/drain":             {"edge/config", "edge/operate/api", "edge/queue", "edge/refusal", "edge/service", "edge/statefile"},
 		"edge/mail":              {},
 		"edge/maillog":           {"edge/mail"},
