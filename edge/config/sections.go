@@ -41,6 +41,19 @@ type Ingress struct {
 	// MaxConnectionsPerPrefix is how many connections may be open from one /24 or /64. Beyond: 421.
 	// Where a balancer uses the PROXY protocol, the clients' own addresses count.
 	MaxConnectionsPerPrefix int `toml:"max_connections_per_prefix" default:"50" min:"1" change:"reload"`
+	// MaxConnectionsShare is how many percent of `max_connections` may be open from one /16 or /32; a /48
+	// may have half of that, a /56 a quarter, and none less than `max_connections_per_prefix`. Beyond:
+	// 421. With the default, four networks as large as a provider's can't take all places.
+	MaxConnectionsShare int `toml:"max_connections_share" default:"25" min:"1" max:"100" change:"reload"`
+	// ReservedConnections is how many percent of `max_connections` are kept for clients from a /24 or /64
+	// that has delivered a message since the start, at most 30 days ago.
+	ReservedConnections int `toml:"reserved_connections" default:"5" max:"50" change:"reload"`
+	// Crowded is from how many percent of `max_connections` on silent clients are waited for only
+	// `crowded_timeout`. When nearly all places are taken, those that have been silent longest are told
+	// to go with 421, beginning in the network that has most connections. 0: never.
+	Crowded int `toml:"crowded" default:"80" max:"100" change:"reload"`
+	// CrowdedTimeout is the longest silence while there is a crowd, between commands and in a message.
+	CrowdedTimeout Duration `toml:"crowded_timeout" default:"10s" above:"0" max:"1h" change:"reload"`
 	// MaxRecipients is how many recipients a message may have. Beyond: 452 4.5.3, and the sender
 	// delivers to the rest in another transaction. RFC 5321 asks for at least 100.
 	MaxRecipients int `toml:"max_recipients" default:"500" min:"1" change:"reload"`
@@ -58,12 +71,25 @@ type Ingress struct {
 	MaxMessagesPerConnection int `toml:"max_messages_per_connection" default:"1000" min:"1" change:"reload"`
 	// MaxReceived is how many `Received:` fields a message may have. More means a loop: 554 5.4.6.
 	MaxReceived int `toml:"max_received" default:"100" min:"1" change:"reload"`
+	// MaxHeaderSize is the size of the largest header of a message. Larger: 552 5.3.4.
+	MaxHeaderSize Size `toml:"max_header_size" default:"256KiB" min:"16KiB" max:"1MiB" change:"reload"`
+	// MaxHeaderFields is how many fields the header of a message may have. More: 552 5.3.4.
+	MaxHeaderFields int `toml:"max_header_fields" default:"2000" min:"100" max:"10000" change:"reload"`
 	// MaxLine is the length of the longest command line in bytes, with CRLF. Longer: 500 5.5.2. RFC
 	// 5321 section 4.5.3.1.4 asks for at least 512.
 	MaxLine int `toml:"max_line" default:"2048" min:"512" max:"65536" change:"reload"`
 	// MaxTextLine is the length of the longest line of a message in bytes, with CRLF. Longer: 554, and
 	// the connection ends. The 1000 of RFC 5321 section 4.5.3.1.6 would refuse real mail.
 	MaxTextLine int `toml:"max_text_line" default:"10000" min:"1000" max:"1048576" change:"reload"`
+
+	// BareLF says what happens to a line of a message that ends with LF alone, in `BDAT`, where the
+	// sender has said how long the message is. `"reject"`: 554 5.6.0, and the session goes on.
+	// `"normalize"`: the line gets its CRLF, which breaks the signatures of a sender that signed it with
+	// LF. In `DATA` such a line always ends the connection: what follows it may be commands.
+	BareLF string `toml:"bare_lf" default:"reject" oneof:"reject,normalize" change:"reload"`
+	// Chunking offers `BDAT`. `false`: it is refused with 502, for senders that use it wrongly and use
+	// `DATA` well.
+	Chunking bool `toml:"chunking" default:"true" change:"reload"`
 
 	// CommandTimeout is the longest silence between commands. Then 421. RFC 5321 asks for at least 5
 	// minutes.
@@ -111,6 +137,12 @@ type Ingress struct {
 	// reload.
 	SenderRouting string `toml:"sender_routing" default:"refuse" oneof:"refuse,allow" change:"reload"`
 }
+
+// The words of Ingress.BareLF.
+const (
+	BareLFReject    = "reject"
+	BareLFNormalize = "normalize"
+)
 
 // The words of Ingress.SenderRouting.
 const (

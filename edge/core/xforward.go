@@ -3,6 +3,8 @@ package core
 import (
 	"errors"
 	"strings"
+
+	"anymx/edge/mail"
 )
 
 // xforward holds what an edge says about a message before its MAIL, by Postfix's XFORWARD command.
@@ -32,7 +34,7 @@ func (x *xforward) set(arg string) error {
 		if !ok {
 			return errXforward
 		}
-		value, err := decodeXtext(encoded)
+		value, err := mail.DecodeXtext(encoded)
 		if err != nil || len(value) > maxAttribute {
 			return errXforward
 		}
@@ -55,45 +57,4 @@ func (x *xforward) set(arg string) error {
 	}
 	*x = next
 	return nil
-}
-
-// decodeXtext decodes the xtext of RFC 3461 section 4. It refuses control characters, encoded or
-// not.
-func decodeXtext(s string) (string, error) {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if c <= ' ' || c >= 0x7f {
-			return "", errXforward
-		}
-		if c == '+' {
-			if i+2 >= len(s) {
-				return "", errXforward
-			}
-			high, low := unhex(s[i+1]), unhex(s[i+2])
-			if high < 0 || low < 0 {
-				return "", errXforward
-			}
-			c = byte(high<<4 | low)
-			i += 2
-		}
-		if c < ' ' || c == 0x7f {
-			return "", errXforward
-		}
-		b.WriteByte(c)
-	}
-	return b.String(), nil
-}
-
-// unhex returns the value of a hexadecimal digit, or -1.
-func unhex(c byte) int {
-	switch {
-	case c >= '0' && c <= '9':
-		return int(c - '0')
-	case c >= 'A' && c <= 'F':
-		return int(c-'A') + 10
-	case c >= 'a' && c <= 'f':
-		return int(c-'a') + 10
-	}
-	return -1
 }

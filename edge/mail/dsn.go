@@ -170,12 +170,13 @@ func (d *DSN) worst() Action {
 // readHeader reads the header of m without the empty line. It cuts a header longer than
 // MaxDSNHeader at the end of a line.
 func readHeader(m io.Reader) ([]byte, error) {
-	var scan HeaderScan
-	scan.Keep(make([]byte, 0, MaxDSNHeader))
+	h := Header{MaxSize: MaxDSNHeader, MaxFields: MaxDSNHeader}
+	kept := make([]byte, 0, MaxDSNHeader)
 	buf := make([]byte, 4<<10)
-	for !scan.Ended && !scan.Truncated {
+	for !h.Ended && !h.TooLarge {
 		n, err := m.Read(buf)
-		scan.Write(buf[:n])
+		h.Write(buf[:n])
+		kept = append(kept, buf[:min(n, cap(kept)-len(kept))]...)
 		if err == io.EOF {
 			break
 		}
@@ -183,10 +184,10 @@ func readHeader(m io.Reader) ([]byte, error) {
 			return nil, err
 		}
 	}
-	kept := scan.Kept()
-	if scan.Truncated {
-		kept = kept[:bytes.LastIndexByte(kept, '\n')+1]
-	} else if scan.Ended && !scan.NoBlank {
+	if h.TooLarge {
+		return kept[:bytes.LastIndexByte(kept, '\n')+1], nil
+	}
+	if kept = kept[:h.Size]; h.Ended && !h.NoBlank {
 		kept = bytes.TrimSuffix(bytes.TrimSuffix(kept, []byte("\n")), []byte("\r"))
 	}
 	return kept, nil

@@ -18,8 +18,23 @@ type Envelope struct {
 	RequireTLS bool   // RFC 8689: never pass this on without verified TLS
 	Return     Return // RFC 3461 RET
 	EnvID      string // RFC 3461 ENVID, decoded; "" if none
-	Size       int64  // bytes of the stored message, including the trace header
-	// Content is what ContentScan found while the message was received.
+	// Size is how many bytes are delivered: those of Front and of the stored body, without those
+	// that Cuts leaves out. It is what SIZE declares (RFC 1870).
+	Size int64
+	// Front holds header fields of ours that go in front of the body at delivery: whole lines of
+	// ASCII that end in CRLF, Received first. It is empty for a message that this node wrote, and
+	// for one that was stored by a version whose bodies begin with Received.
+	Front []byte `json:",omitempty"`
+	// Cuts are the ranges of the body that are left out at delivery, such as a header field that
+	// claims to be ours: sorted, disjoint, not empty, within the body. Each begins and ends at the
+	// start of a line.
+	Cuts []Span `json:",omitempty"`
+	// Tags are words for the mail log and for rules, such as "dnsbl.example".
+	Tags []string `json:",omitempty"`
+	// Route is the name of the route that the message takes; "" is the usual one.
+	Route string `json:",omitempty"`
+	// Content is what ContentScan found in the body while the message was received. Front is ASCII
+	// and doesn't change it.
 	Content Content
 	Client  Client
 	Origin  Origin

@@ -2,35 +2,52 @@ package mail
 
 import "bytes"
 
-// HeaderScan reads the header of a message that is written to it in chunks of any size. It doesn't
-// allocate. The zero HeaderScan is ready to use.
+// Limits of a Header that has none of its own.
+const (
+	DefaultMaxHeader = 256 << 10 // bytes
+	DefaultMaxFields = 2000
+)
+
+// Header is an index of the header of a message that is written to it in chunks of any size: the names
+// of its fields and where they stand, without their values. Reset makes it ready for another message and
+// keeps its memory. The zero Header is ready to use.
 //
 // The header ends at the first empty line, or at the first line that can't be a field. Everything
 // after it is body, whatever it looks like.
-type HeaderScan struct {
-	// Received counts the trace fields (RFC 5321 section 6.3: loops).
-	Received int
-	// Which fields are present, for policy.
-	HasDate, HasFrom, HasMessageID bool
+type Header struct {
+	// MaxSize and MaxFields bound what is indexed; 0: DefaultMaxHeader and DefaultMaxFields.
+	MaxSize   int64
+	MaxFields int
+
+	// Fields are in the order of the message.
+	Fields []Field
 	// Ended is set when the whole header was read. A message that ends before that is all header.
 	Ended bool
 	// NoBlank is set when the header ended without the empty line that RFC 5322 section 2.1
 	// requires.
 	NoBlank bool
+	// TooLarge is set when a limit was passed. What is above it is not indexed, and Ended stays false.
+	TooLarge bool
 	// Size is the length of the header so far in bytes, including the empty line.
 	Size int64
-	// Truncated is set when Kept is not the whole header.
-	Truncated bool
 
-	keep  []byte // the header so far; never grows beyond its capacity
+	names []byte // of all fields, one after the other, in lower case
 	line  int64  // where the current line starts
 	state scanState
-	name  [maxFieldName]byte
-	n     int // length of the name; bytes that don't fit are only counted
+	named int // where the name of the field that is read starts in names
 }
 
-// maxFieldName is the length of the longest field name that the scan looks for.
-const maxFieldName = 12
+// Field is where a field of a header stands, in bytes from the start of the message.
+type Field struct {
+	Start int64 // of its name
+	Value int64 // after its colon
+	End   int64 // after the line end of its last line
+	name  uint32
+	size  uint16
+}
+
+// maxFieldName is how many bytes of a field's name are kept. No name that anybody asks for is longer.
+const maxFieldName = 255
 
 type scanState uint8
 
@@ -42,34 +59,67 @@ const (
 	inCR                     // at a line that starts with CR
 )
 
-// Keep makes the scan copy the raw header into buf[:0], up to its capacity.
-// Call it before the first Write.
-func (h *HeaderScan) Keep(buf []byte) { h.keep = buf[:0] }
+// Reset forgets the message, and keeps limits and memory.
+func (h *Header) Reset() {
+	*h = Header{MaxSize: h.MaxSize, MaxFields: h.MaxFields, Fields: h.Fields[:0], names: h.names[:0]}
+}
 
-// Kept returns the copy of the header, including the empty line.
-func (h *HeaderScan) Kept() []byte { return h.keep }
+// Name returns the name of Fields[i] in lower case. It is valid until Reset.
+func (h *Header) Name(i int) []byte {
+	f := h.Fields[i]
+	return h.names[f.name : f.name+uint32(f.size)]
+}
+
+// Count returns how many fields have a name, which is in lower case.
+func (h *Header) Count(name string) int {
+	n := 0
+	for i := range h.Fields {
+		if string(h.Name(i)) == name {
+			n++
+		}
+	}
+	return n
+}
+
+// Starts reports whether the message starts with a field or an empty line. If it does not, its first
+// line would become part of whatever field is put in front of it.
+func (h *Header) Starts() bool { return len(h.Fields) > 0 || h.Ended && !h.NoBlank }
 
 // Write reads the next bytes of the message. It never fails.
-func (h *HeaderScan) Write(p []byte) (int, error) {
-	if h.Ended {
+func (h *Header) Write(p []byte) (int, error) {
+	if h.Ended || h.TooLarge {
 		return len(p), nil
 	}
 	n := h.scan(p)
 	h.Size += int64(n)
-	if h.keep != nil {
-		room := cap(h.keep) - len(h.keep)
-		h.Truncated = h.Truncated || n > room
-		h.keep = append(h.keep, p[:min(n, room)]...)
-	}
 	if h.NoBlank { // the line that ended the header is not part of it
 		h.Size = h.line
-		h.keep = h.keep[:min(int64(len(h.keep)), h.line)]
 	}
+	if last := len(h.Fields) - 1; last >= 0 {
+		h.Fields[last].End = h.endOfLast()
+	}
+	h.TooLarge = h.TooLarge || h.Size > orMost(h.MaxSize, DefaultMaxHeader)
 	return len(p), nil
 }
 
+// endOfLast returns where the last field ends, as far as it has been read.
+func (h *Header) endOfLast() int64 {
+	switch {
+	case h.Ended, h.state == inName, h.state == inSpace, h.state == inCR:
+		return h.line
+	}
+	return h.Size
+}
+
+func orMost[T int | int64](n, otherwise T) T {
+	if n <= 0 {
+		return otherwise
+	}
+	return n
+}
+
 // scan returns how many bytes of p belong to the header.
-func (h *HeaderScan) scan(p []byte) int {
+func (h *Header) scan(p []byte) int {
 	for i := 0; i < len(p); {
 		c := p[i]
 		switch h.state {
@@ -89,67 +139,73 @@ func (h *HeaderScan) scan(p []byte) int {
 			}
 			return i
 		case atLine:
-			h.line = h.Size + int64(i)
-			switch {
-			case c == '\r':
-				h.state = inCR
+			if more := h.beginLine(c, h.Size+int64(i)); !more {
+				return i + 1 // the empty line of a message with bare LFs
+			}
+			if h.state == inCR {
 				i++
 				continue
-			case c == '\n':
-				h.end(false)
-				return i + 1
-			case (c == ' ' || c == '\t') && h.line > 0:
-				h.state = inValue // a folded line
-				continue
 			}
-			h.state, h.n = inName, 0
 		}
 		switch {
-		case c == ':' && h.n > 0:
-			h.field()
-			h.state = inValue
+		case h.state == inValue: // a folded line
+		case c == ':' && len(h.names) > h.named:
+			if !h.field(h.Size + int64(i)) {
+				return i
+			}
 		case c == ' ' || c == '\t':
 			h.state = inSpace
 		case c <= ' ' || c >= 0x7f || c == ':' || h.state == inSpace:
 			h.end(true)
 			return i
-		default:
-			if h.n < maxFieldName {
-				h.name[h.n] = c
+		case len(h.names)-h.named < maxFieldName:
+			if c >= 'A' && c <= 'Z' {
+				c += 'a' - 'A'
 			}
-			h.n++
+			h.names = append(h.names, c)
 		}
 		i++
 	}
 	return len(p)
 }
 
-func (h *HeaderScan) end(noBlank bool) { h.Ended, h.NoBlank = true, noBlank }
+// beginLine looks at the first byte of the line at offset. It reports whether the header goes on.
+func (h *Header) beginLine(c byte, offset int64) bool {
+	h.line = offset
+	switch {
+	case c == '\r':
+		h.state = inCR
+	case c == '\n':
+		h.end(false)
+		return false
+	case (c == ' ' || c == '\t') && offset > 0:
+		h.state = inValue
+	default:
+		h.closeField()
+		h.state, h.named = inName, len(h.names)
+	}
+	return true
+}
 
-// field records the field whose name has just been read.
-func (h *HeaderScan) field() {
-	switch h.n {
-	case len("date"):
-		h.HasDate = h.HasDate || h.isName("date")
-		h.HasFrom = h.HasFrom || h.isName("from")
-	case len("received"):
-		if h.isName("received") {
-			h.Received++
-		}
-	case len("message-id"):
-		h.HasMessageID = h.HasMessageID || h.isName("message-id")
+// closeField sets the end of the field before the line that begins.
+func (h *Header) closeField() {
+	if n := len(h.Fields); n > 0 {
+		h.Fields[n-1].End = h.line
 	}
 }
 
-func (h *HeaderScan) isName(lower string) bool {
-	for i := 0; i < len(lower); i++ {
-		c := h.name[i]
-		if c >= 'A' && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		if c != lower[i] {
-			return false
-		}
+func (h *Header) end(noBlank bool) { h.Ended, h.NoBlank = true, noBlank }
+
+// field adds the field whose name has just been read, with its colon at offset. It reports whether there
+// was room for it.
+func (h *Header) field(offset int64) bool {
+	if len(h.Fields) >= orMost(h.MaxFields, DefaultMaxFields) {
+		h.TooLarge = true
+		return false
 	}
+	h.Fields = append(h.Fields, Field{
+		Start: h.line, Value: offset + 1, End: offset + 1, name: uint32(h.named), size: uint16(len(h.names) - h.named),
+	})
+	h.state = inValue
 	return true
 }

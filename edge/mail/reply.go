@@ -31,6 +31,7 @@ func (e Enhanced) AppendTo(b []byte) []byte {
 // Reply is a reply of an SMTP server (RFC 5321 section 4.2). The zero Reply means that there was no
 // reply.
 type Reply struct {
+	ID       string // of a reply of our own: its row in docs/replies.md
 	Code     int
 	Enhanced Enhanced
 	Text     string // lines joined by "\n", without codes

@@ -14,6 +14,7 @@ package maillog
 import (
 	"bytes"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -182,6 +183,12 @@ func (l *Log) Accepted(env *mail.Envelope) {
 		}
 		ln.number("recipients", int64(len(env.Recipients)))
 		ln.number("size", env.Size)
+		if len(env.Tags) > 0 {
+			ln.text("tags", strings.Join(env.Tags, ","))
+		}
+		if env.Route != "" {
+			ln.text("route", env.Route)
+		}
 		ln.client(&env.Client)
 	})
 }
@@ -196,6 +203,9 @@ func (l *Log) Refused(c *mail.Client, stage string, sender, rcpt mail.Path, r ma
 			ln.address("to", rcpt)
 		}
 		ln.reply("reply", r)
+		if r.ID != "" {
+			ln.text("reply_id", r.ID)
+		}
 		ln.client(c)
 	})
 }

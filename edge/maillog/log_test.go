@@ -55,6 +55,13 @@ func TestLines(t *testing.T) {
 			func(l *Log) { l.Accepted(env) },
 			`event=accepted id=ID from=a@c.test to=b@mx.test recipients=2 size=4711 client=2001:db8::1 helo=c.test proto=ESMTPS tls="TLS 1.3 TLS_AES_128_GCM_SHA256"`,
 		}, {
+			func(l *Log) {
+				judged := *env
+				judged.Tags, judged.Route = []string{"dnsbl.example", "x=\"1"}, "slow"
+				l.Accepted(&judged)
+			},
+			`event=accepted id=ID from=a@c.test to=b@mx.test recipients=2 size=4711 tags="dnsbl.example,x=\"1" route=slow client=2001:db8::1 helo=c.test proto=ESMTPS tls="TLS 1.3 TLS_AES_128_GCM_SHA256"`,
+		}, {
 			func(l *Log) { l.Refused(&env.Client, "rcpt", mail.Path{}, env.Recipients[1].Path, refused.Reply) },
 			`event=refused stage=rcpt from="" to="\"o k\"@mx.test" reply="550 5.1.1 no such \"user\"\nsorry" client=2001:db8::1 helo=c.test proto=ESMTPS tls="TLS 1.3 TLS_AES_128_GCM_SHA256"`,
 		}, {

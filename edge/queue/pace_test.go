@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -213,7 +214,10 @@ func TestExpireWhileDown(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text, _ := body.Bytes()
+		text, err := io.ReadAll(body)
+		if err != nil {
+			t.Fatal(err)
+		}
 		if !strings.Contains(string(text), "Status: 4.4.7\r\n") || strings.Contains(string(text), "c@example.net") || !strings.Contains(string(text), old.String()) {
 			t.Errorf("the notification:\n%s", text)
 		}

@@ -25,8 +25,9 @@ func textFor(t *own.Test) content {
 // content is a short message in the form that smtpc sends.
 type content []byte
 
-func (c content) Size() int64           { return int64(len(c)) }
-func (c content) Bytes() ([]byte, bool) { return c, true }
+func (c content) Size() int64 { return int64(len(c)) }
+
+func (c content) Pieces(list [][]byte) ([][]byte, bool) { return append(list, c), true }
 
 func (c content) WriteTo(w io.Writer) (int64, error) {
 	n, err := w.Write(c)

@@ -141,7 +141,9 @@ func work(s *Spool, h *history, rng *rand.Rand, stop <-chan struct{}) error {
 			return mail.ID{}, err
 		}
 		body := randomOf(rng, []int{0, 50, 500, 3000, 5000, 20_000}[rng.IntN(6)])
-		h.began(d.ID(), body, about)
+		env := message()
+		setParts(rng, env, body)
+		h.began(d.ID(), deliveredOf(env, body), about)
 		if err := writePieces(d, body); err != nil {
 			d.Discard()
 			return mail.ID{}, err
@@ -151,9 +153,9 @@ func work(s *Spool, h *history, rng *rand.Rand, stop <-chan struct{}) error {
 			return mail.ID{}, nil
 		}
 		if about.IsZero() {
-			_, err = d.Commit(message())
+			_, err = d.Commit(env)
 		} else {
-			_, err = s.Replace(about, nil, d, message())
+			_, err = s.Replace(about, nil, d, env)
 		}
 		if err != nil {
 			return mail.ID{}, err

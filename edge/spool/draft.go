@@ -40,7 +40,7 @@ func (s *Spool) BeginDraft() (*Draft, error) {
 	return &Draft{s: s, id: s.nextID(), buf: newBuffer(firstBuffer)}, nil
 }
 
-// ID returns the message's ID, for the trace header and the reply.
+// ID returns the message's ID, for the trace field and the reply.
 func (d *Draft) ID() mail.ID { return d.id }
 
 // Size returns the number of bytes written so far.
@@ -129,7 +129,9 @@ func (d *Draft) flush() error {
 
 // Commit stores the message with its envelope, whose ID and Size it sets, and returns when both are
 // on stable storage: only then may the reply be 250. The envelope belongs to the spool from then on
-// and must not change.
+// and must not change. What was written to the draft is the body; the envelope's Front goes in
+// front of it at delivery, and its Cuts are left out. They must be as mail.Envelope.CheckParts
+// wants them.
 //
 // On an error the draft has ended, and the message is not acknowledged. If the error is *Full or
 // concerns the body, nothing is left of the message. If it wraps ErrEngine, the complete message
@@ -146,6 +148,9 @@ func (d *Draft) commit(env *mail.Envelope) (*Message, error) {
 	start := time.Now()
 	err := d.err
 	if err == nil {
+		err = env.CheckParts(d.size)
+	}
+	if err == nil {
 		err = d.seal()
 	}
 	if err != nil {
@@ -153,8 +158,9 @@ func (d *Draft) commit(env *mail.Envelope) (*Message, error) {
 		return nil, fmt.Errorf("message %s: %w", d.id, err)
 	}
 	s := d.s
-	env.ID, env.Size = d.id, d.size
-	h := header{inFile: d.file != nil, selfTest: d.selfTest, size: d.size}
+	env.ID = d.id
+	env.SetSize(d.size)
+	h := header{inFile: d.file != nil, selfTest: d.selfTest, size: d.size, delivered: env.Size}
 	if h.inFile {
 		h.sum = d.file.sum
 	}

@@ -21,7 +21,7 @@ type Salvaged struct {
 	Envelope *mail.Envelope `json:"envelope,omitempty"`
 	State    *State         `json:"state,omitempty"` // nil: no attempt after the first was made
 	Draft    bool           `json:"draft,omitempty"` // cut off by a crash: it was not acknowledged
-	Bytes    int64          `json:"bytes"`           // size of the body that was found
+	Bytes    int64          `json:"bytes"`           // size of the stored body that was found
 }
 
 // Exported counts what Export has written.
@@ -33,7 +33,7 @@ type Exported struct {
 	Problems []string // what could not be read at all
 }
 
-// Export reads the store in dir, which no program may have open, and writes what is readable to the folder to: for each message ID.eml and ID.json, which is a Salvaged. It creates the folder if necessary, and overwrites nothing. If to is "" it only counts. each, if not nil, is called after each message.
+// Export reads the store in dir, which no program may have open, and writes what is readable to the folder to: for each message ID.eml, which is what would be delivered, and ID.json, which is a Salvaged. It creates the folder if necessary, and overwrites nothing. If to is "" it only counts. each, if not nil, is called after each message.
 func Export(dir, to string, each func(Salvaged)) (Exported, error) {
 	return exportFrom(vfs.Default, dir, to, each)
 }

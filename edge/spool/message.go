@@ -56,14 +56,14 @@ func (m *Message) Release() {
 	}
 }
 
-// Body opens the body for reading, from its start. It may be called many times, and each Body must
+// Body opens the message for reading as it is delivered, from its start: front + body - cuts. It may be called many times, and each Body must
 // be closed. It returns ErrNotFound for a removed message, and ErrDamaged for a damaged body.
 func (m *Message) Body() (*Body, error) {
 	m.mu.Lock()
 	if h := m.body; h != nil {
 		h.refs.Add(1)
 		m.mu.Unlock()
-		return &Body{mem: h, size: m.header.size}, nil
+		return m.newBody(h, nil), nil
 	}
 	m.mu.Unlock()
 	open := m.fromEngine
@@ -98,7 +98,7 @@ func (m *Message) fromEngine() (*Body, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Body{mem: h, size: m.header.size}, nil
+	return m.newBody(h, nil), nil
 }
 
 // fromFile opens the body's file. The first time after a start it reads the whole file to verify
@@ -132,14 +132,11 @@ func (m *Message) fromFile() (*Body, error) {
 		m.s.metrics.errors.read.Inc()
 		return nil, errors.Join(err, f.Close())
 	}
-	return &Body{file: f, size: m.header.size}, nil
+	return m.newBody(nil, f), nil
 }
 
-// Sizes of the buffers for reading a file.
-const (
-	checkPiece = 256 << 10
-	copyPiece  = 64 << 10
-)
+// checkPiece is the size of the buffer for verifying a file.
+const checkPiece = 256 << 10
 
 // verifySum compares a file with the checksum in its envelope record.
 func verifySum(f vfs.File, h header) error {
@@ -157,76 +154,6 @@ func verifySum(f vfs.File, h header) error {
 	}
 	if sum != h.sum {
 		return fmt.Errorf("checksum %08x, want %08x: %w", sum, h.sum, ErrDamaged)
-	}
-	return nil
-}
-
-// Body reads a message's body, in one goroutine.
-type Body struct {
-	mem  *held
-	file vfs.File
-	size int64
-	off  int64 // read so far, in memory
-}
-
-// Size returns the size of the whole body in bytes.
-func (b *Body) Size() int64 { return b.size }
-
-// Bytes returns the whole body, if it is in memory. It must not be changed, and must not be used
-// after Close.
-func (b *Body) Bytes() ([]byte, bool) {
-	if b.mem == nil {
-		return nil, false
-	}
-	return b.mem.buf.b, true
-}
-
-// Read continues where the last Read ended.
-func (b *Body) Read(p []byte) (int, error) {
-	if b.file != nil {
-		return b.file.Read(p)
-	}
-	if b.mem == nil {
-		return 0, fs.ErrClosed
-	}
-	rest := b.mem.buf.b[b.off:]
-	if len(rest) == 0 && len(p) > 0 {
-		return 0, io.EOF
-	}
-	n := copy(p, rest)
-	b.off += int64(n)
-	return n, nil
-}
-
-// WriteTo writes what was not read yet. A body in a file is sent to a *net.TCPConn by sendfile(2),
-// without copying it through this program.
-func (b *Body) WriteTo(w io.Writer) (int64, error) {
-	switch {
-	case b.file == nil && b.mem == nil:
-		return 0, fs.ErrClosed
-	case b.file == nil:
-		n, err := w.Write(b.mem.buf.b[b.off:])
-		b.off += int64(n)
-		return int64(n), err
-	}
-	if f, ok := b.file.(io.WriterTo); ok {
-		return f.WriteTo(w)
-	}
-	buf := newBuffer(copyPiece)
-	defer buf.free()
-	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{b.file}, buf.b[:cap(buf.b)])
-}
-
-// Close closes the body. Later calls do nothing.
-func (b *Body) Close() error {
-	switch {
-	case b.mem != nil:
-		b.mem.release()
-		b.mem = nil
-	case b.file != nil:
-		f := b.file
-		b.file = nil
-		return f.Close()
 	}
 	return nil
 }

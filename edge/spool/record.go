@@ -19,6 +19,11 @@ import (
 // unsigned varints, or little-endian if the size is fixed. Fields with their zero value are
 // omitted.
 //
+// A program older than tagFront and tagCuts reads a record with them as the message that the client
+// sent, and handles it like those that it received itself, except that our Received is missing. So
+// they need no new version, and a rollback doesn't have to refuse the spool. The counts of bytes in
+// the store are those of bodies for the same reason: an older program compares them.
+//
 // The records have no checksum of their own: the engine verifies each block that it reads and each
 // record of its log.
 
@@ -39,6 +44,9 @@ const recordVersion = 1
 //	16:24  arrival, in nanoseconds since 1970
 //	24:28  CRC-32C of a body that has a file of its own
 const headerSize = 28
+
+// deliveredMax is the longest field with tagDelivered.
+const deliveredMax = 2 + binary.MaxVarintLen64
 
 // Flags of a header.
 const (
@@ -63,6 +71,11 @@ const (
 	tagProto      = 13
 	tagTLS        = 14
 	tagContent    = 15 // absent in records of older programs
+	tagDelivered  = 16 // bytes that are delivered; the first field, absent if they are as many as the body has
+	tagFront      = 17
+	tagCuts       = 18 // for each the bytes since the last one, and its length
+	tagTag        = 19 // one for each, in order
+	tagRoute      = 20
 )
 
 // Tags of the fields of a recipient, and of a sender.
@@ -99,7 +112,8 @@ type header struct {
 	selfTest   bool
 	origin     mail.Origin
 	recipients int
-	size       int64
+	size       int64 // of the stored body
+	delivered  int64 // bytes of front + body - cuts
 	arrived    time.Time
 	sum        uint32 // of the body, if inFile
 }
@@ -117,11 +131,15 @@ func appendEnvelope(b []byte, env *mail.Envelope, h header) []byte {
 	}
 	fixed[2] = byte(env.Origin)
 	binary.LittleEndian.PutUint32(fixed[4:], uint32(len(env.Recipients)))
-	binary.LittleEndian.PutUint64(fixed[8:], uint64(env.Size))
+	body := env.BodySize()
+	binary.LittleEndian.PutUint64(fixed[8:], uint64(body))
 	binary.LittleEndian.PutUint64(fixed[16:], uint64(stamp(env.Arrived)))
 	binary.LittleEndian.PutUint32(fixed[24:], h.sum)
 	b = append(b, fixed[:]...)
-
+	if env.Size != body {
+		b = appendGroup(b, tagDelivered, uvarintSize(uint64(env.Size)))
+		b = binary.AppendUvarint(b, uint64(env.Size))
+	}
 	if !env.Sender.IsNull() {
 		b = appendGroup(b, tagSender, pathSize(env.Sender))
 		b = appendPath(b, env.Sender)
@@ -145,7 +163,8 @@ func appendEnvelope(b []byte, env *mail.Envelope, h header) []byte {
 	b = appendText(b, tagName, env.Client.Name)
 	b = appendText(b, tagProto, env.Client.Proto)
 	b = appendText(b, tagTLS, env.Client.TLS)
-	return appendNumber(b, tagContent, uint64(env.Content))
+	b = appendNumber(b, tagContent, uint64(env.Content))
+	return appendParts(b, env)
 }
 
 // decodeHeader reads the header of an envelope record. It returns ErrNewer,
@@ -166,8 +185,15 @@ func decodeHeader(b []byte) (header, error) {
 		arrived:    unstamp(int64(binary.LittleEndian.Uint64(b[16:]))),
 		sum:        binary.LittleEndian.Uint32(b[24:]),
 	}
-	if h.size < 0 {
-		return header{}, fmt.Errorf("envelope with a size of %d: %w", h.size, errRecord)
+	h.delivered = h.size
+	if f := (fields{rest: string(b[headerSize:min(len(b), headerSize+deliveredMax)])}); f.next() && f.tag == tagDelivered {
+		h.delivered = int64(f.number())
+		if f.err != nil {
+			return header{}, fmt.Errorf("envelope: %w", f.err)
+		}
+	}
+	if h.size < 0 || h.delivered < 0 {
+		return header{}, fmt.Errorf("envelope with sizes of %d and %d: %w", h.size, h.delivered, errRecord)
 	}
 	return h, nil
 }
@@ -178,7 +204,7 @@ func decodeEnvelope(id mail.ID, b []byte) (*mail.Envelope, header, error) {
 	if err != nil {
 		return nil, header{}, err
 	}
-	env := &mail.Envelope{ID: id, Arrived: h.arrived, Size: h.size, Origin: h.origin}
+	env := &mail.Envelope{ID: id, Arrived: h.arrived, Origin: h.origin}
 	// A recipient needs at least six bytes: a record can't make us allocate for more of them than
 	// it can hold.
 	env.Recipients = make([]mail.Recipient, 0, min(h.recipients, len(b)/6))
@@ -217,10 +243,15 @@ func decodeEnvelope(id mail.ID, b []byte) (*mail.Envelope, header, error) {
 			env.Client.TLS = f.value
 		case tagContent:
 			env.Content = mail.Content(f.number())
+		default:
+			f.part(env)
 		}
 	}
 	if f.err == nil && len(env.Recipients) != h.recipients {
 		f.err = fmt.Errorf("%d of %d recipients: %w", len(env.Recipients), h.recipients, errRecord)
+	}
+	if f.err == nil {
+		f.err = checkParts(env, &h)
 	}
 	if f.err != nil {
 		return nil, header{}, fmt.Errorf("envelope %s: %w", id, f.err)

@@ -45,6 +45,14 @@ func envelopes() map[string]*mail.Envelope {
 			},
 		},
 		"many": many,
+		"parts": {
+			Recipients: []mail.Recipient{}, Size: 1000, Front: []byte("Received: x\r\nX-Spam: no\r\n\tat all\r\n"),
+			Cuts: []mail.Span{{Start: 0, End: 1}, {Start: 1, End: 4}, {Start: 100, End: 900}},
+			Tags: []string{"a", "b"}, Route: "slow",
+		},
+		"front":        {Recipients: []mail.Recipient{}, Size: 6, Front: []byte("A: b\r\n")},
+		"nothing left": {Recipients: []mail.Recipient{}, Cuts: []mail.Span{{Start: 0, End: 1 << 40}}, NoDSN: true},
+		"same size":    {Recipients: []mail.Recipient{}, Size: 6, Front: []byte("A: b\r\n"), Cuts: []mail.Span{{Start: 0, End: 6}}},
 	}
 }
 
@@ -76,7 +84,7 @@ func TestEnvelopeRecord(t *testing.T) {
 			if !reflect.DeepEqual(got, env) {
 				t.Errorf("read back\n%+v, want\n%+v", got, env)
 			}
-			want := header{inFile: true, origin: env.Origin, recipients: len(env.Recipients), size: env.Size, arrived: env.Arrived, sum: 0xdeadbeef}
+			want := header{inFile: true, origin: env.Origin, recipients: len(env.Recipients), size: env.BodySize(), delivered: env.Size, arrived: env.Arrived, sum: 0xdeadbeef}
 			if h != want {
 				t.Errorf("header %+v, want %+v", h, want)
 			}

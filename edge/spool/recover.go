@@ -363,7 +363,7 @@ func (s *Spool) dropStates(orphans []mail.ID) error {
 // Entry is what the queue needs to know about a message that it doesn't hold.
 type Entry struct {
 	ID         mail.ID
-	Size       int64     // of the body in bytes
+	Size       int64     // bytes that are delivered: Envelope.Size
 	Arrived    time.Time // by the clock of the node
 	Origin     mail.Origin
 	Recipients int // how many
@@ -389,7 +389,7 @@ func (s *Spool) Each(yield func(Entry) error) (err error) {
 		if h.selfTest || s.endings.has(id) {
 			return nil
 		}
-		e := Entry{ID: id, Size: h.size, Arrived: h.arrived, Origin: h.origin, Recipients: h.recipients}
+		e := Entry{ID: id, Size: h.delivered, Arrived: h.arrived, Origin: h.origin, Recipients: h.recipients}
 		for more && compareKey(states.Key(), id) < 0 {
 			more = states.Next()
 		}

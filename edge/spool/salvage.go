@@ -198,7 +198,8 @@ func lockForReading(fsys vfs.FS, dir string) (release func() error, err error) {
 	return lock.Close, nil
 }
 
-// message returns a message and its body.
+// message returns a message and its body as it is delivered, or what is there of the stored body if
+// something is wrong with the message.
 func (s *salvage) message(id mail.ID) (m Salvaged, body func() (io.ReadCloser, error), selfTest bool) {
 	m.ID = id
 	record, _ := s.get(keyEnvelope, id)
@@ -215,14 +216,20 @@ func (s *salvage) message(id mail.ID) (m Salvaged, body func() (io.ReadCloser, e
 	path, inFile := s.bodies[id]
 	s.orphans[id] = false
 	if inFile {
-		return s.withFile(m, path, h.size), s.opener(path), h.selfTest
+		m = s.withFile(m, path, h.size)
+		return m, m.asDelivered(h, s.opener(path)), h.selfTest
 	}
 	if b, ok := s.get(keyBody, id); ok {
 		m.Bytes = int64(len(b))
 		if m.Problem == "" && m.Bytes != h.size {
 			m.Problem = fmt.Sprintf("body has %d of %d bytes", m.Bytes, h.size)
 		}
-		return m, func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(string(b))), nil }, h.selfTest
+		raw := func() (*Body, error) {
+			mem := &held{buf: &buffer{b: b}}
+			mem.refs.Store(2) // the buffer is not of the pool: it is never freed
+			return &Body{env: new(mail.Envelope), mem: mem, stored: m.Bytes}, nil
+		}
+		return m, m.asDelivered(h, raw), h.selfTest
 	}
 	if m.Problem == "" {
 		m.Problem = "body is missing"
@@ -234,7 +241,23 @@ func (s *salvage) message(id mail.ID) (m Salvaged, body func() (io.ReadCloser, e
 func (s *salvage) orphan(id mail.ID) (Salvaged, func() (io.ReadCloser, error)) {
 	path := s.bodies[id]
 	m := s.withFile(Salvaged{ID: id, Draft: strings.HasSuffix(path, draftSuffix)}, path, -1)
-	return m, s.opener(path)
+	return m, m.asDelivered(header{}, s.opener(path))
+}
+
+// asDelivered returns a function that opens the message as it is delivered: raw opens the stored
+// body. A body that is not the one that the envelope describes is opened as it is.
+func (m *Salvaged) asDelivered(h header, raw func() (*Body, error)) func() (io.ReadCloser, error) {
+	env, whole := m.Envelope, m.Problem == "" && m.Envelope != nil
+	return func() (io.ReadCloser, error) {
+		b, err := raw()
+		if err != nil {
+			return nil, err
+		}
+		if whole {
+			b.env, b.stored = env, h.size
+		}
+		return b, nil
+	}
 }
 
 // withFile adds the size and problems of a body file; want is its expected size, or -1 if unknown.
@@ -252,6 +275,17 @@ func (s *salvage) withFile(m Salvaged, path string, want int64) Salvaged {
 	return m
 }
 
-func (s *salvage) opener(path string) func() (io.ReadCloser, error) {
-	return func() (io.ReadCloser, error) { return s.fs.Open(path, vfs.SequentialReadsOption) }
+// opener opens a body file.
+func (s *salvage) opener(path string) func() (*Body, error) {
+	return func() (*Body, error) {
+		f, err := s.fs.Open(path, vfs.SequentialReadsOption)
+		if err != nil {
+			return nil, err
+		}
+		info, err := f.Stat()
+		if err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+		return &Body{env: new(mail.Envelope), file: f, stored: info.Size()}, nil
+	}
 }

@@ -10,7 +10,8 @@
 //     writes it to the engine (Pebble) and syncs its log. Only then does Commit return, and only
 //     then may the reply be 250.
 //  4. The short body stays in memory for the first attempt, within Options.Memory; later attempts
-//     Load it from the engine or the file.
+//     Load it from the engine or the file. A Body reads what is delivered: the envelope's Front,
+//     and then what was written to the Draft, without the envelope's Cuts.
 //  5. Remove deletes envelope and body with the next group, within 100 ms; the body file is deleted
 //     once that is on stable storage. A message that is removed before its memtable is flushed is
 //     written only once, to the log.

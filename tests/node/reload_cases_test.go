@@ -23,6 +23,12 @@ var reloadCases = []reloadCase{
 	{key: "ingress.max_message_size", value: `"1MiB"`, observe: (*reloaded).greeting, before: ".*SIZE 36700160\r\n.*", after: ".*SIZE 1048576\r\n.*"},
 	{key: "ingress.max_connections", value: "1", observe: (*reloaded).second, before: "220 .*", after: "421 .*"},
 	{key: "ingress.max_connections_per_prefix", value: "1", observe: (*reloaded).second, before: "220 .*", after: "421 .*"},
+	{key: "ingress.max_connections_share", value: "100", with: map[string]string{"ingress.max_connections": "8", "ingress.max_connections_per_prefix": "1"},
+		observe: (*reloaded).thirdNetwork, before: "421 .*", after: "220 .*"},
+	{key: "ingress.reserved_connections", value: "50", with: map[string]string{"ingress.max_connections": "2"}, observe: (*reloaded).second, before: "220 .*", after: "421 .*"},
+	{key: "ingress.crowded", value: "1", with: map[string]string{"ingress.max_connections": "100", "ingress.crowded_timeout": `"1s"`},
+		observe: silent(""), before: "silent", after: "421.*|closed"},
+	{key: "ingress.crowded_timeout", value: `"1s"`, with: map[string]string{"ingress.max_connections": "1"}, observe: silent(""), before: "silent", after: "421.*|closed"},
 	{key: "ingress.max_recipients", value: "7", observe: (*reloaded).greeting, before: ".*RCPTMAX=500\r\n.*", after: ".*RCPTMAX=7\r\n.*"},
 	{key: "ingress.max_errors", value: "1", observe: says("FOO", "FOO"), before: "500 500", after: "500 421"},
 	{key: "ingress.max_refused_recipients", value: "1", observe: says("MAIL FROM:<>", "RCPT TO:<a@b.example>", "RCPT TO:<a@b.example>"),
@@ -31,6 +37,10 @@ var reloadCases = []reloadCase{
 	{key: "ingress.max_commands", value: "2", observe: says("NOOP", "NOOP", "NOOP"), before: "250 250 250", after: "250 .*421.*"},
 	{key: "ingress.max_messages_per_connection", value: "7", observe: (*reloaded).greeting, before: ".*MAILMAX=100000 .*", after: ".*MAILMAX=7 .*"},
 	{key: "ingress.max_received", value: "1", observe: data("Received: a\r\nReceived: b\r\n\r\nx"), before: "250", after: "554"},
+	{key: "ingress.max_header_size", value: `"16KiB"`, observe: data(strings.Repeat("X: "+strings.Repeat("x", 900)+"\r\n", 20) + "\r\nx"), before: "250", after: "552"},
+	{key: "ingress.max_header_fields", value: "100", observe: data(strings.Repeat("X: x\r\n", 200) + "\r\nx"), before: "250", after: "552"},
+	{key: "ingress.bare_lf", value: `"normalize"`, observe: says("MAIL FROM:<>", "RCPT TO:<a@example.net>", "BDAT 5 LAST\r\na\nb"), before: "250 250 554", after: "250 250 250"},
+	{key: "ingress.chunking", value: "false", observe: says("MAIL FROM:<>", "RCPT TO:<a@example.net>", "BDAT 0 LAST"), before: "250 250 250", after: "250 250 502"},
 	{key: "ingress.max_line", value: "512", observe: says("NOOP " + strings.Repeat("x", 600)), before: "250", after: "500"},
 	{key: "ingress.max_text_line", value: "1000", observe: data("\r\n" + strings.Repeat("x", 1500)), before: "250", after: "554"},
 	{key: "ingress.command_timeout", value: `"1s"`, observe: silent(""), before: "silent", after: "421.*|closed"},
@@ -76,68 +86,6 @@ func writeFile(t *testing.T, text string) string {
 	return path
 }
 
-// connect opens a connection and reads nothing from it.
-func (r *reloaded) connect() (net.Conn, *bufio.Reader) {
-	r.t.Helper()
-	conn, err := net.Dial("tcp", r.pop.SMTP)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	r.t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
-	return conn, bufio.NewReader(conn)
-}
-
-// reply returns all lines of a reply, or "closed" or "silent" if none arrives within the window.
-func (r *reloaded) reply(conn net.Conn, in *bufio.Reader) string {
-	_ = conn.SetReadDeadline(time.Now().Add(max(r.window, time.Second)))
-	var all strings.Builder
-	for {
-		line, err := in.ReadString('\n')
-		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			return "silent"
-		case err != nil:
-			return "closed"
-		}
-		all.WriteString(line)
-		if len(line) < 4 || line[3] != '-' {
-			return all.String()
-		}
-	}
-}
-
-// talk sends lines one by one and returns all replies, including the banner.
-func (r *reloaded) talk(lines ...string) []string {
-	r.t.Helper()
-	conn, in := r.connect()
-	replies := []string{r.reply(conn, in)}
-	for _, line := range lines {
-		fmt.Fprint(conn, line+"\r\n")
-		replies = append(replies, r.reply(conn, in))
-	}
-	return replies
-}
-
-// says observes the codes of the replies to lines, after a greeting.
-func says(lines ...string) func(*reloaded) string {
-	return func(r *reloaded) string {
-		var codes []string
-		for _, reply := range r.talk(append([]string{"EHLO a.example"}, lines...)...)[2:] {
-			codes = append(codes, reply[:3])
-		}
-		return strings.Join(codes, " ")
-	}
-}
-
-// data observes the code of the reply to a message.
-func data(text string) func(*reloaded) string {
-	return func(r *reloaded) string {
-		replies := r.talk("EHLO a.example", "MAIL FROM:<>", "RCPT TO:<a@example.net>", "DATA", text+"\r\n.")
-		return replies[len(replies)-1][:3]
-	}
-}
-
 func (r *reloaded) greeting() string { return r.talk("EHLO a.example")[1] }
 func (r *reloaded) banner() string   { return r.talk()[0] }
 
@@ -147,6 +95,23 @@ func (r *reloaded) second() string {
 	defer conn.Close()
 	r.reply(conn, in)
 	return r.banner()
+}
+
+// thirdNetwork returns the banner of a client whose /16 has two connections already, each from a /24 of
+// its own.
+func (r *reloaded) thirdNetwork() string {
+	r.t.Helper()
+	banner := ""
+	for third := range byte(3) {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, third, 9)}, Timeout: 10 * time.Second}
+		conn, err := d.Dial("tcp", r.pop.SMTP)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		defer conn.Close()
+		banner = r.reply(conn, bufio.NewReader(conn))
+	}
+	return banner
 }
 
 // names returns the host names in banner, EHLO reply, Received, EHLO to core and Reporting-MTA,

@@ -24,11 +24,11 @@ func openBody(m *spool.Message) (*body, error) {
 
 func (b *body) close() { _ = b.open.Close() }
 
-// Size is the number of octets.
+// Size returns the number of bytes that are delivered: front + body - cuts.
 func (b *body) Size() int64 { return b.open.Size() }
 
-// Bytes is the whole message where it is in memory.
-func (b *body) Bytes() ([]byte, bool) { return b.open.Bytes() }
+// Pieces appends the whole message to list, in pieces, if it is in memory.
+func (b *body) Pieces(list [][]byte) ([][]byte, bool) { return b.open.Pieces(list) }
 
 // WriteTo writes the message from its start.
 func (b *body) WriteTo(w io.Writer) (int64, error) {

@@ -18,9 +18,9 @@ type Content interface {
 	// passing it an *os.File uses sendfile. An error aborts the message, unless its last byte was
 	// already written.
 	io.WriterTo
-	// Bytes returns the whole message and true if it is in memory. The slice is only read, and not
-	// used after Send has returned.
-	Bytes() ([]byte, bool)
+	// Pieces appends the whole message to list, in pieces in their order, and returns true if it is
+	// in memory. The pieces are only read, and not used after Send has returned.
+	Pieces(list [][]byte) ([][]byte, bool)
 }
 
 // Sizes of what is written at once, in bytes.
@@ -46,16 +46,18 @@ type body struct {
 }
 
 // writeBody writes all of m's content, and for DATA the line that ends it. Its error is one of the
-// connection, or wraps ErrContent.
-func (c *Conn) writeBody(m Content, stuff bool) error {
+// connection, or wraps ErrContent. list[:0] is where it gathers m's pieces.
+func (c *Conn) writeBody(m Content, list [][]byte, stuff bool) error {
 	w := &body{c: c, left: m.Size()}
 	if stuff {
 		w.dots = &dots{buf: copyBuffers.Get().(*[copyBuffer]byte)}
 		defer copyBuffers.Put(w.dots.buf)
 	}
 	var err error
-	if b, ok := m.Bytes(); ok {
-		_, err = w.Write(b)
+	if pieces, ok := m.Pieces(list[:0]); ok {
+		for i := 0; i < len(pieces) && err == nil; i++ {
+			_, err = w.Write(pieces[i])
+		}
 	} else {
 		_, err = m.WriteTo(w)
 	}

@@ -69,8 +69,8 @@ func bareDot(b []byte) bool {
 // file is a Content on disk, like the spool's long messages.
 type file struct{ *os.File }
 
-func (f file) Size() int64           { info, _ := f.Stat(); return info.Size() }
-func (f file) Bytes() ([]byte, bool) { return nil, false }
+func (f file) Size() int64                      { info, _ := f.Stat(); return info.Size() }
+func (f file) Pieces([][]byte) ([][]byte, bool) { return nil, false }
 func (f file) WriteTo(w io.Writer) (int64, error) {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return 0, err
@@ -85,8 +85,8 @@ type wrong struct {
 	err  error
 }
 
-func (w wrong) Size() int64           { return w.size }
-func (w wrong) Bytes() ([]byte, bool) { return nil, false }
+func (w wrong) Size() int64                      { return w.size }
+func (w wrong) Pieces([][]byte) ([][]byte, bool) { return nil, false }
 func (w wrong) WriteTo(to io.Writer) (int64, error) {
 	n, err := to.Write(w.memory)
 	if err == nil {

@@ -35,26 +35,39 @@ func (t *transaction) chunk() {
 
 // writeChunk writes c.out and the body, in one write if the body is in memory.
 func (t *transaction) writeChunk() error {
-	c := t.c
-	b, ok := t.m.Body.Bytes()
-	switch {
-	case ok && c.tcp != nil && len(b) <= writeBlock && int64(len(b)) == t.m.Body.Size():
+	c, size := t.c, t.m.Body.Size()
+	pieces, ok := t.m.Body.Pieces(append(t.pieces[:0], c.out))
+	t.pieces = pieces[:0]
+	defer clear(pieces)
+	switch ok = ok && total(pieces) == int64(len(c.out))+size; {
+	case ok && c.tcp != nil && size <= writeBlock:
 		if err := c.armWrite(); err != nil {
 			return err
 		}
-		t.vec = [2][]byte{c.out, b}
-		bufs := net.Buffers(t.vec[:])
+		bufs := net.Buffers(pieces)
 		_, err := bufs.WriteTo(c.tcp)
 		return err
-	case ok && len(c.out)+len(b) <= copyBuffer && int64(len(b)) == t.m.Body.Size():
+	case ok && int64(len(c.out))+size <= copyBuffer:
 		buf := copyBuffers.Get().(*[copyBuffer]byte)
 		defer copyBuffers.Put(buf)
-		return c.write(append(append(buf[:0], c.out...), b...))
+		all := buf[:0]
+		for _, p := range pieces {
+			all = append(all, p...)
+		}
+		return c.write(all)
 	}
 	if err := c.write(c.out); err != nil {
 		return err
 	}
-	return c.writeBody(t.m.Body, false)
+	return c.writeBody(t.m.Body, t.pieces, false)
+}
+
+// total returns how many bytes the pieces hold.
+func total(pieces [][]byte) (n int64) {
+	for _, p := range pieces {
+		n += int64(len(p))
+	}
+	return n
 }
 
 // data sends the message by DATA.
@@ -75,7 +88,7 @@ func (t *transaction) data() {
 		t.sendEmpty()
 		return
 	}
-	err := c.writeBody(t.m.Body, true)
+	err := c.writeBody(t.m.Body, t.pieces, true)
 	if errors.Is(err, ErrContent) {
 		c.die(c.local(cmdDATA, mail.Enhanced{4, 3, 0}, err))
 		return

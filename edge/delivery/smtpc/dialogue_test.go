@@ -266,8 +266,8 @@ func stuffed(b []byte) []byte {
 // memory is a Content that is in memory, stored one that is not.
 type memory []byte
 
-func (m memory) Size() int64           { return int64(len(m)) }
-func (m memory) Bytes() ([]byte, bool) { return m, true }
+func (m memory) Size() int64                           { return int64(len(m)) }
+func (m memory) Pieces(list [][]byte) ([][]byte, bool) { return append(list, m), true }
 func (m memory) WriteTo(w io.Writer) (int64, error) {
 	n, err := w.Write(m)
 	return int64(n), err
@@ -275,7 +275,7 @@ func (m memory) WriteTo(w io.Writer) (int64, error) {
 
 type stored struct{ memory }
 
-func (stored) Bytes() ([]byte, bool) { return nil, false }
+func (stored) Pieces([][]byte) ([][]byte, bool) { return nil, false }
 func (s stored) WriteTo(w io.Writer) (int64, error) {
 	return io.Copy(w, io.MultiReader(bytes.NewReader(s.memory))) // hides bytes.Reader's WriteTo
 }

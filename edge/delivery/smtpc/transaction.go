@@ -30,7 +30,7 @@ type transaction struct {
 	sent     bool          // the whole message was written
 	failed   *mail.Failure // why the transaction failed for all, unless the server accepts the message anyway
 	misfit   *mail.Failure // a reply that doesn't fit its command: the connection is not reused
-	vec      [2][]byte     // for one writev
+	pieces   [][]byte      // memory for those of one write; empty between writes
 }
 
 // question is a command whose reply is due.
@@ -44,15 +44,22 @@ func (t *transaction) prepare(c *Conn, m *Message, results []mail.Result, rcpts 
 	*t = transaction{
 		c: c, m: m, results: results, rcpts: rcpts, utf8: c.usesUTF8(m, results, rcpts),
 		group:    group{asked: t.asked[:0], codes: t.codes[:0]},
-		accepted: t.accepted[:0], later: t.later[:0],
+		accepted: t.accepted[:0], later: t.later[:0], pieces: t.pieces[:0],
+	}
+	if cap(t.pieces) == 0 {
+		t.pieces = make([][]byte, 0, 4) // commands, front, body
 	}
 }
 
 // release drops the message, and slices that are too long to keep.
 func (t *transaction) release() {
 	const keep = 16
-	asked, codes, accepted := t.asked, t.codes, t.accepted
+	asked, codes, accepted, pieces := t.asked, t.codes, t.accepted, t.pieces
 	*t = transaction{}
+	if cap(pieces) <= keep {
+		clear(pieces[:cap(pieces)]) // the messages' memory is not ours
+		t.pieces = pieces[:0]
+	}
 	if cap(asked) <= keep && cap(codes) <= 2*keep && cap(accepted) <= keep {
 		t.asked, t.codes, t.accepted = asked[:0], codes[:0], accepted[:0]
 	}

@@ -10,27 +10,34 @@ import (
 type metrics struct {
 	messages   prometheus.Counter
 	recipients prometheus.Counter
-	octets     prometheus.Counter
+	bytes      prometheus.Counter
 	tls        prometheus.Counter
-	refused    *prometheus.CounterVec // stage: mail, rcpt, data; class: 4xx, 5xx
+	errors     prometheus.Counter
+	commands   prometheus.Counter
+	probes     prometheus.Counter
+	refused    *prometheus.CounterVec // stage: connect, helo, mail, rcpt, data; class: 4xx, 5xx; reply: the ids of package replies, and check
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
-	counter := func(name, help string) prometheus.Counter {
-		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "anymx", Subsystem: "smtpd", Name: name, Help: help})
+	of := func(subsystem, name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "anymx", Subsystem: subsystem, Name: name, Help: help})
 	}
+	counter := func(name, help string) prometheus.Counter { return of("smtpd", name, help) }
 	m := &metrics{
 		messages:   counter("messages_accepted_total", "Messages committed to the spool."),
 		recipients: counter("recipients_accepted_total", "Recipients of the messages committed."),
-		octets:     counter("message_octets_accepted_total", "Octets of the messages committed."),
+		bytes:      counter("message_bytes_accepted_total", "Bytes of the messages committed."),
 		tls:        counter("messages_tls_total", "Messages that came under TLS."),
+		errors:     of("ingress", "command_errors_total", "Commands answered with 5xx, recipients apart."),
+		commands:   of("ingress", "commands_total", "Commands read, counted when their connection ends."),
+		probes:     of("ingress", "probes_total", "Connections by which the node itself has seen whether it serves; the metrics of connections count them too."),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "anymx", Subsystem: "smtpd", Name: "refused_total",
-			Help: "Commands of a transaction that were refused, by stage and class of the reply.",
-		}, []string{"stage", "class"}),
+			Help: "Commands of a transaction that were refused, by stage, class of the reply, and its id in docs/replies.md.",
+		}, []string{"stage", "class", "reply"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.messages, m.recipients, m.octets, m.tls, m.refused)
+		reg.MustRegister(m.messages, m.recipients, m.bytes, m.tls, m.errors, m.commands, m.probes, m.refused)
 	}
 	return m
 }
@@ -38,7 +45,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 func (m *metrics) accepted(env *mail.Envelope) {
 	m.messages.Inc()
 	m.recipients.Add(float64(len(env.Recipients)))
-	m.octets.Add(float64(env.Size))
+	m.bytes.Add(float64(env.Size))
 	if env.Client.TLS != "" {
 		m.tls.Inc()
 	}

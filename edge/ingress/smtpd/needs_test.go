@@ -13,7 +13,7 @@ import (
 func serveFor(t *testing.T, core *atomic.Uint32) *front {
 	t.Helper()
 	f := serve(t, settings(), spool.Options{})
-	f.server.o.Core = func() mail.CoreExtensions { return mail.CoreExtensions(core.Load()) }
+	f.server.options.Core = func() mail.CoreExtensions { return mail.CoreExtensions(core.Load()) }
 	return f
 }
 

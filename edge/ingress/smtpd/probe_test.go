@@ -3,15 +3,92 @@ package smtpd
 import (
 	"bytes"
 	"context"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"anymx/edge/ingress/own"
+	"anymx/edge/ingress/wire"
 	"anymx/edge/maillog"
 )
+
+// probed are the node's own connections where the speaker probes address.
+func probed(address string) *own.Connections {
+	c := new(own.Connections)
+	c.Probed([]netip.Addr{netip.MustParseAddr(address)})
+	return c
+}
+
+// probes plays connections on loopback, and checks which of them are counted as probes. What stands
+// before a "|" is sent before the banner.
+func probes(t *testing.T, set Settings, ours *own.Connections, texts map[string]bool) {
+	t.Helper()
+	s := newStageWith(t, set, Options{Own: ours})
+	want := 0.0
+	for text, is := range texts {
+		header, rest, ok := strings.Cut(text, "|")
+		if !ok {
+			header, rest = "", text
+		}
+		c := s.talk(header, 1)
+		c.say(rest, 0)
+		if _, err := io.ReadAll(c.r); err != nil {
+			t.Fatal(err)
+		}
+		_ = c.conn.Close()
+		s.settled(0)
+		if is {
+			want++
+		}
+		if got := testutil.ToFloat64(s.server.metrics.probes); got != want {
+			t.Errorf("%q: %v probes, want %v", text, got, want)
+			want = got
+		}
+	}
+}
+
+// The node's own probes are told from clients, also from those on the same host.
+func TestProbe(t *testing.T) {
+	texts := map[string]bool{
+		"QUIT\r\n":                          true,
+		"EHLO x\r\nQUIT\r\n":                true,
+		"EHLO x\r\nNOOP\r\nQUIT\r\n":        false,
+		opened + "QUIT\r\n":                 false,
+		"EHLO x\r\nVRFY a\r\nQUIT\r\n":      false,
+		"EHLO x\r\nRCPT TO:<a>\r\nQUIT\r\n": false,
+	}
+	probes(t, dialogueSettings(), probed("127.0.0.1"), texts)
+	for text := range texts {
+		texts[text] = false
+	}
+	probes(t, dialogueSettings(), probed("192.0.2.1"), texts)
+}
+
+// A LOCAL header leaves a connection its own addresses, and a header that names them is never believed.
+func TestProbeBehindProxy(t *testing.T) {
+	const local = "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"
+	proxied := limited(wire.Limits{ProxyFrom: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	probes(t, proxied, probed("127.0.0.1"), map[string]bool{
+		local + "|EHLO x\r\nQUIT\r\n":                                   true,
+		"PROXY UNKNOWN\r\n|EHLO x\r\nQUIT\r\n":                          true,
+		"PROXY TCP4 127.0.0.1 127.0.0.1 5 25\r\n|EHLO x\r\nQUIT\r\n":    false,
+		"PROXY TCP4 198.51.100.1 127.0.0.1 5 25\r\n|EHLO x\r\nQUIT\r\n": false,
+	})
+}
+
+// Probes get through where no client would.
+func TestProbeHasNoNetwork(t *testing.T) {
+	s := newStageWith(t, limited(wire.Limits{MaxPerPrefix: 1}), Options{Own: probed("127.0.0.1")})
+	for range 3 {
+		c := s.talk("EHLO x\r\n", 2)
+		defer c.conn.Close()
+	}
+}
 
 // TestProbesAreNotLogged, several in a second: the node's own, that is, and
 // those that want nothing else.

@@ -11,8 +11,6 @@ import (
 	"anymx/edge/judge/policy"
 	"anymx/edge/mail"
 	"anymx/edge/spool"
-
-	"github.com/emersion/go-smtp"
 )
 
 // Limits of a self-test's session, which only this process can have.
@@ -40,19 +38,15 @@ func readBack(t *own.Test, from *spool.Spool, id mail.ID) (err error) {
 	return nil
 }
 
-// newSelfTestSession is newSession for what a door has put aside.
-func (s *Server) newSelfTestSession(c *smtp.Conn) (smtp.Session, error) {
-	conn, ok := c.Conn().(*wire.Conn)
-	if !ok {
-		return nil, errors.New("connection did not come through wire")
+// serveSelfTest serves what a clientListener has put aside.
+func (s *Server) serveSelfTest(conn *wire.Conn) {
+	test := s.options.Own.Test(conn.Client())
+	if test == nil { // it was given up
+		conn.Close()
+		return
 	}
-	test := s.o.Own.Test(conn.Client())
-	if test == nil {
-		return nil, errors.New("the self-test was given up")
-	}
-	sess := &session{server: s, rules: selfTestRules(s.settings.Load().Rules.Hostname), test: test, smtp: c, wire: conn}
-	sess.client.Addr, sess.client.Service = conn.Client(), conn.Service()
-	return sess, nil
+	set := s.settings.Load()
+	(&session{server: s, settings: new(Settings), rules: selfTestRules(set.Rules.Hostname), test: test, conn: conn}).serve()
 }
 
 // selfTestRules are those of a self-test, in place of what an operator has set for clients.
@@ -65,9 +59,7 @@ func selfTestRules(hostname string) *policy.Rules {
 
 // selfTestSettings are wire's for a self-test, without what protects from clients.
 func (s *Server) selfTestSettings() wire.Settings {
-	hostname := s.settings.Load().Rules.Hostname // read by this node alone: it may be an old one
 	return wire.Settings{
-		Hostname: hostname, Command: completePostmaster(hostname),
 		Limits: wire.Limits{
 			MaxMessage: selfTestSize, CommandTimeout: selfTestSilence, DataTimeout: selfTestSilence, WriteTimeout: selfTestSilence,
 		},

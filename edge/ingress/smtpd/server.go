@@ -1,12 +1,11 @@
-// Package smtpd is the SMTP server of ingress: go-smtp's backend and session on
-// top of wire.
+// Package smtpd is the SMTP server of ingress: the dialogue with a client, on top of wire.
 //
 // What happens to the data:
 //
-//  1. wire cuts the stream into commands; go-smtp parses each and calls the
-//     session, which reads the address again, strictly, from the line itself.
-//  2. Commands become facts, policy decides on them, and its reply goes out in
-//     place of go-smtp's.
+//  1. wire cuts the stream into commands. The loop of a session (loop.go) reads one after the other,
+//     and calls what answers it.
+//  2. Commands become facts, on which policy and the checks of each stage decide: at connect, EHLO,
+//     MAIL, RCPT, after the header, and after the body. Every reply is a row of package replies.
 //  3. At DATA the trace field is written in front of a draft in the spool, and
 //     the message streams after it: counted, its header read, and its bytes
 //     scanned for those above ASCII on the way. What needs more than core takes
@@ -15,12 +14,13 @@
 //     told, and the client gets its 250 with the spool id.
 //
 // The node sends itself messages in the same way, to see that all of this works.
-// Such a proof is told from mail before anything is done with its connection, it
+// Such a self-test is told from mail before anything is done with its connection, it
 // is read back from the spool in place of going to the queue, and nothing is left
 // of it when it gets its 250.
 package smtpd
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -30,23 +30,27 @@ import (
 	"anymx/edge/ingress/own"
 	"anymx/edge/ingress/wire"
 	"anymx/edge/judge/policy"
+	"anymx/edge/judge/replies"
 	"anymx/edge/mail"
 	"anymx/edge/maillog"
 	"anymx/edge/spool"
 
-	"github.com/emersion/go-smtp"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Settings may change while the server runs. Connections keep those that they
 // began with.
 type Settings struct {
-	Wire  wire.Settings // Command, Extensions and Closed are the server's own
-	Rules *policy.Rules // with the host name of banner, EHLO and Received
+	Wire        wire.Settings // Own and Hostname are the server's own
+	Rules       *policy.Rules // with the host name of banner, EHLO and Received
+	MaxCommands int           // in one connection, then 421; 0: no limit
+	MaxErrors   int           // replies of 5xx in one connection, then 421; 0: no limit
 	// RefusedDelay is added for each refused recipient after the third of a
 	// connection, up to five times it. 0: no delay.
 	RefusedDelay time.Duration
+	NoChunking   bool // BDAT is not offered, and refused
 	LogSessions  bool
+	Checks       policy.Checks // asked after the rules, at each stage
 }
 
 // Options are what a Server is made from.
@@ -68,13 +72,10 @@ type Options struct {
 
 // Server takes mail.
 type Server struct {
-	o        Options
+	options  Options
 	registry *wire.Registry
 	settings atomic.Pointer[Settings]
-	smtp     *smtp.Server
 	metrics  *metrics
-
-	selfTestSMTP *smtp.Server
 }
 
 // New makes a server that listens nowhere yet.
@@ -91,22 +92,9 @@ func New(o Options) *Server {
 	if o.Core == nil {
 		o.Core = func() mail.CoreExtensions { return 0 }
 	}
-	s := &Server{o: o, metrics: newMetrics(o.Metrics)}
+	s := &Server{options: o, metrics: newMetrics(o.Metrics)}
 	s.registry = wire.NewRegistry(wire.Options{Settings: s.prepare(o.Settings), Log: o.Log, Metrics: o.Metrics})
-	s.smtp, s.selfTestSMTP = s.newSMTP(s.newSession), s.newSMTP(s.newSelfTestSession)
 	return s
-}
-
-// newSMTP is a go-smtp that begins its sessions by begin.
-func (s *Server) newSMTP(begin smtp.BackendFunc) *smtp.Server {
-	server := smtp.NewServer(begin)
-	server.Domain = "localhost" // wire puts the host name of the settings in its place
-	server.ErrorLog = errorLog{s.o.Log}
-	server.MaxLineLength = 0 // wire's
-	server.EnableSMTPUTF8 = true
-	server.EnableREQUIRETLS = true
-	server.EnableDSN = true
-	return server
 }
 
 // prepare stores the settings and gives wire its part.
@@ -114,34 +102,11 @@ func (s *Server) prepare(set Settings) wire.Settings {
 	s.settings.Store(&set)
 	w := set.Wire
 	rules := set.Rules
-	w.Hostname = rules.Hostname
+	w.Full = replies.TooManyConnections.With(rules.Hostname)
+	w.NetworkFull = replies.NetworkFull.With(rules.Hostname)
 	w.Limits.MaxMessage = rules.MaxMessage
-	w.Extensions = func(c *wire.Conn) []string { return extensions(rules, c.TLS() != nil) }
-	w.Withheld = func() []string { return (mail.AllExtensions &^ s.o.Core().Offer()).Keywords() }
-	w.Command = completePostmaster(rules.Hostname)
-	w.Closed = s.closed
-	w.Own = s.o.Own
+	w.Own = s.options.Own
 	return w
-}
-
-// extensions are those that go-smtp does not know or can't tell: RFC 9422
-// LIMITS, and REQUIRETLS (RFC 8689), which is offered under TLS alone.
-func extensions(r *policy.Rules, tls bool) []string {
-	var list []string
-	if r.MaxRecipients > 0 || r.MaxMessages > 0 {
-		limits := "LIMITS"
-		if r.MaxMessages > 0 {
-			limits += fmt.Sprintf(" MAILMAX=%d", r.MaxMessages)
-		}
-		if r.MaxRecipients > 0 {
-			limits += fmt.Sprintf(" RCPTMAX=%d", r.MaxRecipients)
-		}
-		list = append(list, limits)
-	}
-	if tls {
-		list = append(list, "REQUIRETLS")
-	}
-	return list
 }
 
 // Configure changes the settings for connections to come.
@@ -153,21 +118,11 @@ func (s *Server) Registry() *wire.Registry { return s.registry }
 // Serve takes connections from l, which should be plain TCP, until l is closed.
 // It returns nil then.
 func (s *Server) Serve(l net.Listener) error {
-	d := newDoor(l, s.o.Own)
+	d := newClientListener(l, s.options.Own)
 	defer s.serveAside(d)()
-	err := s.smtp.Serve(s.registry.Listen(d))
-	if closed(err) {
+	err := s.registry.Serve(d, func(c *wire.Conn) { s.newSession(c).serve() })
+	if errors.Is(err, net.ErrClosed) {
 		return nil
 	}
 	return fmt.Errorf("ingress %s: %w", l.Addr(), err)
 }
-
-// errorLog turns go-smtp's logger round: it speaks up for panics and for
-// errors of accept.
-type errorLog struct{ log *slog.Logger }
-
-func (l errorLog) Printf(format string, v ...any) {
-	l.log.Error("smtp", "err", fmt.Sprintf(format, v...))
-}
-
-func (l errorLog) Println(v ...any) { l.log.Error("smtp", "err", fmt.Sprint(v...)) }

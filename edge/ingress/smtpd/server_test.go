@@ -31,7 +31,7 @@ import (
 // front is a server on loopback with a real spool in memory. What it accepted
 // stands in messages.
 type front struct {
-	t       *testing.T
+	t       testing.TB
 	address string
 	server  *Server
 	spool   *spool.Spool
@@ -52,10 +52,16 @@ func rules() *policy.Rules {
 }
 
 func settings() Settings {
-	return Settings{Rules: rules(), Wire: wire.Settings{Limits: wire.Limits{MaxErrors: 10, MaxTextLine: 2000}}}
+	return Settings{Rules: rules(), MaxErrors: 10, Wire: wire.Settings{Limits: wire.Limits{MaxTextLine: 2000}}}
 }
 
-func serve(t *testing.T, set Settings, spoolOptions spool.Options) *front {
+func serve(t testing.TB, set Settings, spoolOptions spool.Options) *front {
+	t.Helper()
+	return serveOn(t, set, spoolOptions, Options{}, func(l net.Listener) net.Listener { return l })
+}
+
+// serveOn takes more options, and a listener that around makes of the one on loopback.
+func serveOn(t testing.TB, set Settings, spoolOptions spool.Options, o Options, around func(net.Listener) net.Listener) *front {
 	t.Helper()
 	spoolOptions.Dir, spoolOptions.FS = "spool", vfs.NewMem()
 	sp, err := spool.Open(spoolOptions)
@@ -63,21 +69,20 @@ func serve(t *testing.T, set Settings, spoolOptions spool.Options) *front {
 		t.Fatal(err)
 	}
 	f := &front{t: t, spool: sp}
-	f.server = New(Options{
-		Node: "test1", Settings: set, Spool: sp,
-		Accepted: func(m *spool.Message) {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			f.messages = append(f.messages, m)
-		},
-	})
+	o.Node, o.Settings, o.Spool = "test1", set, sp
+	o.Accepted = func(m *spool.Message) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.messages = append(f.messages, m)
+	}
+	f.server = New(o)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	f.address = l.Addr().String()
 	served := make(chan error, 1)
-	go func() { served <- f.server.Serve(l) }()
+	go func() { served <- f.server.Serve(around(l)) }()
 	t.Cleanup(func() {
 		_ = l.Close()
 		if err := <-served; err != nil {
@@ -101,7 +106,7 @@ func (f *front) accepted() []*spool.Message {
 }
 
 // body is all of a stored message.
-func body(t *testing.T, m *spool.Message) string {
+func body(t testing.TB, m *spool.Message) string {
 	t.Helper()
 	b, err := m.Body()
 	if err != nil {
@@ -117,12 +122,20 @@ func body(t *testing.T, m *spool.Message) string {
 
 // peer is a client that says what it is told.
 type peer struct {
-	t    *testing.T
+	t    testing.TB
 	conn net.Conn
 	r    *bufio.Reader
 }
 
 func (f *front) dial() *peer {
+	f.t.Helper()
+	p := f.open()
+	p.want("220 " + f.server.settings.Load().Rules.Hostname + " .*")
+	return p
+}
+
+// open does not read the banner.
+func (f *front) open() *peer {
 	f.t.Helper()
 	conn, err := net.Dial("tcp", f.address)
 	if err != nil {
@@ -130,9 +143,7 @@ func (f *front) dial() *peer {
 	}
 	f.t.Cleanup(func() { _ = conn.Close() })
 	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
-	p := &peer{t: f.t, conn: conn, r: bufio.NewReader(conn)}
-	p.want("220 " + f.server.settings.Load().Rules.Hostname + " .*")
-	return p
+	return &peer{t: f.t, conn: conn, r: bufio.NewReader(conn)}
 }
 
 func (p *peer) send(s string) {
@@ -354,7 +365,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-func tlsConfig(t *testing.T) *tls.Config {
+func tlsConfig(t testing.TB) *tls.Config {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -3,208 +3,241 @@ package smtpd
 import (
 	"bytes"
 	"crypto/tls"
-	"errors"
-	"io"
-	"net"
-	"time"
+	"strings"
 
 	"anymx/edge/ingress/own"
 	"anymx/edge/ingress/wire"
 	"anymx/edge/judge/policy"
+	"anymx/edge/judge/replies"
 	"anymx/edge/mail"
 	"anymx/edge/maillog"
-
-	"github.com/emersion/go-smtp"
 )
 
-func closed(err error) bool { return err == nil || errors.Is(err, net.ErrClosed) }
-
-// session is one client's. go-smtp makes it at the first EHLO, and calls it
-// from one goroutine, in the order of the commands.
+// session is one client's: the state of the dialogue, and what answers its commands.
 type session struct {
-	server *Server
-	rules  *policy.Rules
-	test   *own.Test // nil: it is a client's
-	smtp   *smtp.Conn
-	wire   *wire.Conn
-	client mail.Client
+	server   *Server
+	settings *Settings
+	rules    *policy.Rules
+	test     *own.Test // nil: it is a client's
+	conn     *wire.Conn
+	cmd      wire.Command // in hand
+	judged   *judged      // nil: nothing was asked of a check, and there was no transaction yet
 
+	hello    string         // the verb that greeted us; "" before it
+	name     string         // that the client gave itself
+	asked    bool           // for more than a greeting and the end
 	env      *mail.Envelope // nil: no transaction is open
-	messages int            // accepted
-	refused  int            // recipients and messages refused
+	in       *intake        // its message; nil: none has begun
+	commands int
+	errors   int // commands refused for good, recipients apart
+	messages int // accepted
+	refused  int // senders, recipients and messages refused
 	badRcpts int
 }
 
-func (s *Server) newSession(c *smtp.Conn) (smtp.Session, error) {
-	conn, ok := c.Conn().(*wire.Conn)
-	if !ok {
-		return nil, errors.New("connection did not come through wire")
-	}
-	sess := &session{server: s, rules: s.settings.Load().Rules, smtp: c, wire: conn}
-	sess.client.Addr, sess.client.Service = conn.Client(), conn.Service()
-	conn.Attach(sess)
-	return sess, nil
+// judged is what checks are asked about and what they said. Most connections that are open wait for
+// their client between a greeting and a message, and need none of it.
+type judged struct {
+	facts   policy.Facts
+	known   policy.Verdict // of the checks on the connection
+	verdict policy.Verdict // and on the transaction
 }
 
-// completePostmaster adds a domain to "RCPT TO:<postmaster>", which go-smtp would refuse
-// without one (RFC 5321 section 4.5.1).
-func completePostmaster(hostname string) func(*wire.Conn, wire.Command) wire.Answer {
-	return func(_ *wire.Conn, cmd wire.Command) wire.Answer {
-		if cmd.Verb != "RCPT" || bytes.IndexByte(cmd.Arg, '@') >= 0 {
-			return wire.Answer{}
-		}
-		p, rest, err := cutCommandPath(cmd.Arg, "TO:")
-		if err != nil || p.IsNull() {
-			return wire.Answer{}
-		}
-		return wire.Answer{Line: "RCPT TO:<" + p.Local + "@" + hostname + ">" + rest}
+// judge returns what is judged, with what is known of the client now.
+func (s *session) judge() *judged {
+	if s.judged == nil {
+		s.judged = new(judged)
+	}
+	client := &s.judged.facts.Client
+	client.Addr, client.Service, client.Helo = s.conn.Client(), s.conn.Service(), s.name
+	return s.judged
+}
+
+func (s *Server) newSession(conn *wire.Conn) *session {
+	set := s.settings.Load()
+	sess := &session{server: s, settings: set, rules: set.Rules, conn: conn}
+	return sess
+}
+
+// reset forgets the transaction, with its message.
+func (s *session) reset() {
+	if s.in != nil {
+		s.in.free()
+		s.in = nil
+	}
+	s.env = nil
+	if j := s.judged; j != nil {
+		j.facts = policy.Facts{Client: j.facts.Client}
+		j.verdict = j.known
 	}
 }
 
-// cutCommandPath reads the path behind "FROM:" or "TO:".
-func cutCommandPath(arg []byte, keyword string) (mail.Path, string, error) {
+// check asks the checks of a stage. It returns the reply of one that refuses, or the zero reply. What
+// a refusal of one recipient says counts for that one alone.
+func (s *session) check(at policy.Stage) mail.Reply {
+	if s.test != nil || len(s.settings.Checks[at]) == 0 {
+		return mail.Reply{}
+	}
+	j := s.judge()
+	v := j.verdict
+	s.settings.Checks.Ask(s.conn.Context(), at, &j.facts, &v)
+	if v.Action == policy.Refuse {
+		return v.Reply
+	}
+	if j.verdict = v; at < policy.AtMail {
+		j.known = v
+	}
+	return mail.Reply{}
+}
+
+// cutPath parses the path after "FROM:" or "TO:", and returns the parameters after it.
+func (s *session) cutPath(keyword string) (p mail.Path, rest string, refusal mail.Reply, err error) {
+	arg := s.cmd.Arg
 	if len(arg) < len(keyword) || !bytes.EqualFold(arg[:len(keyword)], []byte(keyword)) {
-		return mail.Path{}, "", mail.ErrPath
+		return p, "", replies.NeedsPath.With(s.cmd.Verb, keyword), nil
 	}
-	return mail.CutPath(string(arg[len(keyword):]))
+	p, rest, err = mail.CutPath(strings.TrimLeft(string(arg[len(keyword):]), " "))
+	return p, rest, mail.Reply{}, err
 }
 
-// Mail opens a transaction.
-func (s *session) Mail(_ string, opts *smtp.MailOptions) error {
-	sender, _, err := cutCommandPath(s.wire.Command().Arg, "FROM:")
-	if err != nil {
-		return s.refuse("mail", mail.Path{}, mail.Path{}, mail.Reply{Code: 501, Enhanced: mail.Enhanced{5, 1, 7}, Text: err.Error()})
+// mail answers MAIL: it opens a transaction.
+func (s *session) mail() {
+	if s.hello == "" {
+		s.answer(replies.NeedsHello.Reply)
+		return
 	}
-	refusal := s.rules.Mail(policy.Mail{
-		Sender: sender, Size: opts.Size, TLS: s.wire.Secure(), RequireTLS: opts.RequireTLS, SMTPUTF8: opts.UTF8,
-		Core: s.server.o.Core(),
+	if s.test != nil && s.server.options.Own.Test(s.conn.Client()) != s.test {
+		s.answer(replies.TestOver.Reply)
+		return
+	}
+	sender, rest, refusal, err := s.cutPath("FROM:")
+	var params mailParams
+	switch {
+	case err != nil:
+		s.refuse("mail", mail.Path{}, mail.Path{}, replies.BadSender.With(err))
+		return
+	case refusal.Code == 0:
+		refusal = params.parse(rest)
+	}
+	if refusal.Code != 0 {
+		s.answer(refusal)
+		return
+	}
+	refusal = s.rules.Mail(policy.Mail{
+		Sender: sender, Size: params.size, TLS: s.conn.TLS() != nil, RequireTLS: params.requireTLS, SMTPUTF8: params.utf8,
+		Core: s.server.options.Core(),
 		Open: s.env != nil, Messages: s.messages, Full: s.full(),
 	})
+	if refusal.Code == 0 {
+		s.describeClient(params.utf8)
+		s.judge().facts.Sender = sender
+		refusal = s.check(policy.AtMail)
+	}
 	if refusal.Code != 0 {
-		return s.refuse("mail", sender, mail.Path{}, refusal)
+		s.refuse("mail", sender, mail.Path{}, refusal)
+		return
 	}
-	s.describeClient(opts.UTF8)
 	s.env = &mail.Envelope{
-		Sender: sender, SMTPUTF8: opts.UTF8, RequireTLS: opts.RequireTLS,
-		Return: returnOf(opts.Return), EnvID: opts.EnvelopeID, Client: s.client,
+		Sender: sender, SMTPUTF8: params.utf8, RequireTLS: params.requireTLS, Body: params.body,
+		Return: params.ret, EnvID: params.envID, Client: s.judge().facts.Client,
 	}
-	if opts.Body == smtp.Body8BitMIME {
-		s.env.Body = mail.Body8Bit
-	}
-	s.wire.Answer(mail.Reply{Code: 250, Enhanced: mail.Enhanced{2, 1, 0}, Text: "sender taken"})
-	return nil
+	s.answer(replies.SenderOK.Reply)
 }
 
 // describeClient fills in what may have changed since the last EHLO.
 func (s *session) describeClient(utf8 bool) {
-	s.client.Helo = s.smtp.Hostname()
 	proto := "ESMTP"
 	switch {
 	case utf8:
 		proto = "UTF8SMTP"
-	case s.wire.Hello() == "HELO":
+	case s.hello == "HELO":
 		proto = "SMTP"
 	}
-	if s.wire.Secure() && proto != "SMTP" {
+	client := &s.judge().facts.Client
+	if state := s.conn.TLS(); state != nil && proto != "SMTP" {
 		proto += "S"
-		if s.client.TLS == "" {
-			state := s.wire.TLS()
-			s.client.TLS = tls.VersionName(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite)
+		if client.TLS == "" {
+			client.TLS = tls.VersionName(state.Version) + " " + tls.CipherSuiteName(state.CipherSuite)
 		}
 	}
-	s.client.Proto = proto // RFC 3848, RFC 6531 section 4.3
+	client.Proto = proto // RFC 3848, RFC 6531 section 4.3
 }
 
-func returnOf(r smtp.DSNReturn) mail.Return {
-	switch r {
-	case smtp.DSNReturnFull:
-		return mail.ReturnFull
-	case smtp.DSNReturnHeaders:
-		return mail.ReturnHeaders
+// rcpt answers RCPT: it adds a recipient.
+func (s *session) rcpt() {
+	if s.env == nil || s.in != nil {
+		s.answer(replies.NeedsMail.Reply)
+		return
 	}
-	return mail.ReturnUnset
-}
-
-// Rcpt adds a recipient.
-func (s *session) Rcpt(_ string, opts *smtp.RcptOptions) error {
-	if s.env == nil {
-		return s.refuse("rcpt", mail.Path{}, mail.Path{}, mail.Reply{Code: 503, Enhanced: mail.Enhanced{5, 5, 1}, Text: "MAIL first"})
+	to, rest, refusal, err := s.cutPath("TO:")
+	var params rcptParams
+	switch {
+	case refusal.Code != 0:
+	case err != nil || to.IsNull():
+		s.refuseRcpt(mail.Path{}, replies.BadRecipient.Reply)
+		return
+	default:
+		refusal = params.parse(rest)
 	}
-	to, _, err := cutCommandPath(s.wire.Command().Arg, "TO:")
-	if err != nil || to.IsNull() {
-		return s.refuseRcpt(mail.Path{}, mail.Reply{Code: 501, Enhanced: mail.Enhanced{5, 1, 3}, Text: "malformed address"})
+	if refusal.Code != 0 {
+		s.answer(refusal)
+		return
 	}
 	if s.test != nil && !s.test.IsFor(to) {
-		return s.refuseRcpt(to, mail.Reply{Code: 550, Enhanced: mail.Enhanced{5, 7, 1}, Text: "this is not what was to be proven"})
+		s.refuseRcpt(to, replies.NotTheTest.Reply)
+		return
 	}
 	path, refusal := s.rules.Rcpt(policy.Rcpt{
-		Path: to, SMTPUTF8: s.env.SMTPUTF8, Core: s.server.o.Core(), Recipients: len(s.env.Recipients), Refused: s.badRcpts,
+		Path: to, SMTPUTF8: s.env.SMTPUTF8, Core: s.server.options.Core(), Recipients: len(s.env.Recipients), Refused: s.badRcpts,
 	})
-	if refusal.Code != 0 {
-		return s.refuseRcpt(to, refusal)
+	if refusal.Code == 0 {
+		facts := &s.judge().facts
+		facts.Recipient, facts.Recipients = path, len(s.env.Recipients)
+		refusal = s.check(policy.AtRcpt)
 	}
-	s.add(path, opts)
-	s.wire.Answer(mail.Reply{Code: 250, Enhanced: mail.Enhanced{2, 1, 5}, Text: "recipient taken"})
-	return nil
+	if refusal.Code != 0 {
+		s.refuseRcpt(to, refusal)
+		return
+	}
+	s.addRecipient(mail.Recipient{Path: path, Notify: params.notify, ORcpt: params.orcpt})
+	s.answer(replies.RcptOK.Reply)
 }
 
-// add takes a recipient once, however often it is named.
-func (s *session) add(path mail.Path, opts *smtp.RcptOptions) {
-	key := path.Key()
-	for _, r := range s.env.Recipients {
-		if r.Path.Key() == key {
+// addRecipient adds a recipient once, however often it is named.
+func (s *session) addRecipient(r mail.Recipient) {
+	key := r.Path.Key()
+	for _, known := range s.env.Recipients {
+		if known.Path.Key() == key {
 			return
 		}
-	}
-	r := mail.Recipient{Path: path}
-	for _, n := range opts.Notify {
-		switch n {
-		case smtp.DSNNotifyNever:
-			r.Notify |= mail.NotifyNever
-		case smtp.DSNNotifySuccess:
-			r.Notify |= mail.NotifySuccess
-		case smtp.DSNNotifyFailure:
-			r.Notify |= mail.NotifyFailure
-		case smtp.DSNNotifyDelayed:
-			r.Notify |= mail.NotifyDelay
-		}
-	}
-	if opts.OriginalRecipient != "" {
-		kind := "rfc822"
-		if opts.OriginalRecipientType == smtp.DSNAddressTypeUTF8 {
-			kind = "utf-8"
-		}
-		r.ORcpt = kind + ";" + opts.OriginalRecipient
 	}
 	s.env.Recipients = append(s.env.Recipients, r)
 }
 
-func (s *session) refuseRcpt(to mail.Path, r mail.Reply) error {
+func (s *session) refuseRcpt(to mail.Path, r mail.Reply) {
 	if r.Permanent() {
 		s.badRcpts++
 		s.slowDown()
 	}
-	return s.refuse("rcpt", s.env.Sender, to, r)
+	s.refuse("rcpt", s.env.Sender, to, r)
 }
 
-// slowDown makes guessing addresses expensive in time, and only that.
-func (s *session) slowDown() {
-	delay := s.server.settings.Load().RefusedDelay
-	if over := s.badRcpts - 3; over > 0 && delay > 0 {
-		s.wire.Delay(min(time.Duration(over), 5) * delay)
-	}
-}
-
-// refuse gives r in place of go-smtp's reply, and makes go-smtp know that the
-// command failed.
-func (s *session) refuse(stage string, sender, to mail.Path, r mail.Reply) error {
+// refuse answers a command of a transaction that the rules or the storage refuse, and logs it.
+func (s *session) refuse(stage string, sender, to mail.Path, r mail.Reply) {
 	s.refused++
 	if s.test == nil {
-		s.server.metrics.refused.WithLabelValues(stage, class(r)).Inc()
-		s.server.o.MailLog.Refused(&s.client, stage, sender, to, r)
+		s.server.metrics.refused.WithLabelValues(stage, class(r), nameOf(r)).Inc()
+		s.server.options.MailLog.Refused(&s.judge().facts.Client, stage, sender, to, r)
 	}
-	s.wire.Answer(r)
-	return &smtp.SMTPError{Code: r.Code, EnhancedCode: smtp.EnhancedCode(r.Enhanced), Message: r.Text}
+	s.answer(r)
+}
+
+// nameOf returns the id of a reply in the table, and "check" for those of checks.
+func nameOf(r mail.Reply) string {
+	if r.ID == "" {
+		return "check"
+	}
+	return r.ID
 }
 
 func class(r mail.Reply) string {
@@ -214,41 +247,29 @@ func class(r mail.Reply) string {
 	return "4xx"
 }
 
-// Data takes the message. Its reader is not used: wire has the bytes.
-func (s *session) Data(io.Reader) error {
-	env := s.env
-	s.env = nil
-	if env == nil {
-		return s.refuse("data", mail.Path{}, mail.Path{}, mail.Reply{Code: 503, Enhanced: mail.Enhanced{5, 5, 1}, Text: "MAIL first"})
-	}
-	if refusal := s.take(env); refusal.Code != 0 {
-		return s.refuse("data", env.Sender, mail.Path{}, refusal)
-	}
-	s.messages++
-	return nil
-}
+// isProbe reports whether the connection came from this node to one of the addresses that the speaker
+// probes, and has said no more than a greeting and goodbye.
+func (s *session) isProbe() bool { return s.conn.Own() && !s.asked }
 
-// Reset forgets the transaction.
-func (s *session) Reset() { s.env = nil }
-
-// Logout is go-smtp's end of the session; the connection's own end is told by
-// wire, also where there never was a session.
-func (s *session) Logout() error { return nil }
-
-// closed logs a connection that has ended, but not the node's own probes, of
-// which there are several in a second.
-func (s *Server) closed(c *wire.Conn) {
-	if !s.settings.Load().LogSessions || c.Probe() {
+// closed counts and logs a connection that has ended. The node's own probes, of which there are several
+// in a second, are not logged.
+func (s *Server) closed(sess *session) {
+	stats := sess.conn.Stats()
+	if sess.test != nil {
 		return
 	}
-	stats := c.Stats()
+	s.metrics.commands.Add(float64(sess.commands))
+	if sess.isProbe() {
+		s.metrics.probes.Inc()
+		return
+	}
+	if !s.settings.Load().LogSessions {
+		return
+	}
 	line := maillog.Session{
-		Duration: stats.Duration, Commands: stats.Commands, Errors: stats.Errors,
+		Duration: stats.Duration, Commands: sess.commands, Errors: sess.errors,
 		In: stats.In, Out: stats.Out, Reason: stats.Reason,
+		Client: sess.judge().facts.Client, Messages: sess.messages, Refused: sess.refused,
 	}
-	if sess, ok := c.Attached().(*session); ok {
-		line.Client, line.Messages, line.Refused = sess.client, sess.messages, sess.refused
-	}
-	line.Client.Addr, line.Client.Helo = c.Client(), c.Helo()
-	s.o.MailLog.Session(&line)
+	s.options.MailLog.Session(&line)
 }

@@ -10,24 +10,25 @@ func (s *session) full() error {
 	if s.test != nil {
 		return nil // BeginSelfTest returns the error
 	}
-	return s.server.o.Spool.Accepting()
+	return s.server.options.Spool.Accepting()
 }
 
-func (s *session) begin() (*spool.Draft, error) {
+func (s *session) beginDraft() (*spool.Draft, error) {
 	if s.test != nil {
-		return s.server.o.Spool.BeginSelfTest()
+		return s.server.options.Spool.BeginSelfTest()
 	}
-	return s.server.o.Spool.BeginDraft()
+	return s.server.options.Spool.BeginDraft()
 }
 
 // stored hands on a message that was committed: to the queue, or to the self-test. A self-test is
 // in no log and no figure of mail, and the queue never hears of it.
 func (s *session) stored(m *spool.Message) error {
 	if s.test != nil {
-		return readBack(s.test, s.server.o.Spool, m.Envelope.ID)
+		return readBack(s.test, s.server.options.Spool, m.Envelope.ID)
 	}
+	s.conn.Delivered()
 	s.server.metrics.accepted(m.Envelope)
-	s.server.o.MailLog.Accepted(m.Envelope)
-	s.server.o.Accepted(m)
+	s.server.options.MailLog.Accepted(m.Envelope)
+	s.server.options.Accepted(m)
 	return nil
 }

@@ -3,123 +3,168 @@ package wire
 import (
 	"errors"
 	"io"
-	"os"
 	"time"
 )
 
-// Faults of the transfer itself.
+// Faults of a message. What follows one in DATA could be the rest of the message or commands, so it
+// ends the connection. In BDAT the client has said where the chunk ends.
 var (
-	// ErrSlow is a client that went silent or fell below the minimum rate.
-	ErrSlow = errors.New("message came too slowly")
-	// ErrAborted is a BDAT transfer that its client gave up with RSET.
-	ErrAborted = errors.New("message aborted by the client")
-	// ErrGone is a client that closed the connection within its message.
-	ErrGone = errors.New("connection lost within the message")
-
-	errTooMuch = errors.New("more than a message may have")
+	ErrBareLF   = errors.New("bare LF in message")
+	ErrBareCR   = errors.New("bare CR in message")
+	ErrNUL      = errors.New("NUL in message")
+	ErrLongText = errors.New("line too long in message")
 )
 
-// Body is a message on its way in: an io.WriterTo that pushes runs of it,
-// unstuffed, with every line end checked, straight from the read buffer.
-//
-// Every error but that of the writer ends the connection after the session's
-// reply, because what follows on the wire could be the rest of the message. Only
-// a message that WriteTo has read to its end, without an error, is whole.
+// Faults of the transfer, which end the connection.
+var (
+	ErrSlow    = errors.New("message came too slowly")
+	ErrLate    = errors.New("session lasted too long")
+	ErrGone    = errors.New("connection lost within the message")
+	ErrTooMuch = errors.New("more than a message may have")
+)
+
+// Body is a message on its way in. It passes runs of it on, without the dots of DATA, with every line
+// end checked, straight from the read buffer.
 type Body struct {
-	c     *Conn
-	msg   message
-	chunk int64 // octets left of the BDAT chunk
-	last  bool  // it is the last
-	dot   bool  // DATA, else BDAT
-	over  bool  // all of it was read
-	begun bool  // the session has asked for it
-	err   error
-
-	waited time.Duration // for the client
-	size   int64         // octets off the wire
+	c       *Conn
+	framing framing
+	rate    rate
+	dropped int64 // bytes read away because they were not wanted
+	fault   error // the first one of a message in chunks
 }
 
-func (b *Body) begin(dot bool) {
-	*b = Body{c: b.c, dot: dot, msg: message{maxLine: b.c.settings.Limits.MaxTextLine, dotted: dot}}
+// NewBody begins a message: that of DATA, or the first chunk of one.
+func (c *Conn) NewBody(data bool) *Body {
+	return &Body{c: c, framing: framing{maxLine: c.settings.Limits.MaxTextLine, dotted: data}}
 }
 
-// WriteTo reads the message to its end into w. It may be called once. After an
-// error of w the rest of the message is read and dropped later.
-func (b *Body) WriteTo(w io.Writer) (int64, error) {
-	c := b.c
-	b.begun = true
-	c.cmd.Line, c.cmd.Arg = nil, nil // they stand where the message comes in
-	var n int64
-	for !b.over && b.err == nil {
-		run, err := b.run()
-		if err != nil {
-			return n, b.fail(err)
-		}
-		if len(run) == 0 {
+// ReadData reads a message of DATA to its end, into w. If w refuses it, the rest is read away, up to the
+// size that a message may have, and w's error is returned: the client hears a refusal only after the
+// message, and the connection can go on then. All other errors end the connection.
+func (b *Body) ReadData(w io.Writer) error {
+	var refused error
+	for {
+		run, used, over, err := b.framing.next(b.c.in.unread())
+		switch {
+		case err != nil:
+			return b.end(err)
+		case over:
+			b.c.in.use(used)
+			return refused
+		case used == 0:
+			if err := b.fill(); err != nil {
+				return b.end(err)
+			}
 			continue
 		}
-		wrote, err := w.Write(run)
-		n += int64(wrote)
-		if err != nil {
-			return n, err
+		b.c.in.use(used)
+		if refused == nil {
+			_, refused = w.Write(run)
+		} else if err := b.drop(len(run)); err != nil {
+			return b.end(err)
 		}
 	}
-	return n, b.err
 }
 
-// run is the next piece of the message, read from the socket if need be; empty
-// where only something was dropped or a chunk ended.
-func (b *Body) run() ([]byte, error) {
-	c := b.c
-	buf := c.in.unread()
-	if !b.dot {
-		if b.chunk == 0 {
-			return nil, b.nextChunk()
+// ReadChunk reads n bytes of a message in chunks into w; last says that there are no more. If w refuses
+// them, or there is a fault in them, the rest is read away. Then the connection can go on, after ErrSlow
+// and the like it has ended. A w of nil reads the chunk away.
+func (b *Body) ReadChunk(w io.Writer, n int64, last bool) error {
+	if w == nil && n > b.mostDropped() {
+		return b.end(ErrTooMuch) // it need not come first
+	}
+	var refused error
+	for n > 0 {
+		buf := b.c.in.unread()
+		buf = buf[:min(int64(len(buf)), n)]
+		if len(buf) == 0 {
+			if err := b.fill(); err != nil {
+				return b.end(err)
+			}
+			continue
 		}
-		buf = buf[:min(int64(len(buf)), b.chunk)]
+		if w != nil && refused == nil && b.fault == nil {
+			refused = b.pass(w, buf)
+		} else if err := b.drop(len(buf)); err != nil {
+			return b.end(err)
+		}
+		b.c.in.use(len(buf))
+		n -= int64(len(buf))
 	}
-	if len(buf) == 0 {
-		return nil, b.fill()
+	if last && b.fault == nil && w != nil {
+		b.fault = b.framing.end()
 	}
-	run, used, done, err := b.msg.next(buf)
-	if err != nil {
-		return nil, err
-	}
-	c.in.use(used)
-	if !b.dot {
-		b.chunk -= int64(used)
-	}
-	b.over = done
-	if used == 0 {
-		return nil, b.fill()
-	}
-	return run, nil
+	return errors.Join(refused, b.fault)
 }
 
-// fill reads more, within the time that a message has. Only waiting for the
-// client counts for the minimum rate: it can't help how slowly we store.
+// pass checks bytes of a chunk and writes them to w. It returns w's error; a fault of theirs is kept.
+func (b *Body) pass(w io.Writer, p []byte) error {
+	for b.c.settings.Limits.NormalizeLF && len(p) > 0 {
+		i := b.framing.bareLF(p)
+		if i < 0 {
+			break
+		}
+		for _, piece := range [][]byte{p[:i], crlf} {
+			if err := b.passRun(w, piece); err != nil || b.fault != nil {
+				return err
+			}
+		}
+		p = p[i+1:]
+	}
+	return b.passRun(w, p)
+}
+
+func (b *Body) passRun(w io.Writer, p []byte) error {
+	if _, _, _, b.fault = b.framing.next(p); b.fault != nil || len(p) == 0 {
+		return nil
+	}
+	_, err := w.Write(p)
+	return err
+}
+
+// drop counts what is read away.
+func (b *Body) drop(n int) error {
+	if b.dropped += int64(n); b.dropped > b.mostDropped() {
+		return ErrTooMuch
+	}
+	return nil
+}
+
+// mostDropped is how much is read away: the size that a message may have.
+func (b *Body) mostDropped() int64 {
+	if most := b.c.settings.Limits.MaxMessage; most > 0 {
+		return most
+	}
+	return 64 << 20
+}
+
+// fill reads more, within the time that a message has.
 func (b *Body) fill() error {
 	c := b.c
-	if err := c.flush(); err != nil {
+	if err := c.Flush(); err != nil {
 		return err
 	}
+	limits := &c.settings.Limits
 	began := time.Now()
-	c.mu.Lock()
-	err := c.readUntil(began.Add(b.patience()))
-	c.mu.Unlock()
+	silence := c.patience(orDefault(limits.DataTimeout, 3*time.Minute))
+	if limits.MinRate > 0 {
+		silence = min(silence, b.rate.patience(limits.MinRate, limits.MinRateGrace))
+	}
+	deadline := began.Add(silence)
+	last := c.deadline(deadline)
+	c.leave.mu.Lock()
+	err := c.readUntil(last)
+	c.leave.mu.Unlock()
 	if err != nil {
 		return err
 	}
 	before := c.stats.In
-	err = c.fill()
-	b.waited += time.Since(began)
-	got := c.stats.In - before
-	b.size += got
-	if c.in.lent != nil && int(got) == len(*c.in.lent) {
-		c.want = nextSize(c.want)
-	}
+	err = c.fill(b.bufferSize())
+	b.rate.add(time.Since(began), c.stats.In-before)
 	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case isTimeout(err) && last.Before(deadline):
+		return ErrLate
+	case isTimeout(err):
 		return ErrSlow
 	case errors.Is(err, io.EOF):
 		return ErrGone
@@ -127,94 +172,21 @@ func (b *Body) fill() error {
 	return err
 }
 
-// patience is how long the client may stay silent now: DataTimeout, and not
-// until it falls below the minimum rate.
-func (b *Body) patience() time.Duration {
-	limits := &b.c.settings.Limits
-	silence := orDefault(limits.DataTimeout, 3*time.Minute)
-	if limits.MinRate <= 0 {
-		return silence
+// bufferSize returns that of the next read: a message that keeps filling its buffer gets the large one.
+func (b *Body) bufferSize() int {
+	if in := &b.c.in; in.lent != nil && in.w == len(*in.lent) {
+		return nextSize(len(*in.lent))
 	}
-	const years = 1e9 // seconds, which a Duration can still hold
-	earned := min(float64(b.size)/float64(limits.MinRate), years)
-	return min(silence, max(time.Duration(earned*float64(time.Second)), limits.MinRateGrace)-b.waited)
+	return middleBuffer
 }
 
-// nextChunk is called when a BDAT chunk is over: the message is, or its next
-// chunk is asked for.
-func (b *Body) nextChunk() error {
-	c := b.c
-	if b.last {
-		b.over = true
-		return b.msg.end()
-	}
-	c.say("250", "2.0.0", "chunk taken")
-	for {
-		line, err := c.readLine()
-		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			return ErrSlow
-		case err != nil:
-			return ErrGone
-		case c.ended:
-			return b.abort()
-		}
-		if c.command(line) {
-			if done, err := b.between(); done {
-				return err
-			}
-		}
-		if c.ended {
-			return b.abort()
-		}
-	}
-}
-
-// between handles a command between two chunks; done ends the wait for one.
-func (b *Body) between() (done bool, err error) {
-	c := b.c
-	switch c.cmd.Verb {
-	case "BDAT":
-		size, last, ok := parseChunk(c.cmd.Arg)
-		if !ok {
-			c.reject("501", "5.5.4", "BDAT wants a size and perhaps LAST", "BDAT arguments")
-			return true, b.abort()
-		}
-		b.chunk, b.last = size, last
-		return true, nil
-	case "RSET":
-		c.say("250", "2.0.0", "message is forgotten")
-		return true, b.abort()
-	case "NOOP":
-		c.say("250", "2.0.0", "still here")
-	case "QUIT":
-		c.end("quit")
-		c.say("221", "2.0.0", "bye")
-		return true, b.abort()
-	default:
-		c.disorder("BDAT or RSET comes next")
-	}
-	return false, nil
-}
-
-// abort is the end of a message whose client was answered already: what
-// go-smtp is going to say to it is not for the client.
-func (b *Body) abort() error {
-	b.c.swallow = true
-	return ErrAborted
-}
-
-// fail makes err the end of the message, and of the connection too, unless the
-// client has said RSET: else the two sides are apart.
-func (b *Body) fail(err error) error {
-	b.err, b.over = err, true
-	if !errors.Is(err, ErrAborted) {
-		b.c.end(reasonOf(err))
-	}
+// end makes err the end of the connection.
+func (b *Body) end(err error) error {
+	b.c.End(reasonOf(err))
 	return err
 }
 
-// reasonOf is the word for Stats and metrics, one of a fixed few.
+// reasonOf returns the word for Stats and metrics, one of a fixed few.
 func reasonOf(err error) string {
 	switch {
 	case errors.Is(err, ErrBareCR), errors.Is(err, ErrBareLF), errors.Is(err, ErrNUL):
@@ -223,62 +195,10 @@ func reasonOf(err error) string {
 		return "line too long"
 	case errors.Is(err, ErrSlow):
 		return "slow"
-	case errors.Is(err, errTooMuch):
+	case errors.Is(err, ErrLate):
+		return "timeout"
+	case errors.Is(err, ErrTooMuch):
 		return "message size"
 	}
 	return "disconnect"
-}
-
-// droppable is how much is read away to come to the end of a message or of a
-// chunk that is not wanted: the size that a message may have.
-func (b *Body) droppable() int64 {
-	if max := b.c.settings.Limits.MaxMessage; max > 0 {
-		return max
-	}
-	return 64 << 20
-}
-
-// finish is called when go-smtp asks for more after the session's Data: what
-// the session left of the message, or of this chunk, is read away.
-func (b *Body) finish() {
-	left := b.droppable()
-	// Behind a chunk the reply is the session's, and the next one is refused.
-	for !b.over && (b.dot || b.chunk > 0) {
-		run, err := b.run()
-		if left -= int64(len(run)); err == nil && left < 0 {
-			err = errTooMuch
-		}
-		if err != nil {
-			_ = b.fail(err)
-		}
-	}
-	b.c.want = middleBuffer
-}
-
-// refuse reads away the chunk of a BDAT that did not get as far as the
-// session.
-func (b *Body) refuse() {
-	c := b.c
-	if b.begun || b.over || b.dot || c.ended {
-		return
-	}
-	b.over = true
-	if b.chunk > b.droppable() {
-		c.end("message size")
-		return
-	}
-	for b.chunk > 0 {
-		buf := c.in.unread()
-		if len(buf) == 0 {
-			if err := b.fill(); err != nil {
-				c.end(reasonOf(err))
-				return
-			}
-			continue
-		}
-		n := min(int64(len(buf)), b.chunk)
-		c.in.use(int(n))
-		b.chunk -= n
-	}
-	c.want = middleBuffer
 }

@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"maps"
+	"sync"
 	"time"
 )
 
@@ -55,6 +56,7 @@ func (r *Registry) Cut() int {
 		if c.isHurried() {
 			w.left[c] = struct{}{}
 			_ = c.sock.Close() // its own goroutine sees it, and ends it
+			c.cutting.end()
 		}
 	}
 	cut := len(w.left)
@@ -152,5 +154,36 @@ func isClosed(ch <-chan struct{}) bool {
 		return true
 	default:
 		return false
+	}
+}
+
+// cutting is the context of what a connection waits for beside its client. It is made when it is first
+// asked for: most connections wait for nothing else.
+type cutting struct {
+	mu     sync.Mutex
+	over   bool
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
+// Context returns a context that ends when the connection is closed, or cut from outside.
+func (c *Conn) Context() context.Context {
+	t := &c.cutting
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ctx == nil {
+		t.ctx, t.cancel = context.WithCancel(context.Background())
+		if t.over {
+			t.cancel()
+		}
+	}
+	return t.ctx
+}
+
+func (t *cutting) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.over = true; t.cancel != nil {
+		t.cancel()
 	}
 }

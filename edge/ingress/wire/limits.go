@@ -14,10 +14,13 @@ import (
 type Limits struct {
 	MaxConnections   int           // open at once; 0: no limit
 	MaxPerPrefix     int           // open at once from one /24 or /64; 0: no limit
-	MaxCommands      int           // in one connection, then 421; 0: no limit
-	MaxErrors        int           // replies of 5xx in one connection, then 421; 0: no limit
+	MaxShare         int           // percent of MaxConnections for one /16 or /32, half of it for a /48, a quarter for a /56; 0: no limit
+	Reserved         int           // percent of MaxConnections for networks that have delivered before
+	Crowded          int           // percent of MaxConnections from which CrowdedTimeout counts, and idle connections are evicted; 0: never
+	CrowdedTimeout   time.Duration // silence, then; 0: ten seconds
 	MaxLine          int           // octets of a command line with its CRLF, up to 64 KiB; 0: 2048
 	MaxTextLine      int           // octets of a line in a message with its CRLF; 0: no limit
+	NormalizeLF      bool          // a bare LF in BDAT becomes CRLF; it is a fault otherwise
 	MaxMessage       int64         // octets; what a refused BDAT chunk may still send. 0: no limit
 	CommandTimeout   time.Duration // silence before a command; 0: five minutes
 	DataTimeout      time.Duration // silence within a message; 0: three minutes
@@ -43,41 +46,12 @@ func orDefault(d, otherwise time.Duration) time.Duration {
 	return d
 }
 
-// Settings is all that may change while a Listener runs.
+// Settings is all that may change while a registry serves.
 type Settings struct {
 	Limits Limits
-	TLS    *tls.Config // nil: STARTTLS is not offered
+	TLS    *tls.Config // nil: there is no StartTLS
 	// Own knows the speaker's probes, which do not count for MaxPerPrefix; nil: there are none.
 	Own *own.Connections
-	// Hostname stands in replies that wire writes itself.
-	Hostname string
-	// Extensions are the keywords that go-smtp's EHLO reply does not have, each
-	// with its parameters, such as "LIMITS RCPTMAX=100". STARTTLS is not one of
-	// them.
-	Extensions func(c *Conn) []string
-	// Withheld, if set, is asked at each EHLO for the keywords of go-smtp that are not offered now.
-	// The client may use them all the same.
-	Withheld func() []string
-	// Command, if set, sees each command before go-smtp does.
-	Command func(c *Conn, cmd Command) Answer
-	// Closed, if set, is told of each connection that was served, once, after
-	// its last byte.
-	Closed func(c *Conn)
-}
-
-// Command is one line as the client sent it, without its CRLF. Its bytes are
-// valid until the next one is read.
-type Command struct {
-	Verb string // upper case
-	Line []byte // the whole line
-	Arg  []byte // what stands behind the verb, without the spaces around it
-}
-
-// Answer is what becomes of a Command. The zero Answer hands the line to
-// go-smtp as it stands.
-type Answer struct {
-	// Reply, if set, answers the command here, and go-smtp never sees it.
-	Reply mail.Reply
-	// Line, if set, is handed to go-smtp in place of the client's line.
-	Line string
+	// Full and NetworkFull are said to clients that are over a cap.
+	Full, NetworkFull mail.Reply
 }

@@ -11,8 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/emersion/go-smtp"
-
+	"anymx/edge/mail"
 	"anymx/tests/kit"
 )
 
@@ -29,99 +28,133 @@ func (l *faultyListener) Accept() (net.Conn, error) {
 	return l.Listener.Accept()
 }
 
-// listen starts srv behind a Registry on loopback.
-func listen(t *testing.T, srv *smtp.Server, set Settings, faults int32) *Listener {
+// echo answers each command with its line, until QUIT.
+func echo(c *Conn) {
+	defer c.Close()
+	if err := c.Open(); err != nil {
+		c.Reply(mail.Reply{Code: 421, Text: err.Error()})
+		return
+	}
+	c.Reply(mail.Reply{Code: 220, Text: "hello"})
+	for !c.Ended() {
+		switch cmd, err := c.ReadCommand(false); {
+		case err != nil:
+			c.Reply(mail.Reply{Code: 500, Text: err.Error()})
+		case cmd.Verb == "QUIT":
+			c.End("quit")
+			c.Reply(mail.Reply{Code: 221, Text: "bye"})
+		default:
+			c.Reply(mail.Reply{Code: 250, Text: string(cmd.Line)})
+		}
+	}
+}
+
+// listen serves echo on loopback.
+func listen(t *testing.T, set Settings, faults int32) (*Registry, net.Listener) {
 	t.Helper()
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	set.Hostname = hostname
-	faulty := &faultyListener{Listener: inner}
-	faulty.faults.Store(faults)
+	l := &faultyListener{Listener: inner}
+	l.faults.Store(faults)
 	registry := NewRegistry(Options{Settings: set})
-	l := registry.Listen(faulty)
 	done := make(chan error, 1)
-	go func() { done <- srv.Serve(l) }()
+	go func() { done <- registry.Serve(l, echo) }()
 	t.Cleanup(func() {
 		_ = l.Close()
 		if err := <-done; !errors.Is(err, net.ErrClosed) {
 			t.Errorf("Serve ended with %v", err)
 		}
 		kit.Eventually(t, "all connections are closed", func() bool { return registry.Open() == 0 })
+		if len(registry.caps.by) != 0 {
+			t.Errorf("networks are still counted: %v", registry.caps.by)
+		}
 	})
-	return l
+	return registry, l
 }
 
-func dialPlain(t *testing.T, l *Listener) (net.Conn, *bufio.Reader) {
+// say connects if conn is nil, sends text, and returns what comes until a line ends with want.
+func say(t *testing.T, l net.Listener, conn net.Conn, text, want string) net.Conn {
 	t.Helper()
-	conn, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
+	if conn == nil {
+		var err error
+		if conn, err = net.Dial("tcp", l.Addr().String()); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		_ = conn.SetDeadline(time.Now().Add(kit.Patience))
+	}
+	if _, err := io.WriteString(conn, text); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
-	return conn, bufio.NewReader(conn)
+	for r := bufio.NewReaderSize(conn, 16); ; {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			t.Fatalf("%q: %q, %v", text, line, err)
+		}
+		if strings.HasPrefix(line, want) {
+			return conn
+		}
+	}
 }
 
-// TestAcceptFaults: what passes ends neither the listener nor go-smtp.
+// A fault that passes does not end the listener.
 func TestAcceptFaults(t *testing.T) {
-	l := listen(t, newSMTP(&backend{}), Settings{}, 3)
-	conn, r := dialPlain(t, l)
-	readReplies(t, r, 1)
-	_ = conn.Close()
+	_, l := listen(t, Settings{}, 3)
+	_ = say(t, l, nil, "QUIT\r\n", "221 ").Close()
 }
 
-// TestListenerCloses: a client in the lobby keeps its connection, but gets no
-// session any more.
+// A listener that is closed leaves the connections that it has accepted.
 func TestListenerCloses(t *testing.T) {
-	l := listen(t, newSMTP(&backend{}), Settings{}, 0)
-	l.learn(goSMTP, false)
-	conn, r := dialPlain(t, l)
-	if _, err := io.WriteString(conn, "EHLO c.test\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	readReplies(t, r, 2)
+	_, l := listen(t, Settings{}, 0)
+	conn := say(t, l, nil, "", "220 ")
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := io.WriteString(conn, "NOOP\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	readReplies(t, r, 1)
-	if _, err := io.WriteString(conn, "MAIL FROM:<a@c.test>\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	if line, err := r.ReadString('\n'); !strings.HasPrefix(line, "421 4.3.2 ") {
-		t.Errorf("%q, %v", line, err)
-	}
-	if rest, err := io.ReadAll(r); err != nil || len(rest) > 0 {
-		t.Errorf("%q, %v", rest, err)
-	}
-	_ = conn.Close()
+	_ = say(t, l, conn, "NOOP\r\nQUIT\r\n", "221 ").Close()
 }
 
-// TestNoSession: a session that go-smtp's backend refuses is refused to the
-// client too, whether at its greeting or when it leaves the lobby.
-func TestNoSession(t *testing.T) {
-	srv := newSMTP(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) {
-		return nil, refusal(451, 4, 3, 0, "no session for you")
-	}))
-	l := listen(t, srv, Settings{}, 0)
-	for _, lobby := range []bool{false, true} {
-		if lobby {
-			l.learn(goSMTP, false)
-		}
-		conn, r := dialPlain(t, l)
-		if _, err := io.WriteString(conn, "EHLO c.test\r\nMAIL FROM:<a@c.test>\r\n"); err != nil {
-			t.Fatal(err)
-		}
-		_ = conn.(*net.TCPConn).CloseWrite()
-		all, err := io.ReadAll(r)
-		said := string(all)
-		if err != nil || !strings.Contains(said, "\r\n451 4.3.0 no session for you\r\n") || strings.Contains(said, "taken") {
-			t.Errorf("lobby %v: %q, %v", lobby, said, err)
-		}
-		_ = conn.Close()
+// New settings are for connections to come, and for no other.
+func TestConfigure(t *testing.T) {
+	registry, l := listen(t, Settings{Limits: Limits{MaxLine: 100}}, 0)
+	before := say(t, l, nil, "", "220 ")
+	registry.Configure(Settings{Limits: Limits{MaxLine: 10}})
+	after := say(t, l, nil, "", "220 ")
+	say(t, l, before, "NOOP 1234567890\r\n", "250 NOOP")
+	say(t, l, after, "NOOP 1234567890\r\n", "500 line too long")
+	_, _ = before.Close(), after.Close()
+}
+
+// A client that is kept waiting does not keep the service from closing.
+func TestDelayEnds(t *testing.T) {
+	registry := NewRegistry(Options{})
+	c := newConn(&net.TCPConn{}, registry.settings.Load(), registry)
+	go registry.Close(t.Context())
+	began := time.Now()
+	c.Delay(time.Hour)
+	if took := time.Since(began); took > time.Minute {
+		t.Errorf("took %v", took)
+	}
+}
+
+// The context of a connection ends when it is cut, and when it is closed, also if it is asked for later.
+func TestContext(t *testing.T) {
+	registry, l := listen(t, Settings{}, 0)
+	conn := say(t, l, nil, "", "220 ")
+	registry.mu.Lock()
+	var c *Conn
+	for c = range registry.conns {
+	}
+	registry.mu.Unlock()
+	ctx := c.Context()
+	if ctx.Err() != nil {
+		t.Error(ctx.Err())
+	}
+	_ = conn.Close()
+	<-ctx.Done()
+	kit.Eventually(t, "the connection is closed", func() bool { return registry.Open() == 0 })
+	if c.Context().Err() == nil {
+		t.Error("a closed connection has a context that goes on")
 	}
 }

@@ -9,9 +9,5 @@ import (
 
 // TestMain fails the tests if a goroutine of theirs outlives them.
 func TestMain(m *testing.M) {
-	if os.Getenv(processEnv) != "" {
-		serveProcess()
-		return
-	}
-	os.Exit(kit.Run(m, kit.Leaks{Of: []string{"anymx/edge/ingress/wire", "emersion/go-smtp"}}))
+	os.Exit(kit.Run(m, kit.Leaks{Of: []string{"anymx/edge/ingress/wire"}}))
 }

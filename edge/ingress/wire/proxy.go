@@ -40,7 +40,7 @@ func (c *Conn) readProxy() error {
 		if !okClient || !okService {
 			return fmt.Errorf("PROXY header: family %#x is not TCP", byte(header.TransportProtocol))
 		}
-		c.client, c.service, c.named = client, service, true
+		c.peer.client, c.peer.service, c.peer.named = client, service, true
 	}
 	c.in.grow(middleBuffer)
 	n, err := io.ReadFull(r, c.in.room()[:r.Buffered()])

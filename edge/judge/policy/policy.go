@@ -8,13 +8,13 @@
 package policy
 
 import (
-	"fmt"
 	"strings"
 
+	"anymx/edge/judge/replies"
 	"anymx/edge/mail"
 )
 
-// Rules holds the operator's settings. A limit of 0 means no limit.
+// Rules holds the operator's settings. A limit of 0 means no limit, but for MaxHeader and MaxFields, where it is the default of mail.Header.
 type Rules struct {
 	Hostname      string
 	Domains       *Domains // nil: no mail is accepted
@@ -23,6 +23,8 @@ type Rules struct {
 	MaxRefused    int      // refused recipients of one connection
 	MaxMessages   int      // of one connection
 	MaxReceived   int      // Received fields; more is a loop
+	MaxHeader     int64    // bytes of a message's header
+	MaxFields     int      // in a message's header
 	RequireTLS    bool     // refuse MAIL without TLS
 	SenderRouting bool     // accept addresses that core might relay or run as a command: "victim%gmail.com@ours"
 	NoTLS         bool     // STARTTLS should be offered but can't be: refusals for lack of TLS are temporary
@@ -39,15 +41,15 @@ func lacking(core mail.CoreExtensions, needs mail.Extensions, what string) mail.
 	case needs == 0 || core.Supports(needs):
 		return mail.Reply{}
 	case core == mail.CoreUnknown && needs.Has(mail.SMTPUTF8):
-		return reply(451, 4, 3, 0, what+" needs SMTPUTF8, and it is not yet known whether the mail storage supports it, try again later")
+		return replies.CoreUnknown.With(what)
 	case core == mail.CoreUnknown:
 		return mail.Reply{}
 	case needs.Has(mail.SMTPUTF8) && !core.Supports(mail.SMTPUTF8):
-		return reply(550, 5, 6, 7, what+" needs SMTPUTF8, which the mail storage does not support")
+		return replies.CoreNoUTF8.With(what)
 	case !core.Supports(mail.EightBitMIME):
-		return reply(554, 5, 6, 3, what+" has 8-bit text, and the mail storage does not support 8BITMIME")
+		return replies.CoreNo8Bit.With(what)
 	}
-	return reply(550, 5, 6, 7, what+" needs SMTPUTF8 and 8BITMIME, which the mail storage does not support together")
+	return replies.CoreNoneBoth.With(what)
 }
 
 // Mail holds the facts at MAIL.
@@ -67,24 +69,24 @@ type Mail struct {
 func (r *Rules) Mail(f Mail) mail.Reply {
 	switch {
 	case f.Open:
-		return reply(503, 5, 5, 1, "nested MAIL command, send RSET first")
+		return replies.NestedMail.Reply
 	case (r.RequireTLS || f.RequireTLS) && !f.TLS && r.NoTLS:
-		return reply(451, 4, 7, 0, "TLS is required and not available at the moment, try again later")
+		return replies.TLSMissing.Reply
 	case r.RequireTLS && !f.TLS:
-		return reply(530, 5, 7, 0, "must issue a STARTTLS command first")
+		return replies.TLSRequired.Reply
 	case f.RequireTLS && !f.TLS:
-		return reply(530, 5, 7, 0, "REQUIRETLS requires TLS (RFC 8689)")
+		return replies.RequireTLS.Reply
 	case r.MaxMessages > 0 && f.Messages >= r.MaxMessages:
-		return reply(421, 4, 7, 0, r.Hostname+" too many messages on this connection")
+		return replies.TooManyMessages.With(r.Hostname)
 	case f.Full != nil:
-		return reply(452, 4, 3, 1, "insufficient system storage, try again later")
+		return replies.StorageFull.Reply
 	case r.MaxMessage > 0 && f.Size > r.MaxMessage:
-		return reply(552, 5, 3, 4, fmt.Sprintf("message size exceeds the limit of %d bytes", r.MaxMessage))
+		return replies.TooBig.With(r.MaxMessage)
 	case !f.SMTPUTF8 && !f.Sender.IsASCII():
-		return reply(553, 5, 6, 7, "sender needs SMTPUTF8")
+		return replies.SenderUTF8.Reply
 	case !r.SenderRouting && routes(f.Sender.Local) && r.atCore(f.Sender.Domain):
 		// A notification to this sender would go through core, which would relay it.
-		return reply(550, 5, 1, 7, restrictedText)
+		return replies.RestrictedSender.Reply
 	}
 	return lacking(f.Core, f.Sender.Needs(), "sender address")
 }
@@ -101,13 +103,13 @@ type Rcpt struct {
 // Rcpt decides on a RCPT command. It returns the path to deliver to; the zero reply accepts it.
 func (r *Rules) Rcpt(f Rcpt) (mail.Path, mail.Reply) {
 	if r.MaxRefused > 0 && f.Refused >= r.MaxRefused {
-		return mail.Path{}, reply(421, 4, 7, 0, r.Hostname+" too many refused recipients")
+		return mail.Path{}, replies.TooManyRefused.With(r.Hostname)
 	}
 	if r.MaxRecipients > 0 && f.Recipients >= r.MaxRecipients {
-		return mail.Path{}, reply(452, 4, 5, 3, "too many recipients, send the rest in another transaction")
+		return mail.Path{}, replies.TooManyRecipients.Reply
 	}
 	if !f.SMTPUTF8 && !f.Path.IsASCII() {
-		return mail.Path{}, reply(553, 5, 6, 7, "recipient needs SMTPUTF8")
+		return mail.Path{}, replies.RecipientUTF8.Reply
 	}
 	to, refusal := r.mailbox(f.Path)
 	if refusal.Code == 0 {
@@ -133,17 +135,17 @@ func (r *Rules) mailbox(to mail.Path) (mail.Path, mail.Reply) {
 	to.Domain = forCore(to.Domain)
 	switch {
 	case !ours:
-		return mail.Path{}, reply(550, 5, 7, 1, "relay access denied")
+		return mail.Path{}, replies.RelayDenied.Reply
 	case to.IsPostmaster() || recipients.lists(to.Local):
 		return to, mail.Reply{}
 	case recipients == Unavailable:
-		return mail.Path{}, reply(451, 4, 3, 0, "recipients of this domain cannot be verified at the moment, try again later")
+		return mail.Path{}, replies.Unverified.Reply
 	case !r.SenderRouting && restricted(to.Local):
-		return mail.Path{}, reply(550, 5, 1, 3, restrictedText)
+		return mail.Path{}, replies.RestrictedRcpt.Reply
 	case recipients.Has(to.Local):
 		return to, mail.Reply{}
 	}
-	return mail.Path{}, reply(550, 5, 1, 1, "user unknown")
+	return mail.Path{}, replies.UserUnknown.Reply
 }
 
 // atCore reports whether core may treat domain as its own: a domain whose mail is accepted, our
@@ -154,24 +156,24 @@ func (r *Rules) atCore(domain string) bool {
 	return ours || !strings.Contains(domain, ".") || domain[0] == '[' || asciiDomain(domain) == asciiDomain(r.Hostname)
 }
 
-// restrictedText is the text that Exim uses, which postmasters know.
-const restrictedText = "restricted characters in address"
+// Header decides on the header of a message. The zero reply accepts it.
+func (r *Rules) Header(h *mail.Header) mail.Reply {
+	switch {
+	case h.TooLarge:
+		return replies.HeaderTooLarge.With(r.MaxHeader, r.MaxFields)
+	case r.MaxReceived > 0 && h.Count("received") > r.MaxReceived:
+		return replies.TooManyHops.Reply
+	}
+	return mail.Reply{}
+}
 
 // Data holds the facts at the end of a message.
 type Data struct {
-	Received int // number of Received fields
-	Needs    mail.Extensions
-	Core     mail.CoreExtensions
+	Needs mail.Extensions
+	Core  mail.CoreExtensions
 }
 
 // Data decides on a message before it is committed. The zero reply accepts it.
 func (r *Rules) Data(f Data) mail.Reply {
-	if r.MaxReceived > 0 && f.Received > r.MaxReceived {
-		return reply(554, 5, 4, 6, "too many hops, mail loop detected")
-	}
 	return lacking(f.Core, f.Needs, "message")
-}
-
-func reply(code, class, subject, detail int, text string) mail.Reply {
-	return mail.Reply{Code: code, Enhanced: mail.Enhanced{class, subject, detail}, Text: text}
 }

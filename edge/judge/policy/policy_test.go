@@ -1,8 +1,11 @@
 package policy
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -157,16 +160,62 @@ func TestRcpt(t *testing.T) {
 	}
 }
 
-func TestData(t *testing.T) {
+func TestHeader(t *testing.T) {
 	tests := []struct {
 		max, received int
 		want          string
-	}{{0, 1000, ""}, {50, 0, ""}, {50, 50, ""}, {50, 51, "554 5.4.6 "}}
+	}{{0, 1000, ""}, {50, 0, ""}, {50, 50, ""}, {50, 51, "554 5.4.6 "}, {50, 3000, "552 5.3.4 "}}
 	for _, tt := range tests {
-		rules := Rules{MaxReceived: tt.max}
-		if got := rules.Data(Data{Received: tt.received}); !matches(got, tt.want) {
+		rules := Rules{MaxReceived: tt.max, MaxHeader: 256 << 10, MaxFields: 2000}
+		h := mail.Header{MaxSize: rules.MaxHeader, MaxFields: rules.MaxFields}
+		h.Write([]byte(strings.Repeat("Received: x\r\n", tt.received) + "\r\n"))
+		if got := rules.Header(&h); !matches(got, tt.want) {
 			t.Errorf("%d of %d: %q", tt.received, tt.max, got)
 		}
+	}
+}
+
+// The first refusal counts, what checks add adds up, and a discarded message can still be refused.
+func TestAsk(t *testing.T) {
+	says := func(v Verdict) Check { return func(context.Context, *Facts) Verdict { return v } }
+	refusal := mail.Reply{Code: 550, Text: "no"}
+	tests := map[string]struct {
+		checks []Verdict
+		want   Verdict
+	}{
+		"nobody":                {nil, Verdict{}},
+		"all accept":            {[]Verdict{{Tags: []string{"a"}}, {Tags: []string{"b"}, Route: "x"}, {NoDSN: true}}, Verdict{Tags: []string{"a", "b"}, Route: "x", NoDSN: true}},
+		"the first refusal":     {[]Verdict{{Action: Refuse, Reply: refusal}, {Tags: []string{"not asked"}}}, Verdict{Action: Refuse, Reply: refusal}},
+		"discarded":             {[]Verdict{{Action: Discard}, {Tags: []string{"a"}}}, Verdict{Action: Discard, Tags: []string{"a"}}},
+		"discarded and refused": {[]Verdict{{Action: Discard}, {Action: Refuse, Reply: refusal}}, Verdict{Action: Refuse, Reply: refusal}},
+	}
+	for name, tt := range tests {
+		var checks Checks
+		for _, v := range tt.checks {
+			checks.Add(AtRcpt, says(v))
+		}
+		var got Verdict
+		checks.Ask(t.Context(), AtRcpt, &Facts{}, &got)
+		if !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%s: %+v", name, got)
+		}
+		if checks.Ask(t.Context(), AtMail, &Facts{}, &got); !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%s: another stage said %+v", name, got)
+		}
+	}
+}
+
+// What one recipient's check adds does not show up at another's.
+func TestAskCopies(t *testing.T) {
+	known := Verdict{Tags: make([]string, 1, 8)}
+	var checks Checks
+	n := 0
+	checks.Add(AtRcpt, func(context.Context, *Facts) Verdict { n++; return Verdict{Tags: []string{fmt.Sprint(n)}} })
+	first, second := known, known
+	checks.Ask(t.Context(), AtRcpt, &Facts{}, &first)
+	checks.Ask(t.Context(), AtRcpt, &Facts{}, &second)
+	if first.Tags[1] != "1" || second.Tags[1] != "2" {
+		t.Errorf("%q, %q", first.Tags, second.Tags)
 	}
 }
 

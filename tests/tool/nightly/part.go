@@ -48,7 +48,7 @@ var parts = []part{
 	{name: "fuzz-mail", what: "the message format's fuzz targets",
 		took: 4 * time.Minute, args: fuzz("./edge/mail", "./edge/maillog"), env: fuzzTime, random: true},
 	{name: "fuzz-protocols", what: "the fuzz targets of SMTP, BGP and the shield",
-		took: 6 * time.Minute, args: fuzz("./edge/ingress/wire", "./edge/delivery/smtpc", "./edge/core", "./bgp", "./xdp"), env: fuzzTime, random: true},
+		took: 6 * time.Minute, args: fuzz("./edge/ingress/wire", "./edge/ingress/smtpd", "./edge/delivery/smtpc", "./edge/core", "./bgp", "./xdp"), env: fuzzTime, random: true},
 	{name: "fuzz-storage", what: "the fuzz targets of spool, queue, disks and slots",
 		took: 7 * time.Minute, args: fuzz("./edge/spool", "./edge/queue", "./edge/appliance/diskimage", "./edge/appliance/slot", "./edge/appliance/bundle", "./edge/appliance/provision", "./tests/vm/lossy"), env: fuzzTime, random: true},
 	{name: "fuzz-control", what: "the fuzz targets of configuration and control",

@@ -76,12 +76,14 @@ var order = Order{
 		"edge/spool/salvage": {"edge/operate/api", "edge/refusal", "edge/spool"},
 		"edge/statefile":     {},
 
-		"edge/judge/policy": {"edge/mail"},
+		"edge/judge/policy":           {"edge/judge/replies", "edge/mail"},
+		"edge/judge/replies":          {"edge/mail"},
+		"edge/judge/replies/generate": {"edge/judge/replies"},
 
 		"edge/ingress/smtpd": {
 			"edge/mail", "edge/maillog", "edge/spool",
 			"edge/ingress/own", "edge/ingress/wire",
-			"edge/judge/policy",
+			"edge/judge/policy", "edge/judge/replies",
 		},
 		"edge/ingress/certificate": {},
 		"edge/ingress/own":         {"edge/mail"},

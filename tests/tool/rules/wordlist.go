@@ -11,8 +11,6 @@ var bare = []string{"begin", "place", "settle", "take", "tell"}
 var exempt = []string{
 	"bgp",
 	"edge/delivery/handoff",
-	"edge/ingress/smtpd",
-	"edge/ingress/wire",
 	"edge/operate/control/page*",
 	"edge/queue",
 }

@@ -1,0 +1,17 @@
+package smtpd
+
+import (
+	"os"
+	"testing"
+
+	"anymx/tests/kit"
+)
+
+// TestMain fails the tests if a goroutine of theirs outlives them.
+func TestMain(m *testing.M) {
+	if os.Getenv(processEnv) != "" {
+		serveProcess()
+		return
+	}
+	os.Exit(kit.Run(m, kit.Leaks{Of: []string{"anymx/edge/ingress"}}))
+}

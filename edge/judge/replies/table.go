@@ -1,0 +1,108 @@
+package replies
+
+// %[1]s in a 421, and in what a client reads before it has greeted, is our host name, as RFC 5321
+// section 4.2 asks for.
+
+// Everything went well.
+var (
+	Banner    = row("banner", "220", "%s ESMTP Service Ready", "The connection is open.")
+	StartTLS  = row("starttls", "220 2.0.0", "ready to start TLS", "STARTTLS: the handshake may begin.")
+	Goodbye   = row("goodbye", "221 2.0.0", "Bye", "QUIT: the connection is closed.")
+	Greeting  = row("greeting", "250", "%s", "HELO, and EHLO, which is followed by what we offer.")
+	OK        = row("ok", "250 2.0.0", "Ok", "NOOP, RSET, and a chunk of BDAT that is not the last.")
+	Stored    = row("stored", "250 2.0.0", "stored as %s", "The message is on stable storage. The id is that of the spool, and stands in the mail log.")
+	SenderOK  = row("sender-ok", "250 2.1.0", "sender ok", "MAIL was accepted.")
+	RcptOK    = row("recipient-ok", "250 2.1.5", "recipient ok", "RCPT was accepted.")
+	NotVerify = row("vrfy", "252 2.5.0", "cannot verify, but will accept the message", "VRFY: nobody is told which mailboxes there are.")
+	SendData  = row("send-data", "354", "end data with <CR><LF>.<CR><LF>", "DATA: the message may follow.")
+)
+
+// The connection ends.
+var (
+	TooManyConnections = row("connections", "421 4.7.0", "%s too many connections, try again later", "As many connections are open as may be (`ingress.max_connections`, `ingress.reserved_connections`). Before the banner.")
+	NetworkFull        = row("network-connections", "421 4.7.0", "%s too many connections from your network, try again later", "As many connections are open as one network may have (`ingress.max_connections_per_prefix`, `ingress.max_connections_share`). Before the banner.")
+	Crowded            = row("crowded", "421 4.7.0", "%s too busy to wait, try again later", "The client was silent while most places were taken (`ingress.crowded`).")
+	Leaving            = row("leaving", "421 4.3.2", "%s is going out of service, try again", "The node is being drained or ends. The next attempt reaches another node.")
+	Silent             = row("timeout", "421 4.4.2", "%s timeout exceeded", "The client was silent for too long, or the session has lasted too long.")
+	Slow               = row("slow", "421 4.4.2", "%s message came too slowly", "The message came more slowly than `ingress.min_rate`, or stopped.")
+	Late               = row("session-too-long", "421 4.4.2", "%s session lasted too long", "The session reached `ingress.session_timeout` within a message.")
+	TooManyErrors      = row("errors", "421 4.7.0", "%s too many errors", "The client's commands were refused too often (`ingress.max_errors`).")
+	TooManyCommands    = row("commands", "421 4.7.0", "%s too many commands", "The connection had `ingress.max_commands` commands.")
+	TooManyMessages    = row("messages", "421 4.7.0", "%s too many messages on this connection", "The connection brought `ingress.max_messages_per_connection` messages. The rest may come in another one.")
+	TooManyRefused     = row("refused-recipients", "421 4.7.0", "%s too many refused recipients", "As many recipients were refused as one connection may try (`ingress.max_refused_recipients`).")
+	Failed             = row("internal-error", "421 4.3.0", "%s internal error", "A fault of ours, with a line in the log.")
+	EarlyTalker        = row("early-talker", "554 5.5.1", "%s protocol error: data received before greeting", "The client spoke before it was greeted, as programs do that send spam.")
+	NotSMTP            = row("not-smtp", "500 5.5.2", "this is SMTP, closing", "The client speaks HTTP, or sends a PROXY header that was not expected.")
+	LineTooLong        = row("line-too-long", "500 5.5.2", "line too long, closing", "A command line is longer than `ingress.max_line`.")
+	BareLine           = row("bare-line-end", "500 5.5.2", "bare CR, bare LF or NUL in command, closing", "Two servers could read such a line differently.")
+	AfterStartTLS      = row("after-starttls", "503 5.5.1", "commands after STARTTLS, closing", "What follows STARTTLS in plaintext may have been put there by somebody else.")
+	MessageUnasked     = row("message-unasked", "503 5.5.0", "message sent before it was asked for, closing", "A message followed DATA before its 354, which is how smuggled mail arrives.")
+	ChunkSyntax        = row("bdat-syntax", "501 5.5.4", "BDAT requires a size and perhaps LAST, closing", "Without the size nobody knows where the next command begins.")
+)
+
+// A command that can't be done.
+var (
+	Control        = row("control-character", "500 5.5.2", "control character in command", "A command has a control character.")
+	NotUTF8        = row("not-utf8", "500 5.5.2", "command is not UTF-8", "A command has bytes above ASCII that are not UTF-8.")
+	Unknown        = row("unknown-command", "500 5.5.2", "command not recognized", "The command is none of SMTP's.")
+	NotImplemented = row("not-implemented", "502 5.5.1", "command not implemented", "A command of SMTP that the server does not have.")
+	NoStartTLS     = row("no-starttls", "502 5.5.1", "STARTTLS is not offered", "The node has no certificate.")
+	TLSActive      = row("tls-active", "503 5.5.1", "TLS is already active", "STARTTLS within TLS.")
+	NoAuth         = row("no-auth", "503 5.5.1", "AUTH is not offered here", "This port takes mail from other servers. People send on another.")
+	NeedsHello     = row("needs-ehlo", "503 5.5.1", "send EHLO first", "MAIL before EHLO or HELO.")
+	NeedsMail      = row("needs-mail", "503 5.5.1", "send MAIL first", "RCPT without MAIL, or within a message.")
+	NeedsRcpt      = row("needs-rcpt", "503 5.5.1", "send RCPT first", "DATA or BDAT without a recipient that was accepted.")
+	NeedsChunk     = row("needs-chunk", "503 5.5.1", "BDAT or RSET comes next", "Another command between the chunks of a message.")
+	NestedMail     = row("nested-mail", "503 5.5.1", "nested MAIL command, send RSET first", "MAIL within a transaction.")
+	NeedsDomain    = row("needs-domain", "501 5.5.4", "%s requires a domain name", "EHLO or HELO without a name, or with one that is too long.")
+	NeedsPath      = row("needs-path", "501 5.5.2", "%s %s<address> expected", "MAIL or RCPT without FROM: or TO:.")
+	NoArguments    = row("no-arguments", "501 5.5.4", "%s has no arguments", "DATA or STARTTLS with an argument.")
+	BadParameter   = row("bad-parameter", "501 5.5.4", "bad %s", "A parameter of MAIL or RCPT whose value can't be understood.")
+	Twice          = row("parameter-twice", "501 5.5.4", "parameter %s is given twice", "A parameter of MAIL or RCPT is given twice.")
+	NeverExcludes  = row("notify-never", "501 5.5.4", "NOTIFY=NEVER excludes the others", "NOTIFY=NEVER with other words (RFC 3461 section 4.1).")
+	NoBinary       = row("no-binary", "504 5.5.4", "BINARYMIME is not supported", "BODY=BINARYMIME, which is not offered.")
+	NoParameter    = row("unknown-parameter", "555 5.5.4", "%s parameter %s is not supported", "A parameter of MAIL or RCPT that is not offered (RFC 5321 section 4.1.1.11).")
+)
+
+// Mail that is refused for its addresses.
+var (
+	BadSender    = row("bad-sender", "501 5.1.7", "%s", "MAIL has an address that is none.")
+	BadRecipient = row("bad-recipient", "501 5.1.3", "malformed address", "RCPT has an address that is none.")
+	UserUnknown  = row("user-unknown", "550 5.1.1", "user unknown", "The recipient's domain is ours, and lists its recipients without this one.")
+	RelayDenied  = row("relay-denied", "550 5.7.1", "relay access denied", "The recipient's domain is not one of ours.")
+	// The words are those of Exim, which postmasters know.
+	RestrictedRcpt    = row("restricted-recipient", "550 5.1.3", "restricted characters in address", "The recipient's local part could make the mail storage relay it or run it: it has a %, a !, a quoted @, or begins with | / . or - (`ingress.sender_routing`).")
+	RestrictedSender  = row("restricted-sender", "550 5.1.7", "restricted characters in address", "As for recipients: a notification to this sender could be relayed.")
+	SenderUTF8        = row("sender-utf8", "553 5.6.7", "sender needs SMTPUTF8", "The address has letters above ASCII, and MAIL has no SMTPUTF8.")
+	RecipientUTF8     = row("recipient-utf8", "553 5.6.7", "recipient needs SMTPUTF8", "The address has letters above ASCII, and MAIL has no SMTPUTF8.")
+	TooManyRecipients = row("recipients", "452 4.5.3", "too many recipients, send the rest in another transaction", "The message has `ingress.max_recipients` recipients.")
+	Unverified        = row("recipients-unavailable", "451 4.3.0", "recipients of this domain cannot be verified at the moment, try again later", "The list of the domain's recipients can't be read.")
+	NotTheTest        = row("not-the-test", "550 5.7.1", "not the recipient of this self-test", "Only within the node: its self-test has one recipient.")
+	TestOver          = row("test-over", "451 4.3.0", "this self-test was given up", "Only within the node: its self-test took too long.")
+)
+
+// Mail that is refused for what it needs.
+var (
+	TLSMissing     = row("tls-missing", "451 4.7.0", "TLS is required and not available at the moment, try again later", "TLS is required, and the certificate can't be used.")
+	TLSRequired    = row("tls-required", "530 5.7.0", "must issue a STARTTLS command first", "The node takes mail only under TLS (`ingress.starttls_required`).")
+	RequireTLS     = row("requiretls", "530 5.7.0", "REQUIRETLS requires TLS (RFC 8689)", "MAIL asks for REQUIRETLS without TLS.")
+	CoreUnknown    = row("storage-unknown", "451 4.3.0", "%s needs SMTPUTF8, and it is not yet known whether the mail storage supports it, try again later", "The mail storage has not been reached yet.")
+	CoreNoUTF8     = row("storage-utf8", "550 5.6.7", "%s needs SMTPUTF8, which the mail storage does not support", "The mail storage behind the node does not take it, so accepting it would lose it.")
+	CoreNo8Bit     = row("storage-8bit", "554 5.6.3", "%s has 8-bit text, and the mail storage does not support 8BITMIME", "As above, for bytes above ASCII (the mail storage has no 8BITMIME).")
+	CoreNoneBoth   = row("storage-both", "550 5.6.7", "%s needs SMTPUTF8 and 8BITMIME, which the mail storage does not support together", "As above, where the mail storage's servers differ.")
+	StorageFull    = row("storage-full", "452 4.3.1", "insufficient system storage, try again later", "The node's spool is full.")
+	NotStored      = row("not-stored", "451 4.3.0", "could not store the message, try again later", "The node's disk failed, with a line in the log.")
+	NotWhole       = row("not-whole", "451 4.4.2", "message was not received completely", "The connection was lost within the message. Nobody reads this reply; the log shows it.")
+	TooBig         = row("too-big", "552 5.3.4", "message size exceeds the limit of %d bytes", "The message is larger than `ingress.max_message_size`, by what MAIL says or by what came.")
+	MuchTooBig     = row("much-too-big", "552 5.3.4", "message size exceeds the limit of %d bytes, closing", "As above, and it did not end within twice that size.")
+	HeaderTooLarge = row("header-too-large", "552 5.3.4", "message header exceeds the limit of %d bytes or %d fields", "The header of the message is larger than `ingress.max_header_size`, or has more fields than `ingress.max_header_fields`.")
+	TooManyHops    = row("too-many-hops", "554 5.4.6", "too many hops, mail loop detected", "The message has more than `ingress.max_received` Received fields.")
+	BareLF         = row("bare-lf", "554 5.6.0", "bare LF in message", "A chunk of BDAT has a line end without its CR. The session goes on.")
+	BareLFClosing  = row("bare-lf-closing", "554 5.6.0", "bare LF in message, closing", "A line of DATA ends without its CR: what follows could be a message or commands.")
+	BareCR         = row("bare-cr", "554 5.6.0", "bare CR in message", "A chunk of BDAT has a CR without its LF. The session goes on.")
+	BareCRClosing  = row("bare-cr-closing", "554 5.6.0", "bare CR in message, closing", "A line of DATA has a CR without its LF.")
+	NUL            = row("nul", "554 5.6.0", "NUL in message", "A chunk of BDAT has a NUL. The session goes on.")
+	NULClosing     = row("nul-closing", "554 5.6.0", "NUL in message, closing", "DATA has a NUL.")
+	LongText       = row("text-line-too-long", "554 5.6.0", "line too long in message", "A chunk of BDAT has a line that is longer than `ingress.max_text_line`. The session goes on.")
+	LongTextClose  = row("text-line-too-long-closing", "554 5.6.0", "line too long in message, closing", "DATA has a line that is longer than `ingress.max_text_line`.")
+)
