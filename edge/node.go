@@ -23,6 +23,7 @@ import (
 	"sync"
 	"time"
 
+	"anymx/edge/budget"
 	"anymx/edge/config"
 	"anymx/edge/delivery/handoff"
 	"anymx/edge/drain"
@@ -78,6 +79,7 @@ type Node struct {
 
 	metrics   *prometheus.Registry
 	maillog   *maillog.Log
+	memory    *budget.Budget // of transactions
 	spool     *spool.Spool
 	courier   *handoff.Handoff
 	queue     *queue.Queue
@@ -134,7 +136,7 @@ func Open(o Options) (n *Node, err error) {
 	}
 	n.ingress = smtpd.New(smtpd.Options{
 		Node: c.Node.Name, Settings: settings,
-		Spool: n.spool, Accepted: n.queue.Accepted, Core: n.courier.Extensions, Own: &n.own,
+		Spool: n.spool, Accepted: n.queue.Accepted, Core: n.courier.Extensions, Own: &n.own, Memory: n.memory,
 		Now: o.Clock.Now, MailLog: n.maillog, Log: n.log, Metrics: n.metrics,
 	})
 	n.openNeighbours(c)
@@ -203,7 +205,10 @@ func (n *Node) openStore(c *config.Config) error {
 		return fmt.Errorf("state directory: %w", err)
 	}
 	var err error
+	n.memory = memoryBudget(c)
+	all, network := inFlight(c)
 	n.spool, err = spool.Open(spool.Options{
+		Budget: n.memory, InFlight: all, NetworkInFlight: network,
 		Dir:       spoolDir(c),
 		InlineMax: int64(c.Spool.InlineMax), Memory: int64(c.Spool.Memory),
 		HighWater: int64(c.Spool.HighWater), MaxMessages: int64(c.Spool.MaxMessages), DiskReserve: int64(c.Spool.DiskReserve),

@@ -184,7 +184,7 @@ func (r *running) wantNoTrace() {
 	for _, f := range families {
 		name := f.GetName()
 		if !strings.HasPrefix(name, "anymx_smtpd_") && !strings.HasPrefix(name, "anymx_ingress_") && !strings.HasPrefix(name, "anymx_queue_") ||
-			name == "anymx_ingress_connections_limit" {
+			name == "anymx_ingress_connections_limit" || name == "anymx_ingress_memory_limit_bytes" {
 			continue
 		}
 		for _, m := range f.Metric {

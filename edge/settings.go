@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"anymx/edge/budget"
 	"anymx/edge/config"
 	"anymx/edge/delivery/handoff"
 	"anymx/edge/delivery/smtpc"
@@ -12,6 +13,7 @@ import (
 	"anymx/edge/ingress/wire"
 	"anymx/edge/judge/policy"
 	"anymx/edge/queue"
+	"anymx/edge/service"
 	"anymx/edge/uplink/device"
 )
 
@@ -40,6 +42,7 @@ func smtpdSettings(c *config.Config, domains *policy.Domains, tlsConfig *tls.Con
 		MaxErrors:    in.MaxErrors,
 		RefusedDelay: time.Duration(in.RefusedDelay),
 		NoChunking:   !in.Chunking,
+		MaxEnvelope:  int64(in.MaxEnvelope),
 		LogSessions:  c.Log.Sessions,
 	}
 }
@@ -68,6 +71,26 @@ func wireLimits(c *config.Config) wire.Limits {
 		MinRateGrace:     time.Duration(in.MinRateGrace),
 		ProxyFrom:        in.ProxyProtocolFrom,
 	}
+}
+
+// inFlight returns how many bytes of drafts may be on the disk, in all and of one network: as
+// configured, or a share of the reserve in which one message fits.
+func inFlight(c *config.Config) (all, network int64) {
+	derive := func(set, share config.Size) int64 {
+		if set > 0 {
+			return int64(set)
+		}
+		return int64(max(share, c.Ingress.MaxMessageSize+config.MiB)) // with our trace field
+	}
+	return derive(c.Spool.InFlight, c.Spool.DiskReserve/2), derive(c.Spool.NetworkInFlight, c.Spool.DiskReserve/8)
+}
+
+// memoryBudget returns the budget for all transactions.
+func memoryBudget(c *config.Config) *budget.Budget {
+	if c.Ingress.MaxMemory > 0 {
+		return budget.New(int64(c.Ingress.MaxMemory))
+	}
+	return budget.New(service.Memory() / 4)
 }
 
 // probed returns the service addresses, which the speaker connects to.

@@ -57,6 +57,15 @@ type Ingress struct {
 	// MaxRecipients is how many recipients a message may have. Beyond: 452 4.5.3, and the sender
 	// delivers to the rest in another transaction. RFC 5321 asks for at least 100.
 	MaxRecipients int `toml:"max_recipients" default:"500" min:"1" change:"reload"`
+	// MaxEnvelope is how much memory the addresses and parameters of a transaction may take, with an
+	// estimate of what the program needs to keep them. Beyond: 452 4.5.3. 100 recipients of the longest
+	// kind need 140 KiB.
+	MaxEnvelope Size `toml:"max_envelope" default:"256KiB" min:"16KiB" max:"64MiB" change:"reload"`
+	// MaxMemory is how much memory all transactions may take: addresses, headers, and messages in
+	// transfer. Beyond: 452 4.3.1. From a half on, messages go to files sooner; from three quarters on,
+	// large transactions are refused with 452 4.5.3. 0: a quarter of what the memory cgroup allows, or
+	// of the machine's memory.
+	MaxMemory Size `toml:"max_memory" max:"1TiB" change:"restart"`
 	// MaxErrors is how many commands of a session may be refused before 421.
 	MaxErrors int `toml:"max_errors" default:"10" min:"1" change:"reload"`
 	// MaxRefusedRecipients is how many recipients of a session may be refused before 421, which ends
@@ -79,7 +88,7 @@ type Ingress struct {
 	// 5321 section 4.5.3.1.4 asks for at least 512.
 	MaxLine int `toml:"max_line" default:"2048" min:"512" max:"65536" change:"reload"`
 	// MaxTextLine is the length of the longest line of a message in bytes, with CRLF. Longer: 554, and
-	// the connection ends. The 1000 of RFC 5321 section 4.5.3.1.6 would refuse real mail.
+	// in `DATA` the connection ends. The 1000 of RFC 5321 section 4.5.3.1.6 would refuse real mail.
 	MaxTextLine int `toml:"max_text_line" default:"10000" min:"1000" max:"1048576" change:"reload"`
 
 	// BareLF says what happens to a line of a message that ends with LF alone, in `BDAT`, where the
@@ -106,10 +115,10 @@ type Ingress struct {
 	// SessionTimeout is the longest session in all. Then 421 at the next command; a message in transfer
 	// is cut. With the default size, the largest message needs some 10 KB a second.
 	SessionTimeout Duration `toml:"session_timeout" default:"1h" above:"0" max:"30d" change:"reload"`
-	// BannerDelay is how long the banner waits for clients that talk too early. 0: no wait; a client
-	// whose bytes arrive before the banner is refused all the same.
+	// BannerDelay is how long the banner waits for clients that talk too early, which get 554 5.5.1. 0: no
+	// wait.
 	BannerDelay Duration `toml:"banner_delay" max:"5m" change:"reload"`
-	// MinRate is the slowest transfer of a message in bytes a second, averaged from its start. Slower:
+	// MinRate is the slowest transfer of a message in bytes a second, over its last minute. Slower:
 	// the connection ends. 0: no such limit, and slow senders can hold all connections.
 	MinRate Size `toml:"min_rate" default:"512" max:"1TiB" change:"reload"`
 	// MinRateGrace is how long after the start of a message `min_rate` is not enforced.

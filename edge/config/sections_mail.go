@@ -50,6 +50,12 @@ type Spool struct {
 	// DiskReserve is the free space of the file system of `state_dir` below which nothing more is
 	// taken. It is at least `ingress.max_message_size`; size it for the messages in transfer at once.
 	DiskReserve Size `toml:"disk_reserve" default:"1GiB" above:"0" max:"1024TiB" change:"restart"`
+	// InFlight is how much of the disk messages in transfer may take. Beyond, those that come most
+	// slowly are cut: 421 4.3.1. 0: a half of `disk_reserve`, and at least `ingress.max_message_size`.
+	InFlight Size `toml:"in_flight" max:"1024TiB" change:"restart"`
+	// NetworkInFlight is how much of it those from one /24 or /64 may take. 0: an eighth of
+	// `disk_reserve`, and at least `ingress.max_message_size`.
+	NetworkInFlight Size `toml:"network_in_flight" max:"1024TiB" change:"restart"`
 	// Memory is how much of the stored messages stays in memory too, for their first attempt. 0: each
 	// is read back from the store.
 	Memory Size `toml:"memory" default:"64MiB" max:"1TiB" change:"restart"`

@@ -153,6 +153,14 @@ func (v *checker) spool() {
 	if s.HighWater > 0 && s.HighWater < largest {
 		v.report("spool.high_water", "%s is less than ingress.max_message_size, %s: the largest message would never fit", s.HighWater, largest)
 	}
+	for _, limit := range []struct {
+		key  string
+		size Size
+	}{{"spool.in_flight", s.InFlight}, {"spool.network_in_flight", s.NetworkInFlight}} {
+		if limit.size > 0 && limit.size < largest {
+			v.report(limit.key, "%s is less than ingress.max_message_size, %s: the largest message would be cut", limit.size, largest)
+		}
+	}
 }
 
 func (v *checker) queue() {

@@ -46,6 +46,9 @@ type Field struct {
 	size  uint16
 }
 
+// fieldSize is the memory of a Field in bytes.
+const fieldSize = 32
+
 // maxFieldName is how many bytes of a field's name are kept. No name that anybody asks for is longer.
 const maxFieldName = 255
 
@@ -63,6 +66,9 @@ const (
 func (h *Header) Reset() {
 	*h = Header{MaxSize: h.MaxSize, MaxFields: h.MaxFields, Fields: h.Fields[:0], names: h.names[:0]}
 }
+
+// Memory returns how many bytes of memory the index takes.
+func (h *Header) Memory() int64 { return int64(cap(h.Fields))*fieldSize + int64(cap(h.names)) }
 
 // Name returns the name of Fields[i] in lower case. It is valid until Reset.
 func (h *Header) Name(i int) []byte {

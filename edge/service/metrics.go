@@ -11,9 +11,10 @@ import (
 // collectors. A nil clock has no metrics. It panics if two have the same metric.
 //
 //	anymx_build_info   version, commit, go: what the program was built from; always 1
+//	anymx_memory_limit_bytes
 func NewRegistry(clock *Clock, own ...prometheus.Collector) *prometheus.Registry {
 	r := prometheus.NewRegistry()
-	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(), memoryLimit())
 	if clock != nil {
 		r.MustRegister(clock)
 	}

@@ -112,6 +112,7 @@ func (p Program) start(file string, stderr io.Writer) error {
 	defer end()
 	level := new(slog.LevelVar)
 	log := Log(stderr, cfg, level)
+	limitMemory(log)
 	clock := NewClock(log)
 	watching, unwatch := context.WithCancel(context.Background())
 	var watch sync.WaitGroup

@@ -14,12 +14,21 @@ type buffer struct {
 	class int
 }
 
-// newBuffer returns an empty buffer with room for size bytes, at most MaxInline.
-func newBuffer(size int) *buffer {
+// bufferClass returns the index of the smallest size with room for size bytes, at most MaxInline.
+func bufferClass(size int) int {
 	class := 0
 	for class < len(bufferSizes)-1 && bufferSizes[class] < size {
 		class++
 	}
+	return class
+}
+
+// bufferSize returns how much memory newBuffer takes.
+func bufferSize(size int) int64 { return int64(bufferSizes[bufferClass(size)]) }
+
+// newBuffer returns an empty buffer with room for size bytes, at most MaxInline.
+func newBuffer(size int) *buffer {
+	class := bufferClass(size)
 	if b, ok := bufferPools[class].Get().(*buffer); ok {
 		b.b = b.b[:0]
 		return b
@@ -33,16 +42,4 @@ func (b *buffer) free() {
 	if cap(b.b) == bufferSizes[b.class] {
 		bufferPools[b.class].Put(b)
 	}
-}
-
-// grown returns a buffer with the content of b and room for size more bytes: b itself, or a larger
-// one. In the latter case b is freed.
-func (b *buffer) grown(size int) *buffer {
-	if len(b.b)+size <= cap(b.b) {
-		return b
-	}
-	g := newBuffer(len(b.b) + size)
-	g.b = append(g.b, b.b...)
-	b.free()
-	return g
 }

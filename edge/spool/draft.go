@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"time"
 
+	"anymx/edge/budget"
 	"anymx/edge/mail"
 )
 
 // Draft is a message being received. Up to Options.InlineMax bytes are gathered in memory; a longer
 // body is written to a file of its own, so a draft needs no more memory than that, however long the
-// message is.
+// message is. While Options.Budget is short, shorter ones go to a file too.
 //
 // A Draft is used by one goroutine at a time. It ends by Commit, Replace or
 // Discard.
@@ -19,6 +20,8 @@ type Draft struct {
 	id       mail.ID
 	size     int64
 	buf      *buffer   // nil when the draft has ended
+	held     int64     // bytes of buf that the budget counts
+	flyer    *flyer    // nil: a self-test, which no limit applies to
 	file     *bodyFile // nil: all is in buf; else buf holds what is not written yet
 	inFlight int64     // bytes of it that the ledger counts
 	err      error     // the first error of Write; sticky
@@ -30,14 +33,60 @@ type Draft struct {
 // errEnded is returned by a draft that has ended.
 var errEnded = errors.New("spool: draft has ended")
 
-// BeginDraft starts a message and draws its ID. It returns *Full if the spool accepts no message,
-// and ErrClosed.
-func (s *Spool) BeginDraft() (*Draft, error) {
+// BeginDraft starts a message of our own and draws its ID. It returns *Full if the spool accepts no
+// message, and ErrClosed.
+func (s *Spool) BeginDraft() (*Draft, error) { return s.BeginDraftOf(Client{}) }
+
+// BeginDraftOf starts a message of a client, and is BeginDraft otherwise. The draft may be cut: then
+// Write and Commit return ErrCut.
+func (s *Spool) BeginDraftOf(c Client) (*Draft, error) {
 	if err := s.Accepting(); err != nil {
 		return nil, err
 	}
+	d := &Draft{s: s, id: s.nextID(), flyer: &flyer{client: c}}
+	switch {
+	case d.lend(firstBuffer, budget.Ample):
+	case d.lend(0, budget.Whole):
+	default:
+		s.metrics.refused(ReasonMemory)
+		return nil, fullMemory
+	}
 	s.ledger.drafts.Add(1)
-	return &Draft{s: s, id: s.nextID(), buf: newBuffer(firstBuffer)}, nil
+	return d, nil
+}
+
+// lend gives the draft a buffer with room for size bytes, if the budget has it. An earlier buffer is
+// free then, and its content is in the new one unless that is too small for it.
+func (d *Draft) lend(size int, up budget.Share) bool {
+	n := bufferSize(size)
+	if !d.selfTest && !d.s.options.Budget.TakeBytes(n, up) {
+		return false
+	}
+	was, held := d.buf, d.held
+	d.buf = newBuffer(size)
+	if d.held = n; d.selfTest {
+		d.held = 0
+	}
+	if was != nil {
+		if len(was.b) <= cap(d.buf.b) {
+			d.buf.b = append(d.buf.b, was.b...)
+		}
+		was.free()
+		d.s.options.Budget.GiveBytes(held)
+	}
+	return true
+}
+
+// fits makes room for n more bytes in memory. It returns false if a file must take them.
+func (d *Draft) fits(n int) bool {
+	size := len(d.buf.b) + n
+	switch {
+	case d.file != nil || d.size+int64(n) > d.s.options.InlineMax:
+		return false
+	case size <= cap(d.buf.b):
+		return true
+	}
+	return d.lend(size, budget.Ample)
 }
 
 // ID returns the message's ID, for the trace field and the reply.
@@ -46,16 +95,15 @@ func (d *Draft) ID() mail.ID { return d.id }
 // Size returns the number of bytes written so far.
 func (d *Draft) Size() int64 { return d.size }
 
-// Write appends p to the body. It returns *Full if the disk is full. After an error it always
-// returns that error. It doesn't retain p.
+// Write appends p to the body. It returns *Full if the disk is full, and ErrCut. After an error it
+// always returns that error. It doesn't retain p.
 func (d *Draft) Write(p []byte) (int, error) {
 	switch {
 	case d.ended:
 		return 0, errEnded
 	case d.err != nil:
 		return 0, d.err
-	case d.file == nil && d.size+int64(len(p)) <= d.s.options.InlineMax:
-		d.buf = d.buf.grown(len(p))
+	case d.fits(len(p)):
 		d.buf.b = append(d.buf.b, p...)
 	default:
 		if d.err = d.spill(p); d.err != nil {
@@ -66,7 +114,7 @@ func (d *Draft) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// firstBuffer is the memory that a draft starts with.
+// firstBuffer is the memory that a draft starts with while there is enough.
 const firstBuffer = 16 << 10
 
 // spillPiece is the minimum size of a write to a file.
@@ -76,29 +124,34 @@ const spillPiece = 64 << 10
 // first.
 func (d *Draft) spill(p []byte) error {
 	if d.file == nil {
+		if err := d.count(d.size); err != nil {
+			return err
+		}
 		f, err := d.s.bodies.create(d.id)
 		if err != nil {
 			return d.s.bodyFailed(err)
 		}
 		d.file = f
-		d.count(d.size)
 		if err := d.flush(); err != nil {
 			return err
 		}
 		// From here on, the buffer only gathers small pieces.
-		d.buf.free()
-		d.buf = newBuffer(spillPiece)
+		if !d.lend(spillPiece, budget.Ample) && cap(d.buf.b) > spillPiece {
+			d.lend(0, budget.Whole)
+		}
 	}
 	if err := d.room(); err != nil {
 		return err
 	}
-	d.count(int64(len(p)))
+	if err := d.count(int64(len(p))); err != nil {
+		return err
+	}
 	if len(d.buf.b)+len(p) > cap(d.buf.b) {
 		if err := d.flush(); err != nil {
 			return err
 		}
 	}
-	if len(p) < spillPiece {
+	if len(p) < cap(d.buf.b) {
 		d.buf.b = append(d.buf.b, p...)
 		return nil
 	}
@@ -113,11 +166,15 @@ func (d *Draft) room() error {
 	return nil
 }
 
-// count adds n bytes of the file to the ledger.
-func (d *Draft) count(n int64) {
+// count adds n bytes of the file to the ledger. It returns ErrCut if there is no room for them.
+func (d *Draft) count(n int64) error {
+	if err := d.s.flight.grow(d.flyer, n); err != nil {
+		return err
+	}
 	d.inFlight += n
 	d.s.ledger.inFlight.Add(n)
 	d.s.ledger.since.Add(n)
+	return nil
 }
 
 // flush writes the buffer to the file.
@@ -204,6 +261,9 @@ func (d *Draft) commit(env *mail.Envelope) (*Message, error) {
 
 // seal syncs the file of the body. A body without a file only needs space on the disk.
 func (d *Draft) seal() error {
+	if err := d.s.flight.seal(d.flyer); err != nil {
+		return err
+	}
 	if d.file == nil {
 		return d.room()
 	}
@@ -213,13 +273,15 @@ func (d *Draft) seal() error {
 	return d.s.bodyFailed(d.file.seal())
 }
 
-// end subtracts the draft from the ledger.
+// end subtracts the draft from the ledger and the budgets.
 func (d *Draft) end() {
 	d.ended = true
 	if !d.selfTest {
 		d.s.ledger.drafts.Add(-1)
 	}
 	d.s.ledger.inFlight.Add(-d.inFlight)
+	d.s.flight.end(d.flyer)
+	d.s.options.Budget.GiveBytes(d.held)
 }
 
 // Discard ends the draft and drops what was written. After Commit or an earlier Discard it does
@@ -228,10 +290,12 @@ func (d *Draft) Discard() {
 	if d.ended {
 		return
 	}
+	if d.file != nil {
+		d.file.discard()
+		// Before it no longer counts as in flight: the spool must not seem full in between.
+		d.s.ledger.since.Add(-d.inFlight)
+	}
 	d.end()
 	d.buf.free()
 	d.buf = nil
-	if d.file != nil {
-		d.file.discard()
-	}
 }

@@ -22,6 +22,7 @@ const (
 	ReasonHighWater Reason = "high water"   // Options.HighWater
 	ReasonMessages  Reason = "messages"     // Options.MaxMessages
 	ReasonEngine    Reason = "engine"       // storage has failed or does not respond
+	ReasonMemory    Reason = "memory"       // Options.Budget; of BeginDraft alone
 )
 
 // Error names the reason.
@@ -52,6 +53,7 @@ var (
 	fullReserve   = &Full{Reason: ReasonReserve}
 	fullHighWater = &Full{Reason: ReasonHighWater}
 	fullMessages  = &Full{Reason: ReasonMessages}
+	fullMemory    = &Full{Reason: ReasonMemory}
 )
 
 // ledger counts what the spool holds, and checks its limits. Its counters are read without a lock
@@ -72,18 +74,20 @@ type ledger struct {
 	hangs atomic.Pointer[Full] // set while a commit takes far too long
 }
 
-// refusal returns why no new message is accepted, or nil.
+// refusal returns why no new message is accepted, or nil. What drafts have written doesn't count: it
+// has a limit of its own (flight), and goes when they do. So no client can make the spool refuse
+// others, or a node unready, with messages that it never completes.
 func (l *ledger) refusal() *Full {
 	if f := l.hangs.Load(); f != nil {
 		return f
 	}
-	if l.reserve > 0 && l.left() < l.reserve {
+	if l.reserve > 0 && l.left()+l.inFlight.Load() < l.reserve {
 		return fullReserve
 	}
 	if l.maxMessages > 0 && l.messages.Load()+l.drafts.Load() >= l.maxMessages {
 		return fullMessages
 	}
-	if l.highWater > 0 && l.bytes.Load()+l.inFlight.Load() >= l.highWater {
+	if l.highWater > 0 && l.bytes.Load() >= l.highWater {
 		return fullHighWater
 	}
 	return nil

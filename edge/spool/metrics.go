@@ -10,7 +10,8 @@ import (
 
 // metrics holds the spool's Prometheus metrics.
 //
-//	anymx_spool_refused_total        reason: "disk reserve", "high water", "messages", "engine"
+//	anymx_spool_refused_total        reason: "disk reserve", "high water", "messages", "engine", "memory"
+//	anymx_spool_drafts_cut_total     reason: "disk", "network"
 //	anymx_spool_errors_total         kind: "body", "read", "disk", "background", "corruption", "engine", "misuse"
 //	anymx_spool_engine_bytes         kind: "tables", "bodies", "memtables", "log"
 //	anymx_spool_engine_written_bytes_total  kind: "log", "flush", "compaction"
@@ -52,7 +53,7 @@ func newMetrics(s *Spool) *metrics {
 		Buckets: prometheus.ExponentialBuckets(1, 2, 11),
 	})
 	m.refusals = m.vector("refused_total", "Messages refused before they were received.", "reason")
-	for _, r := range []Reason{ReasonReserve, ReasonHighWater, ReasonMessages, ReasonEngine} {
+	for _, r := range []Reason{ReasonReserve, ReasonHighWater, ReasonMessages, ReasonEngine, ReasonMemory} {
 		m.refusals.WithLabelValues(string(r))
 	}
 	kinds := m.vector("errors_total", "Errors of storage.", "kind")
@@ -66,6 +67,9 @@ func newMetrics(s *Spool) *metrics {
 	m.gauge("messages", "Messages stored.", func() float64 { return float64(l.messages.Load()) })
 	m.gauge("bytes", "Bytes of bodies stored.", func() float64 { return float64(l.bytes.Load()) })
 	m.gauge("drafts", "Messages being received.", func() float64 { return float64(l.drafts.Load()) })
+	m.gauge("draft_bytes", "Bytes of messages being received that are on the disk.", func() float64 { return float64(l.inFlight.Load()) })
+	m.gauge("draft_limit_bytes", "Bytes of messages being received at which the slowest are cut; 0 for no limit.", func() float64 { return float64(s.flight.most) })
+	m.parts = append(m.parts, &s.flight)
 	m.gauge("memory_bytes", "Bytes of bodies kept in memory for their first attempt.", func() float64 { return float64(l.memory.Load()) })
 	m.gauge("disk_free_bytes", "Bytes free on the spool's disk.", func() float64 { return float64(max(l.left(), 0)) })
 	m.gauge("disk_reserve_bytes", "Bytes that must stay free.", func() float64 { return float64(l.reserve) })

@@ -44,6 +44,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,6 +52,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"anymx/edge/budget"
 	"anymx/edge/mail"
 )
 
@@ -91,14 +93,23 @@ type Options struct {
 	// attempt. 0: none.
 	Memory int64
 
-	// New messages are refused when HighWater bytes of bodies, or MaxMessages messages, are stored
-	// or being received. 0: no limit.
+	// Budget counts the memory of drafts, together with what others count in it. While half of it is
+	// used up, drafts go to files sooner; when it is used up, new ones are refused. nil: no limit.
+	Budget *budget.Budget
+
+	// New messages are refused when HighWater bytes of bodies are stored, or MaxMessages messages are
+	// stored or being received. 0: no limit.
 	HighWater   int64
 	MaxMessages int64
 	// DiskReserve is how many bytes must stay free on the disk. Existing drafts may use half of it;
 	// the engine needs the rest for flushes and compactions, so it should be 1 GiB or more. 0: no
 	// limit.
 	DiskReserve int64
+
+	// InFlight is how many bytes of drafts may be on the disk, and NetworkInFlight how many of one
+	// client's network. Beyond, the slowest drafts are cut. 0: a half and an eighth of DiskReserve.
+	InFlight        int64
+	NetworkInFlight int64
 
 	// Drafts that a crash cut off are kept for OrphansKeep, and only while all orphans have at most
 	// OrphansMax bytes. 0 means DefaultOrphansKeep and DefaultOrphansMax.
@@ -131,6 +142,7 @@ type Spool struct {
 	bodies    *bodies
 	committer *committer
 	ledger    ledger
+	flight    flight
 	metrics   *metrics
 	start     time.Time // IDs count from here, so that a clock that steps back doesn't repeat one
 	since     time.Time // the same moment, with its monotonic reading
@@ -177,6 +189,10 @@ func open(o Options) (_ *Spool, err error) {
 		return nil, err
 	}
 	s := &Spool{options: o, fs: o.FS, probing: make(chan struct{}, 1), ledger: ledger{highWater: o.HighWater, maxMessages: o.MaxMessages, reserve: o.DiskReserve}}
+	s.flight = flight{
+		most: o.InFlight, mostByNetwork: o.NetworkInFlight, now: time.Now,
+		by: make(map[netip.Prefix]int64), drafts: make(map[*flyer]struct{}),
+	}
 	s.metrics = newMetrics(s)
 	var undo []func() error
 	defer func() {
@@ -231,6 +247,12 @@ func (o *Options) setDefaults() error {
 	}
 	if o.OrphansMax == 0 {
 		o.OrphansMax = DefaultOrphansMax
+	}
+	if o.InFlight == 0 {
+		o.InFlight = o.DiskReserve / 2
+	}
+	if o.NetworkInFlight == 0 {
+		o.NetworkInFlight = o.DiskReserve / 8
 	}
 	if o.FS == nil {
 		o.FS = vfs.Default

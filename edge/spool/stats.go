@@ -5,6 +5,7 @@ type Stats struct {
 	Messages    int64  `json:"messages"`
 	Bytes       int64  `json:"bytes"`
 	Drafts      int64  `json:"drafts"`       // messages being received
+	DraftBytes  int64  `json:"draft_bytes"`  // of them on the disk
 	MemoryBytes int64  `json:"memory_bytes"` // of bodies kept for their first attempt
 	DiskFree    int64  `json:"disk_free"`
 	DiskReserve int64  `json:"disk_reserve"` // limits: 0 for none
@@ -39,7 +40,7 @@ type EngineStats struct {
 func (s *Spool) Stats() Stats {
 	l := &s.ledger
 	st := Stats{
-		Messages: l.messages.Load(), Bytes: l.bytes.Load(), Drafts: l.drafts.Load(), MemoryBytes: l.memory.Load(),
+		Messages: l.messages.Load(), Bytes: l.bytes.Load(), Drafts: l.drafts.Load(), DraftBytes: l.inFlight.Load(), MemoryBytes: l.memory.Load(),
 		DiskFree: max(l.left(), 0), DiskReserve: l.reserve, HighWater: l.highWater, MaxMessages: l.maxMessages,
 		Damaged: s.damagedBodies.Load(), Orphans: s.orphans.files.Load(), OrphanBytes: s.orphans.bytes.Load(), UnknownFiles: s.strange,
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -30,6 +31,7 @@ var reloadCases = []reloadCase{
 		observe: silent(""), before: "silent", after: "421.*|closed"},
 	{key: "ingress.crowded_timeout", value: `"1s"`, with: map[string]string{"ingress.max_connections": "1"}, observe: silent(""), before: "silent", after: "421.*|closed"},
 	{key: "ingress.max_recipients", value: "7", observe: (*reloaded).greeting, before: ".*RCPTMAX=500\r\n.*", after: ".*RCPTMAX=7\r\n.*"},
+	{key: "ingress.max_envelope", value: `"16KiB"`, observe: says(slices.Concat([]string{"MAIL FROM:<>"}, recipients(40))...), before: "(250 ?){41}", after: "(250 ){5,}(452 ?)+"},
 	{key: "ingress.max_errors", value: "1", observe: says("FOO", "FOO"), before: "500 500", after: "500 421"},
 	{key: "ingress.max_refused_recipients", value: "1", observe: says("MAIL FROM:<>", "RCPT TO:<a@b.example>", "RCPT TO:<a@b.example>"),
 		before: "250 550 550", after: "250 (550 )?421"},
@@ -95,6 +97,14 @@ func (r *reloaded) second() string {
 	defer conn.Close()
 	r.reply(conn, in)
 	return r.banner()
+}
+
+// recipients are n commands with a long ORCPT each.
+func recipients(n int) (lines []string) {
+	for i := range n {
+		lines = append(lines, fmt.Sprintf("RCPT TO:<a%d@example.net> ORCPT=rfc822;%s", i, strings.Repeat("x", 400)))
+	}
+	return lines
 }
 
 // thirdNetwork returns the banner of a client whose /16 has two connections already, each from a /24 of

@@ -34,13 +34,25 @@ type intake struct {
 // intakes keeps the memory of indexes that have been used.
 var intakes = sync.Pool{New: func() any { return new(intake) }}
 
-// Write is called by wire with whole runs of the message.
+// Write is called by wire with whole runs of the message. After an error nothing is held of it: the
+// client may take its time to send the rest.
 func (in *intake) Write(p []byte) (int, error) {
+	n, err := in.write(p)
+	if err != nil {
+		in.draft.Discard()
+	}
+	return n, err
+}
+
+func (in *intake) write(p []byte) (int, error) {
 	if most := in.session.rules.MaxMessage; most > 0 && in.size+int64(len(p)) > most {
 		return 0, errTooBig
 	}
 	in.size += int64(len(p))
 	_, _ = in.header.Write(p) // never fails
+	if err := in.session.holdHeader(in.header.Memory()); err != nil {
+		return 0, err
+	}
 	_, _ = in.bytes.Write(p)
 	if in.header.Ended || in.header.TooLarge {
 		if in.judge(); in.refusal.Code != 0 {
@@ -228,7 +240,12 @@ func (s *session) storeFailed(err error) mail.Reply {
 		s.test.Deliver(own.Stored{Err: err})
 	}
 	var full *spool.Full
-	if errors.As(err, &full) {
+	switch {
+	case errors.Is(err, spool.ErrCut):
+		return replies.Cut.With(s.rules.Hostname)
+	case errors.As(err, &full) && full.Reason == spool.ReasonMemory:
+		return replies.MemoryShort.Reply
+	case full != nil:
 		return replies.StorageFull.Reply
 	}
 	s.server.options.Log.Error("message not stored", "client", s.conn.Client(), "err", err)
@@ -247,6 +264,10 @@ func (s *session) transferFailed(err error) mail.Reply {
 		return replies.TooBig.With(s.rules.MaxMessage)
 	case errors.Is(err, wire.ErrBareCR), errors.Is(err, wire.ErrBareLF), errors.Is(err, wire.ErrNUL), errors.Is(err, wire.ErrLongText):
 		return s.framingFault(err)
+	case errors.Is(err, spool.ErrCut), errors.Is(err, wire.ErrCut):
+		return replies.Cut.With(s.rules.Hostname)
+	case errors.Is(err, errMemory):
+		return replies.MemoryShort.Reply
 	case errors.Is(err, wire.ErrTooMuch):
 		return replies.MuchTooBig.With(s.rules.MaxMessage)
 	case errors.Is(err, wire.ErrSlow):

@@ -6,10 +6,10 @@ import (
 	"anymx/edge/mail"
 )
 
-// completeEnvelope adds to the envelope what the verdict says, and what goes in front of the
-// client's message: our trace field, after it the fields of the verdict, and an empty line where the
-// message does not start with a header of its own. What the envelope
-// can't hold is left out and logged: a check that says too much is no reason to refuse a message.
+// completeEnvelope adds to the envelope what the verdict says, and what goes in front of the client's
+// message: our trace field, after it the fields of the verdict, and an empty line where the message does
+// not start with a header of its own. What the envelope can't hold is left out and logged: a message is
+// not refused because a check says too much.
 func (s *session) completeEnvelope() {
 	env, v := s.env, &s.judge().verdict
 	var space [1 << 10]byte

@@ -70,6 +70,8 @@ func (s *session) explain(err error) {
 		s.answer(replies.Leaving.With(s.rules.Hostname))
 	case wire.ErrCrowded:
 		s.answer(replies.Crowded.With(s.rules.Hostname))
+	case wire.ErrCut:
+		s.answer(replies.Cut.With(s.rules.Hostname))
 	case wire.ErrSilent:
 		s.answer(replies.Silent.With(s.rules.Hostname))
 	}

@@ -1,6 +1,7 @@
 package smtpd
 
 import (
+	"anymx/edge/budget"
 	"anymx/edge/mail"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,7 +19,7 @@ type metrics struct {
 	refused    *prometheus.CounterVec // stage: connect, helo, mail, rcpt, data; class: 4xx, 5xx; reply: the ids of package replies, and check
 }
 
-func newMetrics(reg prometheus.Registerer) *metrics {
+func newMetrics(reg prometheus.Registerer, memory *budget.Budget) *metrics {
 	of := func(subsystem, name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "anymx", Subsystem: subsystem, Name: name, Help: help})
 	}
@@ -36,7 +37,15 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Commands of a transaction that were refused, by stage, class of the reply, and its id in docs/replies.md.",
 		}, []string{"stage", "class", "reply"}),
 	}
+	gauge := func(name, help string, f func() int64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "anymx", Subsystem: "ingress", Name: name, Help: help},
+			func() float64 { return float64(f()) })
+	}
 	if reg != nil {
+		reg.MustRegister(
+			gauge("memory_bytes", "Memory that transactions hold: envelopes, headers and drafts.", memory.Used),
+			gauge("memory_limit_bytes", "Memory at which transactions are refused; 0 for no limit.", memory.Limit),
+		)
 		reg.MustRegister(m.messages, m.recipients, m.bytes, m.tls, m.errors, m.commands, m.probes, m.refused)
 	}
 	return m

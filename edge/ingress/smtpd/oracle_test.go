@@ -24,11 +24,11 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// TestDialect plays the dialogues against go-smtp's own server, with the rules of this one, and compares
+// TestOracle plays the dialogues against go-smtp's own server, with the rules of this one, and compares
 // the reply codes with those that the dialogues want of this server. The differences must be those in
-// testdata/dialect/table.txt, neither more nor less.
-func TestDialect(t *testing.T) {
-	d := readDialect(t)
+// testdata/differences/table.txt, neither more nor less.
+func TestOracle(t *testing.T) {
+	d := readDifferences(t)
 	var mu sync.Mutex
 	var found []difference
 	t.Run("play", func(t *testing.T) {
@@ -54,7 +54,7 @@ func TestDialect(t *testing.T) {
 // oracle is a dialogue with go-smtp's server while it is played.
 type oracle struct {
 	kit.Story
-	table   *dialect
+	table   *differences
 	set     Settings
 	backend *oracleBackend
 	address string
@@ -189,7 +189,7 @@ func (o *oracle) expect(code string) {
 		return
 	}
 	patience := kit.Patience
-	if o.table.knows(difference{place: o.place(), ours: code, theirs: "silent"}) {
+	if o.table.knows(difference{place: o.stepName(), ours: code, theirs: "silent"}) {
 		patience = quiet
 	}
 	_ = c.conn.SetReadDeadline(time.Now().Add(patience))
@@ -236,11 +236,11 @@ func closeWrite(conn net.Conn) error {
 }
 
 func (o *oracle) differs(ours, theirs string) {
-	o.found = append(o.found, difference{place: o.place(), ours: ours, theirs: theirs})
+	o.found = append(o.found, difference{place: o.stepName(), ours: ours, theirs: theirs})
 }
 
-// place names the step in hand.
-func (o *oracle) place() string {
+// stepName names the step in hand.
+func (o *oracle) stepName() string {
 	return fmt.Sprintf("%s:%d", strings.TrimSuffix(o.File, ".txt"), o.Line)
 }
 

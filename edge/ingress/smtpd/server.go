@@ -27,6 +27,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"anymx/edge/budget"
 	"anymx/edge/ingress/own"
 	"anymx/edge/ingress/wire"
 	"anymx/edge/judge/policy"
@@ -50,6 +51,7 @@ type Settings struct {
 	RefusedDelay time.Duration
 	NoChunking   bool // BDAT is not offered, and refused
 	LogSessions  bool
+	MaxEnvelope  int64         // bytes of memory for the addresses of a transaction, then 452; 0: no limit
 	Checks       policy.Checks // asked after the rules, at each stage
 }
 
@@ -62,6 +64,8 @@ type Options struct {
 	Accepted func(*spool.Message)
 	// Core is asked at each command what core takes, and must not wait. nil: core takes everything.
 	Core func() mail.CoreExtensions
+	// Memory is the budget for envelopes and headers, which may be the spool's too; nil: no limit.
+	Memory *budget.Budget
 	// Own knows the connections of self-tests and probes; nil: there are none.
 	Own     *own.Connections
 	MailLog *maillog.Log          // nil: no lines
@@ -92,7 +96,7 @@ func New(o Options) *Server {
 	if o.Core == nil {
 		o.Core = func() mail.CoreExtensions { return 0 }
 	}
-	s := &Server{options: o, metrics: newMetrics(o.Metrics)}
+	s := &Server{options: o, metrics: newMetrics(o.Metrics, o.Memory)}
 	s.registry = wire.NewRegistry(wire.Options{Settings: s.prepare(o.Settings), Log: o.Log, Metrics: o.Metrics})
 	return s
 }

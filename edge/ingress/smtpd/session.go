@@ -27,7 +27,8 @@ type session struct {
 	name     string         // that the client gave itself
 	asked    bool           // for more than a greeting and the end
 	env      *mail.Envelope // nil: no transaction is open
-	in       *intake        // its message; nil: none has begun
+	held     held
+	in       *intake // its message; nil: none has begun
 	commands int
 	errors   int // commands refused for good, recipients apart
 	messages int // accepted
@@ -66,6 +67,7 @@ func (s *session) reset() {
 		s.in = nil
 	}
 	s.env = nil
+	s.release()
 	if j := s.judged; j != nil {
 		j.facts = policy.Facts{Client: j.facts.Client}
 		j.verdict = j.known
@@ -133,6 +135,9 @@ func (s *session) mail() {
 		s.judge().facts.Sender = sender
 		refusal = s.check(policy.AtMail)
 	}
+	if refusal.Code == 0 {
+		refusal = s.hold(openCost + s.textCost(params.envID))
+	}
 	if refusal.Code != 0 {
 		s.refuse("mail", sender, mail.Path{}, refusal)
 		return
@@ -199,19 +204,26 @@ func (s *session) rcpt() {
 		s.refuseRcpt(to, refusal)
 		return
 	}
-	s.addRecipient(mail.Recipient{Path: path, Notify: params.notify, ORcpt: params.orcpt})
+	if refusal := s.addRecipient(mail.Recipient{Path: path, Notify: params.notify, ORcpt: params.orcpt}); refusal.Code != 0 {
+		s.refuseRcpt(to, refusal)
+		return
+	}
 	s.answer(replies.RcptOK.Reply)
 }
 
-// addRecipient adds a recipient once, however often it is named.
-func (s *session) addRecipient(r mail.Recipient) {
+// addRecipient adds a recipient once, however often it is named, or returns why there is no room for it.
+func (s *session) addRecipient(r mail.Recipient) mail.Reply {
 	key := r.Path.Key()
 	for _, known := range s.env.Recipients {
 		if known.Path.Key() == key {
-			return
+			return mail.Reply{}
 		}
 	}
+	if refusal := s.hold(recipientCost + s.textCost(r.ORcpt)); refusal.Code != 0 {
+		return refusal
+	}
 	s.env.Recipients = append(s.env.Recipients, r)
+	return mail.Reply{}
 }
 
 func (s *session) refuseRcpt(to mail.Path, r mail.Reply) {

@@ -17,7 +17,7 @@ func (s *session) beginDraft() (*spool.Draft, error) {
 	if s.test != nil {
 		return s.server.options.Spool.BeginSelfTest()
 	}
-	return s.server.options.Spool.BeginDraft()
+	return s.server.options.Spool.BeginDraftOf(spool.Client{Network: s.conn.Network(), Cut: s.conn.Cut})
 }
 
 // stored hands on a message that was committed: to the queue, or to the self-test. A self-test is

@@ -162,6 +162,8 @@ func (b *Body) fill() error {
 	err = c.fill(b.bufferSize())
 	b.rate.add(time.Since(began), c.stats.In-before)
 	switch {
+	case isTimeout(err) && c.isCut():
+		return ErrCut
 	case isTimeout(err) && last.Before(deadline):
 		return ErrLate
 	case isTimeout(err):
@@ -199,6 +201,8 @@ func reasonOf(err error) string {
 		return "timeout"
 	case errors.Is(err, ErrTooMuch):
 		return "message size"
+	case errors.Is(err, ErrCut):
+		return "cut"
 	}
 	return "disconnect"
 }

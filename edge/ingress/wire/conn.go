@@ -53,6 +53,7 @@ type leave struct {
 	hurried bool      // the client must go, as soon as it has no transaction open
 	evicted bool      // the client must go, as soon as it is waited for
 	idle    int64     // since when a command is waited for, in nanoseconds of Unix time; 0: it is not
+	cut     bool      // the client must go now
 }
 
 // Stats are the figures of a connection so far.
@@ -142,6 +143,16 @@ func (c *Conn) join() (full int) {
 
 func (c *Conn) isProbe() bool {
 	return !c.peer.named && c.settings.Own.Kind(c.peer.client, c.peer.service) == own.Probe
+}
+
+// Network returns the network that the client counts for, a /24 or /64; the zero Prefix if its address
+// is unknown.
+func (c *Conn) Network() netip.Prefix {
+	addr := c.peer.client.Addr()
+	if !addr.IsValid() {
+		return netip.Prefix{}
+	}
+	return networkOf(addr, lengthsOf(addr)[0])
 }
 
 // Draining reports whether the service takes no new transactions.

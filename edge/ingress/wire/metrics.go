@@ -10,7 +10,7 @@ type metrics struct {
 	limit      prometheus.Gauge
 	evicted    prometheus.Counter
 	handshakes *prometheus.CounterVec // result: TLS 1.2, TLS 1.3, failed
-	closed     *prometheus.CounterVec // reason: quit, disconnect, timeout, refused, errors, commands, draining, crowded, tls, proxy, slow, early talker, pipelining, bare line end, line too long, BDAT arguments, message size, not SMTP
+	closed     *prometheus.CounterVec // reason: quit, disconnect, timeout, refused, errors, commands, draining, crowded, tls, proxy, slow, early talker, pipelining, bare line end, line too long, BDAT arguments, message size, cut, not SMTP
 	bytes      *prometheus.CounterVec // direction: in, out
 }
 

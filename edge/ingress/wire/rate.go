@@ -15,6 +15,7 @@ type rate struct {
 // bucket counts what came in a sixth of the window, or less.
 type bucket struct {
 	began time.Duration // in waited time
+	last  time.Duration // when the last of them came
 	bytes int64
 }
 
@@ -25,6 +26,7 @@ func (r *rate) add(wait time.Duration, bytes int64) {
 		copy(r.buckets[1:], r.buckets[:])
 		r.buckets[0] = bucket{began: r.waited}
 	}
+	r.buckets[0].last = r.waited
 	r.buckets[0].bytes += bytes
 }
 
@@ -43,7 +45,7 @@ func (r *rate) patience(least int64, grace time.Duration) time.Duration {
 	for i := len(r.buckets) - 1; i > 0; i-- {
 		b := r.buckets[i]
 		if sum -= b.bytes; b.bytes > 0 && worth(sum, least) < window {
-			return max(r.buckets[i-1].began+window, grace) - r.waited
+			return max(b.last+window, grace) - r.waited
 		}
 	}
 	return max(r.waited+window, grace) - r.waited

@@ -19,6 +19,7 @@ var (
 	ErrSilent      = errors.New("client was silent for too long")
 	ErrCrowded     = errors.New("the place is needed for others")
 	ErrLongLine    = errors.New("line too long")
+	ErrCut         = errors.New("client was cut off")
 	ErrBareLine    = errors.New("bare CR, bare LF or NUL in command")
 	// The two lines that are not commands, and that a session goes on after.
 	ErrControl = errors.New("control character in command")
@@ -59,6 +60,9 @@ func (c *Conn) lost(err error) error {
 	switch {
 	case c.ended: // by Flush, or by readLine
 		return err
+	case isTimeout(err) && c.isCut():
+		c.End("cut")
+		return ErrCut
 	case isTimeout(err) && (c.Draining() || c.isHurried()):
 		c.End("draining")
 		return ErrLeaving
@@ -234,7 +238,7 @@ func (c *Conn) hurry() {
 func (c *Conn) readUntil(deadline time.Time) error {
 	l, silence := &c.leave, c.settings.Limits.DrainSilence
 	switch {
-	case l.hurried && l.waiting, l.evicted && l.idle != 0:
+	case l.cut, l.hurried && l.waiting, l.evicted && l.idle != 0:
 		deadline = time.Unix(1, 0)
 	case l.hurried && silence > 0:
 		if soon := time.Now().Add(silence); soon.Before(deadline) {
@@ -269,6 +273,22 @@ func (c *Conn) isEvicted() bool {
 	c.leave.mu.Lock()
 	defer c.leave.mu.Unlock()
 	return c.leave.evicted
+}
+
+// Cut ends the wait for the client, from any goroutine and without waiting: what reads from it returns
+// ErrCut, now or the next time that it has to wait. The client can still be told why.
+func (c *Conn) Cut() {
+	l := &c.leave
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cut = true
+	_ = c.readUntil(l.until)
+}
+
+func (c *Conn) isCut() bool {
+	c.leave.mu.Lock()
+	defer c.leave.mu.Unlock()
+	return c.leave.cut
 }
 
 func (c *Conn) isHurried() bool {

@@ -43,7 +43,7 @@ var order = Order{
 		"cmd/anymx-net":     {"edge/service", "edge/uplink/network"},
 
 		"edge": {
-			"edge/config", "edge/drain", "edge/mail", "edge/maillog", "edge/queue", "edge/rescue", "edge/selftest", "edge/service", "edge/spool", "edge/spool/salvage", "edge/statefile",
+			"edge/budget", "edge/config", "edge/drain", "edge/mail", "edge/maillog", "edge/queue", "edge/rescue", "edge/selftest", "edge/service", "edge/spool", "edge/spool/salvage", "edge/statefile",
 			"edge/delivery/handoff", "edge/delivery/smtpc",
 			"edge/ingress/certificate", "edge/ingress/own", "edge/ingress/recipients", "edge/ingress/smtpd", "edge/ingress/wire",
 			"edge/judge/policy",
@@ -51,6 +51,7 @@ var order = Order{
 			"edge/uplink/device",
 		},
 
+		"edge/budget":            {},
 		"edge/config":            {},
 		"edge/config/configtest": {},
 		"edge/config/generate":   {"edge/config"},
@@ -72,7 +73,7 @@ var order = Order{
 			"edge/operate/api",
 		},
 		"edge/service":       {"edge/config", "edge/statefile", "edge/operate/api", "edge/operate/control", "edge/operate/words"},
-		"edge/spool":         {"edge/mail"},
+		"edge/spool":         {"edge/budget", "edge/mail"},
 		"edge/spool/salvage": {"edge/operate/api", "edge/refusal", "edge/spool"},
 		"edge/statefile":     {},
 
@@ -81,7 +82,7 @@ var order = Order{
 		"edge/judge/replies/generate": {"edge/judge/replies"},
 
 		"edge/ingress/smtpd": {
-			"edge/mail", "edge/maillog", "edge/spool",
+			"edge/budget", "edge/mail", "edge/maillog", "edge/spool",
 			"edge/ingress/own", "edge/ingress/wire",
 			"edge/judge/policy", "edge/judge/replies",
 		},
@@ -155,7 +156,7 @@ var order = Order{
 		"tests/vm/up":        {"tests/lab", "tests/vm", "tests/vm/rack"},
 	},
 	Wings: [][]string{
-		{"edge/config", "edge/mail", "edge/maillog", "edge/refusal", "edge/secret", "edge/statefile"}, // foundations
+		{"edge/budget", "edge/config", "edge/mail", "edge/maillog", "edge/refusal", "edge/secret", "edge/statefile"}, // foundations
 		{"bgp", "xdp"},
 		{"edge/operate"},
 		{"edge/service"},

@@ -18,12 +18,12 @@ type difference struct {
 	class  string // why
 }
 
-// dialect is the table of all differences: testdata/dialect/table.txt. Its lines are
+// differences is the table of all differences: testdata/differences/table.txt. Its lines are
 //
 //	lacks SETTING: REASON        dialogues with this setting or step are not compared
 //	class ID: TITLE: REASON      why some replies differ
 //	DIALOGUE:LINE | OURS | GO-SMTP'S | CLASS
-type dialect struct {
+type differences struct {
 	missing []entry
 	classes []entry
 	rows    []difference
@@ -32,15 +32,15 @@ type dialect struct {
 // entry is a key with what is to say of it.
 type entry struct{ key, text string }
 
-const dialectTable = "testdata/dialect/table.txt"
+const differencesTable = "testdata/differences/table.txt"
 
-func readDialect(t *testing.T) *dialect {
+func readDifferences(t *testing.T) *differences {
 	t.Helper()
-	text, err := os.ReadFile(dialectTable)
+	text, err := os.ReadFile(differencesTable)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &dialect{}
+	d := &differences{}
 	for line := range strings.Lines(string(text)) {
 		line = strings.TrimSpace(line)
 		word, rest, _ := strings.Cut(line, " ")
@@ -54,14 +54,14 @@ func readDialect(t *testing.T) *dialect {
 		case len(fields) == 4:
 			d.rows = append(d.rows, difference{fields[0], fields[1], fields[2], fields[3]})
 		default:
-			t.Fatalf("%s: what is %q?", dialectTable, line)
+			t.Fatalf("%s: what is %q?", differencesTable, line)
 		}
 	}
 	return d
 }
 
 // lacks returns the setting or step of a dialogue that go-smtp has not; "" if it has them all.
-func (d *dialect) lacks(text string) string {
+func (d *differences) lacks(text string) string {
 	for _, m := range d.missing {
 		if regexp.MustCompile(`(?m)^(server .*\b|)` + regexp.QuoteMeta(m.key) + `\b`).MatchString(text) {
 			return m.key
@@ -71,22 +71,22 @@ func (d *dialect) lacks(text string) string {
 }
 
 // compare fails the test for each difference that is not in the table, and for each row that is none.
-func (d *dialect) compare(t *testing.T, found []difference) {
+func (d *differences) compare(t *testing.T, found []difference) {
 	t.Helper()
 	for i, row := range d.rows {
 		if !slices.ContainsFunc(d.classes, func(e entry) bool { return e.key == row.class }) {
 			t.Errorf("%s: no class %q", row.place, row.class)
 		}
 		if slices.ContainsFunc(d.rows[:i], row.same) {
-			t.Errorf("%s: twice in %s", row.place, dialectTable)
+			t.Errorf("%s: twice in %s", row.place, differencesTable)
 		}
 		if !slices.ContainsFunc(found, row.same) {
-			t.Errorf("%s: no longer a difference, remove it from %s", row.place, dialectTable)
+			t.Errorf("%s: no longer a difference, remove it from %s", row.place, differencesTable)
 		}
 	}
 	for _, f := range found {
 		if !d.knows(f) {
-			t.Errorf("not in %s:\n%s | %s | %s | CLASS", dialectTable, f.place, f.ours, f.theirs)
+			t.Errorf("not in %s:\n%s | %s | %s | CLASS", differencesTable, f.place, f.ours, f.theirs)
 		}
 	}
 }
@@ -97,26 +97,26 @@ func (f difference) same(g difference) bool {
 }
 
 // knows reports whether f is in the table.
-func (d *dialect) knows(f difference) bool { return slices.ContainsFunc(d.rows, f.same) }
+func (d *differences) knows(f difference) bool { return slices.ContainsFunc(d.rows, f.same) }
 
-var updatePage = flag.Bool("update", false, "write docs/dialect.md")
+var updatePage = flag.Bool("update", false, "write docs/go-smtp.md")
 
-const dialectPage = "../../../docs/dialect.md"
+const differencesPage = "../../../docs/go-smtp.md"
 
-// TestDialectPage holds that docs/dialect.md is written from the table.
-func TestDialectPage(t *testing.T) {
-	want := readDialect(t).page()
+// TestDifferencesPage holds that docs/go-smtp.md is written from the table.
+func TestDifferencesPage(t *testing.T) {
+	want := readDifferences(t).page()
 	if *updatePage {
-		if err := os.WriteFile(dialectPage, []byte(want), 0o644); err != nil {
+		if err := os.WriteFile(differencesPage, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if got, err := os.ReadFile(dialectPage); err != nil || string(got) != want {
-		t.Errorf("docs/dialect.md is not current (%v): run go test ./edge/ingress/smtpd -run TestDialectPage -update", err)
+	if got, err := os.ReadFile(differencesPage); err != nil || string(got) != want {
+		t.Errorf("docs/go-smtp.md is not current (%v): run go test ./edge/ingress/smtpd -run TestDifferencesPage -update", err)
 	}
 }
 
-const dialectIntro = `<!-- written by go test ./edge/ingress/smtpd -run TestDialectPage -update -->
+const differencesIntro = `<!-- written by go test ./edge/ingress/smtpd -run TestDifferencesPage -update -->
 # How ingress differs from go-smtp's server
 
 anymx sends mail by [go-smtp](https://github.com/emersion/go-smtp), and receives it by a command loop of its own. A test plays all dialogues in ` + "`edge/ingress/smtpd/testdata`" + ` to both servers, with the same rules for senders and recipients, and compares the reply codes. This page lists every step at which they differ, and why. Another difference fails the test, and so does one that is gone.
@@ -125,10 +125,10 @@ anymx sends mail by [go-smtp](https://github.com/emersion/go-smtp), and receives
 
 `
 
-// page returns what docs/dialect.md should be.
-func (d *dialect) page() string {
+// page returns what docs/go-smtp.md should be.
+func (d *differences) page() string {
 	var b strings.Builder
-	b.WriteString(dialectIntro)
+	b.WriteString(differencesIntro)
 	for _, class := range d.classes {
 		title, reason, _ := strings.Cut(class.text, ": ")
 		fmt.Fprintf(&b, "## %s\n\n%s\n\n| dialogue and line | anymx | go-smtp |\n| --- | --- | --- |\n", title, reason)
