@@ -49,6 +49,9 @@ type Options struct {
 	// Passed is the socket of ingress, which stays open between two runs of the
 	// edge; nil: the edge listens itself.
 	Passed *os.File
+	// Memory runs the edge in a memory cgroup of so many bytes, which wants root and version 1. 0: in
+	// that of the test.
+	Memory int64
 	// Disk puts the edge's state on a file system of its own with so many
 	// octets, which wants root. 0: it is in the test's directory.
 	Disk int64
@@ -177,6 +180,23 @@ func (p *PoP) mount(size int64) {
 	})
 }
 
+// memoryGroup makes a memory cgroup for the edge, which ends with the test, and returns the file to
+// enter it by.
+func (p *PoP) memoryGroup() string {
+	p.t.Helper()
+	dir := filepath.Join("/sys/fs/cgroup/memory", filepath.Base(filepath.Dir(p.Socket)))
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		p.t.Skipf("memory cgroups of version 1 can't be made here: %v", err)
+	}
+	p.t.Cleanup(func() {
+		kit.Eventually(p.t, "the memory cgroup can be removed", func() bool { return os.Remove(dir) == nil })
+	})
+	if err := os.WriteFile(filepath.Join(dir, "memory.limit_in_bytes"), fmt.Append(nil, p.options.Memory), 0); err != nil {
+		p.t.Fatal(err)
+	}
+	return filepath.Join(dir, "cgroup.procs")
+}
+
 // StartEdge starts the edge, which is not running, and waits until it is in
 // service: it greets, and has passed its self-test. The banner alone comes before the
 // self-test, and a node is not ready until then.
@@ -198,6 +218,11 @@ func (p *PoP) StartEdge() {
 func (p *PoP) LaunchEdge() {
 	p.t.Helper()
 	name, args := filepath.Join(p.bin, "anymx-edge"), []string{"-config", p.config}
+	if p.options.Memory > 0 {
+		group := p.memoryGroup()
+		args = append([]string{"-c", `echo $$ >"$0" && exec "$@"`, group, name}, args...)
+		name = "/bin/sh"
+	}
 	if p.options.Passed != nil {
 		// As systemd does it (sd_listen_fds(3)): the process itself has to be named.
 		args = append([]string{"-c", `LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" "$@"`, name}, args...)
