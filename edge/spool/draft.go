@@ -261,11 +261,11 @@ func (d *Draft) commit(env *mail.Envelope) (*Message, error) {
 
 // seal syncs the file of the body. A body without a file only needs space on the disk.
 func (d *Draft) seal() error {
-	if err := d.s.flight.seal(d.flyer); err != nil {
-		return err
-	}
 	if d.file == nil {
 		return d.room()
+	}
+	if err := d.s.flight.seal(d.flyer); err != nil {
+		return err
 	}
 	if err := d.flush(); err != nil {
 		return err

@@ -46,6 +46,7 @@ type flyer struct {
 	client Client
 	bytes  int64
 	flow   flow
+	known  bool // to the flight; only the draft's own goroutine asks
 	sealed bool // it is complete, and its commit is on its way
 	cut    bool
 }
@@ -105,7 +106,7 @@ func (f *flight) grow(d *flyer, n int64) error {
 	var cut []*flyer
 	f.mu.Lock()
 	d.flow.add(now, n)
-	f.drafts[d] = struct{}{}
+	f.drafts[d], d.known = struct{}{}, true
 	for !d.cut {
 		victim := f.victim(d, n, now)
 		if victim == nil {
@@ -162,7 +163,7 @@ func (f *flight) count(d *flyer, n int64) {
 
 // seal keeps d from being cut: its message is complete. It returns ErrCut if it was cut before.
 func (f *flight) seal(d *flyer) error {
-	if d == nil {
+	if d == nil || !d.known {
 		return nil
 	}
 	f.mu.Lock()
@@ -176,7 +177,7 @@ func (f *flight) seal(d *flyer) error {
 
 // end forgets d.
 func (f *flight) end(d *flyer) {
-	if d == nil {
+	if d == nil || !d.known { // most messages never need a file
 		return
 	}
 	f.mu.Lock()
