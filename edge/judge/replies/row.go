@@ -4,8 +4,6 @@
 //
 // What happens to the data: nothing. The package is pure. A session of edge/ingress/smtpd, or a rule
 // of edge/judge, picks a row, fills in names and numbers, and the client reads it.
-//
-//go:generate go run anymx/edge/judge/replies/generate
 package replies
 
 import (
