@@ -120,7 +120,7 @@ func deliver(t *testing.T, address, hello, ident string) net.Conn {
 		if err != nil || line[0] >= '4' {
 			t.Fatalf("%q, %v", line, err)
 		}
-		if strings.HasPrefix(line, "250 2.0.0 stored") {
+		if strings.HasPrefix(line, "250 2.0.0 ") && strings.HasSuffix(line, "stored\r\n") { // LMTP names the recipient before
 			return conn
 		}
 	}

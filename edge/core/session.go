@@ -27,6 +27,8 @@ type session struct {
 	smtp   *smtp.Conn
 	conn   *conn
 
+	chunks Chunks
+
 	mu sync.Mutex
 	envelope
 }
@@ -95,6 +97,7 @@ func (s *session) Rcpt(word string, _ *smtp.RcptOptions) error {
 
 // Data stores the message.
 func (s *session) Data(r io.Reader) error {
+	s.chunks.Watch(r)
 	replies := s.storeMessage(s.current(), r)
 	for _, answer := range replies {
 		if !answer.Positive() {
@@ -106,6 +109,7 @@ func (s *session) Data(r io.Reader) error {
 
 // LMTPData stores the message, and sets the reply of each recipient (RFC 2033 section 4.2).
 func (s *session) LMTPData(r io.Reader, status smtp.StatusCollector) error {
+	s.chunks.Watch(r)
 	t := s.current()
 	for i, answer := range s.storeMessage(t, r) {
 		status.SetStatus(t.words[i], refusal(answer))
@@ -122,6 +126,7 @@ func (s *session) current() envelope {
 
 // Reset ends the transaction and clears its XFORWARD attributes.
 func (s *session) Reset() {
+	s.chunks.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.envelope = envelope{}

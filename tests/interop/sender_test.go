@@ -196,7 +196,7 @@ func TestPostfixIsRefused(t *testing.T) {
 			if !strings.Contains(r.recipients[0].Get("Final-Recipient"), "nosize") {
 				continue
 			}
-			says(t, r.recipients[0], map[string]string{"Diagnostic-Code": "smtp; 552 5.3.4 larger than the 2097152 bytes that are taken"})
+			says(t, r.recipients[0], map[string]string{"Diagnostic-Code": "smtp; 552 5.3.4 message size exceeds the limit of 2097152 bytes"})
 		}
 	})
 	t.Run("relaying", func(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"anymx/edge/core"
 	"anymx/edge/judge/policy"
 	"anymx/edge/mail"
 	"anymx/tests/kit"
@@ -296,6 +297,7 @@ func (b *oracleBackend) NewSession(c *smtp.Conn) (smtp.Session, error) {
 
 type oracleSession struct {
 	b       *oracleBackend
+	chunks  core.Chunks
 	conn    *smtp.Conn
 	open    bool
 	utf8    bool
@@ -305,7 +307,11 @@ type oracleSession struct {
 }
 
 func (s *oracleSession) Logout() error { return nil }
-func (s *oracleSession) Reset()        { s.open, s.utf8, s.last, s.rcpts = false, false, "", 0 }
+
+func (s *oracleSession) Reset() {
+	s.chunks.Wait()
+	s.open, s.utf8, s.last, s.rcpts = false, false, "", 0
+}
 
 // asError returns a refusal as go-smtp wants it; nil for the zero reply.
 func asError(r mail.Reply) error {
@@ -353,6 +359,7 @@ func (s *oracleSession) Rcpt(to string, _ *smtp.RcptOptions) error {
 }
 
 func (s *oracleSession) Data(r io.Reader) error {
+	s.chunks.Watch(r)
 	text, err := io.ReadAll(r)
 	if err != nil {
 		return err
