@@ -100,8 +100,8 @@ type BGPHealth struct {
 	// Fall is how many bad rounds in a row it takes before the routes are withdrawn. With 1, one lost
 	// answer moves all traffic away.
 	Fall int `toml:"fall" default:"2" min:"1" max:"1000" change:"reload"`
-	// Busy is how long a node may answer every probe with 421, being at its limit of sessions, before it
-	// counts as down. Too short a time moves the load of a full node to the next one.
+	// Busy is how long a node may answer every probe with 421 before it counts as down. Clients that take
+	// all places are not a reason for that: a probe always has one.
 	Busy Duration `toml:"busy" default:"5m" min:"10s" max:"1d" change:"reload"`
 }
 

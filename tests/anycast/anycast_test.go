@@ -109,14 +109,44 @@ func TestWhatCountsAsDown(t *testing.T) {
 	r.await(long, prefix4, prefix6)
 }
 
-// A node that has no room for another client is busy, and stays announced.
-func TestBusy(t *testing.T) {
+// Clients that take every place again and again don't make a node busy: the speaker's probe always has
+// one.
+func TestFullIsHealthy(t *testing.T) {
 	r := newRouter(t, "127.0.0.2")
 	n := newNode(t, settings{routers: []string{"127.0.0.2"}, ingress: "max_connections = 20\nmax_connections_per_prefix = 20"})
 	n.start()
 	r.await(long, prefix4, prefix6)
-	occupy(t, "127.0.0.1:25", 20)
-	s := n.status("busy", func(s *api.SpeakerStatus) bool { return strings.Contains(s.Health.Reason, "421") })
+	since := r.since(prefix4, prefix6)
+	for last, rounds := (time.Time{}), 0; rounds < 5; {
+		crowd(t, "127.0.0.1:25", 20)
+		s := n.status("healthy", func(*api.SpeakerStatus) bool { return true })
+		for _, check := range s.Health.Checks {
+			if !check.Information && !check.OK || !s.Health.Up {
+				t.Fatalf("while all places are taken: %+v", s.Health)
+			}
+		}
+		if at := s.Health.Checks[0].At; at.After(last) {
+			last = at
+			rounds++
+		}
+	}
+	if strings.Contains(n.bgp.Log(), "busy") {
+		t.Errorf("a probe was refused:\n%s", n.bgp.Log())
+	}
+	if r.since(prefix4, prefix6) != since {
+		t.Error("the routes have changed")
+	}
+}
+
+// A node that answers its speaker with 421 is busy, and stays announced for a time.
+func TestBusy(t *testing.T) {
+	r := newRouter(t, "127.0.0.2")
+	n := newNode(t, settings{routers: []string{"127.0.0.2"}})
+	edge := newStandIn(t, n)
+	n.startBGP()
+	r.await(long, prefix4, prefix6)
+	edge.full.Store(true)
+	s := n.awaitBusy()
 	n.logged("node is busy")
 	if !s.Health.Up || s.Routes != api.Announced {
 		t.Errorf("a busy node: %+v", s)

@@ -181,6 +181,12 @@ func (n *node) status(what string, good func(*api.SpeakerStatus) bool) api.Speak
 	return s
 }
 
+// awaitBusy waits until the speaker has heard 421.
+func (n *node) awaitBusy() api.SpeakerStatus {
+	n.t.Helper()
+	return n.status("busy", func(s *api.SpeakerStatus) bool { return strings.Contains(s.Health.Reason, "421") })
+}
+
 // order sends an order that must be taken.
 func (n *node) order(o api.DesiredState) api.SpeakerStatus {
 	n.t.Helper()

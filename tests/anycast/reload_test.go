@@ -29,7 +29,6 @@ type changing struct {
 	node   *node
 	router *router
 	base   string // config, without the change of a case
-	held   bool   // connections that fill the node are open
 }
 
 // moments is how long an observation waits for something that may not happen. A session is dialled
@@ -182,12 +181,15 @@ func (c *changing) recovery() string {
 	return "stays away"
 }
 
-// full observes the routes while the node has no room for another connection.
+// full observes the routes while the node answers its speaker with 421.
 func (c *changing) full() string {
-	if !c.held {
-		occupy(c.t, "127.0.0.1:25", 20)
-		c.held = true
-	}
+	c.node.edge.Kill()
+	s := newStandIn(c.t, c.node)
+	defer c.node.startEdge()
+	defer s.close()
+	c.router.await(long, prefix4, prefix6)
+	s.full.Store(true)
+	c.node.awaitBusy()
 	return c.gone()
 }
 

@@ -26,13 +26,13 @@
 // is bad after bgp.health.timeout, and undecided until then: bgp.health.fall such checks in a row
 // take fall times timeout.
 //
-// An SMTP reply of 421 beside a good /readyz is "busy": the node is at a connection limit. That is
-// neither good nor bad. A node at its limit serves as many clients as it was built for; withdrawing
-// it would move them all to the next PoP, which would then exceed its own limit, and so on until no
-// PoP is left. But a node that has been busy for bgp.health.busy without one good round, of
-// hundreds, serves nobody: where sessions come and go, a probe gets in now and then. Its sessions
-// hang, and it counts as down. If it was an attack after all, it moves from PoP to PoP no faster
-// than that.
+// A node whose places are all taken by clients stays good: its ingress always has a place for a probe.
+// Withdrawing it would move its clients to the next PoP, which would then be full, and so on until no
+// PoP is left.
+//
+// An SMTP reply of 421 beside a good /readyz is "busy", which is neither good nor bad: the server refuses
+// the speaker itself, for a reason that may pass. A node that has been busy for bgp.health.busy without
+// one good round serves nobody, and counts as down.
 //
 // The tunnel, the shield and the state of anymx-net are asked as well, for information: core is
 // shared, so if it were decisive every PoP would vanish at once when it is out of reach; and a node
