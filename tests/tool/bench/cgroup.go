@@ -203,6 +203,24 @@ func (g *cgroup) kernelMemory() (bytes int64, ok bool) {
 	return kernel + sock, ok
 }
 
+// limitMemory limits the group to some bytes of memory.
+func (g *cgroup) limitMemory(bytes int64) error {
+	file := pick(g.v2, "memory.max", "memory.limit_in_bytes")
+	return os.WriteFile(filepath.Join(g.memory, file), []byte(strconv.FormatInt(bytes, 10)), 0)
+}
+
+// memoryPeak returns the most memory that the group had at a time, in bytes.
+func (g *cgroup) memoryPeak() int64 {
+	v, _ := soleValue(filepath.Join(g.memory, pick(g.v2, "memory.peak", "memory.max_usage_in_bytes")))
+	return v
+}
+
+// killed returns how many processes of the group the kernel has ended for lack of memory.
+func (g *cgroup) killed() int64 {
+	v, _ := keyedValue(filepath.Join(g.memory, pick(g.v2, "memory.events", "memory.oom_control")), "oom_kill")
+	return v
+}
+
 // processes returns the ids of the group's processes.
 func (g *cgroup) processes() []int {
 	for _, dir := range g.dirs() {

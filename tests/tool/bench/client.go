@@ -45,13 +45,16 @@ func dialClient(address string, deadline time.Time) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &client{conn: conn, raw: conn, in: make([]byte, 1024)}
+	c := newClient(conn)
 	if err := conn.SetDeadline(deadline); err != nil {
 		conn.Close()
 		return nil, err
 	}
 	return c, nil
 }
+
+// newClient returns the client of a connection.
+func newClient(conn net.Conn) *client { return &client{conn: conn, raw: conn, in: make([]byte, 1024)} }
 
 // close closes the connection. Another goroutine may call it to interrupt a session.
 func (c *client) close() { c.raw.Close() }

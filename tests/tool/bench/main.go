@@ -61,6 +61,9 @@ func dispatch(args []string) error {
 			return discardCommand(args[1:])
 		case "enter":
 			return enterCommand(args[1:])
+		case "attack":
+			runtime.GOMAXPROCS(runtime.NumCPU()) // a crowd of clients
+			return attackCommand(args[1:], os.Stdout, os.Stderr)
 		}
 	}
 	return benchCommand(args, os.Stdout, os.Stderr)
@@ -89,7 +92,7 @@ func listJobs(opts options, w io.Writer) {
 	for _, j := range jobs(opts) {
 		fmt.Fprintln(w, j.name())
 	}
-	for _, name := range []string{routesJob, shieldJob, bootJob} {
+	for _, name := range []string{routesJob, shieldJob, attackJob, bootJob} {
 		fmt.Fprintln(w, name)
 	}
 }
@@ -136,6 +139,7 @@ func benchCommand(args []string, stdout, stderr io.Writer) error {
 	}{
 		{routesJob, routesBegin, routesEnd, runRoutes},
 		{shieldJob, shieldBegin, shieldEnd, runShield},
+		{attackJob, attackBegin, attackEnd, runAttack},
 		{bootJob, bootBegin, bootEnd, runBoot},
 	} {
 		if !opts.runs(own.job) {

@@ -92,10 +92,13 @@ func (p *process) stop(patience time.Duration) {
 	}
 }
 
+// bannerPatience is how long a connection waits for its banner: postscreen delays the first one by 6 s.
+const bannerPatience = 10 * time.Second
+
 // awaitBanner waits until the process greets on address.
 func (p *process) awaitBanner(ctx context.Context, address string, limit time.Duration) error {
 	return p.Await(ctx, limit, func(context.Context) error {
-		c, err := dialClient(address, time.Now().Add(time.Second))
+		c, err := dialClient(address, time.Now().Add(bannerPatience))
 		if err != nil {
 			return err
 		}
@@ -107,6 +110,9 @@ func (p *process) awaitBanner(ctx context.Context, address string, limit time.Du
 		return nil
 	})
 }
+
+// running reports whether the process has not ended.
+func (p *process) running() bool { return p.Running() }
 
 // processes returns the ids of the process and of everything that it has started.
 func (p *process) processes() []int {

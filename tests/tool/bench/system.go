@@ -36,6 +36,7 @@ type place struct {
 	cert    string // PEM files for STARTTLS
 	key     string
 	sockets string  // a folder with a short path, because a unix socket's has 107 bytes at most
+	memory  int64   // limit of the group in bytes; 0: none
 	group   *cgroup // of its processes
 }
 
@@ -83,7 +84,13 @@ func startInstance(ctx context.Context, s system, dir string, shared place) (*in
 		return nil, err
 	}
 	p.group = newCgroup(filepath.Base(p.dir))
-	proc, err := s.start(ctx, p)
+	if p.memory > 0 {
+		err = p.group.limitMemory(p.memory)
+	}
+	var proc *process
+	if err == nil {
+		proc, err = s.start(ctx, p)
+	}
 	if err != nil {
 		p.group.remove()
 		return nil, fmt.Errorf("%s: %w", s.name(), err)

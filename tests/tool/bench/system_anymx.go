@@ -6,11 +6,14 @@ import (
 	"context"
 	"debug/buildinfo"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"text/template"
+	"time"
 
 	"anymx/tests/kit"
 )
@@ -20,6 +23,10 @@ type anymx struct {
 	binary string             // path of anymx-edge
 	label  string             // which of several versions it is; "" if there is one
 	config *template.Template // of its config, filled with configValues; nil means defaultConfig
+
+	guarded   bool   // with the limits that it is shipped with
+	smallDisk bool   // which its reserve has to fit
+	metrics   string // address of the instance that was started last
 }
 
 func (a *anymx) name() string { return cmp.Or(a.label, "anymx") }
@@ -34,6 +41,20 @@ func (a *anymx) check(context.Context) error {
 	}
 	a.binary = path
 	return nil
+}
+
+// guard leaves its limits as they are shipped.
+func (a *anymx) guard(small bool) { a.guarded, a.smallDisk = true, small }
+
+// ready asks /readyz.
+func (a *anymx) ready() bool {
+	client := http.Client{Timeout: 5 * time.Second}
+	answer, err := client.Get("http://" + a.metrics + "/readyz")
+	if err != nil {
+		return false
+	}
+	defer answer.Body.Close()
+	return answer.StatusCode == http.StatusOK
 }
 
 func (a *anymx) describe() description {
@@ -64,9 +85,10 @@ metrics = "{{.Metrics}}"
 [ingress]
 listen = ["{{.Listen}}"]
 max_message_size = "35MiB"
-max_connections = 20000
+{{if not .Guarded}}max_connections = 20000
 max_connections_per_prefix = 20000
-tls_cert = {{printf "%q" .Cert}}
+{{else}}max_connections = 5000
+{{end}}tls_cert = {{printf "%q" .Cert}}
 tls_key = {{printf "%q" .Key}}
 
 [[domain]]
@@ -76,7 +98,10 @@ recipients = "any"
 [core]
 protocol = "smtp"
 addresses = ["{{.Core}}"]
-`
+{{if .SmallDisk}}
+[spool]
+disk_reserve = "100MiB"
+{{end}}`
 
 // defaultConfig is the config that every version gets unless the command line says otherwise.
 var defaultConfig = template.Must(template.New("config").Parse(configTemplate))
@@ -91,6 +116,8 @@ type configValues struct {
 	Cert    string // PEM files
 	Key     string
 	Core    string // address to relay to
+
+	Guarded, SmallDisk bool // see anymx
 }
 
 func (a *anymx) start(ctx context.Context, p place) (*process, error) {
@@ -101,6 +128,12 @@ func (a *anymx) start(ctx context.Context, p place) (*process, error) {
 	values := configValues{
 		Domain: recipientDomain, State: filepath.Join(p.dir, "state"), Control: filepath.Join(p.sockets, filepath.Base(p.dir)),
 		Metrics: metrics.String(), Listen: p.address, Cert: p.cert, Key: p.key, Core: p.sink,
+		Guarded: a.guarded, SmallDisk: a.smallDisk,
+	}
+	a.metrics = values.Metrics
+	if a.guarded {
+		_, port, _ := net.SplitHostPort(p.address)
+		values.Listen = "[::]:" + port
 	}
 	config := a.config
 	if config == nil {

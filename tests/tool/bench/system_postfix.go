@@ -18,6 +18,7 @@ import (
 type postfix struct {
 	daemons string // daemon_directory
 	version string
+	guarded bool // behind postscreen, with the limits of a stock installation
 }
 
 func (f *postfix) name() string { return "postfix" }
@@ -41,6 +42,10 @@ func (f *postfix) check(ctx context.Context) error {
 	f.daemons, f.version = words[0], words[1]
 	return nil
 }
+
+// guard puts postscreen before it, and leaves its limits as they are shipped.
+func (f *postfix) guard(bool)  { f.guarded = true }
+func (f *postfix) ready() bool { return true }
 
 func (f *postfix) describe() description {
 	return description{
@@ -112,7 +117,7 @@ func (f *postfix) layOut(p place, config string) error {
 	if err := os.WriteFile(filepath.Join(config, "main.cf"), []byte(f.mainConfig(p, queue, data)), 0o644); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(config, "master.cf"), []byte(masterConfig(p.address)), 0o644)
+	return os.WriteFile(filepath.Join(config, "master.cf"), []byte(masterConfig(p.address, f.guarded)), 0o644)
 }
 
 // mainConfig is a relay host as Postfix's documentation describes it, with every limit that could throttle
@@ -120,6 +125,10 @@ func (f *postfix) layOut(p place, config string) error {
 func (f *postfix) mainConfig(p place, queue, data string) string {
 	host, port, _ := net.SplitHostPort(p.sink)
 	sink := "[" + host + "]:" + port
+	limits := unthrottled
+	if f.guarded {
+		limits = guardedLimits
+	}
 	return fmt.Sprintf(`compatibility_level = 3.6
 queue_directory = %s
 data_directory = %s
@@ -127,8 +136,8 @@ daemon_directory = %s
 mail_owner = postfix
 setgid_group = postdrop
 myhostname = mx.%[4]s
-inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
+inet_interfaces = all
+inet_protocols = all
 
 # A relay for one domain: whatever its recipients, to the sink.
 mydestination =
@@ -147,22 +156,36 @@ smtp_dns_support_level = disabled
 smtp_host_lookup = native
 smtpd_peername_lookup = no
 
-# Not throttled.
-default_process_limit = 500
-smtpd_client_connection_count_limit = 0
 smtp_connection_cache_destinations = %[5]s
-in_flow_delay = 0
 
 smtpd_tls_security_level = may
 smtpd_tls_cert_file = %[6]s
 smtpd_tls_key_file = %[7]s
-`, queue, data, f.daemons, recipientDomain, sink, p.cert, p.key)
+`, queue, data, f.daemons, recipientDomain, sink, p.cert, p.key) + limits
 }
 
+const (
+	unthrottled = `default_process_limit = 500
+smtpd_client_connection_count_limit = 0
+in_flow_delay = 0
+`
+	// guardedLimits leaves everything else, such as shorter timeouts under stress, at its default.
+	guardedLimits = `postscreen_greet_action = enforce
+`
+)
+
 // masterConfig lists the services of a stock installation, with the one listener on address.
-func masterConfig(address string) string {
-	return address + ` inet n - n - - smtpd
-pickup unix n - n 60 1 pickup
+func masterConfig(address string, guarded bool) string {
+	server := address + " inet n - n - - smtpd\n"
+	if guarded {
+		_, port, _ := net.SplitHostPort(address)
+		server = port + ` inet n - n - 1 postscreen
+smtpd pass - - n - - smtpd
+dnsblog unix - - n - 0 dnsblog
+tlsproxy unix - - n - 0 tlsproxy
+`
+	}
+	return server + `pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
 tlsmgr unix - - n 1000? 1 tlsmgr
