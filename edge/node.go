@@ -136,7 +136,7 @@ func Open(o Options) (n *Node, err error) {
 	}
 	n.ingress = smtpd.New(smtpd.Options{
 		Node: c.Node.Name, Settings: settings,
-		Spool: n.spool, Accepted: n.queue.Accepted, Core: n.courier.Extensions, Own: &n.own, Memory: n.memory,
+		Spool: n.spool, Accepted: n.queue.Accepted, Core: n.courier.Extensions, Own: &n.own, Budget: n.memory,
 		Now: o.Clock.Now, MailLog: n.maillog, Log: n.log, Metrics: n.metrics,
 	})
 	n.openNeighbours(c)

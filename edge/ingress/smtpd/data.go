@@ -55,22 +55,22 @@ func (in *intake) write(p []byte) (int, error) {
 	}
 	_, _ = in.bytes.Write(p)
 	if in.header.Ended || in.header.TooLarge {
-		if in.judge(); in.refusal.Code != 0 {
+		if in.judgeHeader(); in.refusal.Code != 0 {
 			return 0, errRefused
 		}
 	}
 	return in.draft.Write(p)
 }
 
-// judge decides on the header, once.
-func (in *intake) judge() {
+// judgeHeader decides on the header, once.
+func (in *intake) judgeHeader() {
 	if in.judged {
 		return
 	}
 	in.judged = true
 	s := in.session
 	if in.refusal = s.rules.Header(&in.header); in.refusal.Code == 0 {
-		s.judge().facts.Header = &in.header
+		s.record().facts.Header = &in.header
 		in.refusal = s.check(policy.AtHeader)
 	}
 }
@@ -209,17 +209,17 @@ func (s *session) refuseData(r mail.Reply) {
 func (s *session) store() mail.Reply {
 	env, in := s.env, s.in
 	env.Content = in.bytes.Content()
-	if in.judge(); in.refusal.Code != 0 { // a message may be all header
+	if in.judgeHeader(); in.refusal.Code != 0 { // a message may be all header
 		return in.refusal
 	}
 	if refusal := s.rules.Data(policy.Data{Needs: env.Needs(), Core: s.server.options.Core()}); refusal.Code != 0 {
 		return refusal
 	}
-	s.judge().facts.Size = in.size
+	s.record().facts.Size = in.size
 	if refusal := s.check(policy.AtBody); refusal.Code != 0 {
 		return refusal
 	}
-	if s.judge().verdict.Action == policy.Discard {
+	if s.record().verdict.Action == policy.Discard {
 		return mail.Reply{} // the draft goes with the transaction
 	}
 	s.completeEnvelope()

@@ -11,7 +11,7 @@ import (
 // not start with a header of its own. What the envelope can't hold is left out and logged: a message is
 // not refused because a check says too much.
 func (s *session) completeEnvelope() {
-	env, v := s.env, &s.judge().verdict
+	env, v := s.env, &s.record().verdict
 	var space [1 << 10]byte
 	front := mail.AppendReceived(space[:0], env, s.rules.Hostname, s.server.options.Node)
 	var left int

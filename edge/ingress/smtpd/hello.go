@@ -22,14 +22,13 @@ func (s *session) helo() {
 		s.answer(replies.NeedsDomain.With(s.cmd.Verb))
 		return
 	}
-	s.reset()
-	s.name = string(name)
+	s.forgetGreeting()
+	s.heloName = string(name)
 	if refusal := s.check(policy.AtHelo); refusal.Code != 0 {
-		s.hello = ""
 		s.refuse("helo", mail.Path{}, mail.Path{}, refusal)
 		return
 	}
-	s.hello = s.cmd.Verb
+	s.greeting = s.cmd.Verb
 	if s.cmd.Verb == "HELO" {
 		s.answer(replies.Greeting.With(s.rules.Hostname))
 		return
@@ -108,8 +107,7 @@ func (s *session) startTLS() {
 	default:
 		s.answer(replies.StartTLS.Reply)
 		if s.conn.StartTLS() {
-			s.reset()
-			s.hello, s.name = "", ""
+			s.forgetGreeting()
 		}
 	}
 }

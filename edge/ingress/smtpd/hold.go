@@ -48,7 +48,7 @@ func (s *session) hold(n int64) mail.Reply {
 	case s.test != nil:
 	case most > 0 && size > most:
 		return replies.LargeEnvelope.Reply
-	case s.server.options.Memory.TakeBytes(n, up):
+	case s.server.options.Budget.TakeBytes(n, up):
 		s.held.envelope = size
 	case s.env == nil || len(s.env.Recipients) == 0:
 		return replies.MemoryShort.Reply
@@ -68,7 +68,7 @@ func (s *session) holdHeader(n int64) error {
 	if n > smallEnvelope {
 		up = budget.Large
 	}
-	if !s.server.options.Memory.TakeBytes(more, up) {
+	if !s.server.options.Budget.TakeBytes(more, up) {
 		return errMemory
 	}
 	s.held.header = n
@@ -77,6 +77,6 @@ func (s *session) holdHeader(n int64) error {
 
 // release gives back all that the transaction held.
 func (s *session) release() {
-	s.server.options.Memory.GiveBytes(s.held.envelope + s.held.header)
+	s.server.options.Budget.GiveBytes(s.held.envelope + s.held.header)
 	s.held = held{}
 }

@@ -56,7 +56,10 @@ func (s *session) refuseBanner(err error) {
 
 // explain answers what is not a command.
 func (s *session) explain(err error) {
-	s.commands++
+	s.cmd = wire.Command{}
+	if s.tooMany() {
+		return
+	}
 	switch err {
 	case wire.ErrControl:
 		s.answer(replies.Control.Reply)
@@ -104,15 +107,24 @@ func (s *session) answer(r mail.Reply) {
 	}
 }
 
+// tooMany counts a command, or what came in place of one, and ends the connection that had too many.
+func (s *session) tooMany() bool {
+	s.commands++
+	most := s.settings.MaxCommands
+	if most <= 0 || s.commands <= most {
+		return false
+	}
+	s.end("commands", replies.TooManyCommands.With(s.rules.Hostname))
+	return true
+}
+
 // answerCommand answers a command.
 func (s *session) answerCommand(cmd wire.Command) {
 	s.cmd = cmd
-	s.commands++
-	switch most := s.settings.MaxCommands; {
-	case most > 0 && s.commands > most:
-		s.end("commands", replies.TooManyCommands.With(s.rules.Hostname))
+	if s.tooMany() {
 		return
-	case s.conn.Draining() && !s.finishes():
+	}
+	if s.conn.Draining() && !s.finishes() {
 		s.end("draining", replies.Leaving.With(s.rules.Hostname))
 		return
 	}

@@ -6,17 +6,16 @@
 //     and calls what answers it.
 //  2. Commands become facts, on which policy and the checks of each stage decide: at connect, EHLO,
 //     MAIL, RCPT, after the header, and after the body. Every reply is a row of package replies.
-//  3. At DATA the trace field is written in front of a draft in the spool, and
-//     the message streams after it: counted, its header read, and its bytes
-//     scanned for those above ASCII on the way. What needs more than core takes
-//     is refused here, or before at MAIL and RCPT.
-//  4. The draft is committed: synced to stable storage. Only then the queue is
-//     told, and the client gets its 250 with the spool id.
+//  3. At DATA or BDAT the message streams into a draft in the spool, byte by byte as the client sent
+//     it: counted, its header indexed, and its bytes scanned for those above ASCII on the way. Our
+//     trace field and what the checks add are the envelope's front. What needs more than core takes is
+//     refused here, or before at MAIL and RCPT.
+//  4. The draft is committed: synced to stable storage. Only then the queue gets it, and the client its
+//     250 with the spool id.
 //
-// The node sends itself messages in the same way, to see that all of this works.
-// Such a self-test is told from mail before anything is done with its connection, it
-// is read back from the spool in place of going to the queue, and nothing is left
-// of it when it gets its 250.
+// The node sends itself messages in the same way, to see that all of this works. Such a self-test is
+// recognised before anything is done with its connection. It is read back from the spool instead of
+// going to the queue, and nothing is left of it when it gets its 250.
 package smtpd
 
 import (
@@ -39,10 +38,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Settings may change while the server runs. Connections keep those that they
-// began with.
+// Settings may change while the server runs. A connection keeps those that it began with, but for
+// RefusedDelay and LogSessions.
 type Settings struct {
-	Wire        wire.Settings // Own and Hostname are the server's own
+	Wire        wire.Settings // the server sets Own, Full, NetworkFull and Limits.MaxMessage
 	Rules       *policy.Rules // with the host name of banner, EHLO and Received
 	MaxCommands int           // in one connection, then 421; 0: no limit
 	MaxErrors   int           // replies of 5xx in one connection, then 421; 0: no limit
@@ -60,12 +59,12 @@ type Options struct {
 	Node     string
 	Settings Settings
 	Spool    *spool.Spool
-	// Accepted is told of each message right after its commit. It must not wait.
+	// Accepted gets each message right after its commit. It must not wait.
 	Accepted func(*spool.Message)
 	// Core is asked at each command what core takes, and must not wait. nil: core takes everything.
 	Core func() mail.CoreExtensions
-	// Memory is the budget for envelopes and headers, which may be the spool's too; nil: no limit.
-	Memory *budget.Budget
+	// Budget is the memory for envelopes and headers, which may be the spool's too; nil: no limit.
+	Budget *budget.Budget
 	// Own knows the connections of self-tests and probes; nil: there are none.
 	Own     *own.Connections
 	MailLog *maillog.Log          // nil: no lines
@@ -96,7 +95,7 @@ func New(o Options) *Server {
 	if o.Core == nil {
 		o.Core = func() mail.CoreExtensions { return 0 }
 	}
-	s := &Server{options: o, metrics: newMetrics(o.Metrics, o.Memory)}
+	s := &Server{options: o, metrics: newMetrics(o.Metrics, o.Budget)}
 	s.registry = wire.NewRegistry(wire.Options{Settings: s.prepare(o.Settings), Log: o.Log, Metrics: o.Metrics})
 	return s
 }

@@ -69,7 +69,7 @@ func serveOn(t testing.TB, set Settings, spoolOptions spool.Options, o Options, 
 		t.Fatal(err)
 	}
 	f := &front{t: t, spool: sp}
-	o.Node, o.Settings, o.Spool, o.Memory = "test1", set, sp, spoolOptions.Budget
+	o.Node, o.Settings, o.Spool, o.Budget = "test1", set, sp, spoolOptions.Budget
 	o.Accepted = func(m *spool.Message) {
 		f.mu.Lock()
 		defer f.mu.Unlock()

@@ -21,10 +21,10 @@ type session struct {
 	test     *own.Test // nil: it is a client's
 	conn     *wire.Conn
 	cmd      wire.Command // in hand
-	judged   *judged      // nil: nothing was asked of a check, and there was no transaction yet
+	noted    *record      // nil: no check was asked, and there was no transaction yet
 
-	hello    string         // the verb that greeted us; "" before it
-	name     string         // that the client gave itself
+	greeting string         // the verb that greeted us; "" before it
+	heloName string         // that the client gave itself
 	asked    bool           // for more than a greeting and the end
 	env      *mail.Envelope // nil: no transaction is open
 	held     held
@@ -36,22 +36,23 @@ type session struct {
 	badRcpts int
 }
 
-// judged is what checks are asked about and what they said. Most connections that are open wait for
+// record is what checks are asked about and what they said. Most connections that are open wait for
 // their client between a greeting and a message, and need none of it.
-type judged struct {
+type record struct {
 	facts   policy.Facts
-	known   policy.Verdict // of the checks on the connection
-	verdict policy.Verdict // and on the transaction
+	connect policy.Verdict // of the checks on the connection
+	helo    policy.Verdict // of these and of those on the greeting
+	verdict policy.Verdict // of all, with those on the transaction
 }
 
-// judge returns what is judged, with what is known of the client now.
-func (s *session) judge() *judged {
-	if s.judged == nil {
-		s.judged = new(judged)
+// record returns the session's record, with what is known of the client now.
+func (s *session) record() *record {
+	if s.noted == nil {
+		s.noted = new(record)
 	}
-	client := &s.judged.facts.Client
-	client.Addr, client.Service, client.Helo = s.conn.Client(), s.conn.Service(), s.name
-	return s.judged
+	client := &s.noted.facts.Client
+	client.Addr, client.Service, client.Helo = s.conn.Client(), s.conn.Service(), s.heloName
+	return s.noted
 }
 
 func (s *Server) newSession(conn *wire.Conn) *session {
@@ -68,10 +69,19 @@ func (s *session) reset() {
 	}
 	s.env = nil
 	s.release()
-	if j := s.judged; j != nil {
-		j.facts = policy.Facts{Client: j.facts.Client}
-		j.verdict = j.known
+	if r := s.noted; r != nil {
+		r.facts = policy.Facts{Client: r.facts.Client}
+		r.verdict = r.helo
 	}
+}
+
+// forgetGreeting forgets the transaction and what the client has said of itself.
+func (s *session) forgetGreeting() {
+	s.greeting, s.heloName = "", ""
+	if r := s.noted; r != nil {
+		r.helo = r.connect
+	}
+	s.reset()
 }
 
 // check asks the checks of a stage. It returns the reply of one that refuses, or the zero reply. What
@@ -80,14 +90,18 @@ func (s *session) check(at policy.Stage) mail.Reply {
 	if s.test != nil || len(s.settings.Checks[at]) == 0 {
 		return mail.Reply{}
 	}
-	j := s.judge()
-	v := j.verdict
-	s.settings.Checks.Ask(s.conn.Context(), at, &j.facts, &v)
+	r := s.record()
+	v := r.verdict
+	s.settings.Checks.Ask(s.conn.Context(), at, &r.facts, &v)
 	if v.Action == policy.Refuse {
 		return v.Reply
 	}
-	if j.verdict = v; at < policy.AtMail {
-		j.known = v
+	r.verdict = v
+	switch at {
+	case policy.AtConnect:
+		r.connect, r.helo = v, v
+	case policy.AtHelo:
+		r.helo = v
 	}
 	return mail.Reply{}
 }
@@ -102,9 +116,11 @@ func (s *session) cutPath(keyword string) (p mail.Path, rest string, refusal mai
 	return p, rest, mail.Reply{}, err
 }
 
-// mail answers MAIL: it opens a transaction.
+// mail answers MAIL: it opens a transaction. What stands against it, in this order: the state of the
+// session, the syntax, the rules, the memory, and the checks, which may take their time. The log has
+// a line for what the rules, the memory and the checks refuse.
 func (s *session) mail() {
-	if s.hello == "" {
+	if s.greeting == "" {
 		s.answer(replies.NeedsHello.Reply)
 		return
 	}
@@ -128,15 +144,17 @@ func (s *session) mail() {
 	refusal = s.rules.Mail(policy.Mail{
 		Sender: sender, Size: params.size, TLS: s.conn.TLS() != nil, RequireTLS: params.requireTLS, SMTPUTF8: params.utf8,
 		Core: s.server.options.Core(),
-		Open: s.env != nil, Messages: s.messages, Full: s.full(),
+		Open: s.env != nil, Messages: s.messages, Storage: s.storageError(),
 	})
 	if refusal.Code == 0 {
-		s.describeClient(params.utf8)
-		s.judge().facts.Sender = sender
-		refusal = s.check(policy.AtMail)
+		refusal = s.hold(openCost + s.textCost(params.envID))
 	}
 	if refusal.Code == 0 {
-		refusal = s.hold(openCost + s.textCost(params.envID))
+		s.describeClient(params.utf8)
+		s.record().facts.Sender = sender
+		if refusal = s.check(policy.AtMail); refusal.Code != 0 {
+			s.release()
+		}
 	}
 	if refusal.Code != 0 {
 		s.refuse("mail", sender, mail.Path{}, refusal)
@@ -144,7 +162,7 @@ func (s *session) mail() {
 	}
 	s.env = &mail.Envelope{
 		Sender: sender, SMTPUTF8: params.utf8, RequireTLS: params.requireTLS, Body: params.body,
-		Return: params.ret, EnvID: params.envID, Client: s.judge().facts.Client,
+		Return: params.ret, EnvID: params.envID, Client: s.record().facts.Client,
 	}
 	s.answer(replies.SenderOK.Reply)
 }
@@ -155,10 +173,10 @@ func (s *session) describeClient(utf8 bool) {
 	switch {
 	case utf8:
 		proto = "UTF8SMTP"
-	case s.hello == "HELO":
+	case s.greeting == "HELO":
 		proto = "SMTP"
 	}
-	client := &s.judge().facts.Client
+	client := &s.record().facts.Client
 	if state := s.conn.TLS(); state != nil && proto != "SMTP" {
 		proto += "S"
 		if client.TLS == "" {
@@ -196,7 +214,7 @@ func (s *session) rcpt() {
 		Path: to, SMTPUTF8: s.env.SMTPUTF8, Core: s.server.options.Core(), Recipients: len(s.env.Recipients), Refused: s.badRcpts,
 	})
 	if refusal.Code == 0 {
-		facts := &s.judge().facts
+		facts := &s.record().facts
 		facts.Recipient, facts.Recipients = path, len(s.env.Recipients)
 		refusal = s.check(policy.AtRcpt)
 	}
@@ -239,7 +257,7 @@ func (s *session) refuse(stage string, sender, to mail.Path, r mail.Reply) {
 	s.refused++
 	if s.test == nil {
 		s.server.metrics.refused.WithLabelValues(stage, class(r), nameOf(r)).Inc()
-		s.server.options.MailLog.Refused(&s.judge().facts.Client, stage, sender, to, r)
+		s.server.options.MailLog.Refused(&s.record().facts.Client, stage, sender, to, r)
 	}
 	s.answer(r)
 }
@@ -281,7 +299,7 @@ func (s *Server) closed(sess *session) {
 	line := maillog.Session{
 		Duration: stats.Duration, Commands: sess.commands, Errors: sess.errors,
 		In: stats.In, Out: stats.Out, Reason: stats.Reason,
-		Client: sess.judge().facts.Client, Messages: sess.messages, Refused: sess.refused,
+		Client: sess.record().facts.Client, Messages: sess.messages, Refused: sess.refused,
 	}
 	s.options.MailLog.Session(&line)
 }

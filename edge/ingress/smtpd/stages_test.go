@@ -198,3 +198,34 @@ func TestFrontEnds(t *testing.T) {
 		}
 	}
 }
+
+// What a check says of a greeting goes with that greeting; what it says of the connection stays.
+func TestGreetingIsForgotten(t *testing.T) {
+	set := settings()
+	set.Checks.Add(policy.AtConnect, func(context.Context, *policy.Facts) policy.Verdict {
+		return policy.Verdict{Headers: []string{"X-Connect: 1"}}
+	})
+	set.Checks.Add(policy.AtHelo, func(_ context.Context, f *policy.Facts) policy.Verdict {
+		v := policy.Verdict{Headers: []string{"X-Helo: " + f.Client.Helo}}
+		if f.Client.Helo == "trap" {
+			v.Action = policy.Discard
+		}
+		return v
+	})
+	f := serve(t, set, spool.Options{})
+	p := f.dial()
+	p.say("EHLO trap", "250 .*")
+	p.say("EHLO b", "250 .*")
+	p.say("EHLO c", "250 .*")
+	p.say("MAIL FROM:<a@b.example>", "250 .*")
+	p.say("RCPT TO:<a@example.net>", "250 .*")
+	p.say("BDAT 3 LAST\r\nx", "250 .*")
+	got := f.accepted()
+	if len(got) != 1 {
+		t.Fatalf("%d messages are stored", len(got))
+	}
+	front := string(got[0].Envelope.Front)
+	if strings.Count(front, "X-Connect: 1\r\n") != 1 || strings.Count(front, "X-Helo: ") != 1 || !strings.Contains(front, "X-Helo: c\r\n") {
+		t.Errorf("front: %q", front)
+	}
+}

@@ -9,8 +9,8 @@ import (
 	"anymx/edge/mail"
 )
 
-// Limits bound what one client, and all of them, may take. A Listener's limits
-// can be changed while it runs; a connection keeps those that it began with.
+// Limits bound what one client, and all of them, may take. Those of a Registry can be changed while it
+// serves; a connection keeps those that it began with.
 type Limits struct {
 	MaxConnections   int           // open at once; 0: no limit
 	MaxPerPrefix     int           // open at once from one /24 or /64; 0: no limit
@@ -18,18 +18,18 @@ type Limits struct {
 	Reserved         int           // percent of MaxConnections for networks that have delivered before
 	Crowded          int           // percent of MaxConnections from which CrowdedTimeout counts, and idle connections are evicted; 0: never
 	CrowdedTimeout   time.Duration // silence, then; 0: ten seconds
-	MaxLine          int           // octets of a command line with its CRLF, up to 64 KiB; 0: 2048
-	MaxTextLine      int           // octets of a line in a message with its CRLF; 0: no limit
+	MaxLine          int           // bytes of a command line with its CRLF, up to 64 KiB; 0: 2048
+	MaxTextLine      int           // bytes of a line in a message with its CRLF; 0: no limit
 	NormalizeLF      bool          // a bare LF in BDAT becomes CRLF; it is a fault otherwise
-	MaxMessage       int64         // octets; what a refused BDAT chunk may still send. 0: no limit
+	MaxMessage       int64         // bytes that are still read of a message that was refused, before the connection is closed; 0: no limit
 	CommandTimeout   time.Duration // silence before a command; 0: five minutes
 	DataTimeout      time.Duration // silence within a message; 0: three minutes
 	WriteTimeout     time.Duration // for our replies to be taken; 0: one minute
 	HandshakeTimeout time.Duration // TLS; 0: thirty seconds
-	SessionTimeout   time.Duration // a whole connection, looked at between commands; 0: no limit
+	SessionTimeout   time.Duration // a whole connection, also within a message; 0: no limit
 	ProxyTimeout     time.Duration // for the PROXY header; 0: five seconds
 	BannerDelay      time.Duration // silence that is asked for before the banner; 0: none
-	MinRate          int64         // octets a second, averaged over a message; 0: no limit
+	MinRate          int64         // bytes a second, over the last minute of a message; 0: no limit
 	MinRateGrace     time.Duration // how long a message may be slower than MinRate at its start
 	// DrainSilence is the longest silence within a transaction after clients were
 	// told to go: with a route, the packets of whoever came by it are gone too,

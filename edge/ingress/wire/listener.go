@@ -12,7 +12,7 @@ import (
 	"anymx/edge/mail"
 )
 
-// Options are what a Listener is made from.
+// Options are what a Registry is made from.
 type Options struct {
 	Settings Settings
 	Log      *slog.Logger          // nil: nothing is logged

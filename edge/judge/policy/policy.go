@@ -62,7 +62,7 @@ type Mail struct {
 	Core       mail.CoreExtensions
 	Open       bool  // a transaction is open already
 	Messages   int   // accepted on this connection
-	Full       error // why the spool accepts no mail; nil: it does
+	Storage    error // why the spool accepts no mail; nil: it does
 }
 
 // Mail decides on a MAIL command. The zero reply accepts it.
@@ -78,7 +78,7 @@ func (r *Rules) Mail(f Mail) mail.Reply {
 		return replies.RequireTLS.Reply
 	case r.MaxMessages > 0 && f.Messages >= r.MaxMessages:
 		return replies.TooManyMessages.With(r.Hostname)
-	case f.Full != nil:
+	case f.Storage != nil:
 		return replies.StorageFull.Reply
 	case r.MaxMessage > 0 && f.Size > r.MaxMessage:
 		return replies.TooBig.With(r.MaxMessage)

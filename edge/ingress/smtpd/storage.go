@@ -2,11 +2,11 @@ package smtpd
 
 import "anymx/edge/spool"
 
-// What a session asks of the spool, and who gets the message then. A self-test's message takes room
-// that is kept for it, and is read back instead of being queued.
+// What a session asks of the spool, and who gets the message then. A self-test's message has room
+// reserved for it, and is read back instead of being queued.
 
-// full is why the spool takes nothing; nil: it does.
-func (s *session) full() error {
+// storageError returns why the spool takes nothing; nil: it does.
+func (s *session) storageError() error {
 	if s.test != nil {
 		return nil // BeginSelfTest returns the error
 	}
