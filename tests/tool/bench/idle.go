@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"sync"
 	"time"
@@ -10,9 +11,9 @@ import (
 // openers is how many idle connections are opened at the same time.
 const openers = 20
 
-// openIdle opens count connections and sends EHLO on each. The connections can be used until limit. The
+// openIdle opens count connections and sends EHLO on each, with secure under TLS. The connections can be used until limit. The
 // caller closes the returned ones, also if there is an error.
-func openIdle(ctx context.Context, address string, count int, limit time.Duration) ([]*client, error) {
+func openIdle(ctx context.Context, address string, count int, limit time.Duration, secure *tls.Config) ([]*client, error) {
 	var (
 		wg       sync.WaitGroup
 		mu       sync.Mutex
@@ -35,7 +36,7 @@ func openIdle(ctx context.Context, address string, count int, limit time.Duratio
 				c, err := dialClient(address, deadline)
 				if err == nil {
 					open.add(c)
-					err = c.hello(nil)
+					err = c.hello(secure)
 				}
 				mu.Lock()
 				if c != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"time"
 )
@@ -72,6 +73,7 @@ func (j singleLargeJob) measure(ctx context.Context, b *bench, i *instance, n in
 type idleJob struct {
 	count int
 	fewer map[string]int // lower counts for systems whose processes would not fit into memory
+	tls   bool           // under TLS
 }
 
 func (j idleJob) name() string      { return "idle" }
@@ -90,12 +92,16 @@ func (j idleJob) connections(name string) int {
 }
 
 func (j idleJob) measure(ctx context.Context, b *bench, i *instance, _ int) (sample, error) {
-	if err := b.wake(ctx, i); err != nil {
+	if err := j.wake(ctx, b, i); err != nil {
 		return nil, err
 	}
 	n := j.connections(i.system.name())
 	before := settledFootprint(i.process)
-	open, err := openIdle(ctx, i.place.address, n, 5*time.Minute)
+	var secure *tls.Config
+	if j.tls {
+		secure = b.secure
+	}
+	open, err := openIdle(ctx, i.place.address, n, 5*time.Minute, secure)
 	defer closeIdle(open)
 	if err != nil {
 		return nil, err
@@ -109,6 +115,16 @@ func (j idleJob) measure(ctx context.Context, b *bench, i *instance, _ int) (sam
 		"process": each(after.process - before.process), "kernel": each(after.kernel - before.kernel),
 		"base": float64(before.process) / (1 << 20), "connections": float64(n),
 	}, nil
+}
+
+// wake has the system make what it makes for its first clients.
+func (j idleJob) wake(ctx context.Context, b *bench, i *instance) error {
+	if !j.tls {
+		return b.wake(ctx, i)
+	}
+	open, err := openIdle(ctx, i.place.address, 100, time.Minute, b.secure) // chasquid relays nothing
+	closeIdle(open)
+	return err
 }
 
 func (j idleJob) rows() []row {

@@ -190,7 +190,7 @@ func TestPercentile(t *testing.T) {
 
 func TestIdleConnectionsStayOpen(t *testing.T) {
 	_, address := startTestSink(t)
-	open, err := openIdle(t.Context(), address, 150, 20*time.Second)
+	open, err := openIdle(t.Context(), address, 150, 20*time.Second, nil)
 	defer closeIdle(open)
 	if err != nil {
 		t.Fatal(err)

@@ -92,7 +92,7 @@ func listJobs(opts options, w io.Writer) {
 	for _, j := range jobs(opts) {
 		fmt.Fprintln(w, j.name())
 	}
-	for _, name := range []string{routesJob, shieldJob, attackJob, bootJob} {
+	for _, name := range []string{routesJob, shieldJob, idleTLSJob, attackJob, bootJob} {
 		fmt.Fprintln(w, name)
 	}
 }
@@ -139,6 +139,7 @@ func benchCommand(args []string, stdout, stderr io.Writer) error {
 	}{
 		{routesJob, routesBegin, routesEnd, runRoutes},
 		{shieldJob, shieldBegin, shieldEnd, runShield},
+		{idleTLSJob, idleTLSBegin, idleTLSEnd, runIdleTLS},
 		{attackJob, attackBegin, attackEnd, runAttack},
 		{bootJob, bootBegin, bootEnd, runBoot},
 	} {

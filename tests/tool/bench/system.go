@@ -47,12 +47,14 @@ func newSystem(name string, opts options) (system, error) {
 		return &postfix{}, nil
 	case "anymx":
 		return &anymx{binary: opts.anymx}, nil
+	case "chasquid":
+		return &chasquid{}, nil
 	case "discard":
 		return discardSystem{}, nil
 	case "sink":
 		return sinkSystem{}, nil
 	}
-	return nil, fmt.Errorf("-systems: unknown system %q; known are postfix, anymx, discard and sink", name)
+	return nil, fmt.Errorf("-systems: unknown system %q; known are postfix, anymx, chasquid, discard and sink", name)
 }
 
 // startPatience is how long a system may take until its first banner.

@@ -16,7 +16,7 @@ import (
 // that a minimal Debian has it: coreutils, grep, mount, tar, util-linux and a shell are on
 // every machine that has dpkg; git, make and Go are what .ci/run asks for.
 var packageOf = map[string]string{
-	"bash": "", "chmod": "", "chown": "", "git": "", "go": "", "grep": "", "losetup": "", "ls": "", "mkswap": "",
+	"apt-get": "", "bash": "", "chmod": "", "chown": "", "dpkg-deb": "", "git": "", "go": "", "grep": "", "losetup": "", "ls": "", "mkswap": "",
 	"mount": "", "nsenter": "", "setpriv": "", "sh": "", "sleep": "", "swapoff": "", "swapon": "", "tar": "", "umount": "",
 	"unshare": "",
 
