@@ -182,7 +182,7 @@ func (c *Conn) Close() {
 	if flushed == nil && c.tls != nil {
 		_ = c.tls.CloseWrite() // close_notify: nobody has cut this short
 	}
-	if flushed == nil && c.ended && c.stats.Reason != "disconnect" {
+	if flushed == nil && c.ended && c.stats.Reason != "disconnect" && !c.said() {
 		c.linger()
 	}
 	_ = c.sock.Close()
@@ -194,6 +194,10 @@ func (c *Conn) Close() {
 	c.registry.metrics.ended(c)
 	c.registry.remove(c)
 }
+
+// said reports whether the client has said all that it has to say: its last word was QUIT. Under TLS its
+// close_notify is still to come.
+func (c *Conn) said() bool { return c.stats.Reason == "quit" && c.tls == nil && !c.Buffered() }
 
 // linger reads away, for a moment, what the client is still sending: closing a socket with unread
 // bytes resets it, and the client would never see why it was refused.
