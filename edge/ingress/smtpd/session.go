@@ -116,9 +116,9 @@ func (s *session) cutPath(keyword string) (p mail.Path, rest string, refusal mai
 	return p, rest, mail.Reply{}, err
 }
 
-// mail answers MAIL: it opens a transaction. What stands against it, in this order: the state of the
-// session, the syntax, the rules, the memory, and the checks, which may take their time. The log has
-// a line for what the rules, the memory and the checks refuse.
+// mail answers MAIL: it opens a transaction. What may stand against it, in this order: no greeting, the
+// syntax, the rules (also a nested MAIL), the memory, and the checks, which may take their time. The log
+// has a line for a bad address and for what the rules, the memory and the checks refuse.
 func (s *session) mail() {
 	if s.greeting == "" {
 		s.answer(replies.NeedsHello.Reply)
@@ -252,7 +252,7 @@ func (s *session) refuseRcpt(to mail.Path, r mail.Reply) {
 	s.refuse("rcpt", s.env.Sender, to, r)
 }
 
-// refuse answers a command of a transaction that the rules or the storage refuse, and logs it.
+// refuse answers what is refused for its content or for lack of room, and logs it.
 func (s *session) refuse(stage string, sender, to mail.Path, r mail.Reply) {
 	s.refused++
 	if s.test == nil {
