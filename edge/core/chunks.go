@@ -10,9 +10,9 @@ import (
 
 // Chunks waits for the end of a message that go-smtp v0.26 takes by BDAT, in a goroutine of its own.
 //
-// An aborted message ends while the connection goes on: the goroutine reads where its result goes at
-// the same time as the next message sets that, so the result of one message could become the reply to
-// another. A session whose Reset calls Wait is safe from that. The zero value has no message.
+// When a message is aborted, its goroutine and the next message use the same field of the connection, one to
+// send its result and the other to set where its own goes. The result of one message could become the reply
+// to another. A Reset that calls Wait prevents that. The zero value has no message.
 type Chunks struct {
 	mu   sync.Mutex
 	pipe *io.PipeReader

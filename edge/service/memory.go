@@ -12,8 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// limitMemory makes the garbage collector work harder before the memory cgroup of this process would
-// kill it: at 90% of what the cgroup allows. Whoever sets GOMEMLIMIT has chosen a limit already.
+// limitMemory makes the garbage collector work harder from 90% of what this process's memory cgroup allows:
+// at 100% the kernel would kill it. A limit in GOMEMLIMIT stays.
 func limitMemory(log *slog.Logger) {
 	limit := cgroupMemory("/")
 	if limit == 0 || os.Getenv("GOMEMLIMIT") != "" {
@@ -69,8 +69,8 @@ func cgroupMemory(root string) int64 {
 	return least
 }
 
-// readLimit returns the limit in a file; 0 for "max", for the huge number that means none in version 1, and if there is
-// no such file.
+// readLimit returns the limit in a file. 0: the file is missing, or says that there is none: "max", or in
+// version 1 a huge number.
 func readLimit(file string) int64 {
 	text, err := os.ReadFile(file)
 	if err != nil {

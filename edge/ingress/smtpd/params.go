@@ -2,6 +2,7 @@ package smtpd
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -41,10 +42,8 @@ func eachParam(rest string, set func(key, value string) mail.Reply) mail.Reply {
 		rest = strings.TrimLeft(rest, " ")
 		key, value, _ := strings.Cut(word, "=")
 		key = strings.ToUpper(key)
-		for _, s := range seen {
-			if s == key {
-				return replies.Twice.With(key)
-			}
+		if slices.Contains(seen, key) {
+			return replies.Twice.With(key)
 		}
 		seen = append(seen, key)
 		if r := set(key, value); r.Code != 0 {

@@ -27,10 +27,9 @@ func (r *Registry) SetDraining(on bool) {
 	}
 }
 
-// Drain turns draining on, tells clients that are silent 421, and waits until
-// all that were connected have gone, or until ctx ends. It returns how many are
-// left. Clients that still come are told 421 and not waited for. The listeners
-// stay open: SetDraining(false) takes clients again.
+// Drain turns draining on, sends silent clients 421, and waits until all that were connected have gone, or
+// until ctx ends. It returns how many are left. Clients that still come get 421 and are not waited for. The
+// listeners stay open: after SetDraining(false) clients are served again.
 func (r *Registry) Drain(ctx context.Context) (left int) {
 	w := r.hurry()
 	defer r.forget(w)
@@ -72,13 +71,9 @@ func (r *Registry) Cut() int {
 	return cut
 }
 
-// Close ends the service: draining goes on, clients that are silent are told
-// 421, transactions in flight have until ctx ends, then all is cut. It returns
-// how many were cut, once they have ended too. Clients that still come are told
-// 421 at once, until the listeners are closed.
-//
-// go-smtp's Shutdown may follow, to wait for its goroutines. Its Close may not:
-// that closes connections from outside, under the feet of their own goroutines.
+// Close ends the service: draining goes on, silent clients get 421, transactions in flight have until ctx
+// ends, and then all connections are cut. It returns how many were cut, once they have ended too. Clients
+// that still come get 421 at once, until the listeners are closed.
 func (r *Registry) Close(ctx context.Context) (cut int) {
 	r.mu.Lock()
 	r.closed = true
@@ -111,7 +106,7 @@ func (w *wait) gone(c *Conn) {
 	}
 }
 
-// join has w told of connections that end. r.mu is held.
+// join adds w to those that hear of connections that end. r.mu is held.
 func (r *Registry) join(w *wait) {
 	if len(w.left) == 0 {
 		close(w.over)
@@ -125,7 +120,7 @@ func (r *Registry) forget(w *wait) {
 	delete(r.waits, w)
 }
 
-// hurry turns draining on and tells everybody who is there to come to an end.
+// hurry turns draining on and asks all connected clients to come to an end.
 func (r *Registry) hurry() *wait {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -191,7 +191,7 @@ func (r *attackRun) attack(ctx context.Context, a *attack, s attacked) (got atta
 	got, err = g.send(ctx, length)
 	stopLooking()
 	got.Unready = <-unready
-	got.Alive = i.process.running()
+	got.Alive = i.process.Running()
 	got.Memory, got.Killed = i.place.group.memoryPeak(), i.place.group.killed()
 	end()
 	<-ended

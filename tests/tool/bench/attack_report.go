@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 )
@@ -69,6 +68,5 @@ func medianOf(all []attackResult, of func(attackResult) float64) float64 {
 	for _, a := range all {
 		list = append(list, of(a))
 	}
-	slices.Sort(list)
-	return (list[(len(list)-1)/2] + list[len(list)/2]) / 2
+	return median(list)
 }

@@ -111,9 +111,6 @@ func (p *process) awaitBanner(ctx context.Context, address string, limit time.Du
 	})
 }
 
-// running reports whether the process has not ended.
-func (p *process) running() bool { return p.Running() }
-
 // processes returns the ids of the process and of everything that it has started.
 func (p *process) processes() []int {
 	if len(p.group.dirs()) > 0 {

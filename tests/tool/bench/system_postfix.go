@@ -136,8 +136,6 @@ daemon_directory = %s
 mail_owner = postfix
 setgid_group = postdrop
 myhostname = mx.%[4]s
-inet_interfaces = all
-inet_protocols = all
 
 # A relay for one domain: whatever its recipients, to the sink.
 mydestination =
@@ -165,12 +163,16 @@ smtpd_tls_key_file = %[7]s
 }
 
 const (
-	unthrottled = `default_process_limit = 500
+	unthrottled = `inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+default_process_limit = 500
 smtpd_client_connection_count_limit = 0
 in_flow_delay = 0
 `
 	// guardedLimits leaves everything else, such as shorter timeouts under stress, at its default.
-	guardedLimits = `postscreen_greet_action = enforce
+	guardedLimits = `inet_interfaces = all
+inet_protocols = all
+postscreen_greet_action = enforce
 `
 )
 
