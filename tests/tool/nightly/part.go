@@ -39,6 +39,8 @@ var parts = []part{
 		took: 4 * time.Minute, args: imageTest("^TestBadConfigThenAStick$")},
 	{name: "image-hung", what: "the watchdog resets a machine whose systemd hangs",
 		took: 3 * time.Minute, args: imageTest("^TestHungSystemdIsReset$")},
+	{name: "image-memory", what: "strangers hold as much memory of a node with 400 MiB as they can",
+		took: 5 * time.Minute, args: imageTest("^TestMemoryAttack$")},
 	{name: "image-same-bits", what: "two builds of the image are identical",
 		took: 4 * time.Minute, args: imageTest("^TestTheSameBits$")},
 	{name: "soak", what: "kills under load, three times",
