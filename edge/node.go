@@ -21,16 +21,19 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"anymx/edge/budget"
 	"anymx/edge/config"
 	"anymx/edge/delivery/handoff"
+	"anymx/edge/delivery/routing"
 	"anymx/edge/drain"
 	"anymx/edge/ingress/certificate"
 	"anymx/edge/ingress/own"
 	"anymx/edge/ingress/recipients"
 	"anymx/edge/ingress/smtpd"
+	"anymx/edge/mail"
 	"anymx/edge/maillog"
 	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
@@ -40,7 +43,6 @@ import (
 	"anymx/edge/selftest"
 	"anymx/edge/service"
 	"anymx/edge/spool"
-	"anymx/edge/statefile"
 	"anymx/edge/uplink/device"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -81,7 +83,8 @@ type Node struct {
 	maillog   *maillog.Log
 	memory    *budget.Budget // of transactions
 	spool     *spool.Spool
-	courier   *handoff.Handoff
+	courier   *handoff.Groups
+	routes    atomic.Pointer[routing.Table] // by the config in force
 	queue     *queue.Queue
 	ingress   *smtpd.Server
 	control   *control.Server
@@ -206,6 +209,7 @@ func (n *Node) openStore(c *config.Config) error {
 	}
 	var err error
 	n.memory = memoryBudget(c)
+	n.routes.Store(routes(c))
 	all, network := inFlight(c)
 	n.spool, err = spool.Open(spool.Options{
 		Budget: n.memory, InFlight: all, NetworkInFlight: network,
@@ -213,7 +217,8 @@ func (n *Node) openStore(c *config.Config) error {
 		InlineMax: int64(c.Spool.InlineMax), Memory: int64(c.Spool.Memory),
 		HighWater: int64(c.Spool.HighWater), MaxMessages: int64(c.Spool.MaxMessages), DiskReserve: int64(c.Spool.DiskReserve),
 		OrphansKeep: time.Duration(c.Spool.OrphansKeep), OrphansMax: int64(c.Spool.OrphansMax),
-		Now: n.options.Clock.Now, Log: n.log, Metrics: n.metrics,
+		Route: func(env *mail.Envelope) []mail.Leg { return n.routes.Load().Legs(env) },
+		Now:   n.options.Clock.Now, Log: n.log, Metrics: n.metrics,
 	})
 	if err != nil {
 		return err
@@ -221,15 +226,12 @@ func (n *Node) openStore(c *config.Config) error {
 	if c.Tunnel != nil {
 		n.tunnel = device.New(c.Tunnel.Interface, n.log, n.tunnelBack)
 	}
-	options := handoffOptions(c, n.tunnel)
-	options.Log, options.Metrics = n.log, n.metrics
-	options.Learned = statefile.File(filepath.Join(c.Node.StateDir, "core-extensions.json"))
-	n.courier, err = handoff.New(options)
+	n.courier, err = handoff.NewGroups(n.coreOptions(c), func(domain string) string { return n.routes.Load().Destination(domain) })
 	if err != nil {
 		return err
 	}
 	n.queue, err = queue.New(queue.Options{
-		Spool: n.spool, Courier: n.courier, Concurrency: c.Core.MaxConnections, Schedule: schedule(&c.Queue),
+		Spool: n.spool, Courier: n.courier, Concurrency: attempts(c), Lane: n.lane, Schedule: schedule(&c.Queue),
 		ReturnFull: int64(c.Queue.ReturnFull), Grace: func() time.Duration {
 			return max(time.Duration(n.reloader.Config().Node.ShutdownGrace), time.Second)
 		},

@@ -47,8 +47,12 @@ const (
 	partDrain       = "drain"
 )
 
-// warnOfRouting warns if c accepts sender-specified routing, on which core must not act.
+// warnOfRouting warns if c accepts sender-specified routing, on which core must not act, and of core
+// groups that no mail goes to.
 func (n *Node) warnOfRouting(c *config.Config) {
+	if unused := c.UnusedCores(); len(unused) > 0 {
+		n.log.Warn("no domain names these core groups: no mail goes there", "groups", unused)
+	}
 	if c.Ingress.SenderRouting == config.SenderRoutingAllow {
 		n.log.Warn(`sender-specified routing is allowed: core is an open relay unless it ignores "%", "!" and "@" in local parts; see ingress.sender_routing`)
 	}
@@ -87,10 +91,11 @@ func (n *Node) prepareConfig(_ context.Context, _, next *config.Config) (apply f
 	if err := n.newlyBroken(next); err != nil {
 		return nil, err
 	}
-	if err := n.courier.Reload(handoffOptions(next, n.tunnel)); err != nil {
+	if err := n.courier.Reload(n.coreOptions(next)); err != nil {
 		return nil, err
 	}
 	return func() {
+		n.routes.Store(routes(next))
 		n.warnOfRouting(next)
 		n.ingress.Configure(n.readFiles(next))
 	}, nil

@@ -174,7 +174,7 @@ func (r *running) wantNoTrace() {
 	if err := r.spool.Each(func(e spool.Entry) error { return fmt.Errorf("%s is left", e.ID) }); err != nil {
 		r.t.Error(err)
 	}
-	if s := r.queue.Stats(); s.Messages() != 0 {
+	if s := r.queue.Stats(); s.Legs() != 0 {
 		r.t.Errorf("the queue says %+v", s)
 	}
 	families, err := r.metrics.Gather()

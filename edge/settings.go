@@ -3,17 +3,20 @@ package edge
 import (
 	"crypto/tls"
 	"net/netip"
+	"path/filepath"
 	"time"
 
 	"anymx/edge/budget"
 	"anymx/edge/config"
 	"anymx/edge/delivery/handoff"
+	"anymx/edge/delivery/routing"
 	"anymx/edge/delivery/smtpc"
 	"anymx/edge/ingress/smtpd"
 	"anymx/edge/ingress/wire"
 	"anymx/edge/judge/policy"
 	"anymx/edge/queue"
 	"anymx/edge/service"
+	"anymx/edge/statefile"
 	"anymx/edge/uplink/device"
 )
 
@@ -112,10 +115,60 @@ func schedule(q *config.Queue) queue.Schedule {
 	return s
 }
 
-// handoffOptions returns the options of a hand-off that dials through d; with nil it uses the
-// routes of the host.
-func handoffOptions(c *config.Config, d *device.Device) handoff.Options {
+// routes returns where mail for each domain goes.
+func routes(c *config.Config) *routing.Table {
+	domains := make([]routing.Domain, len(c.Domains))
+	for i := range c.Domains {
+		domains[i] = routing.Domain{Name: c.Domains[i].Name, Core: c.Domains[i].Core}
+	}
+	return routing.New(domains)
+}
+
+// lane returns the options of the queue's lane to a destination.
+func (n *Node) lane(destination string) queue.LaneOptions {
+	c := n.reloader.Config()
 	core := &c.Core
+	if name, ok := routing.GroupOf(destination); ok && name != "" {
+		if group, ok := c.Cores[name]; ok {
+			core = &group
+		}
+	}
+	return queue.LaneOptions{Limit: core.MaxConnections, ShareByDomain: true}
+}
+
+// attempts returns how many attempts may be made at a time: as many as all lanes may make, and some
+// more for groups that a reload adds.
+func attempts(c *config.Config) int {
+	n := c.Core.MaxConnections
+	for _, group := range c.Cores {
+		n += group.MaxConnections
+	}
+	return n + addedAttempts
+}
+
+// addedAttempts is how many attempts there are for groups that a reload adds. A worker exists only
+// while it has something to do.
+const addedAttempts = 256
+
+// coreOptions returns the options of the hand-off to the default core, "", and to each core group.
+func (n *Node) coreOptions(c *config.Config) map[string]handoff.Options {
+	all := map[string]handoff.Options{"": n.withLog(handoffOptions(c, &c.Core, n.tunnel), "core-extensions.json")}
+	for name, core := range c.Cores {
+		all[name] = n.withLog(handoffOptions(c, &core, n.tunnel), "core-extensions."+name+".json")
+	}
+	return all
+}
+
+// withLog returns o with the node's log and metrics, and the file in which it keeps what it learns.
+func (n *Node) withLog(o handoff.Options, file string) handoff.Options {
+	o.Log, o.Metrics = n.log, n.metrics
+	o.Learned = statefile.File(filepath.Join(n.options.Config.Node.StateDir, file))
+	return o
+}
+
+// handoffOptions returns the options of a hand-off to core that dials through d; with nil it uses the
+// routes of the host.
+func handoffOptions(c *config.Config, core *config.Core, d *device.Device) handoff.Options {
 	o := handoff.Options{
 		Addresses: core.Addresses,
 		LMTP:      core.Protocol == "lmtp",

@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 
+	"anymx/edge/delivery/handoff"
+	"anymx/edge/delivery/routing"
 	"anymx/edge/mail"
 	"anymx/edge/operate/api"
 	"anymx/edge/operate/control"
@@ -78,28 +80,34 @@ func (n *Node) ExportSpool(_ context.Context, each func(api.SpoolMessage)) (api.
 func (n *Node) queueStatus() api.QueueStatus {
 	s := n.queue.Stats()
 	q := api.QueueStatus{Active: int64(s.Active), Waiting: int64(s.Waiting), Held: int64(s.Held), Oldest: s.Oldest}
-	if s.Paused != nil {
-		q.Paused = &api.PauseStatus{Until: s.Paused.Until, Cause: s.Paused.Cause.Error()}
+	for _, p := range s.Paused {
+		q.Paused = append(q.Paused, api.PauseStatus{Destination: p.Destination, Legs: int64(p.Legs), Since: p.Since, Until: p.Until, Cause: p.Cause.Error()})
 	}
 	return q
 }
 
 func (n *Node) coreStatus() []api.CoreStatus {
 	var list []api.CoreStatus
-	for _, a := range n.courier.Status() {
-		s := api.CoreStatus{
-			Address: a.Address, Health: api.Health(a.Health), Connections: a.Connections, Limit: a.Limit,
-			RetryAt: a.RetryAt, LastError: a.LastError, Delivered: a.Delivered,
+	for _, g := range n.courier.Status() {
+		for i := range g.Addresses {
+			list = append(list, addressStatus(g.Name, &g.Addresses[i]))
 		}
-		if a.Learned {
-			s.Extensions = append([]string{}, a.Extensions.Keywords()...)
-		}
-		if p := &a.Probe; !p.At.IsZero() {
-			s.Probe = &api.ProbeStatus{At: p.At, Size: p.Size, Took: api.Seconds(p.Took), Problem: p.Problem}
-		}
-		list = append(list, s)
 	}
 	return list
+}
+
+func addressStatus(group string, a *handoff.AddressStatus) api.CoreStatus {
+	s := api.CoreStatus{
+		Group: group, Address: a.Address, Health: api.Health(a.Health), Connections: a.Connections, Limit: a.Limit,
+		RetryAt: a.RetryAt, LastError: a.LastError, Delivered: a.Delivered,
+	}
+	if a.Learned {
+		s.Extensions = append([]string{}, a.Extensions.Keywords()...)
+	}
+	if p := &a.Probe; !p.At.IsZero() {
+		s.Probe = &api.ProbeStatus{At: p.At, Size: p.Size, Took: api.Seconds(p.Took), Problem: p.Problem}
+	}
+	return s
 }
 
 // Drain begins to take the node out of service.
@@ -116,10 +124,10 @@ func (n *Node) Resume(context.Context) error { return n.drain.Resume() }
 // List returns a page of the queue.
 func (n *Node) List(ctx context.Context, q api.QueueQuery) (api.QueuePage, error) {
 	items, next, err := n.queue.List(ctx, queue.Filter{
-		Status: queue.Status(q.State), After: q.After, Limit: q.Limit,
+		Status: queue.Status(q.State), Destination: destination(q.Destination), After: q.After, Limit: q.Limit,
 		Match: func(i *queue.Item) bool {
 			item := queueItem(i)
-			return q.Match(&item, func() []mail.Path { return paths(i.Envelope) })
+			return q.Match(&item, func() []mail.Path { return paths(i) })
 		},
 	})
 	page := api.QueuePage{Next: next}
@@ -129,12 +137,53 @@ func (n *Node) List(ctx context.Context, q api.QueueQuery) (api.QueuePage, error
 	return page, err
 }
 
-func paths(env *mail.Envelope) []mail.Path {
+// destination returns the destination that a query names; nil: any.
+func destination(name string) *string {
+	switch name {
+	case "":
+		return nil
+	case api.DefaultCore:
+		name = routing.Core
+	}
+	return &name
+}
+
+// Summary returns what is in the queue by destination.
+func (n *Node) Summary(_ context.Context, limit int) (api.QueueSummary, error) {
+	rows, lanes := n.queue.Summary(limit, api.AgeGroups)
+	summary := api.QueueSummary{Destinations: lanes}
+	for _, r := range rows {
+		row := api.SummaryRow{
+			Destination: r.Destination, Legs: int64(r.Legs), Active: int64(r.Active), Waiting: int64(r.Waiting), Held: int64(r.Held),
+			Bytes: r.Bytes, Oldest: r.Oldest, Next: r.Next, Waits: r.Why,
+		}
+		for i, n := range r.Ages {
+			row.Ages[i] = int64(n)
+		}
+		summary.Rows = append(summary.Rows, row)
+	}
+	return summary, nil
+}
+
+// paths returns the recipients of a leg.
+func paths(i *queue.Item) []mail.Path {
 	var list []mail.Path
-	for _, r := range env.Recipients {
-		list = append(list, r.Path)
+	for _, n := range legRecipients(i) {
+		list = append(list, i.Envelope.Recipients[n].Path)
 	}
 	return list
+}
+
+// legRecipients returns the indexes of a leg's recipients.
+func legRecipients(i *queue.Item) []int {
+	if i.Recipients != nil {
+		return i.Recipients
+	}
+	all := make([]int, len(i.Envelope.Recipients))
+	for n := range all {
+		all[n] = n
+	}
+	return all
 }
 
 // recipientState returns the state of the i-th recipient, pending if none is recorded.
@@ -149,15 +198,17 @@ func queueItem(i *queue.Item) api.QueueItem {
 	env := i.Envelope
 	item := api.QueueItem{
 		ID: env.ID, State: api.State(i.Status), Arrived: env.Arrived, Size: env.Size, Sender: env.Sender,
-		Recipients: len(env.Recipients), Attempts: max(i.State.Attempts, 1), NextAttempt: i.Due, HoldReason: i.State.HoldReason,
+		Attempts: max(i.State.Attempts, 1), NextAttempt: i.Due, HoldReason: i.State.HoldReason,
+		Leg: i.Leg, Destination: i.Destination, Waits: i.Why,
 	}
-	for at, r := range env.Recipients {
+	for _, at := range legRecipients(i) {
+		item.Recipients++
 		state := recipientState(&i.State, at)
 		if state.Status != spool.Pending {
 			continue
 		}
 		if item.Pending == 0 {
-			item.Recipient, item.LastFailure = r.Path, state.Last
+			item.Recipient, item.LastFailure = env.Recipients[at].Path, state.Last
 		}
 		item.Pending++
 	}
@@ -166,16 +217,17 @@ func queueItem(i *queue.Item) api.QueueItem {
 
 // Show returns all about one message.
 func (n *Node) Show(_ context.Context, id mail.ID) (api.QueueDetail, error) {
-	i, err := n.queue.Show(id)
+	legs, err := n.queue.Show(id)
 	if errors.Is(err, spool.ErrNotFound) {
 		return api.QueueDetail{}, api.ErrNotFound
 	}
 	if err != nil {
 		return api.QueueDetail{}, err
 	}
+	i := &legs[0]
 	env := i.Envelope
 	d := api.QueueDetail{
-		QueueItem: queueItem(&i), LastAttempt: i.State.LastAttempt, Expires: i.Expires,
+		QueueItem: queueItem(i), LastAttempt: i.State.LastAttempt, Expires: i.Expires,
 		Origin: origins[env.Origin], Body: bodies[env.Body], Return: returns[env.Return], EnvID: env.EnvID,
 		SMTPUTF8: env.SMTPUTF8, RequireTLS: env.RequireTLS, NoDSN: env.NoDSN,
 		Client: api.ClientDetail{Name: env.Client.Name, Helo: env.Client.Helo, Proto: env.Client.Proto, TLS: env.Client.TLS},
@@ -186,12 +238,18 @@ func (n *Node) Show(_ context.Context, id mail.ID) (api.QueueDetail, error) {
 	if env.Client.Addr.IsValid() {
 		d.Client.Address, d.Client.Service = env.Client.Addr.String(), env.Client.Service.String()
 	}
-	for at, r := range env.Recipients {
-		state := recipientState(&i.State, at)
-		d.To = append(d.To, api.RecipientDetail{
-			Address: r.Path, Progress: api.Progress(state.Status.String()), Notify: notifyText(r.Notify), ORcpt: r.ORcpt,
-			Last: state.Last, At: state.At,
-		})
+	for _, r := range env.Recipients {
+		d.To = append(d.To, api.RecipientDetail{Address: r.Path, Progress: api.Ended, Notify: notifyText(r.Notify), ORcpt: r.ORcpt})
+	}
+	for i := range legs {
+		for _, at := range legRecipients(&legs[i]) {
+			state := recipientState(&legs[i].State, at)
+			to := &d.To[at]
+			to.Progress, to.Last, to.At = api.Progress(state.Status.String()), state.Last, state.At
+		}
+		if len(legs) > 1 {
+			d.Legs = append(d.Legs, queueItem(&legs[i]))
+		}
 	}
 	return d, nil
 }
@@ -223,6 +281,7 @@ func (n *Node) Change(_ context.Context, a api.Action, ids []mail.ID, reason str
 	var err error
 	switch a {
 	case api.Flush:
+		n.courier.Retry() // the queue asks at once, and so must the courier
 		answer = n.queue.Flush(ids...)
 	case api.Hold:
 		answer, err = n.queue.Hold(reason, ids...)

@@ -90,7 +90,7 @@ func (ch *changing) change(args []string) (want api.Change, err error) {
 	want.Reason = ch.reason
 	switch {
 	case !ch.all && ch.filter != filter{}:
-		return want, usagef("--state, --sender, --recipient and --older-than go with --all")
+		return want, usagef("--state, --sender, --recipient, --destination and --older-than go with --all")
 	case !ch.all && len(args) == 0:
 		return want, usagef("say which messages: their ids, or --all")
 	case ch.all && len(args) > 0:

@@ -16,6 +16,7 @@ type checked struct {
 	File     string           `json:"file"`
 	OK       bool             `json:"ok"`
 	Problems []config.Problem `json:"problems"`
+	Warnings []config.Problem `json:"warnings"`
 }
 
 func (p *program) checkCommand() *cobra.Command {
@@ -23,7 +24,8 @@ func (p *program) checkCommand() *cobra.Command {
 		Use: "check [FILE]", Short: "Check a config file",
 		Long: `Check reads a config file as the node's programs do and prints every problem in
 it as file:line:key: reason. Without FILE it is the one that --config names. No
-node is asked; files that the config names are not opened.
+node is asked; files that the config names are not opened. A line that begins with
+"warning:" is about what is valid, and probably not meant.
 
 It exits 0 if there is no problem, 1 if there is one, 2 if the file can't be read.`,
 		Example: "  anymx check new.toml\n  anymx check new.toml --json | jq -r '.problems[].key'",
@@ -45,16 +47,21 @@ It exits 0 if there is no problem, 1 if there is one, 2 if the file can't be rea
 }
 
 func (p *program) check(file string) error {
-	_, err := config.Load(file)
+	_, warnings, err := config.Check(file)
 	var bad *config.Errors
 	if err != nil && !errors.As(err, &bad) {
 		return &usageError{err}
 	}
-	answer := checked{File: file, OK: err == nil, Problems: []config.Problem{}}
+	answer := checked{File: file, OK: err == nil, Problems: []config.Problem{}, Warnings: append([]config.Problem{}, warnings...)}
 	if bad != nil {
 		answer.Problems = bad.Problems
 	}
 	err = p.print(answer, func(w io.Writer) error {
+		for _, warning := range answer.Warnings {
+			if _, err := fmt.Fprintln(w, "warning:", words.Clean(warning.Error())); err != nil {
+				return err
+			}
+		}
 		if answer.OK {
 			_, err := fmt.Fprintf(w, "%s: no problem found\n", file)
 			return err

@@ -42,6 +42,24 @@ func TestCheckOfBadConfig(t *testing.T) {
 	}
 }
 
+// A warning is printed, and the file is good in spite of it.
+func TestCheckWarns(t *testing.T) {
+	const file = "testdata/warned.toml"
+	want := file + `:8:core.archive: no [[domain]] has core = "archive": no mail goes to this group`
+	out, errOut, code := runProgram(t, story{args: "check " + file}, "")
+	if code != exitOK || out != "warning: "+want+"\n"+file+": no problem found\n" || errOut != "" {
+		t.Errorf("exit %d\n%s%s", code, out, errOut)
+	}
+	out, errOut, code = runProgram(t, story{args: "check --json " + file}, "")
+	var got checked
+	if err := json.Unmarshal([]byte(out), &got); err != nil {
+		t.Fatal(err)
+	}
+	if code != exitOK || !got.OK || len(got.Problems) != 0 || len(got.Warnings) != 1 || got.Warnings[0].Error() != want {
+		t.Errorf("exit %d: %+v %s", code, got, errOut)
+	}
+}
+
 // The socket comes from --control, --config, ANYMX_CONTROL or the default config, in this order.
 func TestFindsItsNode(t *testing.T) {
 	socket, _ := controltest.Start(t, controltest.New(), false)

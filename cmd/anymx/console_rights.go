@@ -29,7 +29,7 @@ type right struct {
 	refused string
 }
 
-var filterFlags = []string{"state", "sender", "recipient", "older-than"}
+var filterFlags = []string{"state", "sender", "recipient", "destination", "older-than"}
 
 // with returns more and filterFlags.
 func with(more ...string) []string { return slices.Concat(filterFlags, more) }
@@ -42,6 +42,7 @@ var rights = map[string]right{
 
 	"queue":         {},
 	"queue list":    {flags: with("limit", "after")},
+	"queue summary": {flags: []string{"limit"}},
 	"queue show":    {},
 	"queue flush":   {changes: true, flags: with("all")},
 	"queue hold":    {changes: true, flags: with("all", "reason")},

@@ -115,7 +115,7 @@ func drainsManyHeld(n *controltest.Node) {
 // drainsWithRest is a node that can't hand over its messages.
 func drainsWithRest(n *controltest.Node) {
 	controltest.OnNetwork(n)
-	n.State.Queue.Paused = &api.PauseStatus{Cause: "no address of core answers", Until: controltest.Now.Add(9 * time.Second)}
+	n.State.Queue.Paused = []api.PauseStatus{{Cause: "no address of core answers", Until: controltest.Now.Add(9 * time.Second)}}
 	n.OnDrain = func(s *api.Status) {
 		endDrain(s)
 		s.Drain.Messages, s.Drain.Held = 5, 1

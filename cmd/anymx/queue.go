@@ -24,19 +24,20 @@ next attempt) or held (until it is released or deleted).`,
 		Args: unknownCommand,
 		RunE: p.local(func(cmd *cobra.Command, _ []string) error { return cmd.Help() }),
 	}
-	cmd.AddCommand(p.listCommand(), p.showCommand())
+	cmd.AddCommand(p.listCommand(), p.summaryCommand(), p.showCommand())
 	cmd.AddCommand(p.changeCommands()...)
 	return cmd
 }
 
 // filter holds the flags that select messages.
-type filter struct{ state, sender, recipient, olderThan string }
+type filter struct{ state, sender, recipient, destination, olderThan string }
 
 func (f *filter) addTo(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.state, "state", "", "only messages in this `STATE`: active, waiting or held")
 	flags.StringVar(&f.sender, "sender", "", "only messages from this `ADDRESS`, @domain or <>")
 	flags.StringVar(&f.recipient, "recipient", "", "only messages to this `ADDRESS` or @domain")
+	flags.StringVar(&f.destination, "destination", "", "only messages to this `DESTINATION`: core, or core/NAME for a core group")
 	flags.StringVar(&f.olderThan, "older-than", "", "only messages that arrived this `LONG` ago or earlier, such as 4h or 5d")
 	complete := cobra.FixedCompletions([]string{"active", "waiting", "held"}, cobra.ShellCompDirectiveNoFileComp)
 	cmd.RegisterFlagCompletionFunc("state", complete) // the flag exists, so this can't fail
@@ -53,6 +54,7 @@ func (f *filter) query(now time.Time) (q api.QueueQuery, err error) {
 	if q.Recipient, err = api.ParsePattern(f.recipient); err != nil {
 		return q, usagef("--recipient: %w", err)
 	}
+	q.Destination = f.destination
 	if f.olderThan != "" {
 		var age config.Duration
 		if err := age.UnmarshalText([]byte(f.olderThan)); err != nil {

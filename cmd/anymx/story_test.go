@@ -50,7 +50,7 @@ var (
 		s := &n.State
 		s.Phase, s.Since = api.Draining, controltest.Now.Add(-90*time.Second)
 		s.Spool.Accepting, s.Spool.Reason = false, "disk reserve"
-		s.Queue.Paused = &api.PauseStatus{Cause: "no address of core answers", Until: controltest.Now.Add(9 * time.Second)}
+		s.Queue.Paused = []api.PauseStatus{{Cause: "no address of core answers", Until: controltest.Now.Add(9 * time.Second)}}
 		s.Core[0].Health, s.Core[0].RetryAt = api.Probing, controltest.Now.Add(-time.Second)
 		s.Core[0].LastError = "MAIL: 421 4.3.2 going down\x1b[0m"
 		s.TLS.NotAfter, s.TLS.Problem = controltest.Now.Add(-48*time.Hour), "key.pem is not the key of cert.pem"
@@ -113,6 +113,11 @@ var stories = []story{
 	{name: "status-argument", args: "status ams1"},
 	{name: "status-down", args: "status", down: true},
 
+	{name: "summary", args: "queue summary", node: func(n *controltest.Node) { n.Waits = "core can't be reached: no address of core answers" }},
+	{name: "summary-json", args: "queue summary --json"},
+	{name: "summary-empty", args: "queue summary", node: fresh},
+	{name: "summary-bad-limit", args: "queue summary --limit 0"},
+	{name: "summary-broken", args: "queue summary", node: broken},
 	{name: "list", args: "queue list"},
 	{name: "list-json", args: "queue list --json"},
 	{name: "list-empty", args: "queue list", node: fresh},

@@ -3,7 +3,7 @@ package config
 import "reflect"
 
 // Changed returns the keys whose values differ between c and next, in the order of the structs. Lists
-// change as a whole ("domain"); a section that was added or removed is one key ("tunnel").
+// change as a whole ("domain"); a section or group that was added or removed is one key ("tunnel", "core.NAME").
 func (c *Config) Changed(next *Config) []string { return c.changes(next, false) }
 
 // NeedsRestart returns the keys among Changed that a running program can't apply: they keep their
@@ -24,6 +24,10 @@ func (c *Config) changes(next *Config, restartOnly bool) []string {
 func compare(a, b reflect.Value, path string, visit func(key string, restart bool)) {
 	for i := range a.NumField() {
 		field, x, y := a.Type().Field(i), a.Field(i), b.Field(i)
+		if of, ok := field.Tag.Lookup("groups"); ok {
+			compareGroups(x, y, join(path, of), visit)
+			continue
+		}
 		key := join(path, field.Tag.Get("toml"))
 		if x.Kind() == reflect.Pointer && !x.IsNil() && !y.IsNil() {
 			x, y = x.Elem(), y.Elem()
@@ -50,6 +54,10 @@ func (c *Config) Reloaded(next *Config) *Config {
 func keep(a, b reflect.Value) {
 	for i := range a.NumField() {
 		field, x, y := a.Type().Field(i), a.Field(i), b.Field(i)
+		if x.Kind() == reflect.Map {
+			keepGroups(x, y)
+			continue
+		}
 		if x.Kind() == reflect.Pointer && !x.IsNil() && !y.IsNil() {
 			fresh := reflect.New(x.Type().Elem())
 			fresh.Elem().Set(x.Elem())

@@ -27,6 +27,9 @@ func (v *checker) keys(s *Section, section reflect.Value, path string) {
 			for j := range value.Len() {
 				v.keys(sub, value.Index(j), index(at, j))
 			}
+		case sub.Grouped:
+			v.keys(sub, value, at)
+			v.groups(sub, value)
 		case !sub.Optional:
 			v.keys(sub, value, at)
 		case !value.IsNil():

@@ -42,8 +42,11 @@ type Config struct {
 	// Domains are the domains whose mail is accepted, in the order of the file. Empty: every
 	// recipient is refused.
 	Domains []Domain `toml:"domain"`
-	// Core is where accepted mail is handed over to.
+	// Core is where accepted mail is handed over to, unless the recipient's domain names one of Cores.
 	Core Core `toml:"core"`
+	// Cores are the core groups by name, [core.NAME]; nil: there are none. Each is complete: what a
+	// group doesn't set has the value of Core, but for the addresses, which are its own.
+	Cores map[string]Core `toml:"-" groups:"core"`
 	// Spool limits what is stored and not yet delivered.
 	Spool Spool `toml:"spool"`
 	// Queue says when delivery is tried again, and when it is given up.
@@ -79,18 +82,24 @@ func Default() Config {
 // Load reads the file at path and parses it as Parse does. An error that is not an *Errors comes
 // from the file system and can be tested with errors.Is(err, fs.ErrNotExist) and the like.
 func Load(path string, need ...string) (*Config, error) {
+	c, _, err := Check(path, need...)
+	return c, err
+}
+
+// Check loads a file as Load does, and returns warnings too: what is valid, and probably not meant.
+func Check(path string, need ...string) (c *Config, warnings []Problem, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("config: %w", err)
+		return nil, nil, fmt.Errorf("config: %w", err)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err = errors.Join(err, f.Close()); err != nil {
-		return nil, fmt.Errorf("config: %w", err)
+		return nil, nil, fmt.Errorf("config: %w", err)
 	}
 	if len(data) > maxFile {
-		return nil, fmt.Errorf("config: %s is larger than %s: not a config file", path, Size(maxFile))
+		return nil, nil, fmt.Errorf("config: %s is larger than %s: not a config file", path, Size(maxFile))
 	}
-	return Parse(path, data, need...)
+	return parse(path, data, need)
 }
 
 // Parse reads the text of a config file. name is the file's name in every message. need
@@ -99,9 +108,15 @@ func Load(path string, need ...string) (*Config, error) {
 //
 // The error, if any, is an *Errors with every problem of the file; the Config is nil then.
 func Parse(name string, data []byte, need ...string) (*Config, error) {
+	c, _, err := parse(name, data, need)
+	return c, err
+}
+
+// parse returns warnings besides, which a config with problems has none of.
+func parse(name string, data []byte, need []string) (*Config, []Problem, error) {
 	tree, problems := readDocument(data)
 	if tree == nil {
-		return nil, newErrors(name, problems)
+		return nil, nil, newErrors(name, problems)
 	}
 
 	c := Default()
@@ -118,9 +133,10 @@ func Parse(name string, data []byte, need ...string) (*Config, error) {
 	v.all()
 
 	if len(d.problems) > 0 {
-		return nil, newErrors(name, d.problems)
+		return nil, nil, newErrors(name, d.problems)
 	}
-	return &c, nil
+	c.warn(d.report)
+	return &c, newErrors(name, d.problems).Problems, nil
 }
 
 // normalise brings what has several spellings into one, so that parts can compare with ==.

@@ -135,7 +135,7 @@ func TestForms(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, x := range []struct{ what, got, want any }{
-		{"domains", c.Domains, []Domain{{"example.net", "any"}, {"*.example.net", "file:/etc/anymx/recipients"}}},
+		{"domains", c.Domains, []Domain{{Name: "example.net", Recipients: "any"}, {Name: "*.example.net", Recipients: "file:/etc/anymx/recipients"}}},
 		{"jitter", c.Queue.Jitter, 0.0},
 		{"retry", c.Queue.Retry, []Duration{Duration(90 * time.Second)}},
 		{"metrics", c.Node.Metrics, ""},

@@ -15,17 +15,21 @@ type decoder struct {
 	problems []Problem
 	where    map[string]position // of every section, key and element in the document
 	faulty   map[string]bool     // the keys that have a problem
+	groups   map[string]*node    // of [core], by name
 }
 
 // newDecoder starts with the problems of reading the document. Of a key that appears twice the first
 // value counts and is checked, so the key is not faulty.
 func newDecoder(problems []Problem) *decoder {
-	return &decoder{problems: problems, where: map[string]position{}, faulty: map[string]bool{}}
+	return &decoder{
+		problems: problems, where: map[string]position{}, faulty: map[string]bool{}, groups: map[string]*node{},
+	}
 }
 
 // document decodes the whole tree.
 func (d *decoder) document(root *node, into *Config) {
 	d.section(root, reflect.ValueOf(into).Elem(), "")
+	d.coreGroups(into)
 }
 
 // report adds a problem at the key's place, unless the key, or what it is part of, has one.
@@ -58,6 +62,8 @@ func (d *decoder) section(n *node, into reflect.Value, path string) {
 		d.where[key] = child.pos
 		if i, known := fields[name]; known {
 			d.value(child, into.Field(i), key)
+		} else if path == "core" && child.opened() {
+			d.groups[name] = child
 		} else {
 			d.unknown(n, into.Type(), path, name)
 		}
@@ -200,7 +206,10 @@ func newValue(t reflect.Type) reflect.Value {
 func fieldsOf(t reflect.Type) map[string]int {
 	fields := make(map[string]int, t.NumField())
 	for i := range t.NumField() {
-		fields[t.Field(i).Tag.Get("toml")] = i
+		tag := t.Field(i).Tag
+		if _, groups := tag.Lookup("groups"); !groups {
+			fields[tag.Get("toml")] = i
+		}
 	}
 	return fields
 }

@@ -47,6 +47,9 @@ type node struct {
 	scalar any              // of a value: string, int64, float64 or bool; nil for a date
 }
 
+// opened reports whether n is a section or several, and not a value.
+func (n *node) opened() bool { return n.kind == section || n.kind == list && !n.closed }
+
 // place is a key or header of the document and its line.
 type place struct {
 	line int

@@ -42,6 +42,13 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		for _, name := range c.CoreNames() {
+			group, err := toml.Marshal(c.Cores[name])
+			if err != nil {
+				t.Fatal(err)
+			}
+			text = append(text, "\n[core."+name+"]\n"+string(group)...)
+		}
 		again, err := Parse("again.toml", text)
 		if err != nil {
 			t.Fatalf("%v\n%s", err, text)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -23,6 +24,9 @@ import (
 //	format:"path"         the name of a format (format.go); an empty text has none to check
 //	change:"reload"       when a new value takes effect: reload or restart
 //
+// A map of sections has groups:"name" and toml:"-": the file has them below the section of that name,
+// whose type they have too (groups.go).
+//
 // Limits, words and formats of a list are those of each element. The doc comment of the field is its
 // documentation: `go run ./edge/config/generate` writes docs/config.md and docs/config.schema.json
 // from both.
@@ -39,6 +43,7 @@ type Section struct {
 	Type     string // name of its Go struct
 	Repeated bool   // [[path]], there may be several
 	Optional bool   // what it is for is off without it
+	Grouped  bool   // [path.NAME] is a group, with the same keys
 	Keys     []Key  // in the order of the struct, sections inside it left out
 	Inside   []Section
 	Missing  string // what to write where a Repeated one is required; "": it is not
@@ -78,6 +83,11 @@ func describe(t reflect.Type, path string) Section {
 	s := Section{Path: path, Type: t.Name()}
 	for i := range t.NumField() {
 		field := t.Field(i)
+		if of, ok := field.Tag.Lookup("groups"); ok {
+			at := slices.IndexFunc(s.Inside, func(sub Section) bool { return sub.Name == of })
+			s.Inside[at].Grouped = true
+			continue
+		}
 		name := field.Tag.Get("toml")
 		in := inner(field.Type)
 		if !isSection(in) {

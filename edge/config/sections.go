@@ -170,6 +170,9 @@ type Domain struct {
 	// or broken, the list before it stays in force; if there was none, mail for the domain is deferred
 	// with 451 4.3.0. Other domains are not affected.
 	Recipients string `toml:"recipients" default:"any" missing:"write \"any\" or \"file:/path/of/a/list\"" format:"recipients" change:"reload"`
+	// Core is the name of the core group, `[core.NAME]`, that mail for the domain is handed over to.
+	// Empty: `[core]`. A change holds for mail that is accepted after it.
+	Core string `toml:"core" format:"name" change:"reload"`
 }
 
 // The forms of Domain.Recipients.

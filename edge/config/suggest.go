@@ -12,7 +12,7 @@ import (
 // meant and is absent, nothing more is said of its absence.
 func (d *decoder) unknown(n *node, t reflect.Type, path, name string) {
 	what, hint := "key", ""
-	if child := n.table[name]; child.kind == section || child.kind == list && !child.closed {
+	if n.table[name].opened() {
 		what = "section"
 	}
 	if near := nearest(name, slices.Sorted(maps.Keys(fieldsOf(t)))); near != "" {

@@ -25,7 +25,7 @@ func (v *checker) all() {
 	v.proxies()
 	v.tls()
 	v.domains()
-	v.coreAddresses()
+	v.cores()
 	v.mailstore()
 	v.spool()
 	v.queue()
@@ -84,13 +84,17 @@ func (v *checker) domains() {
 		} else {
 			first[d.Name] = i
 		}
+		if _, known := v.Cores[d.Core]; !known && d.Core != "" {
+			v.noGroup(at+".core", d.Core)
+		}
 	}
 }
 
-func (v *checker) coreAddresses() {
+// coreAddresses checks the addresses of [core] or of one group, whose section is at path.
+func (v *checker) coreAddresses(path string, addresses []string) {
 	first := map[string]int{}
-	for i, text := range v.Core.Addresses {
-		key := index("core.addresses", i)
+	for i, text := range addresses {
+		key := index(path+".addresses", i)
 		addr, err := parseEndpoint(text)
 		if err != nil {
 			continue
@@ -100,7 +104,7 @@ func (v *checker) coreAddresses() {
 			name = addr.String()
 		}
 		if earlier, twice := first[name]; twice {
-			v.report(key, "%s appears twice, first as %s", quote(text), index("core.addresses", earlier))
+			v.report(key, "%s appears twice, first as %s", quote(text), index(path+".addresses", earlier))
 			continue
 		}
 		first[name] = i

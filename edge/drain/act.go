@@ -45,7 +45,7 @@ func (d *Drain) logEnd(a *action) {
 
 func (d *Drain) messages() int {
 	s := d.options.Queue.Stats()
-	return s.Messages()
+	return s.Legs()
 }
 
 // finishDrain saves that all steps were taken, and then says that the node is drained.
@@ -59,7 +59,7 @@ func (d *Drain) finishDrain() {
 	next.phase, next.since = api.Drained, time.Now()
 	d.enterPhase(next, nil)
 	left := d.options.Queue.Stats()
-	d.options.Log.Info("drained", "messages", left.Messages(), "held", left.Held)
+	d.options.Log.Info("drained", "messages", left.Legs(), "held", left.Held)
 }
 
 // save writes s to disk.
@@ -175,7 +175,7 @@ func (d *Drain) sessions(timed, ctx context.Context, stop *request) string {
 func (d *Drain) flush(ctx context.Context, stopping bool) string {
 	left := d.options.Queue.Stats()
 	for pause := flushPause; !flushed(&left); pause = nextFlush(pause) {
-		if stopping && left.Paused != nil {
+		if stopping && left.Unreachable() {
 			break
 		}
 		var err error

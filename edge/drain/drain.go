@@ -183,7 +183,7 @@ func (d *Drain) Status() *api.DrainStatus {
 	s := *published
 	s.Steps = append([]api.StepStatus{}, s.Steps...)
 	left := d.options.Queue.Stats()
-	s.Sessions, s.Messages, s.Held = d.options.Ingress.Open(), int64(left.Messages()), int64(left.Held)
+	s.Sessions, s.Messages, s.Held = d.options.Ingress.Open(), int64(left.Legs()), int64(left.Held)
 	if d.options.Speaker != nil {
 		if last, _ := d.options.Speaker.Watch(); last.Status != nil && last.Problem == "" {
 			s.Confirmed, s.Peers = last.Status.Confirmed()

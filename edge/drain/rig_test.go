@@ -45,7 +45,7 @@ type rig struct {
 // courier delivers, or is down.
 type courier struct{ down atomic.Bool }
 
-func (c *courier) Deliver(_ context.Context, t *queue.Try) ([]mail.Result, error) {
+func (c *courier) Deliver(_ context.Context, t *queue.Attempt) ([]mail.Result, error) {
 	if c.down.Load() {
 		return nil, &queue.Down{Cause: errors.New("core is away")}
 	}
@@ -54,6 +54,13 @@ func (c *courier) Deliver(_ context.Context, t *queue.Try) ([]mail.Result, error
 		results[i].Recipient = n
 	}
 	return results, nil
+}
+
+func (c *courier) Reach(context.Context, string) error {
+	if c.down.Load() {
+		return &queue.Down{Cause: errors.New("core is away")}
+	}
+	return nil
 }
 
 const (

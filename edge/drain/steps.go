@@ -119,7 +119,7 @@ func cutNote(cut int) string {
 
 // flushNote returns the note on what is left in the spool.
 func flushNote(left *queue.Stats) string {
-	messages := left.Messages()
+	messages := left.Legs()
 	if messages == 0 {
 		return ""
 	}
@@ -130,8 +130,8 @@ func flushNote(left *queue.Stats) string {
 	case left.Held > 0:
 		note += fmt.Sprintf(", %d of them on hold", left.Held)
 	}
-	if left.Paused != nil {
-		note += ": " + left.Paused.Cause.Error()
+	if len(left.Paused) > 0 {
+		note += ": " + left.Paused[0].Cause.Error()
 	}
 	return note
 }
@@ -144,7 +144,7 @@ func count(n int, one, many string) string {
 }
 
 // flushed reports whether only messages on hold are left.
-func flushed(s *queue.Stats) bool { return s.Messages() == s.Held }
+func flushed(s *queue.Stats) bool { return s.Legs() == s.Held }
 
 // The pauses between two attempts to hand the whole spool over.
 const (

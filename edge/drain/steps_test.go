@@ -102,7 +102,7 @@ func TestRoutesNote(t *testing.T) {
 }
 
 func TestFlushNote(t *testing.T) {
-	paused := &queue.Paused{Cause: errors.New("core is away")}
+	paused := []queue.Paused{{Cause: errors.New("core is away")}}
 	tests := []struct {
 		left queue.Stats
 		want string

@@ -67,6 +67,12 @@ func (e *Envelope) NoDSNReason(n int, event Notify) NoDSNReason {
 	return DSNAllowed
 }
 
+// Leg is the part of a message that goes to one destination.
+type Leg struct {
+	Destination string // "" is the default core
+	Recipients  []int  // indexes into Envelope.Recipients, ascending; nil means all
+}
+
 // Recipient is one forward-path with its DSN parameters (RFC 3461).
 type Recipient struct {
 	Path   Path

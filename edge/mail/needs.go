@@ -63,6 +63,30 @@ const CoreUnknown CoreExtensions = 1 << (AllExtensions + 1)
 // Add adds an address that supports e.
 func (c CoreExtensions) Add(e Extensions) CoreExtensions { return c&^CoreUnknown | 1<<e }
 
+// Both returns what two cores have in common: a message may have to go to either, so it supports what
+// both do, and offers what both offer. Of a core of which nothing is known it takes the other.
+func (c CoreExtensions) Both(d CoreExtensions) CoreExtensions {
+	switch {
+	case c == CoreUnknown:
+		return d
+	case d == CoreUnknown:
+		return c
+	case c == 0: // supports everything
+		return d
+	case d == 0:
+		return c
+	}
+	both := CoreUnknown
+	for e := range AllExtensions + 1 {
+		for f := range AllExtensions + 1 {
+			if c&(1<<e) != 0 && d&(1<<f) != 0 {
+				both = both.Add(e & f)
+			}
+		}
+	}
+	return both
+}
+
 // Supports reports whether a known address supports all of needs.
 func (c CoreExtensions) Supports(needs Extensions) bool {
 	for e := range AllExtensions + 1 {

@@ -109,6 +109,35 @@ func TestCoreExtensionsZero(t *testing.T) {
 	}
 }
 
+// Two cores together support what both support and offer what both offer, whatever their addresses
+// are; an unknown one changes nothing.
+func TestCoreExtensionsBoth(t *testing.T) {
+	var known []CoreExtensions
+	for set := 1; set < 1<<(AllExtensions+1); set++ {
+		known = append(known, CoreExtensions(set))
+	}
+	known = append(known, 0)
+	for _, c := range known {
+		if c.Both(CoreUnknown) != c || CoreUnknown.Both(c) != c {
+			t.Errorf("%b with an unknown core is %b", c, c.Both(CoreUnknown))
+		}
+		for _, d := range known {
+			both := c.Both(d)
+			if both.Offer() != c.Offer()&d.Offer() {
+				t.Errorf("%b and %b offer %v", c, d, both.Offer())
+			}
+			for needs := range AllExtensions + 1 {
+				if both.Supports(needs) != (c.Supports(needs) && d.Supports(needs)) {
+					t.Errorf("%b and %b: supports %v is %v", c, d, needs, both.Supports(needs))
+				}
+			}
+		}
+	}
+	if CoreUnknown.Both(CoreUnknown) != CoreUnknown {
+		t.Error("two unknown cores are known")
+	}
+}
+
 func TestExtensionsKeywords(t *testing.T) {
 	for e := range AllExtensions + 1 {
 		if got := ParseExtensions(append(e.Keywords(), "PIPELINING")); got != e {

@@ -21,12 +21,14 @@ type sink struct {
 	done chan struct{}
 }
 
-func (s *sink) Deliver(_ context.Context, t *Try) ([]mail.Result, error) {
+func (s *sink) Deliver(_ context.Context, t *Attempt) ([]mail.Result, error) {
 	if s.n.Add(1) == s.all {
 		close(s.done)
 	}
 	return []mail.Result{{Recipient: 0, Reply: mail.Reply{Code: 250, Enhanced: mail.Enhanced{2, 0, 0}}, Remote: "core[192.0.2.9]:25"}}, nil
 }
+
+func (s *sink) Reach(context.Context, string) error { return nil }
 
 func processor() time.Duration {
 	var u syscall.Rusage
@@ -41,12 +43,13 @@ func BenchmarkFirstTry(b *testing.B) {
 	n, messages := stored(b)
 	defer n.spool.Close()
 	s := &sink{all: int64(b.N), done: make(chan struct{})}
-	q, err := New(Options{Spool: n.spool, Courier: s, Hostname: func() string { return "mx.example.net" }, Concurrency: 16, Ring: b.N, Metrics: prometheus.NewRegistry()})
+	q, err := New(Options{Spool: n.spool, Courier: s, Hostname: func() string { return "mx.example.net" }, Concurrency: 16, Ready: b.N, Metrics: prometheus.NewRegistry()})
 	if err != nil {
 		b.Fatal(err)
 	}
 	// They are this run's, not an earlier one's.
-	q.roll, q.agenda, q.count, q.bytes = roll{}, nil, [places]int{}, 0
+	q.index, q.expiry, q.lanes, q.count, q.bytes, q.messages = index{}, heap[*entry, byExpiry]{}, map[string]*lane{}, [states]int{}, 0, 0
+	q.turns, q.wakes = fifo[*lane]{}, heap[*lane, byWake]{}
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error)
 	go func() { ended <- q.Run(ctx) }()
@@ -63,7 +66,7 @@ func BenchmarkFirstTry(b *testing.B) {
 	}
 	b.StopTimer()
 	b.ReportMetric(float64((processor()-cpu).Nanoseconds())/float64(b.N), "cpu-ns/msg")
-	if st := q.Stats(); st.Messages() != 0 {
+	if st := q.Stats(); st.Legs() != 0 {
 		b.Fatalf("left: %+v", st)
 	}
 }

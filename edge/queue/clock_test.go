@@ -12,6 +12,7 @@ import (
 
 	"anymx/edge/mail"
 	"anymx/edge/spool"
+	"anymx/tests/kit"
 )
 
 const year = 365 * 24 * time.Hour
@@ -56,7 +57,7 @@ func wantAttempts(t *testing.T, n *node, id mail.ID, start time.Time, atLeast in
 func TestClockIsSetInARun(t *testing.T) {
 	for _, by := range steps {
 		t.Run(by.String(), func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			kit.Bubble(t, func(t *testing.T) {
 				var wall wallClock
 				n := newNode(t, nil, wall.use)
 				n.courier.set(always(tempFail)) // before a worker may deliver
@@ -70,10 +71,11 @@ func TestClockIsSetInARun(t *testing.T) {
 				time.Sleep(3*time.Hour + time.Minute)
 				synctest.Wait()
 				wantAttempts(t, n, id.Envelope.ID, start, 10)
-				item, err := n.queue.Show(id.Envelope.ID)
+				items, err := n.queue.Show(id.Envelope.ID)
 				if err != nil {
 					t.Fatal(err)
 				}
+				item := items[0]
 				if wait := item.Due.Sub(wall.now()); wait <= 0 || wait > time.Hour {
 					t.Errorf("shown as due in %v", wait)
 				}
@@ -102,7 +104,7 @@ func TestClockIsSetInARun(t *testing.T) {
 func TestExpiresThoughTheClockIsSet(t *testing.T) {
 	for _, by := range steps {
 		t.Run(by.String(), func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			kit.Bubble(t, func(t *testing.T) {
 				var wall wallClock
 				n := newNode(t, nil, wall.use)
 				n.courier.set(always(tempFail)) // before a worker may deliver
@@ -139,7 +141,7 @@ func TestClockIsSetBetweenRuns(t *testing.T) {
 	for _, attempted := range []bool{true, false} {
 		for _, by := range steps {
 			t.Run(fmt.Sprintf("%v/%v", attempted, by), func(t *testing.T) {
-				bubble(t, func(t *testing.T) {
+				kit.Bubble(t, func(t *testing.T) {
 					var wall wallClock
 					fs := vfs.NewCrashableMem()
 					n := newNode(t, fs, wall.use)
@@ -181,12 +183,12 @@ func TestClockIsSetBetweenRuns(t *testing.T) {
 
 // A state that was written while the clock was years ahead holds nothing up.
 func TestDueYearsAhead(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		fs := vfs.NewCrashableMem()
 		n := newNode(t, fs, nil)
 		ahead := time.Now().Add(9 * year)
 		m := n.commit(func(e *mail.Envelope) { e.Arrived = ahead })
-		if err := n.spool.Update(m.Envelope.ID, spool.State{Attempts: 3, LastAttempt: ahead, Due: ahead.Add(time.Minute)}); err != nil {
+		if err := n.spool.Update(m.Envelope.ID, 0, spool.State{Attempts: 3, LastAttempt: ahead, Due: ahead.Add(time.Minute)}); err != nil {
 			t.Fatal(err)
 		}
 		n.close()
@@ -203,7 +205,7 @@ func TestDueYearsAhead(t *testing.T) {
 
 // An age adds up over restarts: it is written with each attempt.
 func TestAgeSurvivesRestarts(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		var wall wallClock
 		fs := vfs.NewCrashableMem()
 		var id mail.ID
@@ -231,7 +233,7 @@ func TestAgeSurvivesRestarts(t *testing.T) {
 func TestClockIsSetInAPause(t *testing.T) {
 	for _, by := range steps {
 		t.Run(by.String(), func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			kit.Bubble(t, func(t *testing.T) {
 				var wall wallClock
 				n := newNode(t, nil, wall.use).run()
 				defer n.close()
@@ -243,7 +245,7 @@ func TestClockIsSetInAPause(t *testing.T) {
 				time.Sleep(11 * time.Hour)
 				synctest.Wait()
 				n.want(0, 1, 0)
-				if s := n.queue.Stats(); s.Paused == nil || s.Paused.Until.Sub(wall.now()) > 10*time.Minute || wall.now().Sub(s.Oldest).Round(time.Hour) != 11*time.Hour {
+				if s := n.queue.Stats(); len(s.Paused) != 1 || s.Paused[0].Until.Sub(wall.now()) > 10*time.Minute || wall.now().Sub(s.Oldest).Round(time.Hour) != 11*time.Hour {
 					t.Errorf("%+v, now %v", s, wall.now())
 				}
 				o.end()

@@ -16,6 +16,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"anymx/edge/mail"
+	"anymx/tests/kit"
 )
 
 // world is what has happened outside of the node: it can't be taken back.
@@ -27,8 +28,8 @@ type world struct {
 var finalRecipient = regexp.MustCompile(`(?m)^Final-Recipient: rfc822; ([^@]+)@`)
 
 // deliver answers at random, and remembers what it has taken.
-func (w *world) deliver(n *node, rnd *rand.Rand) func(context.Context, *Try) ([]mail.Result, error) {
-	return func(ctx context.Context, try *Try) ([]mail.Result, error) {
+func (w *world) deliver(n *node, rnd *rand.Rand) func(context.Context, *Attempt) ([]mail.Result, error) {
+	return func(ctx context.Context, a *Attempt) ([]mail.Result, error) {
 		w.mu.Lock()
 		pause, luck := time.Duration(rnd.IntN(3000))*time.Millisecond, rnd.IntN(12)
 		w.mu.Unlock()
@@ -40,8 +41,8 @@ func (w *world) deliver(n *node, rnd *rand.Rand) func(context.Context, *Try) ([]
 		if luck == 0 {
 			return nil, &Down{Until: time.Now().Add(2 * time.Second), Cause: errors.New("x")}
 		}
-		env := try.Message.Envelope
-		results := deliver(try)
+		env := a.Message.Envelope
+		results := deliver(a)
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		for i := range results {
@@ -72,7 +73,7 @@ func (w *world) deliver(n *node, rnd *rand.Rand) func(context.Context, *Try) ([]
 // ever accepted has it, or its sender has been told.
 func TestCrashesLoseNothing(t *testing.T) {
 	for seed := range uint64(3) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) { bubble(t, func(t *testing.T) { crashRounds(t, seed) }) })
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { kit.Bubble(t, func(t *testing.T) { crashRounds(t, seed) }) })
 	}
 }
 
@@ -82,7 +83,7 @@ func crashRounds(t *testing.T, seed uint64) {
 	var accepted []string
 	mem := vfs.NewCrashableMem()
 	quick := func(o *Options) {
-		o.Concurrency, o.Ring = 4, 4
+		o.Concurrency, o.Ready = 4, 4
 		o.Schedule = Schedule{Retry: []time.Duration{time.Second, 5 * time.Second}}
 		o.Grace = func() time.Duration { return time.Second }
 	}

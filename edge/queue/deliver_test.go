@@ -18,15 +18,16 @@ import (
 
 	"anymx/edge/mail"
 	"anymx/edge/spool"
+	"anymx/tests/kit"
 )
 
 // Only those who have not got it are tried again, also after a crash.
 func TestPartialDelivery(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		fs := vfs.NewCrashableMem()
 		n := newNode(t, fs, nil).run()
-		n.courier.set(func(_ context.Context, try *Try) ([]mail.Result, error) {
-			results := deliver(try)
+		n.courier.set(func(_ context.Context, a *Attempt) ([]mail.Result, error) {
+			results := deliver(a)
 			for i := range results {
 				if results[i].Recipient == 1 {
 					results[i].Failure = tempFail
@@ -60,17 +61,17 @@ func TestPartialDelivery(t *testing.T) {
 
 // A try is on stable storage before it is made.
 func TestTryIsRecordedFirst(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		fs := vfs.NewCrashableMem()
 		n := newNode(t, fs, nil).run()
 		defer n.close()
 		var crashed *vfs.MemFS
-		n.courier.set(func(_ context.Context, try *Try) ([]mail.Result, error) {
-			if try.Attempt == 2 {
+		n.courier.set(func(_ context.Context, a *Attempt) ([]mail.Result, error) {
+			if a.Number == 2 {
 				crashed = fs.CrashClone(vfs.CrashCloneCfg{})
-				return deliver(try), nil
+				return deliver(a), nil
 			}
-			return refuse(try, tempFail), nil
+			return refuse(a, tempFail), nil
 		})
 		id := n.accept()
 		time.Sleep(time.Minute)
@@ -80,7 +81,7 @@ func TestTryIsRecordedFirst(t *testing.T) {
 		after := newNode(t, crashed, nil)
 		defer after.close()
 		if st := after.state(id); st.Attempts != 2 || st.LastAttempt.IsZero() {
-			t.Errorf("after a crash in the second try: %+v", st)
+			t.Errorf("after a crash in the second attempt: %+v", st)
 		}
 		after.run()
 		time.Sleep(time.Minute)
@@ -93,7 +94,7 @@ func TestTryIsRecordedFirst(t *testing.T) {
 
 // One notification tells of all that failed in a try, and is delivered.
 func TestFailureIsTold(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		reg := prometheus.NewRegistry()
 		n := newNode(t, nil, func(o *Options) { o.Metrics = reg }).run()
 		defer n.close()
@@ -153,15 +154,15 @@ func TestMetricsAreSound(t *testing.T) {
 
 // A notification that can't be delivered ends in the log.
 func TestDoubleBounce(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		reg := prometheus.NewRegistry()
 		n := newNode(t, nil, func(o *Options) { o.Metrics = reg }).run()
 		defer n.close()
-		n.courier.set(func(_ context.Context, try *Try) ([]mail.Result, error) { return refuse(try, permFail), nil })
+		n.courier.set(func(_ context.Context, a *Attempt) ([]mail.Result, error) { return refuse(a, permFail), nil })
 		n.accept()
 		synctest.Wait()
 		if n.courier.count() != 2 {
-			t.Errorf("%d tries", n.courier.count())
+			t.Errorf("%d attempts", n.courier.count())
 		}
 		n.empty()
 		wantMetrics(t, reg, map[string]float64{"anymx_queue_double_bounces_total": 1, "anymx_queue_notifications_total": 1, "anymx_queue_failures_untold_total": 0})
@@ -171,7 +172,7 @@ func TestDoubleBounce(t *testing.T) {
 // Whenever the power goes: the message is there, or the notification is, or the
 // notification has been delivered.
 func TestNotificationIsStoredBeforeTheOriginalGoes(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		var clones []*vfs.MemFS
 		var done []bool // the notification had been delivered
 		var told, armed atomic.Bool
@@ -187,12 +188,12 @@ func TestNotificationIsStoredBeforeTheOriginalGoes(t *testing.T) {
 			return nil
 		}))
 		n := newNode(t, fs, nil)
-		n.courier.set(func(_ context.Context, try *Try) ([]mail.Result, error) {
-			if try.Message.Envelope.Sender.IsNull() {
+		n.courier.set(func(_ context.Context, a *Attempt) ([]mail.Result, error) {
+			if a.Message.Envelope.Sender.IsNull() {
 				told.Store(true)
-				return deliver(try), nil
+				return deliver(a), nil
 			}
-			return refuse(try, permFail), nil
+			return refuse(a, permFail), nil
 		})
 		m := n.commit(nil)
 		armed.Store(true)
@@ -212,7 +213,7 @@ func TestNotificationIsStoredBeforeTheOriginalGoes(t *testing.T) {
 			after := newNode(t, clone, nil)
 			var originals, bounces int
 			for _, id := range after.stored() {
-				msg, _, err := after.spool.Load(id)
+				msg, err := after.spool.Load(id)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -242,7 +243,7 @@ func TestNotificationIsStoredBeforeTheOriginalGoes(t *testing.T) {
 
 // A sender who asked for it hears once that the message still waits.
 func TestDelayIsToldOnce(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		fs := vfs.NewCrashableMem()
 		soon := func(o *Options) { o.Schedule.DelayNotice = 40 * time.Minute }
 		n := newNode(t, fs, soon).run()
@@ -279,11 +280,11 @@ func TestDelayIsToldOnce(t *testing.T) {
 }
 
 func TestRelayedIsTold(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		n := newNode(t, nil, nil).run()
 		defer n.close()
-		n.courier.set(func(_ context.Context, try *Try) ([]mail.Result, error) {
-			results := deliver(try)
+		n.courier.set(func(_ context.Context, a *Attempt) ([]mail.Result, error) {
+			results := deliver(a)
 			for i := range results {
 				results[i].Relayed = true
 			}
@@ -302,7 +303,7 @@ func TestRelayedIsTold(t *testing.T) {
 // A full spool can't take a notification. Then the message has to wait, for its
 // sender would never hear.
 func TestNotificationThatCannotBeStored(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		s, err := spool.Open(spool.Options{Dir: "spool", FS: vfs.NewMem(), MaxMessages: 2, DiskFree: func(string) (int64, error) { return 1 << 40, nil }})
 		if err != nil {
 			t.Fatal(err)
@@ -313,9 +314,9 @@ func TestNotificationThatCannotBeStored(t *testing.T) {
 		}
 		defer n.close()
 		n.run()
-		n.courier.set(func(_ context.Context, try *Try) ([]mail.Result, error) {
-			results := refuse(try, permFail)
-			if try.Attempt == 1 && len(results) == 2 {
+		n.courier.set(func(_ context.Context, a *Attempt) ([]mail.Result, error) {
+			results := refuse(a, permFail)
+			if a.Number == 1 && len(results) == 2 {
 				results[0].Failure = nil
 			}
 			return results, nil
@@ -346,25 +347,25 @@ func TestNotificationThatCannotBeStored(t *testing.T) {
 // What a courier does wrong costs a try, not a message.
 func TestCourierErrors(t *testing.T) {
 	for name, tt := range map[string]struct {
-		answer func(*Try) ([]mail.Result, error)
+		answer func(*Attempt) ([]mail.Result, error)
 		status string // of the notification; "" if the message waits
 	}{
-		"an error":            {func(*Try) ([]mail.Result, error) { return nil, io.ErrUnexpectedEOF }, ""},
-		"no results":          {func(*Try) ([]mail.Result, error) { return nil, nil }, ""},
-		"results of nobody":   {func(*Try) ([]mail.Result, error) { return []mail.Result{{Recipient: 9}, {Recipient: -1}}, nil }, ""},
-		"one result twice":    {func(*Try) ([]mail.Result, error) { return []mail.Result{{Recipient: 0}, {Recipient: 0}}, nil }, ""},
-		"a temporary failure": {func(*Try) ([]mail.Result, error) { return nil, tempFail }, ""},
-		"a permanent failure": {func(*Try) ([]mail.Result, error) { return nil, errors.Join(permFail) }, "Status: 5.1.1"},
+		"an error":            {func(*Attempt) ([]mail.Result, error) { return nil, io.ErrUnexpectedEOF }, ""},
+		"no results":          {func(*Attempt) ([]mail.Result, error) { return nil, nil }, ""},
+		"results of nobody":   {func(*Attempt) ([]mail.Result, error) { return []mail.Result{{Recipient: 9}, {Recipient: -1}}, nil }, ""},
+		"one result twice":    {func(*Attempt) ([]mail.Result, error) { return []mail.Result{{Recipient: 0}, {Recipient: 0}}, nil }, ""},
+		"a temporary failure": {func(*Attempt) ([]mail.Result, error) { return nil, tempFail }, ""},
+		"a permanent failure": {func(*Attempt) ([]mail.Result, error) { return nil, errors.Join(permFail) }, "Status: 5.1.1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			kit.Bubble(t, func(t *testing.T) {
 				n := newNode(t, nil, nil).run()
 				defer n.close()
-				n.courier.set(func(_ context.Context, try *Try) ([]mail.Result, error) {
-					if try.Message.Envelope.Sender.IsNull() || try.Attempt > 1 {
-						return deliver(try), nil
+				n.courier.set(func(_ context.Context, a *Attempt) ([]mail.Result, error) {
+					if a.Message.Envelope.Sender.IsNull() || a.Number > 1 {
+						return deliver(a), nil
 					}
-					return tt.answer(try)
+					return tt.answer(a)
 				})
 				id := n.accept(recipient("b", 0), recipient("c", 0))
 				synctest.Wait()
@@ -389,8 +390,8 @@ func TestCourierErrors(t *testing.T) {
 
 // insist gives up neither too soon nor never.
 func TestInsist(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		q := &Queue{o: Options{Log: discard, Now: time.Now}, stopped: make(chan struct{})}
+	kit.Bubble(t, func(t *testing.T) {
+		q := &Queue{options: Options{Log: discard, Now: time.Now}, stopped: make(chan struct{})}
 		q.metrics, _ = newMetrics(q, nil)
 		calls, start := 0, time.Now()
 		if !q.insist("x", mail.ID{}, func() error {

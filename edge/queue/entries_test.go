@@ -13,21 +13,16 @@ import (
 func entryOf(n uint64) *entry {
 	var id mail.ID
 	binary.BigEndian.PutUint64(id[2:], n)
-	return &entry{id: id, due: int64(n)}
+	return &entry{legID: legID{message: id}, due: int64(n)}
 }
 
-// TestRoll compares the roll with a sorted slice, through growth and decay.
-func TestRoll(t *testing.T) {
+// TestIndex compares the index with a sorted slice, through growth and decay.
+func TestIndex(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))
-	var r roll
+	var r index
 	var model []*entry
 	order := func(a, b *entry) int {
-		if less(a.id, b.id) {
-			return -1
-		} else if less(b.id, a.id) {
-			return 1
-		}
-		return 0
+		return a.compare(b.legID)
 	}
 	next := uint64(1 << 20)
 	for step := range 60000 {
@@ -41,7 +36,7 @@ func TestRoll(t *testing.T) {
 			}
 			at, found := slices.BinarySearchFunc(model, e, order)
 			if r.add(e) == found {
-				t.Fatalf("step %d: add says %v for %v", step, !found, e.id)
+				t.Fatalf("step %d: add says %v for %v", step, !found, e.legID)
 			}
 			if !found {
 				model = slices.Insert(model, at, e)
@@ -61,7 +56,7 @@ func TestRoll(t *testing.T) {
 		if step%997 != 0 {
 			continue
 		}
-		if got := r.after(mail.ID{}, 1<<30, nil); !slices.Equal(got, model) {
+		if got := r.after(legID{}, 1<<30, nil); !slices.Equal(got, model) {
 			t.Fatalf("step %d: another order", step)
 		}
 		for _, leaf := range r.leaves {
@@ -70,8 +65,8 @@ func TestRoll(t *testing.T) {
 			}
 		}
 		for range 20 {
-			id := entryOf(rnd.Uint64N(next + 10)).id
-			at, found := slices.BinarySearchFunc(model, &entry{id: id}, order)
+			id := entryOf(rnd.Uint64N(next + 10)).legID
+			at, found := slices.BinarySearchFunc(model, &entry{legID: id}, order)
 			if (r.find(id) != nil) != found || found && r.find(id) != model[at] {
 				t.Fatalf("step %d: find", step)
 			}
@@ -89,9 +84,9 @@ func TestRoll(t *testing.T) {
 	}
 }
 
-// A roll that has shrunk must not keep the leaves of its best days.
-func TestRollShrinks(t *testing.T) {
-	var r roll
+// An index that has shrunk must not keep the leaves of its best days.
+func TestIndexShrinks(t *testing.T) {
+	var r index
 	var all []*entry
 	for n := range uint64(100000) {
 		all = append(all, entryOf(n+1))
@@ -107,10 +102,10 @@ func TestRollShrinks(t *testing.T) {
 	}
 }
 
-// TestAgenda compares the heap with a sorted slice.
-func TestAgenda(t *testing.T) {
+// TestHeap compares the heap with a sorted slice.
+func TestHeap(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(5, 6))
-	var a agenda
+	var a heap[*entry, byDue]
 	var model []*entry
 	for step := range 20000 {
 		switch op := rnd.IntN(10); {
@@ -128,25 +123,25 @@ func TestAgenda(t *testing.T) {
 			e.due = rnd.Int64N(50)
 			a.fix(e)
 		}
-		if len(a) != len(model) {
-			t.Fatalf("step %d: %d, want %d", step, len(a), len(model))
+		if len(a.all) != len(model) {
+			t.Fatalf("step %d: %d, want %d", step, len(a.all), len(model))
 		}
 		var least *entry
 		for i, e := range model {
-			if least == nil || e.before(least) {
+			if least == nil || a.o.before(e, least) {
 				least = e
 			}
-			if step%501 == 0 && a[model[i].index] != model[i] {
+			if step%501 == 0 && a.all[model[i].dueAt-1] != model[i] {
 				t.Fatalf("step %d: an index is wrong", step)
 			}
 		}
-		if a.top() != least {
+		if top, _ := a.top(); top != least {
 			t.Fatalf("step %d: top", step)
 		}
 	}
-	for last := (*entry)(nil); len(a) > 0; {
-		e := a.top()
-		if last != nil && e.before(last) {
+	for last := (*entry)(nil); len(a.all) > 0; {
+		e, _ := a.top()
+		if last != nil && a.o.before(e, last) {
 			t.Fatal("out of order")
 		}
 		last = e
@@ -155,15 +150,15 @@ func TestAgenda(t *testing.T) {
 }
 
 func TestEntrySize(t *testing.T) {
-	if size := unsafe.Sizeof(entry{}); size > 48 {
-		t.Errorf("an entry takes %d octets", size)
+	if size := unsafe.Sizeof(entry{}); size > 64 {
+		t.Errorf("an entry takes %d bytes", size)
 	}
 }
 
-func BenchmarkRollSteady(b *testing.B) {
+func BenchmarkIndexSteady(b *testing.B) {
 	for _, size := range []int{100, 100000} {
 		b.Run(map[int]string{100: "100", 100000: "100000"}[size], func(b *testing.B) {
-			var r roll
+			var r index
 			all := make([]*entry, 0, b.N+size)
 			for n := range size {
 				all = append(all, entryOf(uint64(n+1)))

@@ -6,11 +6,11 @@ import (
 
 // metrics are the queue's figures. Label values are those listed here.
 type metrics struct {
-	tries         struct{ made, down prometheus.Counter }                           // outcome: made, down
+	attempts      struct{ made, down prometheus.Counter }                           // outcome: made, down
 	results       struct{ delivered, deferred, failed, expired prometheus.Counter } // result: as named
 	notified      map[string]prometheus.Counter                                     // kind: failure, delay, relayed
 	doubleBounces prometheus.Counter
-	untold        struct{ notAsked, forbidden prometheus.Counter } // why: not_asked, not_genuine
+	unnotified    struct{ notAsked, forbidden prometheus.Counter } // why: not_asked, not_genuine
 	unstored      map[string]prometheus.Counter                    // kind: failure, delay, relayed
 	vanished      prometheus.Counter
 	deleted       prometheus.Counter
@@ -35,9 +35,9 @@ func newMetrics(q *Queue, registry prometheus.Registerer) (*metrics, error) {
 		return c
 	}
 
-	tries := vector("tries_total", "outcome", "Tries for a message: made, or found the destination down.")
-	m.tries.made, m.tries.down = tries.WithLabelValues("made"), tries.WithLabelValues("down")
-	results := vector("results_total", "result", "Results of tries, one for each recipient: delivered, deferred, failed for good, expired.")
+	attempts := vector("attempts_total", "outcome", "Attempts to deliver a leg: made, or found the destination down.")
+	m.attempts.made, m.attempts.down = attempts.WithLabelValues("made"), attempts.WithLabelValues("down")
+	results := vector("results_total", "result", "Results of attempts, one for each recipient: delivered, deferred, failed for good, expired.")
 	m.results.delivered, m.results.deferred = results.WithLabelValues("delivered"), results.WithLabelValues("deferred")
 	m.results.failed, m.results.expired = results.WithLabelValues("failed"), results.WithLabelValues("expired")
 	notified := vector("notifications_total", "kind", "Delivery status notifications stored, by kind: failure, delay, relayed.")
@@ -46,11 +46,11 @@ func newMetrics(q *Queue, registry prometheus.Registerer) (*metrics, error) {
 		m.notified[kind], m.unstored[kind] = notified.WithLabelValues(kind), unstored.WithLabelValues(kind)
 	}
 	m.doubleBounces = counter("double_bounces_total", "Recipients that failed for a message without a sender to tell.")
-	untold := vector("failures_untold_total", "why", "Recipients that failed without a notification: the sender asked for none (not_asked), or did not write the message (not_genuine).")
-	m.untold.notAsked, m.untold.forbidden = untold.WithLabelValues("not_asked"), untold.WithLabelValues("not_genuine")
-	m.vanished = counter("vanished_total", "Messages of the queue that the spool did not have any more.")
-	m.deleted = counter("deleted_total", "Messages deleted by an operator.")
-	m.errors = counter("spool_errors_total", "Messages put off because the spool failed for them.")
+	unnotified := vector("failures_untold_total", "why", "Recipients that failed without a notification: the sender asked for none (not_asked), or did not write the message (not_genuine).")
+	m.unnotified.notAsked, m.unnotified.forbidden = unnotified.WithLabelValues("not_asked"), unnotified.WithLabelValues("not_genuine")
+	m.vanished = counter("vanished_total", "Legs in the queue that the spool did not have any more.")
+	m.deleted = counter("deleted_total", "Legs deleted by an operator.")
+	m.errors = counter("spool_errors_total", "Legs put off because the spool failed for them.")
 	m.latency = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Namespace: "anymx", Subsystem: "queue", Name: "delivery_seconds",
 		Help:    "Time from the acceptance of a message to its delivery to a recipient.",
@@ -88,21 +88,18 @@ func (m *metrics) addGauges(q *Queue) {
 		{Waiting, func(s *Stats) float64 { return float64(s.Waiting) }},
 		{Held, func(s *Stats) float64 { return float64(s.Held) }},
 	} {
-		gauge("messages", "Messages in the queue, by state: active, waiting, held.", prometheus.Labels{"state": string(s.status)}, s.value)
+		gauge("legs", "Legs in the queue, by state: active, waiting, held. A message has one for each destination.", prometheus.Labels{"state": string(s.status)}, s.value)
 	}
-	gauge("bytes", "Octets of the messages in the queue.", nil, func(s *Stats) float64 { return float64(s.Bytes) })
+	gauge("bytes", "Bytes of the messages in the queue.", nil, func(s *Stats) float64 { return float64(s.Bytes) })
 	gauge("oldest_age_seconds", "Age of the oldest message in the queue; 0 if it is empty.", nil, func(s *Stats) float64 {
 		if s.Oldest.IsZero() {
 			return 0
 		}
-		return q.o.Now().Sub(s.Oldest).Seconds()
+		return q.options.Now().Sub(s.Oldest).Seconds()
 	})
-	gauge("paused", "1 while the destination can't be reached, else 0.", nil, func(s *Stats) float64 {
-		if s.Paused == nil {
-			return 0
-		}
-		return 1
-	})
+	gauge("messages", "Messages in the queue.", nil, func(s *Stats) float64 { return float64(s.Stored) })
+	gauge("lanes", "Destinations of the legs in the queue.", nil, func(s *Stats) float64 { return float64(s.Lanes) })
+	gauge("paused", "Destinations that can't be reached at present.", nil, func(s *Stats) float64 { return float64(len(s.Paused)) })
 }
 
 // unregister makes room for another queue in the same registry.

@@ -14,11 +14,12 @@ import (
 
 	"anymx/edge/mail"
 	"anymx/edge/spool"
+	"anymx/tests/kit"
 )
 
 var unknownID = mail.NewIDs(1).Next(epoch)
 
-// gate is a courier whose tries wait until they are let through.
+// gate is a courier whose attempts wait until they are let through.
 type gate struct {
 	entered chan mail.ID
 	pass    chan []mail.Result // nil: all are delivered
@@ -26,16 +27,16 @@ type gate struct {
 
 func newGate(n *node) *gate {
 	g := &gate{entered: make(chan mail.ID), pass: make(chan []mail.Result)}
-	n.courier.set(func(ctx context.Context, try *Try) ([]mail.Result, error) {
+	n.courier.set(func(ctx context.Context, a *Attempt) ([]mail.Result, error) {
 		select {
-		case g.entered <- try.Message.Envelope.ID:
+		case g.entered <- a.Message.Envelope.ID:
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 		select {
 		case results := <-g.pass:
 			if results == nil {
-				results = deliver(try)
+				results = deliver(a)
 			}
 			return results, nil
 		case <-ctx.Done():
@@ -53,7 +54,7 @@ func wantAnswer(t *testing.T, a Answer, err error, done, later, missing int) {
 }
 
 func TestHoldAndRelease(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		fs := vfs.NewCrashableMem()
 		n := newNode(t, fs, nil).run()
 		n.courier.set(always(tempFail))
@@ -68,7 +69,7 @@ func TestHoldAndRelease(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		if n.courier.count() != 1 {
-			t.Fatalf("%d tries", n.courier.count())
+			t.Fatalf("%d attempts", n.courier.count())
 		}
 		n.close()
 
@@ -93,7 +94,7 @@ func TestHoldAndRelease(t *testing.T) {
 }
 
 func TestDeleteWaiting(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		n := newNode(t, nil, nil).run()
 		defer n.close()
 		n.courier.set(always(tempFail))
@@ -109,14 +110,14 @@ func TestDeleteWaiting(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		if n.courier.count() != 2 {
-			t.Errorf("%d tries", n.courier.count())
+			t.Errorf("%d attempts", n.courier.count())
 		}
 	})
 }
 
 // A message that waits in the ring, with its body, for a free worker.
 func TestChangeReady(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		n := newNode(t, nil, func(o *Options) { o.Concurrency = 1 }).run()
 		defer n.close()
 		g := newGate(n)
@@ -145,7 +146,7 @@ func TestChangeReady(t *testing.T) {
 		synctest.Wait()
 		n.empty()
 		if calls := n.courier.of(kept); calls[0].attempt != 1 {
-			t.Errorf("the first try is number %d", calls[0].attempt)
+			t.Errorf("the first attempt is number %d", calls[0].attempt)
 		}
 	})
 }
@@ -153,7 +154,7 @@ func TestChangeReady(t *testing.T) {
 // What is asked for while a try is under way is done when it has ended, and the
 // answer says so.
 func TestChangeWhileTrying(t *testing.T) {
-	deferAll := func(try []int) []mail.Result { return refuse(&Try{Pending: try}, tempFail) }
+	deferAll := func(pending []int) []mail.Result { return refuse(&Attempt{Pending: pending}, tempFail) }
 	for name, tt := range map[string]struct {
 		change  func(*node, mail.ID) (Answer, error)
 		results []mail.Result // nil: delivered
@@ -180,7 +181,7 @@ func TestChangeWhileTrying(t *testing.T) {
 		}, deferAll([]int{0}), 1, [3]int{0, 0, 0}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			kit.Bubble(t, func(t *testing.T) {
 				n := newNode(t, nil, nil).run()
 				defer n.close()
 				g := newGate(n)
@@ -188,7 +189,7 @@ func TestChangeWhileTrying(t *testing.T) {
 				<-g.entered
 				a, err := tt.change(n, id)
 				wantAnswer(t, a, err, 1-tt.later, tt.later, 0)
-				n.want(1, 0, 0) // nothing is done below a try
+				n.want(1, 0, 0) // nothing is done below an attempt
 				if len(n.stored()) != 1 {
 					t.Fatal("gone while it is being tried")
 				}
@@ -209,7 +210,7 @@ func TestChangeWhileTrying(t *testing.T) {
 }
 
 func TestFlush(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		n := newNode(t, nil, nil).run()
 		defer n.close()
 		n.courier.set(always(tempFail))
@@ -218,14 +219,14 @@ func TestFlush(t *testing.T) {
 		wantAnswer(t, n.queue.Flush(one, unknownID), nil, 1, 0, 1)
 		synctest.Wait()
 		if a, b := len(n.courier.of(one)), len(n.courier.of(other)); a != 2 || b != 1 {
-			t.Fatalf("%d and %d tries", a, b)
+			t.Fatalf("%d and %d attempts", a, b)
 		}
 		if got := n.queue.FlushAll(); got != 2 {
 			t.Errorf("%d flushed", got)
 		}
 		synctest.Wait()
 		if a, b := len(n.courier.of(one)), len(n.courier.of(other)); a != 3 || b != 2 {
-			t.Fatalf("%d and %d tries", a, b)
+			t.Fatalf("%d and %d attempts", a, b)
 		}
 		wantAnswer(t, n.queue.Flush(), nil, 0, 0, 0)
 	})
@@ -233,7 +234,7 @@ func TestFlush(t *testing.T) {
 
 // A flush asks a courier that is down at once.
 func TestFlushEndsPause(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		n := newNode(t, nil, nil).run()
 		defer n.close()
 		o := newOutage(n, time.Hour)
@@ -249,26 +250,26 @@ func TestFlushEndsPause(t *testing.T) {
 // Everything at once: nothing is lost but what was deleted, nothing is
 // delivered twice, nothing is left behind.
 func TestOperatorRaces(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		n := newNode(t, nil, func(o *Options) {
-			o.Concurrency, o.Ring = 4, 8
+			o.Concurrency, o.Ready = 4, 8
 			o.Schedule = Schedule{Retry: []time.Duration{5 * time.Second}}
 		}).run()
 		defer n.close()
 		var mu sync.Mutex
 		got := make(map[mail.ID]int)
-		n.courier.set(func(_ context.Context, try *Try) ([]mail.Result, error) {
+		n.courier.set(func(_ context.Context, a *Attempt) ([]mail.Result, error) {
 			time.Sleep(time.Duration(rand.IntN(2000)) * time.Millisecond)
 			switch rand.IntN(4) {
 			case 0:
-				return refuse(try, tempFail), nil
+				return refuse(a, tempFail), nil
 			case 1:
 				return nil, &Down{Until: time.Now().Add(time.Second), Cause: errors.New("x")}
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			got[try.Message.Envelope.ID]++
-			return deliver(try), nil
+			got[a.Message.Envelope.ID]++
+			return deliver(a), nil
 		})
 		var ids []mail.ID
 		deleted := make(map[mail.ID]bool)
@@ -327,7 +328,7 @@ func TestOperatorRaces(t *testing.T) {
 }
 
 func TestList(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		n := newNode(t, nil, nil).run()
 		defer n.close()
 		n.courier.set(always(tempFail))
@@ -385,9 +386,13 @@ func TestList(t *testing.T) {
 		if err != nil || len(items) != 1 || items[0].Envelope.ID != ids[3] || items[0].State.HoldReason != "why" || !next.IsZero() {
 			t.Errorf("held: %+v, %v", items, err)
 		}
-		item, err := n.queue.Show(ids[4])
-		if err != nil || item.Status != Waiting || time.Until(item.Due) > 30*time.Second || item.State.Attempts != 1 || item.Expires.Sub(item.Envelope.Arrived) != 120*time.Hour {
-			t.Errorf("%+v, %v", item, err)
+		shown, err := n.queue.Show(ids[4])
+		if err != nil || len(shown) != 1 {
+			t.Fatalf("%+v, %v", shown, err)
+		}
+		item := shown[0]
+		if item.Status != Waiting || time.Until(item.Due) > 30*time.Second || item.State.Attempts != 1 || item.Expires.Sub(item.Envelope.Arrived) != 120*time.Hour {
+			t.Errorf("%+v", item)
 		}
 		if _, err := n.queue.Show(unknownID); !errors.Is(err, spool.ErrNotFound) {
 			t.Errorf("Show of nothing: %v", err)
@@ -397,7 +402,7 @@ func TestList(t *testing.T) {
 		if _, _, err := n.queue.List(done, Filter{}); !errors.Is(err, context.Canceled) {
 			t.Errorf("List after the end: %v", err)
 		}
-		if s := n.queue.Stats(); s.Messages() != 24 || !s.Oldest.Equal(item.Envelope.Arrived.Add(-4*time.Millisecond)) || s.Bytes == 0 {
+		if s := n.queue.Stats(); s.Legs() != 24 || !s.Oldest.Equal(item.Envelope.Arrived.Add(-4*time.Millisecond)) || s.Bytes == 0 {
 			t.Errorf("%+v", s)
 		}
 	})

@@ -7,20 +7,21 @@ import (
 	"testing/synctest"
 
 	"anymx/edge/mail"
+	"anymx/tests/kit"
 )
 
 // A notification returns the original as it would have been delivered: with our fields in front,
 // and without what is cut out of the body.
 func TestNoticeReturnsWhatIsDelivered(t *testing.T) {
 	for ret, part := range map[mail.Return]string{mail.ReturnHeaders: "text/rfc822-headers", mail.ReturnFull: "message/rfc822"} {
-		bubble(t, func(t *testing.T) {
+		kit.Bubble(t, func(t *testing.T) {
 			n := newNode(t, nil, func(o *Options) { o.ReturnFull = 10_000 }).run()
 			defer n.close()
-			n.courier.set(func(_ context.Context, try *Try) ([]mail.Result, error) {
-				if try.Message.Envelope.Sender.IsNull() {
-					return deliver(try), nil
+			n.courier.set(func(_ context.Context, a *Attempt) ([]mail.Result, error) {
+				if a.Message.Envelope.Sender.IsNull() {
+					return deliver(a), nil
 				}
-				return refuse(try, permFail), nil
+				return refuse(a, permFail), nil
 			})
 			m := n.commit(func(env *mail.Envelope) { env.Return = ret })
 			n.queue.Accepted(m)

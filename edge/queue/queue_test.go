@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -18,18 +17,39 @@ import (
 
 	"anymx/edge/mail"
 	"anymx/edge/spool"
+	"anymx/tests/kit"
 )
 
 // fakeCourier answers as a test wants it to, and remembers what it was asked.
 type fakeCourier struct {
 	mu     sync.Mutex
 	calls  []call
-	answer func(ctx context.Context, t *Try) ([]mail.Result, error)
+	answer func(ctx context.Context, t *Attempt) ([]mail.Result, error)
+	asked  int                            // calls of Reach
+	reach  func(destination string) error // nil: all can be reached
+}
+
+func (c *fakeCourier) Reach(_ context.Context, destination string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked++
+	if c.reach == nil {
+		return nil
+	}
+	return c.reach(destination)
+}
+
+// questions returns how often it was asked whether a destination is back.
+func (c *fakeCourier) questions() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.asked
 }
 
 // call is one try as the courier saw it.
 type call struct {
 	id      mail.ID
+	to      string // the destination
 	sender  mail.Path
 	pending []int
 	attempt int
@@ -37,7 +57,7 @@ type call struct {
 	body    string
 }
 
-func (c *fakeCourier) Deliver(ctx context.Context, t *Try) ([]mail.Result, error) {
+func (c *fakeCourier) Deliver(ctx context.Context, t *Attempt) ([]mail.Result, error) {
 	b, err := t.Message.Body()
 	if err != nil {
 		return nil, err
@@ -48,7 +68,7 @@ func (c *fakeCourier) Deliver(ctx context.Context, t *Try) ([]mail.Result, error
 	}
 	c.mu.Lock()
 	env := t.Message.Envelope
-	c.calls = append(c.calls, call{env.ID, env.Sender, slices.Clone(t.Pending), t.Attempt, time.Now(), string(text)})
+	c.calls = append(c.calls, call{env.ID, t.Destination, env.Sender, slices.Clone(t.Pending), t.Number, time.Now(), string(text)})
 	answer := c.answer
 	c.mu.Unlock()
 	if answer == nil {
@@ -57,13 +77,13 @@ func (c *fakeCourier) Deliver(ctx context.Context, t *Try) ([]mail.Result, error
 	return answer(ctx, t)
 }
 
-func (c *fakeCourier) set(answer func(ctx context.Context, t *Try) ([]mail.Result, error)) {
+func (c *fakeCourier) set(answer func(ctx context.Context, t *Attempt) ([]mail.Result, error)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.answer = answer
 }
 
-// of lists the tries made for id.
+// of lists the attempts made for id.
 func (c *fakeCourier) of(id mail.ID) []call {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -96,7 +116,7 @@ func (c *fakeCourier) count() int {
 }
 
 // deliver takes all.
-func deliver(t *Try) []mail.Result {
+func deliver(t *Attempt) []mail.Result {
 	var all []mail.Result
 	for _, n := range t.Pending {
 		all = append(all, mail.Result{Recipient: n, Reply: mail.Reply{Code: 250, Enhanced: mail.Enhanced{2, 0, 0}, Text: "ok"}, Remote: "core[192.0.2.9]:25"})
@@ -110,7 +130,7 @@ var (
 )
 
 // refuse fails all.
-func refuse(t *Try, f *mail.Failure) []mail.Result {
+func refuse(t *Attempt, f *mail.Failure) []mail.Result {
 	var all []mail.Result
 	for _, n := range t.Pending {
 		all = append(all, mail.Result{Recipient: n, Failure: f})
@@ -119,8 +139,8 @@ func refuse(t *Try, f *mail.Failure) []mail.Result {
 }
 
 // always is a courier's answer of one failure; notifications are delivered.
-func always(f *mail.Failure) func(context.Context, *Try) ([]mail.Result, error) {
-	return func(_ context.Context, t *Try) ([]mail.Result, error) {
+func always(f *mail.Failure) func(context.Context, *Attempt) ([]mail.Result, error) {
+	return func(_ context.Context, t *Attempt) ([]mail.Result, error) {
 		if t.Message.Envelope.Sender.IsNull() {
 			return deliver(t), nil
 		}
@@ -139,25 +159,21 @@ type node struct {
 	done    chan error
 }
 
-// bubble runs f with a clock of its own.
-func bubble(t *testing.T, f func(t *testing.T)) {
-	t.Helper()
-	// Pools of the packages below may hold channels of an earlier test's bubble,
-	// which must not be used in this one. Two collections empty them.
-	runtime.GC()
-	runtime.GC()
-	synctest.Test(t, f)
-}
-
 // newNode opens spool and queue on fs; nil: an empty one. Run is not called.
 func newNode(t *testing.T, fs vfs.FS, change func(*Options)) *node {
+	t.Helper()
+	return newRouted(t, fs, nil, change)
+}
+
+// newRouted is newNode with a route for new messages.
+func newRouted(t *testing.T, fs vfs.FS, route func(*mail.Envelope) []mail.Leg, change func(*Options)) *node {
 	t.Helper()
 	if fs == nil {
 		fs = vfs.NewCrashableMem()
 	}
 	s, err := spool.Open(spool.Options{
 		Dir: "spool", FS: fs, Memory: 1 << 20,
-		DiskFree: func(string) (int64, error) { return 1 << 40, nil },
+		DiskFree: func(string) (int64, error) { return 1 << 40, nil }, Route: route, IDs: mail.NewIDs(1),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -261,8 +277,8 @@ func (n *node) empty() {
 	}
 	n.queue.mu.Lock()
 	defer n.queue.mu.Unlock()
-	if len(n.queue.wishes)+n.queue.owed != 0 {
-		n.t.Fatalf("left behind: %v, %d", n.queue.wishes, n.queue.owed)
+	if len(n.queue.pending)+n.queue.owed != 0 {
+		n.t.Fatalf("left behind: %v, %d", n.queue.pending, n.queue.owed)
 	}
 }
 
@@ -277,15 +293,15 @@ func (n *node) stored() []mail.ID {
 
 func (n *node) state(id mail.ID) spool.State {
 	n.t.Helper()
-	_, st, err := n.spool.Load(id)
+	_, leg, err := n.spool.LoadLeg(id, 0)
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	return st
+	return leg.State
 }
 
 func TestDeliveredAtOnce(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		n := newNode(t, nil, nil).run()
 		defer n.close()
 		id := n.accept(recipient("b", 0), recipient("c", 0))
@@ -315,7 +331,7 @@ func timeline(end time.Duration) []time.Duration {
 func TestTryTimeline(t *testing.T) {
 	const life = 6 * time.Hour
 	want := timeline(life)
-	bubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		n := newNode(t, nil, func(o *Options) { o.Schedule.Expire = life }).run()
 		defer n.close()
 		n.courier.set(always(tempFail))
@@ -327,7 +343,7 @@ func TestTryTimeline(t *testing.T) {
 		for i, c := range n.courier.of(id) {
 			got = append(got, c.at.Sub(start))
 			if c.attempt != i+1 {
-				t.Errorf("try %d calls itself %d", i+1, c.attempt)
+				t.Errorf("attempt %d calls itself %d", i+1, c.attempt)
 			}
 		}
 		if !slices.Equal(got, want) {

@@ -126,8 +126,9 @@ func TestExpiryNamesTheLastAttempt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			env := &mail.Envelope{Arrived: epoch, Sender: mail.Path{Local: "a", Domain: "example.com"}, Recipients: []mail.Recipient{recipient("b", 0)}}
-			q := &Queue{paused: &pause{cause: tt.cause}}
-			f := &facts{env: env, pending: []int{0}, attempt: 3, now: epoch.Add(200 * time.Hour), results: q.unreachable(env)}
+			q := &Queue{}
+			results := q.unreachable(&lane{paused: &pause{cause: tt.cause}}, []int{0})
+			f := &facts{env: env, pending: []int{0}, attempt: 3, now: epoch.Add(200 * time.Hour), results: results}
 			if tt.last != nil {
 				f.before.Recipients = []spool.RecipientState{{Last: tt.last.Error()}}
 			}

@@ -13,11 +13,12 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"anymx/edge/mail"
+	"anymx/tests/kit"
 )
 
 // What was waiting is taken up again, each when it is due.
 func TestRestart(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		fs := vfs.NewCrashableMem()
 		n := newNode(t, fs, nil).run()
 		n.courier.set(always(tempFail))
@@ -25,7 +26,7 @@ func TestRestart(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		n.halt()
-		never := n.accept() // accepted, but nobody tries it any more
+		never := n.accept() // accepted, but nobody attempts it any more
 		n.want(0, 2, 0)
 		n.close()
 
@@ -48,7 +49,7 @@ func TestRestart(t *testing.T) {
 		} {
 			calls := n.courier.of(id)
 			if len(calls) != 1 || calls[0].at.Sub(start) != want.at || calls[0].attempt != want.attempt {
-				t.Errorf("%s: %+v, want try %d at %v", id, calls, want.attempt, want.at)
+				t.Errorf("%s: %+v, want attempt %d at %v", id, calls, want.attempt, want.at)
 			}
 		}
 	})
@@ -57,8 +58,8 @@ func TestRestart(t *testing.T) {
 // When nobody is free and the ring is full, mail waits in the spool alone, and
 // neither way keeps the other waiting.
 func TestRingOverflow(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		n := newNode(t, nil, func(o *Options) { o.Ring, o.Concurrency = 4, 1 }).run()
+	kit.Bubble(t, func(t *testing.T) {
+		n := newNode(t, nil, func(o *Options) { o.Ready, o.Concurrency = 4, 1 }).run()
 		defer n.close()
 		g := newGate(n)
 		n.accept()
@@ -91,14 +92,14 @@ func TestRingOverflow(t *testing.T) {
 	})
 }
 
-// At the end tries in flight may finish, for a while.
+// At the end attempts in flight may finish, for a while.
 func TestStopWaitsForTries(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		n := newNode(t, nil, func(o *Options) { o.Concurrency = 2 }).run()
 		defer n.close()
-		n.courier.set(func(_ context.Context, try *Try) ([]mail.Result, error) {
+		n.courier.set(func(_ context.Context, a *Attempt) ([]mail.Result, error) {
 			time.Sleep(15 * time.Second)
-			return deliver(try), nil
+			return deliver(a), nil
 		})
 		n.accept()
 		n.accept()
@@ -118,10 +119,10 @@ func TestStopWaitsForTries(t *testing.T) {
 
 // A try that does not end is cancelled, and its message stays.
 func TestStopCancelsTries(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		fs := vfs.NewCrashableMem()
 		n := newNode(t, fs, func(o *Options) { o.Grace = func() time.Duration { return 5 * time.Second } }).run()
-		n.courier.set(func(ctx context.Context, _ *Try) ([]mail.Result, error) {
+		n.courier.set(func(ctx context.Context, _ *Attempt) ([]mail.Result, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		})
@@ -144,7 +145,7 @@ func TestStopCancelsTries(t *testing.T) {
 }
 
 func TestRunOnce(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		n := newNode(t, nil, nil).run()
 		defer n.close()
 		synctest.Wait()
@@ -170,9 +171,9 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// A drain tries everything once, and says what is left.
+// A drain attempts everything once, and says what is left.
 func TestDrain(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		n := newNode(t, nil, nil).run()
 		defer n.close()
 		n.courier.set(always(tempFail))
@@ -182,12 +183,12 @@ func TestDrain(t *testing.T) {
 		if _, err := n.queue.Hold("", kept); err != nil {
 			t.Fatal(err)
 		}
-		n.courier.set(func(_ context.Context, try *Try) ([]mail.Result, error) {
+		n.courier.set(func(_ context.Context, a *Attempt) ([]mail.Result, error) {
 			time.Sleep(time.Second)
-			if try.Message.Envelope.ID == stays {
-				return refuse(try, tempFail), nil
+			if a.Message.Envelope.ID == stays {
+				return refuse(a, tempFail), nil
 			}
-			return deliver(try), nil
+			return deliver(a), nil
 		})
 		start := time.Now()
 		go func() { // mail that comes meanwhile is waited for
@@ -201,14 +202,14 @@ func TestDrain(t *testing.T) {
 		if len(n.courier.of(goes)) < 2 {
 			t.Error("not tried")
 		}
-		if left, err = n.queue.Drain(context.Background()); err != nil || left.Messages() != 2 {
+		if left, err = n.queue.Drain(context.Background()); err != nil || left.Legs() != 2 {
 			t.Errorf("a second drain: %+v, %v", left, err)
 		}
 		if _, err := n.queue.Delete(stays, kept); err != nil {
 			t.Fatal(err)
 		}
 		n.empty()
-		if left, err = n.queue.Drain(context.Background()); err != nil || left.Messages() != 0 {
+		if left, err = n.queue.Drain(context.Background()); err != nil || left.Legs() != 0 {
 			t.Errorf("a drain of nothing: %+v, %v", left, err)
 		}
 	})
@@ -216,12 +217,12 @@ func TestDrain(t *testing.T) {
 
 // While the courier is down a drain waits for it, as long as it may.
 func TestDrainWhileDown(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		n := newNode(t, nil, nil).run()
 		defer n.close()
 		o := newOutage(n, time.Minute)
 		n.accept()
-		// It ends between two tries, which are a minute apart: at a full minute the
+		// It ends between two attempts, which are a minute apart: at a full minute the
 		// message might be the one that is tried.
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute+30*time.Second)
 		defer cancel()
@@ -230,7 +231,7 @@ func TestDrainWhileDown(t *testing.T) {
 			t.Errorf("%+v, %v", left, err)
 		}
 		time.AfterFunc(5*time.Minute, o.end)
-		if left, err := n.queue.Drain(context.Background()); err != nil || left.Messages() != 0 {
+		if left, err := n.queue.Drain(context.Background()); err != nil || left.Legs() != 0 {
 			t.Errorf("%+v, %v", left, err)
 		}
 	})
@@ -248,8 +249,9 @@ func TestEntryMemory(t *testing.T) {
 	q := n.queue
 	for i := range count {
 		at := epoch.Add(time.Duration(i) * time.Millisecond)
-		e := newEntry(ids.Next(at), 10240, at.UnixNano())
+		e := newEntry(legID{message: ids.Next(at)}, 10240, at.UnixNano())
 		q.mu.Lock()
+		q.lane("").join(e, "")
 		q.enter(e)
 		q.wait(e)
 		q.mu.Unlock()
@@ -257,9 +259,9 @@ func TestEntryMemory(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	each := float64(after.HeapAlloc-before.HeapAlloc) / count
-	t.Logf("%.1f octets for each of %d waiting messages", each, count)
+	t.Logf("%.1f bytes for each of %d waiting messages", each, count)
 	if each > 128 {
-		t.Errorf("%.1f octets for each waiting message", each)
+		t.Errorf("%.1f bytes for each waiting message", each)
 	}
 	if s := q.Stats(); s.Waiting != count {
 		t.Errorf("%+v", s)
@@ -269,7 +271,7 @@ func TestEntryMemory(t *testing.T) {
 
 // A backlog is worked off by all workers, though one timer wakes them.
 func TestBacklogIsShared(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		fs := vfs.NewCrashableMem()
 		n := newNode(t, fs, nil)
 		for range 64 {
@@ -279,23 +281,23 @@ func TestBacklogIsShared(t *testing.T) {
 		n = newNode(t, fs, func(o *Options) { o.Concurrency = 8 })
 		defer n.close()
 		var busy, most atomic.Int32
-		n.courier.set(func(_ context.Context, try *Try) ([]mail.Result, error) {
+		n.courier.set(func(_ context.Context, a *Attempt) ([]mail.Result, error) {
 			most.Store(max(most.Load(), busy.Add(1)))
 			time.Sleep(time.Second)
 			busy.Add(-1)
-			return refuse(try, tempFail), nil
+			return refuse(a, tempFail), nil
 		})
 		n.run()
 		time.Sleep(8*time.Second + time.Millisecond)
 		synctest.Wait()
 		if n.courier.count() != 64 || most.Load() != 8 {
-			t.Errorf("%d tries in 8 seconds, %d at a time", n.courier.count(), most.Load())
+			t.Errorf("%d attempts in 8 seconds, %d at a time", n.courier.count(), most.Load())
 		}
 		most.Store(0)
 		time.Sleep(70 * time.Second)
 		synctest.Wait()
 		if n.courier.count() != 128 || most.Load() != 8 {
-			t.Errorf("second round: %d tries, %d at a time", n.courier.count()-64, most.Load())
+			t.Errorf("second round: %d attempts, %d at a time", n.courier.count()-64, most.Load())
 		}
 	})
 }

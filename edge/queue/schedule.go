@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// Schedule says when a message is tried again, and when it is given up. It is
-// pure: the clock and the dice are handed in.
+// Schedule says when a leg is attempted again, and when it is given up. It is pure: the clock and the
+// dice are arguments.
 type Schedule struct {
-	// Retry holds the waits after the first, second, ... failed try; the last
-	// one repeats. Empty means DefaultRetry.
+	// Retry holds the waits after the first, second, ... failed attempt; the last one repeats. Empty means
+	// DefaultRetry.
 	Retry []time.Duration
 	// Jitter is the part of a wait by which it is made longer or shorter at
 	// random, 0 to 0.5.
@@ -54,9 +54,9 @@ func (s *Schedule) fill() error {
 	return nil
 }
 
-// Next is when a message that arrived at arrived and has failed its try number
-// attempts, the first being 1, is tried again; r is from [0, 1). The last try
-// is at Expire. When that is behind, there is no next one, and ok is false.
+// Next is when a leg that arrived at arrived and has failed its attempt number attempts, the first being
+// 1, is attempted again; r is from [0, 1). The last attempt is at Expire. After that there is no next
+// one, and ok is false.
 func (s Schedule) Next(attempts int, arrived, now time.Time, r float64) (next time.Time, ok bool) {
 	expires := s.Expires(arrived)
 	if !now.Before(expires) {

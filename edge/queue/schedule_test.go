@@ -24,7 +24,7 @@ func TestScheduleNext(t *testing.T) {
 		name     string
 		s        Schedule
 		attempts int
-		age      time.Duration // when the try failed
+		age      time.Duration // when the attempt failed
 		dice     float64
 		want     time.Duration // of age; 0: none
 	}{
@@ -91,11 +91,11 @@ func TestScheduleProperties(t *testing.T) {
 			got, slack := next.Sub(now), time.Duration(float64(wait)*s.Jitter)+1
 			switch {
 			case next.After(s.Expires(epoch)):
-				t.Fatalf("%+v: a try behind the end, at %v", s, next.Sub(epoch))
+				t.Fatalf("%+v: an attempt after the end, at %v", s, next.Sub(epoch))
 			case got <= 0 && wait > 1:
-				t.Fatalf("%+v: try %d does not come after the one before", s, attempt+1)
+				t.Fatalf("%+v: attempt %d does not come after the one before", s, attempt+1)
 			case got > wait+slack, got < wait-slack && !next.Equal(s.Expires(epoch)):
-				t.Fatalf("%+v: try %d waits %v, not about %v", s, attempt+1, got, wait)
+				t.Fatalf("%+v: attempt %d waits %v, not about %v", s, attempt+1, got, wait)
 			}
 			now = next
 		}

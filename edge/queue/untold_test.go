@@ -16,6 +16,7 @@ import (
 	"anymx/edge/mail"
 	"anymx/edge/maillog"
 	"anymx/edge/spool"
+	"anymx/tests/kit"
 )
 
 // logbook holds what is logged.
@@ -39,15 +40,15 @@ func (b *logbook) String() string {
 // A message that ends without its sender hearing of it says so in both logs and
 // in a metric, with its id and the reason. Only NOTIFY=NEVER is quiet.
 func TestUntoldIsLoud(t *testing.T) {
-	untold := func(env func(*mail.Envelope), courier func(*Try) *mail.Failure) func(*node) mail.ID {
+	untold := func(env func(*mail.Envelope), courier func(*Attempt) *mail.Failure) func(*node) mail.ID {
 		return func(n *node) mail.ID {
-			n.courier.set(func(_ context.Context, try *Try) ([]mail.Result, error) { return refuse(try, courier(try)), nil })
+			n.courier.set(func(_ context.Context, a *Attempt) ([]mail.Result, error) { return refuse(a, courier(a)), nil })
 			m := n.commit(env)
 			n.queue.Accepted(m)
 			return m.Envelope.ID
 		}
 	}
-	refused := func(*Try) *mail.Failure { return permFail }
+	refused := func(*Attempt) *mail.Failure { return permFail }
 	for name, tt := range map[string]struct {
 		run    func(*node) mail.ID
 		log    string // pattern, ID for the id; "": nothing of it in the daemon's log
@@ -60,7 +61,7 @@ func TestUntoldIsLoud(t *testing.T) {
 			`event=bounced id=ID .* why=".*550 5.1.1 no such user" nodsn="null sender"`, "anymx_queue_double_bounces_total",
 		},
 		"null sender, expired": {
-			untold(func(e *mail.Envelope) { e.Sender = mail.Path{} }, func(*Try) *mail.Failure { return tempFail }),
+			untold(func(e *mail.Envelope) { e.Sender = mail.Path{} }, func(*Attempt) *mail.Failure { return tempFail }),
 			`level=WARN msg="queue: message failed and nobody is notified" id=ID recipient=0 nodsn="null sender" why=".*451 4.2.1 not now"`,
 			`event=expired id=ID .* nodsn="null sender"`, "anymx_queue_double_bounces_total",
 		},
@@ -119,7 +120,7 @@ func TestUntoldIsLoud(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			kit.Bubble(t, func(t *testing.T) {
 				var daemon, mailbook logbook
 				lines := maillog.New(&mailbook, maillog.Options{})
 				reg := prometheus.NewRegistry()
@@ -158,18 +159,18 @@ func matches(t *testing.T, text, pattern string, id mail.ID) {
 // A failure waits until it can be told; that a message was passed on is lost.
 func TestUnstoredNotificationIsLoud(t *testing.T) {
 	for kind, tt := range map[string]struct {
-		answer func(*Try) []mail.Result
+		answer func(*Attempt) []mail.Result
 		lost   bool
 	}{
-		kindFailure: {func(try *Try) []mail.Result { return refuse(try, permFail) }, false},
-		kindRelayed: {func(try *Try) []mail.Result {
-			results := deliver(try)
+		kindFailure: {func(a *Attempt) []mail.Result { return refuse(a, permFail) }, false},
+		kindRelayed: {func(a *Attempt) []mail.Result {
+			results := deliver(a)
 			results[0].Relayed = true
 			return results
 		}, true},
 	} {
 		t.Run(kind, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			kit.Bubble(t, func(t *testing.T) {
 				var daemon logbook
 				reg := prometheus.NewRegistry()
 				s, err := spool.Open(spool.Options{Dir: "spool", FS: vfs.NewMem(), MaxMessages: 1, DiskFree: func(string) (int64, error) { return 1 << 40, nil }})
@@ -186,7 +187,7 @@ func TestUnstoredNotificationIsLoud(t *testing.T) {
 				}
 				defer n.close()
 				n.run()
-				n.courier.set(func(_ context.Context, try *Try) ([]mail.Result, error) { return tt.answer(try), nil })
+				n.courier.set(func(_ context.Context, a *Attempt) ([]mail.Result, error) { return tt.answer(a), nil })
 				id := n.accept(recipient("b", mail.NotifySuccess|mail.NotifyFailure))
 				synctest.Wait()
 				if left := len(n.stored()); (left == 0) != tt.lost {

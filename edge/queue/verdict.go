@@ -9,34 +9,34 @@ import (
 	"anymx/edge/spool"
 )
 
-// This file is pure: it turns what is known of a message and the results of a
-// try into what has to be written, and whom to tell.
+// This file is pure: it turns what is known of a leg and the results of an attempt into what has to be
+// written, and who has to be notified.
 
 // facts are what a verdict is made from.
 type facts struct {
 	env *mail.Envelope
 	// arrived is when the message came, counted back from now by its age; zero: as its envelope says.
 	arrived time.Time
-	before  spool.State // as it was when the try began
+	before  spool.State // as it was when the attempt began
 	attempt int
-	pending []int // whom it was made for
+	pending []int // the recipients of the attempt
 	results []mail.Result
-	started time.Time // of the try; zero: none was made, the message grew too old
+	started time.Time // of the attempt; zero: none was made, the leg grew too old
 	now     time.Time
 	dice    float64
 }
 
-// verdict is what a try means for its message.
+// verdict is what an attempt means for its leg.
 type verdict struct {
 	attempt int
 	ends    []end        // one for each recipient that was pending
-	after   *spool.State // what is known after the try; nil: nobody is left, the message goes
-	// notices are to be stored in their order, each with the state of the
-	// original that it brings; the last one brings after.
+	after   *spool.State // what is known after the attempt; nil: nobody is left, the leg ends
+	// notices are to be stored in their order, each with the state of the original's leg that it brings;
+	// the last one brings after.
 	notices []notice
-	// plain takes the place of after where a notice can't be stored: what was
-	// delivered is recorded, and whoever should have been told of a failure
-	// stays pending, so that nothing is forgotten. nil: the message goes.
+	// plain is used instead of after where a notice can't be stored: what was delivered is recorded, and
+	// the recipients whose failure could not be notified stay pending, so that nothing is forgotten. nil:
+	// the leg ends.
 	plain *spool.State
 }
 
@@ -46,7 +46,7 @@ type end struct {
 	kind   kind
 }
 
-// kind is how a try ends for a recipient.
+// kind is how an attempt ends for a recipient.
 type kind uint8
 
 const (
@@ -62,7 +62,7 @@ func (k kind) String() string { return [...]string{"delivered", "deferred", "fai
 type notice struct {
 	kind    string
 	about   []mail.DSNRecipient
-	state   *spool.State // of the original; nil: it goes
+	state   *spool.State // of the original's leg; nil: it ends
 	arrived time.Time    // of the original, by the clock that dates the notice
 }
 
@@ -71,8 +71,8 @@ var errNoResult = errors.New("no result for this recipient")
 
 // outcome is what judge gathers from the recipients' ends.
 type outcome struct {
-	after              spool.State // once everybody was told
-	middle             spool.State // with only those marked who are delivered, or told
+	after              spool.State // once all notices are stored
+	middle             spool.State // with only those marked that are delivered, or were notified
 	relay, delay, fail []mail.DSNRecipient
 	left               int // recipients that stay in the queue
 }
@@ -86,7 +86,7 @@ func (o *outcome) add(f *facts, s Schedule, e *end) {
 	case delivered:
 		st.Status, st.Last = spool.Delivered, e.result.Reply.String()
 		o.middle.Recipients[n] = st
-		if e.result.Relayed && f.tell(n, mail.NotifySuccess) {
+		if e.result.Relayed && f.wants(n, mail.NotifySuccess) {
 			about.Action = mail.ActionRelayed
 			o.relay = append(o.relay, about)
 		}
@@ -94,7 +94,7 @@ func (o *outcome) add(f *facts, s Schedule, e *end) {
 		o.left++
 		st.Status, st.Last = spool.Pending, e.result.Failure.Error()
 		o.middle.Recipients[n] = st
-		if !f.before.DelayNoticed && s.Late(f.arrival(), f.now) && f.tell(n, mail.NotifyDelay) {
+		if !f.before.DelayNoticed && s.Late(f.arrival(), f.now) && f.wants(n, mail.NotifyDelay) {
 			about.Action, about.RetryUntil = mail.ActionDelayed, s.Expires(f.arrival())
 			o.delay = append(o.delay, about)
 			o.after.DelayNoticed = true
@@ -102,7 +102,7 @@ func (o *outcome) add(f *facts, s Schedule, e *end) {
 	default:
 		st.Status, st.Last = spool.Failed, e.result.Failure.Error()
 		o.middle.Recipients[n] = spool.RecipientState{Last: st.Last, At: st.At}
-		if f.tell(n, mail.NotifyFailure) {
+		if f.wants(n, mail.NotifyFailure) {
 			about.Action = mail.ActionFailed
 			if e.kind == expired {
 				about.Action = mail.ActionExpired
@@ -115,7 +115,7 @@ func (o *outcome) add(f *facts, s Schedule, e *end) {
 	o.after.Recipients[n] = st
 }
 
-// judge decides.
+// judge returns the verdict on an attempt.
 func judge(f *facts, s Schedule) *verdict {
 	v := &verdict{attempt: f.attempt}
 	next, again := s.Next(f.attempt, f.arrival(), f.now, f.dice)
@@ -151,8 +151,8 @@ func judge(f *facts, s Schedule) *verdict {
 	return v
 }
 
-// notify adds a notice, if there is anybody to tell of. Its state marks those
-// as delivered who are, and leaves the others pending.
+// notify adds a notice, if it has recipients to name. Its state marks those as delivered that are, and
+// leaves the others pending.
 func (v *verdict) notify(kind string, about []mail.DSNRecipient, middle *spool.State, delayNoticed bool) {
 	if len(about) == 0 {
 		return
@@ -162,8 +162,8 @@ func (v *verdict) notify(kind string, about []mail.DSNRecipient, middle *spool.S
 	v.notices = append(v.notices, notice{kind: kind, about: about, state: &st})
 }
 
-// ends gives each pending recipient the result that the courier gave for it,
-// the first if there are several.
+// ends gives each pending recipient the result that the courier gave for it, the first if there are
+// several.
 func ends(f *facts, again bool) []end {
 	all := make([]end, len(f.pending))
 	at := make(map[int]int, len(f.pending))
@@ -199,13 +199,22 @@ func recipients(f *facts) []spool.RecipientState {
 	return all
 }
 
-// pending lists the recipients that are still to be tried.
-func pending(env *mail.Envelope, st *spool.State) []int {
+// pending lists the recipients of a leg that are still to be attempted.
+func pending(env *mail.Envelope, leg *spool.Leg) []int {
+	st := leg.State.Recipients
 	var all []int
-	for i := range env.Recipients {
-		if i >= len(st.Recipients) || st.Recipients[i].Status == spool.Pending {
-			all = append(all, i)
+	add := func(n int) {
+		if n >= len(st) || st[n].Status == spool.Pending {
+			all = append(all, n)
 		}
+	}
+	if leg.Recipients == nil {
+		for n := range env.Recipients {
+			add(n)
+		}
+	}
+	for _, n := range leg.Recipients {
+		add(n)
 	}
 	return all
 }
@@ -213,7 +222,7 @@ func pending(env *mail.Envelope, st *spool.State) []int {
 // about is what a notice says of a recipient, but for the action.
 func (f *facts) about(r mail.Result) mail.DSNRecipient {
 	r.Failure = source(r.Failure)
-	about := mail.DSNRecipient{Result: r, Reason: reason(r.Failure), LastAttempt: f.lastTry()}
+	about := mail.DSNRecipient{Result: r, Reason: reason(r.Failure), LastAttempt: f.lastAttempt()}
 	if f.started.IsZero() && r.Recipient < len(f.before.Recipients) {
 		about.Earlier = earlier(&f.before.Recipients[r.Recipient])
 	}
@@ -228,18 +237,18 @@ func (f *facts) arrival() time.Time {
 	return f.arrived
 }
 
-// lastTry is when the last try began.
-func (f *facts) lastTry() time.Time {
+// lastAttempt is when the last attempt began.
+func (f *facts) lastAttempt() time.Time {
 	switch {
 	case !f.started.IsZero():
 		return f.started
 	case !f.before.LastAttempt.IsZero():
 		return f.before.LastAttempt
 	}
-	return f.env.Arrived // the first try counts as begun then
+	return f.env.Arrived // the first attempt counts as begun then
 }
 
-// tell says whether the sender is notified of what happened to recipient n.
-func (f *facts) tell(n int, what mail.Notify) bool {
+// wants reports whether the sender is notified of what happened to recipient n.
+func (f *facts) wants(n int, what mail.Notify) bool {
 	return f.env.NoDSNReason(n, what) == mail.DSNAllowed
 }

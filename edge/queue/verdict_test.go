@@ -115,7 +115,7 @@ func TestVerdict(t *testing.T) {
 			for i, notify := range tt.notify {
 				f.env.Recipients = append(f.env.Recipients, recipient(fmt.Sprint(i), notify))
 			}
-			f.pending = pending(f.env, &spool.State{})
+			f.pending = pending(f.env, &spool.Leg{})
 			if tt.change != nil {
 				tt.change(f)
 			}
@@ -161,24 +161,24 @@ func checkVerdict(t *testing.T, f *facts, v *verdict) {
 		} else if e.kind == deferred {
 			t.Errorf("recipient %d is deferred in a message that goes", n)
 		}
-		if v.plain != nil && v.plain.Recipients[n].Status == spool.Failed && f.tell(n, mail.NotifyFailure) {
+		if v.plain != nil && v.plain.Recipients[n].Status == spool.Failed && f.wants(n, mail.NotifyFailure) {
 			t.Errorf("recipient %d would be forgotten if the notice can't be stored", n)
 		}
-		if (v.told(n)) != ((e.kind == failed || e.kind == expired) && f.tell(n, mail.NotifyFailure)) {
-			t.Errorf("recipient %d, %v: told is %v", n, e.kind, v.told(n))
+		if (v.notified(n)) != ((e.kind == failed || e.kind == expired) && f.wants(n, mail.NotifyFailure)) {
+			t.Errorf("recipient %d, %v: told is %v", n, e.kind, v.notified(n))
 		}
 	}
 	if v.after != nil && (v.after.Due.IsZero() || v.after.Attempts != f.attempt) {
-		t.Errorf("after try %d: %d attempts, due %v", f.attempt, v.after.Attempts, v.after.Due)
+		t.Errorf("after attempt %d: %d attempts, due %v", f.attempt, v.after.Attempts, v.after.Due)
 	}
 }
 
-// FuzzVerdict makes facts of octets, two for each recipient.
+// FuzzVerdict makes facts of bytes, two for each recipient.
 func FuzzVerdict(f *testing.F) {
 	f.Add([]byte{0, 0}, uint16(0), false)
 	f.Add([]byte{1, 1, 2, 2, 3, 3, 4, 4, 0xff, 0xff}, uint16(5), true)
-	f.Fuzz(func(t *testing.T, octets []byte, hours uint16, noSender bool) {
-		if len(octets) < 2 || len(octets) > 100 {
+	f.Fuzz(func(t *testing.T, bytes []byte, hours uint16, noSender bool) {
+		if len(bytes) < 2 || len(bytes) > 100 {
 			return
 		}
 		facts := &facts{
@@ -188,12 +188,12 @@ func FuzzVerdict(f *testing.F) {
 		if noSender {
 			facts.env.Sender = mail.Path{}
 		}
-		for i := 0; i+1 < len(octets); i += 2 {
+		for i := 0; i+1 < len(bytes); i += 2 {
 			n := i / 2
-			facts.env.Recipients = append(facts.env.Recipients, recipient(fmt.Sprint(n), mail.Notify(octets[i]&15)))
-			facts.before.Recipients = append(facts.before.Recipients, spool.RecipientState{Status: spool.Status(octets[i] >> 4 % 3)})
-			r := mail.Result{Recipient: n - 1 + int(octets[i+1]>>6)%3, Relayed: octets[i+1]&4 != 0}
-			switch octets[i+1] & 3 {
+			facts.env.Recipients = append(facts.env.Recipients, recipient(fmt.Sprint(n), mail.Notify(bytes[i]&15)))
+			facts.before.Recipients = append(facts.before.Recipients, spool.RecipientState{Status: spool.Status(bytes[i] >> 4 % 3)})
+			r := mail.Result{Recipient: n - 1 + int(bytes[i+1]>>6)%3, Relayed: bytes[i+1]&4 != 0}
+			switch bytes[i+1] & 3 {
 			case 1:
 				r.Failure = tempFail
 			case 2:
@@ -201,7 +201,7 @@ func FuzzVerdict(f *testing.F) {
 			}
 			facts.results = append(facts.results, r)
 		}
-		facts.pending = pending(facts.env, &facts.before)
+		facts.pending = pending(facts.env, &spool.Leg{State: facts.before})
 		if len(facts.pending) == 0 {
 			return
 		}
@@ -216,11 +216,11 @@ func FuzzVerdict(f *testing.F) {
 func TestPending(t *testing.T) {
 	env := &mail.Envelope{Recipients: make([]mail.Recipient, 3)}
 	st := spool.State{}
-	if got := pending(env, &st); !slices.Equal(got, []int{0, 1, 2}) {
+	if got := pending(env, &spool.Leg{State: st}); !slices.Equal(got, []int{0, 1, 2}) {
 		t.Errorf("of a new message: %v", got)
 	}
 	st.Recipients = []spool.RecipientState{{Status: spool.Delivered}, {}, {Status: spool.Failed}}
-	if got := pending(env, &st); !slices.Equal(got, []int{1}) {
+	if got := pending(env, &spool.Leg{State: st}); !slices.Equal(got, []int{1}) {
 		t.Errorf("after a try: %v", got)
 	}
 }

@@ -45,6 +45,11 @@ func (s *Server) List(context.Context, api.QueueQuery) (api.QueuePage, error) {
 	return api.QueuePage{}, s.refuse()
 }
 
+// Summary refuses.
+func (s *Server) Summary(context.Context, int) (api.QueueSummary, error) {
+	return api.QueueSummary{}, s.refuse()
+}
+
 // Show refuses.
 func (s *Server) Show(context.Context, mail.ID) (api.QueueDetail, error) {
 	return api.QueueDetail{}, s.refuse()

@@ -254,7 +254,7 @@ func BenchmarkLoad(b *testing.B) {
 	b.ReportAllocs()
 	var next atomic.Int64
 	measure(b, 2, func() error {
-		m, _, err := s.Load(ids[int(next.Add(7919))%len(ids)])
+		m, err := s.Load(ids[int(next.Add(7919))%len(ids)])
 		if err != nil {
 			return err
 		}
@@ -297,7 +297,7 @@ func BenchmarkBacklog(b *testing.B) {
 	for range 16 {
 		wg.Go(func() {
 			for e := range entries {
-				m, _, err := s.Load(e.ID)
+				m, err := s.Load(e.ID)
 				if err != nil {
 					b.Error(err)
 					return

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 
@@ -41,22 +42,52 @@ func (e *endings) remove(id mail.ID) {
 	delete(e.ids, id)
 }
 
-// Load reads a message and its state. It returns ErrNotFound, and ErrDamaged.
-func (s *Spool) Load(id mail.ID) (*Message, State, error) {
-	m, st, err := s.load(id)
-	if err != nil {
-		return nil, State{}, fmt.Errorf("message %s: %w", id, err)
+// Load reads a message and the legs that are left of it. It returns ErrNotFound, and ErrDamaged.
+func (s *Spool) Load(id mail.ID) (*Message, error) {
+	m, err := s.loadEnvelope(id)
+	if err == nil {
+		m.Legs, err = s.loadLegs(id, len(m.Envelope.Recipients))
 	}
-	return m, st, nil
+	if err != nil {
+		return nil, fmt.Errorf("message %s: %w", id, err)
+	}
+	return m, nil
 }
 
-func (s *Spool) load(id mail.ID) (*Message, State, error) {
+// loadLegs reads all legs of a message with so many recipients.
+func (s *Spool) loadLegs(id mail.ID, recipients int) ([]Leg, error) {
+	numbers, err := s.legNumbers(id)
+	if err != nil {
+		return nil, err
+	}
+	if len(numbers) == 0 {
+		numbers = []int{0}
+	}
+	var legs []Leg
+	for _, number := range numbers {
+		leg, err := s.leg(id, number, recipients)
+		switch {
+		case errors.Is(err, ErrNotFound):
+		case err != nil:
+			return nil, err
+		default:
+			legs = append(legs, leg)
+		}
+	}
+	if len(legs) == 0 {
+		return nil, ErrNotFound
+	}
+	return legs, nil
+}
+
+// loadEnvelope reads a message without its legs.
+func (s *Spool) loadEnvelope(id mail.ID) (*Message, error) {
 	if err := s.reading(); err != nil {
-		return nil, State{}, err
+		return nil, err
 	}
 	defer s.readers.done()
 	if s.endings.has(id) {
-		return nil, State{}, ErrNotFound
+		return nil, ErrNotFound
 	}
 	m := &Message{s: s, old: true}
 	k := key(keyEnvelope, id)
@@ -64,11 +95,7 @@ func (s *Spool) load(id mail.ID) (*Message, State, error) {
 		m.Envelope, m.header, err = decodeEnvelope(id, v)
 		return err
 	})
-	if err != nil {
-		return nil, State{}, err
-	}
-	st, _, err := s.state(id)
-	return m, st, err
+	return m, err
 }
 
 // state reads the state of a message, and reports whether it has a state record.
@@ -106,27 +133,47 @@ func (s *Spool) header(id mail.ID) (h header, state bool, err error) {
 	return h, state, err
 }
 
-// Update stores the state of a message, and returns when it is on stable
-// storage: call it before acting on it. It returns ErrNotFound.
+// Update stores the state of a leg, and returns when it is on stable storage: call it before acting on
+// it. It returns ErrNotFound.
 //
-// Updates of one message must not overlap each other or its Remove, because their order would be
-// undefined. After a crash, an update that was not acknowledged is there completely or not at all.
-func (s *Spool) Update(id mail.ID, st State) error {
-	c := &change{stateOf: id, state: appendState(nil, &st)}
-	_, had, err := s.header(id)
-	if err == nil && s.endings.has(id) {
-		err = ErrNotFound
-	}
+// Updates of one leg must not overlap each other or its removal, because their order would be undefined.
+// After a crash, an update that was not acknowledged is there completely or not at all.
+func (s *Spool) Update(id mail.ID, leg int, st State) error {
+	c := &change{}
+	fresh, err := s.setState(c, id, leg, &st)
 	if err == nil {
 		err = s.committer.commit(c)
 	}
 	if err != nil {
 		return fmt.Errorf("state of %s: %w", id, err)
 	}
-	if !had {
+	if fresh {
 		s.states.Add(1)
 	}
 	return nil
+}
+
+// setState adds the state of a leg to c. It reports whether that makes a new state record.
+func (s *Spool) setState(c *change, id mail.ID, number int, st *State) (fresh bool, err error) {
+	h, had, err := s.header(id)
+	if err == nil && s.endings.has(id) {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return false, err
+	}
+	if number > 0 || s.legs.records.Load() > 0 {
+		leg, err := s.leg(id, number, h.recipients)
+		if err != nil {
+			return false, err
+		}
+		if number > 0 || leg.Destination != "" || leg.Recipients != nil {
+			c.legs = []legRecord{{id, number, appendLeg(nil, &leg.Leg, st)}}
+			return false, nil
+		}
+	}
+	c.stateOf, c.state = id, appendState(nil, st)
+	return !had, nil
 }
 
 // Remove removes a message after delivery to all its recipients has ended. It no longer exists for
@@ -134,7 +181,16 @@ func (s *Spool) Update(id mail.ID, st State) error {
 // the message, which is then delivered again under the same ID. Remove returns ErrNotFound; of two
 // calls for one message, one succeeds.
 func (s *Spool) Remove(id mail.ID) error {
-	r, h, err := s.startRemoval(id)
+	legs, err := s.legNumbers(id)
+	if err != nil {
+		return fmt.Errorf("removal of %s: %w", id, err)
+	}
+	return s.remove(id, legs)
+}
+
+// remove removes a message with the legs that have records.
+func (s *Spool) remove(id mail.ID, legs []int) error {
+	r, h, err := s.startRemoval(id, legs)
 	if err == nil {
 		if err = s.committer.remove(r); err != nil {
 			s.endings.remove(id)
@@ -147,51 +203,66 @@ func (s *Spool) Remove(id mail.ID) error {
 	return nil
 }
 
-// Replace commits the draft d, a notification about the message id, and atomically removes that
-// message (st is nil) or stores its state. It returns when all is on stable storage. Its errors are
-// ErrNotFound and those of Commit; the draft has ended in any case.
-func (s *Spool) Replace(id mail.ID, st *State, d *Draft, env *mail.Envelope) (*Message, error) {
-	if st == nil {
-		return s.replace(id, d, env)
-	}
-	_, had, err := s.header(id)
-	if err == nil && s.endings.has(id) {
-		err = ErrNotFound
-	}
+// Replace commits the draft d, a notification about a leg of the message id, and atomically ends that
+// leg (st is nil), with the message if it is the last one, or stores its state. It returns when all is
+// on stable storage. Its errors are ErrNotFound and those of Commit; the draft has ended in any case.
+func (s *Spool) Replace(id mail.ID, leg int, st *State, d *Draft, env *mail.Envelope) (*Message, error) {
+	m, err := s.replace(id, leg, st, d, env)
 	if err != nil {
 		d.Discard()
 		return nil, fmt.Errorf("notification about %s: %w", id, err)
-	}
-	d.change.stateOf, d.change.state = id, appendState(nil, st)
-	m, err := d.commit(env)
-	if err != nil {
-		return nil, fmt.Errorf("notification about %s: %w", id, err)
-	}
-	if !had {
-		s.states.Add(1)
 	}
 	return m, nil
 }
 
-// replace is Replace with removal of the message.
-func (s *Spool) replace(id mail.ID, d *Draft, env *mail.Envelope) (*Message, error) {
-	r, h, err := s.startRemoval(id)
+func (s *Spool) replace(id mail.ID, leg int, st *State, d *Draft, env *mail.Envelope) (*Message, error) {
+	if st == nil {
+		return s.replaceLeg(id, leg, d, env)
+	}
+	fresh, err := s.setState(&d.change, id, leg, st)
 	if err != nil {
-		d.Discard()
-		return nil, fmt.Errorf("notification about %s: %w", id, err)
+		return nil, err
+	}
+	m, err := d.commit(env)
+	if err == nil && fresh {
+		s.states.Add(1)
+	}
+	return m, err
+}
+
+// replaceLeg is Replace with the end of the leg.
+func (s *Spool) replaceLeg(id mail.ID, leg int, d *Draft, env *mail.Envelope) (*Message, error) {
+	var legs []int
+	if s.legs.records.Load() > 0 {
+		last, ok := s.legs.end(id, leg)
+		if !ok {
+			return nil, ErrNotFound
+		}
+		if legs = []int{leg}; !last {
+			d.change.gone = &removal{id: id, legs: legs, legOnly: true}
+			m, err := d.commit(env)
+			if err != nil {
+				s.legs.undo(id, leg)
+			}
+			return m, err
+		}
+	}
+	r, h, err := s.startRemoval(id, legs)
+	if err != nil {
+		return nil, err
 	}
 	d.change.gone = &r
 	m, err := d.commit(env)
 	if err != nil {
 		s.endings.remove(id)
-		return nil, fmt.Errorf("notification about %s: %w", id, err)
+		return nil, err
 	}
 	s.countRemoved(h, r)
 	return m, nil
 }
 
 // startRemoval marks a message as being removed. It returns ErrNotFound if it already is.
-func (s *Spool) startRemoval(id mail.ID) (removal, header, error) {
+func (s *Spool) startRemoval(id mail.ID, legs []int) (removal, header, error) {
 	if !s.endings.add(id) {
 		return removal{}, header{}, ErrNotFound
 	}
@@ -200,7 +271,7 @@ func (s *Spool) startRemoval(id mail.ID) (removal, header, error) {
 		s.endings.remove(id)
 		return removal{}, header{}, err
 	}
-	return removal{id: id, inFile: h.inFile, state: state}, h, nil
+	return removal{id: id, inFile: h.inFile, state: state, legs: legs}, h, nil
 }
 
 // countAdded adds a message to the counters.
@@ -230,7 +301,11 @@ func (s *Spool) countRemoved(h header, r removal) {
 
 // removed is called by the committer when removals are on stable storage.
 func (s *Spool) removed(gone []removal) {
+	s.legs.written(gone)
 	for i := range gone {
+		if gone[i].legOnly || gone[i].stateOnly {
+			continue
+		}
 		if gone[i].inFile {
 			s.bodies.scheduleRemoval(gone[i].id)
 		}

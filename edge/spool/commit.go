@@ -33,6 +33,8 @@ type change struct {
 	stateOf mail.ID
 	state   []byte // nil: no state is written
 
+	legs []legRecord // to write, of any messages
+
 	gone *removal // nil: no message is removed
 
 	probe probeStep // uses id, and the record in envelope; nothing else is written
@@ -41,13 +43,23 @@ type change struct {
 }
 
 // size returns about how many bytes a change writes.
-func (c *change) size() int { return len(c.envelope) + len(c.body) + len(c.state) }
+func (c *change) size() int {
+	n := len(c.envelope) + len(c.body) + len(c.state)
+	for i := range c.legs {
+		n += len(c.legs[i].record)
+	}
+	return n
+}
 
 // removal is a message to remove.
 type removal struct {
 	id     mail.ID
 	inFile bool
-	state  bool // has a state record
+	state  bool  // has a state record
+	legs   []int // that have records
+
+	legOnly   bool // the legs go, and the message stays
+	stateOnly bool // the state goes
 }
 
 // committer gathers the changes of sessions and couriers into groups, and writes each group as one
@@ -271,6 +283,9 @@ func (k *committer) write(batch *pebble.Batch, g *group) {
 		if c.state != nil {
 			set(batch, keyState, c.stateOf, c.state)
 		}
+		for _, l := range c.legs {
+			setLeg(batch, l)
+		}
 		if c.gone != nil {
 			g.gone = append(g.gone, *c.gone)
 		}
@@ -295,6 +310,16 @@ func (k *committer) write(batch *pebble.Batch, g *group) {
 // erase adds the removal of a message to b. Envelope and body are written once and removed once, so
 // the engine can drop both as soon as they meet.
 func erase(b *pebble.Batch, r *removal) {
+	for _, leg := range r.legs {
+		eraseLeg(b, r.id, leg)
+	}
+	switch {
+	case r.legOnly:
+		return
+	case r.stateOnly:
+		eraseKey(b, keyState, r.id)
+		return
+	}
 	single(b, keyEnvelope, r.id)
 	if r.inFile {
 		set(b, keyGone, r.id, nil)

@@ -155,7 +155,7 @@ func work(s *Spool, h *history, rng *rand.Rand, stop <-chan struct{}) error {
 		if about.IsZero() {
 			_, err = d.Commit(env)
 		} else {
-			_, err = s.Replace(about, nil, d, env)
+			_, err = s.Replace(about, 0, nil, d, env)
 		}
 		if err != nil {
 			return mail.ID{}, err
@@ -201,7 +201,7 @@ func work(s *Spool, h *history, rng *rand.Rand, stop <-chan struct{}) error {
 		default:
 			attempts := 0
 			h.with(id, func(r *record) { r.asked++; attempts = r.asked })
-			if err := s.Update(id, State{Attempts: attempts, Recipients: make([]RecipientState, 1)}); err != nil {
+			if err := s.Update(id, 0, State{Attempts: attempts, Recipients: make([]RecipientState, 1)}); err != nil {
 				return err
 			}
 			h.with(id, func(r *record) { r.attempts = attempts })
@@ -324,7 +324,7 @@ func TestRemovalIsSynced(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, _, err = c.Load(id)
+		_, err = c.Load(id)
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}

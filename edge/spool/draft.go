@@ -221,12 +221,20 @@ func (d *Draft) commit(env *mail.Envelope) (*Message, error) {
 	if h.inFile {
 		h.sum = d.file.sum
 	}
+	legs, err := d.route(env, &h)
+	if err != nil {
+		d.Discard()
+		return nil, fmt.Errorf("message %s: %w", d.id, err)
+	}
 	record, c := newBuffer(0), &d.change
 	record.b = appendEnvelope(record.b, env, h)
 	c.id, c.envelope = d.id, record.b
 	if !h.inFile {
 		c.body, c.inline = d.buf.b, true
 		s.ledger.since.Add(d.size)
+	}
+	if h.legs {
+		s.legs.records.Add(int64(len(legs))) // before anybody can find them
 	}
 	if err := s.committer.commit(c); err != nil {
 		// Unless the committer refused it, the outcome is unknown: the file has to stay for the
@@ -240,10 +248,25 @@ func (d *Draft) commit(env *mail.Envelope) (*Message, error) {
 		return nil, fmt.Errorf("message %s: %w", d.id, err)
 	}
 	record.free()
+	m := d.message(env, h, legs)
+	if !h.selfTest {
+		s.countAdded(h)
+		s.metrics.committed(h.size, time.Since(start))
+	}
+	return m, nil
+}
+
+// message returns the message that the draft has become, with its body where memory allows. It ends the
+// draft.
+func (d *Draft) message(env *mail.Envelope, h header, legs []Leg) *Message {
+	s := d.s
 	if h.inFile {
 		_ = s.bodyFailed(s.bodies.promote(d.id)) // the body is found under either name
 	}
-	m := &Message{Envelope: env, s: s, header: h}
+	m := &Message{Envelope: env, s: s, header: h, Legs: legs}
+	if h.legs {
+		s.legs.add(d.id, len(legs), true)
+	}
 	if !h.inFile && !h.selfTest && s.ledger.hold(int64(cap(d.buf.b)), s.options.Memory) {
 		m.body = &held{buf: d.buf, ledger: &s.ledger}
 		m.body.refs.Store(1)
@@ -252,11 +275,31 @@ func (d *Draft) commit(env *mail.Envelope) (*Message, error) {
 	}
 	d.buf = nil
 	d.end()
-	if !h.selfTest {
-		s.countAdded(h)
-		s.metrics.committed(h.size, time.Since(start))
+	return m
+}
+
+// oneLeg is the leg of a message to the default core alone.
+var oneLeg = []Leg{{}}
+
+// route returns the legs of the message, and adds their records to the change.
+func (d *Draft) route(env *mail.Envelope, h *header) ([]Leg, error) {
+	if d.s.options.Route == nil || d.selfTest {
+		return oneLeg, nil
 	}
-	return m, nil
+	into := d.s.options.Route(env)
+	if len(into) == 0 {
+		return oneLeg, nil
+	}
+	if err := checkLegs(into, len(env.Recipients)); err != nil {
+		return nil, err
+	}
+	h.legs = true
+	legs := make([]Leg, len(into))
+	for i := range into {
+		legs[i] = Leg{Leg: into[i], Number: i}
+		d.change.legs = append(d.change.legs, legRecord{d.id, i, appendLeg(nil, &into[i], &State{})})
+	}
+	return legs, nil
 }
 
 // seal syncs the file of the body. A body without a file only needs space on the disk.

@@ -144,7 +144,7 @@ func TestManyRecipients(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, _, err := s.Load(m.Envelope.ID)
+	got, err := s.Load(m.Envelope.ID)
 	if err != nil || !slices.Equal(got.Envelope.Recipients, env.Recipients) {
 		t.Errorf("%d recipients, %v", len(got.Envelope.Recipients), err)
 	}

@@ -17,8 +17,6 @@ import (
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/atomicfs"
-
-	"anymx/edge/mail"
 )
 
 // engineFormat is the format of the engine's files. It is pinned, so that a newer library doesn't
@@ -33,6 +31,9 @@ const (
 	memtableSize = 32 << 20
 	// stopWrites is how many memtables may wait to be flushed before commits have to wait.
 	stopWrites = 4
+	// blockSize is a compromise between recovery, which reads all blocks, one call of the kernel each,
+	// and the reading of one record.
+	blockSize = 16 << 10
 	// The cache's budget covers the memtables too; blocks get what is left.
 	cacheSize = 2*memtableSize + 32<<20
 )
@@ -45,6 +46,7 @@ const (
 // then.
 type engine struct {
 	db      *pebble.DB
+	cache   *pebble.Cache
 	log     *slog.Logger
 	metrics *metrics
 	monitor io.Closer // of slow disk operations; nil with Options.FS
@@ -64,7 +66,8 @@ func openEngine(dir string, fs vfs.FS, memtable uint64, log *slog.Logger, m *met
 		fs, e.monitor = vfs.WithDiskHealthChecks(fs, 5*time.Second, nil, e.diskSlow)
 	}
 	opts := e.options(&guard{FS: fs, fail: e.fail}, memtable)
-	defer opts.Cache.Unref()
+	defer opts.Cache.Unref() // db keeps it
+	e.cache = opts.Cache
 	err := e.run(func() (err error) {
 		e.db, err = pebble.Open(dir, opts)
 		return err
@@ -132,6 +135,7 @@ func (e *engine) options(fs vfs.FS, memtable uint64) *pebble.Options {
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		o.Levels[i].BlockSize = blockSize
 	}
 	// Bodies of a backlog go to blob files when their memtable is flushed, and compactions move
 	// only their keys. Blob files that are mostly garbage are rewritten, so that one message that
@@ -316,15 +320,24 @@ func (e *engine) find(key []byte, read func([]byte) error) (found bool, err erro
 // scan returns an iterator over all keys of one kind, in order. Values are only valid until the
 // next step.
 func (e *engine) scan(kind byte) (*pebble.Iterator, error) {
+	return e.iterate([]byte{kind}, []byte{kind + 1})
+}
+
+// iterate returns an iterator over the keys from lower on, below upper.
+func (e *engine) iterate(lower, upper []byte) (*pebble.Iterator, error) {
 	if err := e.err(); err != nil {
 		return nil, err
 	}
-	it, err := e.db.NewIter(&pebble.IterOptions{LowerBound: []byte{kind}, UpperBound: []byte{kind + 1}})
+	it, err := e.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return nil, fmt.Errorf("engine: %w", err)
 	}
 	return it, nil
 }
+
+// dropBlocks empties the cache of blocks, after an iteration over everything has filled it with what is
+// not needed again.
+func (e *engine) dropBlocks() { e.cache.Reserve(cacheSize)() }
 
 // usage returns the size of the engine's tables and blob files on the disk.
 func (e *engine) usage() int64 {
@@ -405,41 +418,4 @@ func checkFormat(fs vfs.FS, dir string) error {
 		return fmt.Errorf("format of the engine %d: %w", n, ErrNewer)
 	}
 	return nil
-}
-
-// Kinds of keys. After the kind comes the message's ID.
-const (
-	keyBody     = 'b'
-	keyEnvelope = 'e'
-	keyGone     = 'g' // a removed message whose body file may still exist; deleted once the file's removal is on stable storage
-	keyProbe    = 'p'
-	keyState    = 's'
-)
-
-// keySize is the size of all keys.
-const keySize = 1 + len(mail.ID{})
-
-// key returns the key of one kind for one message.
-func key(kind byte, id mail.ID) (k [keySize]byte) {
-	k[0] = kind
-	copy(k[1:], id[:])
-	return k
-}
-
-// idOf returns the message that a key belongs to.
-func idOf(k []byte) (id mail.ID, ok bool) {
-	if len(k) != keySize {
-		return id, false
-	}
-	copy(id[:], k[1:])
-	return id, true
-}
-
-// set adds a key and its value to b without a copy in between.
-func set(b *pebble.Batch, kind byte, id mail.ID, value []byte) {
-	d := b.SetDeferred(keySize, len(value))
-	d.Key[0] = kind
-	copy(d.Key[1:], id[:])
-	copy(d.Value, value)
-	_ = d.Finish() // never fails on a batch without an index
 }

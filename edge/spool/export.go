@@ -20,6 +20,7 @@ type Salvaged struct {
 	Problem  string         `json:"problem,omitempty"` // "": envelope and body are complete
 	Envelope *mail.Envelope `json:"envelope,omitempty"`
 	State    *State         `json:"state,omitempty"` // nil: no attempt after the first was made
+	Legs     []Leg          `json:"legs,omitempty"`  // what is left, if it has several destinations; State is nil then
 	Draft    bool           `json:"draft,omitempty"` // cut off by a crash: it was not acknowledged
 	Bytes    int64          `json:"bytes"`           // size of the stored body that was found
 }

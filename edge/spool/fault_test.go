@@ -96,7 +96,7 @@ func script(s *Spool, h *history) (err error) {
 		if about.IsZero() {
 			_, err = d.Commit(message())
 		} else {
-			_, err = s.Replace(about, nil, d, message())
+			_, err = s.Replace(about, 0, nil, d, message())
 		}
 		if err == nil {
 			h.with(d.ID(), func(r *record) { r.acked = true })
@@ -113,7 +113,7 @@ func script(s *Spool, h *history) (err error) {
 		switch i % 7 {
 		case 1:
 			h.with(id, func(r *record) { r.asked++ })
-			e := s.Update(id, State{Attempts: 1})
+			e := s.Update(id, 0, State{Attempts: 1})
 			if e == nil {
 				h.with(id, func(r *record) { r.attempts = 1 })
 			}
@@ -235,7 +235,7 @@ func checkFailed(t *testing.T, s *Spool, struck string) {
 	if err := s.Probe(t.Context()); !errors.Is(err, ErrEngine) {
 		t.Errorf("%s: Probe: %v", struck, err)
 	}
-	if _, _, err := s.Load(mail.ID{1}); !errors.Is(err, ErrEngine) {
+	if _, err := s.Load(mail.ID{1}); !errors.Is(err, ErrEngine) {
 		t.Errorf("%s: Load: %v", struck, err)
 	}
 	if s.Stats().Refusing == "" {
@@ -412,7 +412,7 @@ func TestFatal(t *testing.T) {
 	checkFailed(t, s, "Fatalf")
 	for what, err := range map[string]error{
 		"Commit": func() error { _, err := d.Commit(message()); return err }(),
-		"Update": s.Update(mail.ID{1}, State{}),
+		"Update": s.Update(mail.ID{1}, 0, State{}),
 		"Remove": s.Remove(mail.ID{1}),
 		"Each":   s.Each(func(Entry) error { return nil }),
 		"Close":  s.Close(),

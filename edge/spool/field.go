@@ -55,6 +55,21 @@ func (f *fields) uvarint() uint64 {
 	return 0
 }
 
+// cutField returns the first field of b and what comes after it. ok is false if there is none.
+func cutField(b []byte) (tag uint64, value, rest []byte, ok bool) {
+	tag, n := binary.Uvarint(b)
+	if n <= 0 {
+		return 0, nil, nil, false
+	}
+	b = b[n:]
+	size, n := binary.Uvarint(b)
+	if n <= 0 || size > uint64(len(b)-n) {
+		return 0, nil, nil, false
+	}
+	b = b[n:]
+	return tag, b[:size], b[size:], true
+}
+
 func (f *fields) fail(what string) {
 	if f.err == nil {
 		f.err = fmt.Errorf("bad %s: %w", what, errRecord)

@@ -60,7 +60,10 @@ func store(t testing.TB, s *Spool, body []byte) *Message {
 	return m
 }
 
-func tryStore(s *Spool, body []byte) (*Message, error) {
+func tryStore(s *Spool, body []byte) (*Message, error) { return commit(s, message(), body) }
+
+// commit stores a message.
+func commit(s *Spool, env *mail.Envelope, body []byte) (*Message, error) {
 	d, err := s.BeginDraft()
 	if err != nil {
 		return nil, err
@@ -69,7 +72,7 @@ func tryStore(s *Spool, body []byte) (*Message, error) {
 		d.Discard()
 		return nil, err
 	}
-	return d.Commit(message())
+	return d.Commit(env)
 }
 
 // writePieces writes body in pieces of different sizes.
@@ -97,7 +100,7 @@ func bodyOf(m *Message) ([]byte, error) {
 
 // loaded returns what the store has of a message: the sum of its body, and its state.
 func loaded(s *Spool, id mail.ID) (sum uint32, st State, err error) {
-	m, st, err := s.Load(id)
+	m, st, err := loadOnly(s, id)
 	if err != nil {
 		return 0, st, err
 	}
@@ -121,7 +124,7 @@ func entries(t testing.TB, s *Spool) []Entry {
 // wantGone fails the test if the store still has a message.
 func wantGone(t testing.TB, s *Spool, id mail.ID) {
 	t.Helper()
-	if _, _, err := s.Load(id); !errors.Is(err, ErrNotFound) {
+	if _, err := s.Load(id); !errors.Is(err, ErrNotFound) {
 		t.Errorf("Load(%s): %v, want ErrNotFound", id, err)
 	}
 	for _, e := range entries(t, s) {
@@ -193,4 +196,19 @@ func (b *bodies) size(id mail.ID) (int64, error) {
 		return 0, err
 	}
 	return info.Size(), nil
+}
+
+// loadOnly reads a message with one leg, and its state.
+func loadOnly(s *Spool, id mail.ID) (*Message, State, error) {
+	m, err := s.Load(id)
+	if err != nil {
+		return nil, State{}, err
+	}
+	return m, m.Legs[0].State, nil
+}
+
+// stateOf reads the state of a message with one leg.
+func stateOf(s *Spool, id mail.ID) (State, error) {
+	_, st, err := loadOnly(s, id)
+	return st, err
 }

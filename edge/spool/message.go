@@ -18,6 +18,7 @@ import (
 // that may still be in memory. It is safe for use by many goroutines.
 type Message struct {
 	Envelope *mail.Envelope // must not be changed
+	Legs     []Leg          // that are left; of Load: all, of LoadLeg: the one
 
 	s       *Spool
 	header  header

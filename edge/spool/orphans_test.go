@@ -145,7 +145,7 @@ func TestDamagedFile(t *testing.T) {
 				t.Fatal(err)
 			}
 			s = openTest(t, o)
-			m, _, err := s.Load(id)
+			m, err := s.Load(id)
 			if err != nil {
 				t.Fatal(err)
 			}

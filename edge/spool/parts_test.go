@@ -163,7 +163,7 @@ func TestParts(t *testing.T) {
 		}
 		s = openTest(t, o)
 		for _, e := range entries(t, s) {
-			m, _, err := s.Load(e.ID)
+			m, err := s.Load(e.ID)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -345,7 +345,7 @@ func TestSpoolOfOlderProgram(t *testing.T) {
 		t.Fatalf("%+v, %d bytes", list, s.Stats().Bytes)
 	}
 	for i, lines := range []int{1, 200} {
-		m, st, err := s.Load(list[i].ID)
+		m, st, err := loadOnly(s, list[i].ID)
 		if err != nil || st.Attempts != 1+i || m.header.inFile != (i == 1) || m.Envelope.Front != nil {
 			t.Fatalf("%+v, %+v, %v", m, st, err)
 		}

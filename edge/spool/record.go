@@ -45,13 +45,11 @@ const recordVersion = 1
 //	24:28  CRC-32C of a body that has a file of its own
 const headerSize = 28
 
-// deliveredMax is the longest field with tagDelivered.
-const deliveredMax = 2 + binary.MaxVarintLen64
-
 // Flags of a header.
 const (
 	bodyInFile = 1 // the body is a file
 	isSelfTest = 2 // the message is a self-test
+	hasLegs    = 4 // it was committed with records of its legs
 )
 
 // Tags of the fields of an envelope record. Never use a number twice.
@@ -110,6 +108,7 @@ var errRecord = errors.New("malformed record")
 type header struct {
 	inFile     bool
 	selfTest   bool
+	legs       bool // committed with records of legs
 	origin     mail.Origin
 	recipients int
 	size       int64 // of the stored body
@@ -128,6 +127,9 @@ func appendEnvelope(b []byte, env *mail.Envelope, h header) []byte {
 	}
 	if h.selfTest {
 		fixed[1] |= isSelfTest
+	}
+	if h.legs {
+		fixed[1] |= hasLegs
 	}
 	fixed[2] = byte(env.Origin)
 	binary.LittleEndian.PutUint32(fixed[4:], uint32(len(env.Recipients)))
@@ -179,6 +181,7 @@ func decodeHeader(b []byte) (header, error) {
 	h := header{
 		inFile:     b[1]&bodyInFile != 0,
 		selfTest:   b[1]&isSelfTest != 0,
+		legs:       b[1]&hasLegs != 0,
 		origin:     mail.Origin(b[2]),
 		recipients: int(binary.LittleEndian.Uint32(b[4:])),
 		size:       int64(binary.LittleEndian.Uint64(b[8:])),
@@ -186,11 +189,12 @@ func decodeHeader(b []byte) (header, error) {
 		sum:        binary.LittleEndian.Uint32(b[24:]),
 	}
 	h.delivered = h.size
-	if f := (fields{rest: string(b[headerSize:min(len(b), headerSize+deliveredMax)])}); f.next() && f.tag == tagDelivered {
-		h.delivered = int64(f.number())
-		if f.err != nil {
-			return header{}, fmt.Errorf("envelope: %w", f.err)
+	if tag, value, _, ok := cutField(b[headerSize:]); ok && tag == tagDelivered {
+		n, size := binary.Uvarint(value)
+		if size != len(value) {
+			return header{}, fmt.Errorf("envelope: size in %d bytes: %w", len(value), errRecord)
 		}
+		h.delivered = int64(n)
 	}
 	if h.size < 0 || h.delivered < 0 {
 		return header{}, fmt.Errorf("envelope with sizes of %d and %d: %w", h.size, h.delivered, errRecord)

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -136,33 +137,19 @@ func (s *Spool) recover(in *inspection) error {
 	if err := syncDir(s.fs, s.options.Dir); err != nil { // the entries of bodies and engine
 		return err
 	}
-	var newest mail.ID
-	var selfTests []removal
-	inFile := make(map[mail.ID]int64)
-	err := s.eachHeader(func(id mail.ID, h header) error {
-		newest = id
-		if h.selfTest {
-			selfTests = append(selfTests, removal{id: id, inFile: h.inFile})
-			return nil
-		}
-		s.countAdded(h)
-		if h.inFile {
-			inFile[id] = h.size
-		}
-		return nil
-	})
+	found, err := s.count()
 	if err == nil {
 		err = s.compareClosing(in.closed)
 	}
 	if err == nil {
-		err = s.dropSelfTests(selfTests)
+		err = s.dropSelfTests(found.selfTests)
 	}
 	if err != nil {
 		return err
 	}
 	gone, err := s.goneFiles()
 	if err == nil {
-		err = s.recoverBodies(inFile, gone, in.older)
+		err = s.recoverBodies(found.inFile, gone, in.older)
 	}
 	if err == nil {
 		err = s.forgetFiles(gone)
@@ -170,49 +157,49 @@ func (s *Spool) recover(in *inspection) error {
 	if err != nil {
 		return err
 	}
-	if err := s.recoverStates(); err != nil {
+	if err := s.engine.run(func() error { return s.dropRecords(found.orphans) }); err != nil {
 		return err
 	}
 	s.start, s.since = s.options.Now(), time.Now()
-	if t := newest.Time(); !t.Before(s.start) {
+	if t := found.newest.Time(); !t.Before(s.start) {
 		s.start = t.Add(time.Millisecond)
 	}
 	return nil
 }
 
-// eachHeader iterates over all messages, oldest first.
-func (s *Spool) eachHeader(yield func(mail.ID, header) error) (err error) {
+// eachHeader iterates over all messages, oldest first. record must not be kept.
+func (s *Spool) eachHeader(yield func(id mail.ID, h header, record []byte) error) (err error) {
 	it, err := s.engine.scan(keyEnvelope)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
 	for ok := it.First(); ok; ok = it.Next() {
-		id, h, err := envelopeAt(it)
+		id, h, record, err := envelopeAt(it)
 		if err != nil {
 			return err
 		}
-		if err := yield(id, h); err != nil {
+		if err := yield(id, h, record); err != nil {
 			return err
 		}
 	}
 	return it.Error()
 }
 
-func envelopeAt(it *pebble.Iterator) (mail.ID, header, error) {
+func envelopeAt(it *pebble.Iterator) (mail.ID, header, []byte, error) {
 	id, ok := idOf(it.Key())
 	if !ok {
-		return id, header{}, fmt.Errorf("key %q: %w", it.Key(), errRecord)
+		return id, header{}, nil, fmt.Errorf("key %q: %w", it.Key(), errRecord)
 	}
 	v, err := it.ValueAndErr()
 	if err != nil {
-		return id, header{}, fmt.Errorf("envelope %s: %w", id, err)
+		return id, header{}, nil, fmt.Errorf("envelope %s: %w", id, err)
 	}
 	h, err := decodeHeader(v)
 	if err != nil {
-		return id, header{}, fmt.Errorf("envelope %s: %w", id, err)
+		return id, header{}, nil, fmt.Errorf("envelope %s: %w", id, err)
 	}
-	return id, h, nil
+	return id, h, v, nil
 }
 
 // goneFiles returns the removed messages whose files may still exist.
@@ -321,38 +308,10 @@ func (s *Spool) damaged(id mail.ID, what ...any) {
 	s.options.Log.Error("spool: body file is damaged", append([]any{"id", id.String()}, what...)...)
 }
 
-// recoverStates counts state records, and removes those without a message.
-func (s *Spool) recoverStates() (err error) {
-	it, err := s.engine.scan(keyState)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, it.Close()) }()
-	var orphans []mail.ID
-	for ok := it.First(); ok; ok = it.Next() {
-		id, ok := idOf(it.Key())
-		if !ok {
-			return fmt.Errorf("key %q: %w", it.Key(), errRecord)
-		}
-		k := key(keyEnvelope, id)
-		found, err := s.engine.find(k[:], func([]byte) error { return nil })
-		if err != nil {
-			return err
-		}
-		if found {
-			s.states.Add(1)
-		} else {
-			orphans = append(orphans, id)
-		}
-	}
-	return errors.Join(it.Error(), s.engine.run(func() error { return s.dropStates(orphans) }))
-}
-
-func (s *Spool) dropStates(orphans []mail.ID) error {
-	for _, id := range orphans {
-		k := key(keyState, id)
+func (s *Spool) dropRecords(orphans [][]byte) error {
+	for _, k := range orphans {
 		// Synced, like each record of the log: see audit.
-		if err := s.engine.db.Delete(k[:], pebble.Sync); err != nil {
+		if err := s.engine.db.Delete(k, pebble.Sync); err != nil {
 			return fmt.Errorf("engine: %w", err)
 		}
 		s.metrics.orphans.Inc()
@@ -360,54 +319,7 @@ func (s *Spool) dropStates(orphans []mail.ID) error {
 	return nil
 }
 
-// Entry is what the queue needs to know about a message that it doesn't hold.
-type Entry struct {
-	ID         mail.ID
-	Size       int64     // bytes that are delivered: Envelope.Size
-	Arrived    time.Time // by the clock of the node
-	Origin     mail.Origin
-	Recipients int // how many
-	State      State
-}
-
-// Each calls yield with all messages except self-tests, in order of arrival and without their
-// bodies. It needs little memory however many there are. It stops at the first error of yield and
-// returns it. Messages that are committed or removed in the meantime may be included or not. Close
-// waits until Each has returned.
-func (s *Spool) Each(yield func(Entry) error) (err error) {
-	if err := s.reading(); err != nil {
-		return err
-	}
-	defer s.readers.done()
-	states, err := s.engine.scan(keyState)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, states.Close()) }()
-	more := states.First()
-	err = s.eachHeader(func(id mail.ID, h header) error {
-		if h.selfTest || s.endings.has(id) {
-			return nil
-		}
-		e := Entry{ID: id, Size: h.delivered, Arrived: h.arrived, Origin: h.origin, Recipients: h.recipients}
-		for more && compareKey(states.Key(), id) < 0 {
-			more = states.Next()
-		}
-		if more && compareKey(states.Key(), id) == 0 {
-			v, err := states.ValueAndErr()
-			if err == nil {
-				e.State, err = decodeState(v)
-			}
-			if err != nil {
-				return fmt.Errorf("state of %s: %w", id, err)
-			}
-		}
-		return yield(e)
-	})
-	return errors.Join(err, states.Error())
-}
-
 // compareKey compares the ID in a key with id.
 func compareKey(k []byte, id mail.ID) int {
-	return strings.Compare(string(k[1:]), string(id[:]))
+	return bytes.Compare(k[1:keySize], id[:])
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 
@@ -123,21 +124,26 @@ func (s *salvage) listFiles() error {
 	return nil
 }
 
-// get reads a key. Pebble may panic where a file is damaged.
+// get reads the record of a message.
 func (s *salvage) get(kind byte, id mail.ID) (value []byte, ok bool) {
+	k := key(kind, id)
+	return s.read(string(k[:]))
+}
+
+// read reads a key. Pebble may panic where a file is damaged.
+func (s *salvage) read(k string) (value []byte, ok bool) {
 	defer func() {
 		if r := recover(); r != nil {
 			value, ok = nil, false
 		}
 	}()
-	k := key(kind, id)
-	if l, ok := s.log[string(k[:])]; ok {
+	if l, ok := s.log[k]; ok {
 		return l.value, !l.deleted
 	}
 	if s.db == nil {
 		return nil, false
 	}
-	v, closer, err := s.db.Get(k[:])
+	v, closer, err := s.db.Get([]byte(k))
 	if err != nil {
 		return nil, false
 	}
@@ -145,16 +151,14 @@ func (s *salvage) get(kind byte, id mail.ID) (value []byte, ok bool) {
 	return slices.Clone(v), true
 }
 
-// ids lists all messages that have an envelope, the oldest first.
-func (s *salvage) ids() []mail.ID {
-	found := map[mail.ID]bool{}
+// keys lists the keys from lower on, below upper, in order.
+func (s *salvage) keys(lower, upper string) []string {
+	found := map[string]bool{}
 	if s.db != nil {
-		it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{keyEnvelope}, UpperBound: []byte{keyEnvelope + 1}})
+		it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte(lower), UpperBound: []byte(upper)})
 		if err == nil {
 			for ok := it.First(); ok; ok = it.Next() {
-				if id, ok := idOf(it.Key()); ok {
-					found[id] = true
-				}
+				found[string(it.Key())] = true
 			}
 			err = errors.Join(it.Error(), it.Close())
 		}
@@ -163,18 +167,42 @@ func (s *salvage) ids() []mail.ID {
 		}
 	}
 	for k, l := range s.log {
-		if id, ok := idOf([]byte(k)); ok && k[0] == keyEnvelope {
-			found[id] = !l.deleted
+		if lower <= k && k < upper {
+			found[k] = !l.deleted
 		}
 	}
-	var list []mail.ID
-	for id, there := range found {
-		if there {
+	maps.DeleteFunc(found, func(_ string, there bool) bool { return !there })
+	return slices.Sorted(maps.Keys(found))
+}
+
+// ids lists all messages that have an envelope, the oldest first.
+func (s *salvage) ids() (list []mail.ID) {
+	for _, k := range s.keys(string(keyEnvelope), string(keyEnvelope+1)) {
+		if id, ok := idOf([]byte(k)); ok {
 			list = append(list, id)
 		}
 	}
-	slices.SortFunc(list, func(a, b mail.ID) int { return strings.Compare(string(a[:]), string(b[:])) })
 	return list
+}
+
+// legs returns what is left of a message with several destinations. A record that can't be read is a
+// problem of the store, and left out.
+func (s *salvage) legs(id mail.ID, recipients int) (legs []Leg) {
+	lower, upper := legKey(id, 0), legKey(id, MaxLegs-1)
+	for _, k := range s.keys(string(lower[:]), string(upper[:])+"\x00") {
+		record, ok := s.read(k)
+		if !ok {
+			continue
+		}
+		leg, err := decodeLeg(record, recipients)
+		if err != nil {
+			s.problems = append(s.problems, fmt.Sprintf("message %s: %v", id, err))
+			continue
+		}
+		leg.Number = legOf([]byte(k))
+		legs = append(legs, leg)
+	}
+	return legs
 }
 
 // close ends the reading.
@@ -207,7 +235,9 @@ func (s *salvage) message(id mail.ID) (m Salvaged, body func() (io.ReadCloser, e
 	if err != nil {
 		m.Problem = "envelope: " + err.Error()
 	}
-	m.Envelope = env
+	if m.Envelope = env; env != nil {
+		m.Legs = s.legs(id, len(env.Recipients))
+	}
 	if b, ok := s.get(keyState, id); ok {
 		if st, err := decodeState(b); err == nil {
 			m.State = &st

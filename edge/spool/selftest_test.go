@@ -62,7 +62,7 @@ func TestSelfTest(t *testing.T) {
 			body := randomOf(rand.New(rand.NewPCG(1, 2)), size)
 			m := storeSelfTest(t, s, body)
 			id := m.Envelope.ID
-			if got, _, err := s.Load(id); err != nil {
+			if got, err := s.Load(id); err != nil {
 				t.Fatal(err)
 			} else if text, err := bodyOf(got); err != nil || !bytes.Equal(text, body) || len(got.Envelope.Recipients) != len(message().Recipients) {
 				t.Fatalf("read %d of %d bytes for %v (%v)", len(text), size, got.Envelope.Recipients, err)

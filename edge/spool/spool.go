@@ -116,6 +116,10 @@ type Options struct {
 	OrphansKeep time.Duration
 	OrphansMax  int64
 
+	// Route returns the legs of a message that is committed; none if it goes to the default core alone.
+	// nil: all do.
+	Route func(*mail.Envelope) []mail.Leg
+
 	IDs     *mail.IDs             // nil: the spool makes its own
 	Now     func() time.Time      // nil: time.Now
 	Log     *slog.Logger          // nil: none
@@ -159,6 +163,7 @@ type Spool struct {
 	readers readers
 	endings endings
 	states  atomic.Int64 // state records in the engine; if 0, Remove needs no lookup
+	legs    legsLeft
 
 	probing chan struct{} // one slot: a probe is running
 	blind   atomic.Bool   // the last reading of free space failed

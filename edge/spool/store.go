@@ -116,16 +116,16 @@ func inspect(fsys vfs.FS, dir string, made bool) (*inspection, error) {
 // there is none.
 func (in *inspection) readLogs(fsys vfs.FS, engine string, names []string) (ended bool, err error) {
 	ended = true
+	var data bytes.Buffer // one for all: to touch as much memory for the first time takes longer than the audit
 	for _, name := range names {
 		number, ok := logNumber(name)
 		if !ok {
 			continue
 		}
-		data, err := readWhole(fsys, fsys.PathJoin(engine, name))
-		if err != nil {
+		if err := readInto(&data, fsys, fsys.PathJoin(engine, name)); err != nil {
 			return false, fmt.Errorf("engine's log %s: %w", name, err)
 		}
-		found := auditLog(data, number, func([]byte) {})
+		found := auditLog(data.Bytes(), number, func([]byte) {})
 		in.note("log "+name, &found)
 		ended = found.closed
 	}
@@ -204,16 +204,23 @@ func exists(fsys vfs.FS, path string) bool {
 
 // readWhole reads a whole file.
 func readWhole(fsys vfs.FS, path string) ([]byte, error) {
+	var b bytes.Buffer
+	err := readInto(&b, fsys, path)
+	return b.Bytes(), err
+}
+
+// readInto reads a whole file into b, in place of what that has.
+func readInto(b *bytes.Buffer, fsys vfs.FS, path string) error {
 	f, err := fsys.Open(path, vfs.SequentialReadsOption)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var b bytes.Buffer
+	b.Reset()
 	if info, err := f.Stat(); err == nil {
 		b.Grow(int(info.Size()) + bytes.MinRead)
 	}
 	_, err = b.ReadFrom(f)
-	return b.Bytes(), errors.Join(err, f.Close())
+	return errors.Join(err, f.Close())
 }
 
 // writeWhole writes a file atomically: after a crash it is complete or unchanged.

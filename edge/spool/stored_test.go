@@ -53,7 +53,7 @@ func (st stored) check(t *testing.T, fsys *vfs.MemFS, o Options, what string, wa
 	default:
 		lost := 0
 		for id, body := range st {
-			m, _, err := s.Load(id)
+			m, err := s.Load(id)
 			if err == nil {
 				var got []byte
 				if got, err = bodyOf(m); err == nil && !bytes.Equal(got, body) {

@@ -68,7 +68,7 @@ func TestTornLog(t *testing.T) {
 			}
 			found := 0
 			for i, id := range ids {
-				m, _, err := c.Load(id)
+				m, err := c.Load(id)
 				if errors.Is(err, ErrNotFound) {
 					break
 				} else if err != nil {
@@ -257,7 +257,7 @@ func TestRecoverMany(t *testing.T) {
 	wg.Wait()
 	some := entries(t, s)[:100]
 	for _, e := range some {
-		if err := s.Update(e.ID, State{Attempts: 4}); err != nil {
+		if err := s.Update(e.ID, 0, State{Attempts: 4}); err != nil {
 			t.Fatal(err)
 		}
 	}

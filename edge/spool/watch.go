@@ -36,7 +36,10 @@ func (s *Spool) watch(ctx context.Context) {
 					s.options.Log.Warn("spool: old drafts could not be removed", "err", err)
 				}
 			}
-			if reclaimed == nil && now.After(next) && s.wasteful() {
+			if reclaimed != nil || now.Before(next) {
+				continue
+			}
+			if next = now.Add(reclaimEvery); s.wasteful() {
 				reclaimed = make(chan struct{})
 				go func() {
 					defer close(reclaimed)

@@ -79,7 +79,7 @@ func (e edge) send(env *mail.Envelope, text []byte, rcpts ...string) []mail.Resu
 		e.t.Fatal(err)
 	}
 	defer m.Release()
-	results, err := e.handoff.Deliver(e.t.Context(), &queue.Try{Message: m, Pending: pending, Attempt: 1, Started: time.Now()})
+	results, err := e.handoff.Deliver(e.t.Context(), &queue.Attempt{Message: m, Pending: pending, Number: 1, Started: time.Now()})
 	if err != nil {
 		e.t.Fatal(err)
 	}

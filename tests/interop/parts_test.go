@@ -138,11 +138,11 @@ func TestPartsAfterKill(t *testing.T) {
 	count := 0
 	err = s.Each(func(e spool.Entry) error {
 		count++
-		m, _, err := s.Load(e.ID)
+		m, err := s.Load(e.ID)
 		if err != nil {
 			return err
 		}
-		results, err := h.Deliver(t.Context(), &queue.Try{Message: m, Pending: []int{0}, Attempt: 1, Started: time.Now()})
+		results, err := h.Deliver(t.Context(), &queue.Attempt{Message: m, Pending: []int{0}, Number: 1, Started: time.Now()})
 		if err == nil && results[0].Failure != nil {
 			err = results[0].Failure
 		}

@@ -29,6 +29,7 @@ var reloadTables = []struct{ room, test, cases string }{
 // text sets in one of its strings, or sets a field of that name.
 var reloadTests = []struct{ key, room, test, sets string }{
 	{"node.shutdown_grace", "tests/node", "TestReloadedGrace", "shutdown_grace"},
+	{"domain.core", "edge", "TestMailToCoreGroups", "core = "},
 	{"console.mode", "cmd/anymx", "TestConsoleModes", "mode = 'view'"},
 	{"console.idle_timeout", "cmd/anymx", "TestConsoleIdleChanges", "idle_timeout"},
 	{"anycast.prefixes", "tests/anycast", "TestReload", "prefixes"},

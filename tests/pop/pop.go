@@ -33,13 +33,17 @@ type PoP struct {
 	bin       string
 	config    string // file
 	mailstore string // where the embedded core listens
+	groupCore string // where that of the group listens
 	edge      *Program
 	core      *Program
 }
 
 // Options of Start. The zero Options is an edge with the embedded core.
 type Options struct {
-	Core   string // address of a core of the test's own; "": anymx-core
+	Core string // address of a core of the test's own; "": anymx-core
+	// Group is the name of a core group with an anymx-core of its own, which takes the mail of the domain
+	// NAME.example. "": none.
+	Group  string
 	Config string // more TOML, appended
 	// CoreConfig replaces the keys of [core] but the addresses.
 	CoreConfig string
@@ -61,7 +65,7 @@ type Options struct {
 func Start(t testing.TB, o Options) *PoP {
 	t.Helper()
 	p := &PoP{t: t, options: o, Dir: t.TempDir(), bin: Build(t), Core: o.Core}
-	p.SMTP, p.mailstore = kit.MustFreeAddress(t), kit.MustFreeAddress(t)
+	p.SMTP, p.mailstore, p.groupCore = kit.MustFreeAddress(t), kit.MustFreeAddress(t), kit.MustFreeAddress(t)
 	if o.SMTP != "" {
 		p.SMTP = o.SMTP
 	}
@@ -85,6 +89,9 @@ func Start(t testing.TB, o Options) *PoP {
 	if o.Core == "" {
 		p.StartCore()
 	}
+	if o.Group != "" {
+		p.startGroupCore()
+	}
 	p.StartEdge()
 	return p
 }
@@ -92,11 +99,18 @@ func Start(t testing.TB, o Options) *PoP {
 // write writes the config file.
 func (p *PoP) write() {
 	p.t.Helper()
-	text := fmt.Sprintf(config, filepath.Join(p.Dir, "edge"), p.Socket, p.SMTP, p.options.Ingress,
-		p.Core, p.options.CoreConfig, p.mailstore, filepath.Join(p.Dir, "core"), p.options.Config)
-	if err := os.WriteFile(p.config, []byte(text), 0o600); err != nil {
-		p.t.Fatal(err)
+	p.WriteConfig(p.configWith(p.mailstore, "core"))
+}
+
+// configWith is the config file for an embedded core that listens on an address and keeps its mail in a
+// directory below Dir.
+func (p *PoP) configWith(mailstore, dir string) string {
+	more := p.options.Config
+	if name := p.options.Group; name != "" {
+		more += fmt.Sprintf("[[domain]]\nname = \"%s.example\"\ncore = %q\n[core.%s]\naddresses = [%q]\n", name, name, name, p.groupCore)
 	}
+	return fmt.Sprintf(config, filepath.Join(p.Dir, "edge"), p.Socket, p.SMTP, p.options.Ingress,
+		p.Core, p.options.CoreConfig, mailstore, filepath.Join(p.Dir, dir), more)
 }
 
 // Rewrite writes the config file with other keys of [ingress]. The edge takes
@@ -241,6 +255,19 @@ func (p *PoP) StartCore() {
 	p.core = Run(p.t, filepath.Join(p.bin, "anymx-core"), "-config", p.config)
 	p.core.Await(p.Core)
 }
+
+// startGroupCore is StartCore for the core of the group.
+func (p *PoP) startGroupCore() {
+	p.t.Helper()
+	file := filepath.Join(p.Dir, "group.toml")
+	if err := os.WriteFile(file, []byte(p.configWith(p.groupCore, "group")), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+	Run(p.t, filepath.Join(p.bin, "anymx-core"), "-config", file).Await(p.groupCore)
+}
+
+// GroupMaildirs is where the core of the group keeps mail.
+func (p *PoP) GroupMaildirs() string { return filepath.Join(p.Dir, "group", "mail") }
 
 // Edge and EmbeddedCore are the processes.
 func (p *PoP) Edge() *Program { return p.edge }

@@ -103,7 +103,7 @@ func (s *sender) session(ctx context.Context) error {
 func (s *sender) message(c *smtpConn) error {
 	number := s.number()
 	text := content(number, s.rand)
-	envelope := "MAIL FROM:<sender@example.com>\r\nRCPT TO:<one@example.net>\r\nRCPT TO:<two@example.net>\r\n"
+	envelope := "MAIL FROM:<sender@example.com>\r\nRCPT TO:<one@example.net>\r\nRCPT TO:<two@archive.example>\r\n"
 	var reply string
 	var err error
 	if s.rand.IntN(2) == 0 {

@@ -5,9 +5,12 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,16 +22,28 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(pop.Main(m)) }
 
-// kills is how often anymx-edge is killed with SIGKILL.
-const kills = 20
+// kills returns how often anymx-edge is killed with SIGKILL: ANYMX_KILLS, or 20.
+func kills(t *testing.T) int {
+	text := os.Getenv("ANYMX_KILLS")
+	if text == "" {
+		return 20
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("ANYMX_KILLS: %v", err)
+	}
+	return n
+}
 
 // Every message that got a 250 is in core exactly once in each mailbox, complete, however often the
-// edge was killed.
+// edge was killed. One of its recipients is at the default core, the other at a core group: the message has
+// two legs.
 func TestKilledEdgeLosesNothing(t *testing.T) {
+	kills := kills(t)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	chance := rand.New(rand.NewPCG(seed, 1))
-	p := pop.Start(t, pop.Options{})
+	p := pop.Start(t, pop.Options{Group: "archive"})
 	acks := &acknowledged{ids: make(map[string]int)}
 	var numbers atomic.Int64
 
@@ -61,8 +76,9 @@ func TestKilledEdgeLosesNothing(t *testing.T) {
 		t.Fatalf("only %d messages were acknowledged, this proves nothing", told)
 	}
 	again := 0
-	for _, box := range []string{"one", "two"} {
-		inCore := readBox(t, filepath.Join(p.Maildirs(), "example.net", box))
+	var ids [][]string // in each of them
+	for _, box := range []string{filepath.Join(p.Maildirs(), "example.net", "one"), filepath.Join(p.GroupMaildirs(), "archive.example", "two")} {
+		inCore := readBox(t, box)
 		missing := 0
 		for id, number := range acks.ids {
 			switch copies := inCore[id]; {
@@ -75,6 +91,15 @@ func TestKilledEdgeLosesNothing(t *testing.T) {
 			}
 		}
 		again += len(inCore) - told
+		ids = append(ids, slices.Sorted(maps.Keys(inCore)))
+	}
+	if !slices.Equal(ids[0], ids[1]) {
+		t.Errorf("%d messages came to the default core and %d to the group: one had one leg only", len(ids[0]), len(ids[1]))
+	}
+	for _, elsewhere := range []string{filepath.Join(p.Maildirs(), "archive.example"), filepath.Join(p.GroupMaildirs(), "example.net")} {
+		if _, err := os.Stat(elsewhere); err == nil {
+			t.Errorf("mail for another core came to %s", elsewhere)
+		}
 	}
 	t.Logf("%d kills, %d messages acknowledged, all in core; %d copies more, of messages whose sender never saw the 250", kills, told, again)
 }

@@ -150,7 +150,7 @@ func coreText(list []api.CoreStatus) string {
 		case api.Up, api.Unused:
 			up++
 		default:
-			down = append(down, words.Clean(c.Address)+" "+words.Clean(string(c.Health)))
+			down = append(down, words.CoreName(&c)+" "+words.Clean(string(c.Health)))
 		}
 	}
 	text := fmt.Sprintf("%d of %d addresses in order", up, len(list))

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"net/netip"
 	"reflect"
 
@@ -68,6 +69,9 @@ func section(s config.Section, docs comments) (object, error) {
 				inside["minItems"] = 1
 			}
 		}
+		if sub.Grouped {
+			inside["additionalProperties"] = group(inside)
+		}
 		properties[sub.Name] = inside
 	}
 	o := object{"type": "object", "description": text, "properties": properties, "additionalProperties": false}
@@ -75,6 +79,19 @@ func section(s config.Section, docs comments) (object, error) {
 		o["required"] = required
 	}
 	return o, nil
+}
+
+// group returns the schema of a section's groups: its keys, whose defaults are what the section says.
+func group(of object) object {
+	properties := object{}
+	for name, key := range of["properties"].(object) {
+		inherited := maps.Clone(key.(object))
+		delete(inherited, "default")
+		properties[name] = inherited
+	}
+	o := maps.Clone(of)
+	o["properties"] = properties
+	return o
 }
 
 func key(k *config.Key, text string) object {

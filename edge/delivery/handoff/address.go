@@ -15,6 +15,7 @@ type address struct {
 	health health
 	limit  throttle
 
+	served    served  // the domains that it served last
 	busy      int     // messages under way, or connections being opened for them
 	dialling  int     // of busy: connections being opened
 	open      int     // sessions that stand, busy or idle

@@ -18,11 +18,15 @@
 //     connection, once. After the end of the message nobody can tell whether
 //     core has it, so it waits for its next time in the queue.
 //  5. When no address answers, Deliver returns *queue.Down, and no attempt is
-//     counted.
+//     counted. Reach then finds out whether one is back, by EHLO and NOOP: a
+//     message is never the probe.
 //
 // Health: an address is left alone when no session can be opened there, or
 // after three messages in a row, all of them different, met a connection that
-// broke or fell silent. The pause is one second at first, doubles up to
+// broke or fell silent before a recipient was accepted. An address that has
+// accepted a recipient is up: what breaks after that is the message's doing.
+// From its third attempt on such a message has a connection of its own, and
+// after twenty of them in a row the address rests for a second. The pause is one second at first, doubles up to
 // BackoffMax, and varies by a quarter either way. When it is over one
 // connection finds out; meanwhile mail goes to the next address, and comes
 // back when that connection stands. What core says about a message never makes

@@ -112,7 +112,7 @@ func (s *plainServer) messages() []string {
 }
 
 // tryEnvelope is a try of a message whose envelope was changed before it was committed.
-func (s store) tryEnvelope(body string, rcpts []string, change func(*mail.Envelope)) *queue.Try {
+func (s store) tryEnvelope(body string, rcpts []string, change func(*mail.Envelope)) *queue.Attempt {
 	s.t.Helper()
 	d, err := s.s.BeginDraft()
 	if err != nil {
@@ -124,7 +124,7 @@ func (s store) tryEnvelope(body string, rcpts []string, change func(*mail.Envelo
 	var scan mail.ContentScan
 	_, _ = scan.Write([]byte(body))
 	env := &mail.Envelope{Sender: mail.Path{Local: "a", Domain: "bücher.example"}, SMTPUTF8: true, Body: mail.Body8Bit, Content: scan.Content()}
-	try := &queue.Try{Attempt: 1}
+	try := &queue.Attempt{Number: 1}
 	for i, rcpt := range rcpts {
 		p, err := mail.ParsePath(rcpt)
 		if err != nil {
@@ -144,7 +144,7 @@ func (s store) tryEnvelope(body string, rcpts []string, change func(*mail.Envelo
 }
 
 // codes are the results of a try by recipient: "ok" or an enhanced status.
-func codes(t *testing.T, h *Handoff, try *queue.Try) string {
+func codes(t *testing.T, h *Handoff, try *queue.Attempt) string {
 	t.Helper()
 	list := make([]string, len(try.Pending))
 	for _, r := range deliver(t, h, try) {

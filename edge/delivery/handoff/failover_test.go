@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"anymx/edge/delivery/smtpc"
@@ -58,16 +57,16 @@ func newNetwork() *network {
 // first again when its pause is over, and comes back.
 func TestFailover(t *testing.T) {
 	st := newStore(t)
-	var tries []*queue.Try
+	var tries []*queue.Attempt
 	for range 20 {
 		tries = append(tries, st.try(text, 1))
 	}
-	next := func() *queue.Try {
+	next := func() *queue.Attempt {
 		try := tries[0]
 		tries = tries[1:]
 		return try
 	}
-	synctest.Test(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		one, two := full(), full()
 		defer one.Close()
 		defer two.Close()
@@ -108,7 +107,7 @@ func TestFailover(t *testing.T) {
 func TestDown(t *testing.T) {
 	st := newStore(t)
 	try := st.try(text, 1)
-	synctest.Test(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		n := newNetwork()
 		h := newHandoff(t, Options{Addresses: []string{"one:25", "two:25"}, Dial: n.dial, BackoffMax: 10 * time.Second})
 		for i, want := range []time.Duration{1, 2, 4, 8, 10, 10} {
@@ -173,8 +172,8 @@ func TestKeptConnectionsClosed(t *testing.T) {
 // left alone.
 func TestSilentCore(t *testing.T) {
 	st := newStore(t)
-	tries := []*queue.Try{st.try(text, 1), st.try(text, 1), st.try(text, 1), st.try(text, 1)}
-	synctest.Test(t, func(t *testing.T) {
+	tries := []*queue.Attempt{st.try(text, 1), st.try(text, 1), st.try(text, 1), st.try(text, 1)}
+	kit.Bubble(t, func(t *testing.T) {
 		server := full()
 		server.Hook = func(step smtptest.Step) smtptest.Action {
 			if step.Verb == "MAIL" {

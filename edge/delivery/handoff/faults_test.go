@@ -175,7 +175,7 @@ func TestUnderFaults(t *testing.T) {
 	const workers, each = 8, 40
 	var wait sync.WaitGroup
 	for worker := range workers {
-		var tries []*queue.Try
+		var tries []*queue.Attempt
 		for i := range each {
 			tries = append(tries, st.try(fmt.Sprintf("%sX: %d\r\n\r\n", text[:12], worker*each+i), 1))
 		}
@@ -201,7 +201,7 @@ func TestUnderFaults(t *testing.T) {
 	}
 }
 
-func untilDelivered(ctx context.Context, h *Handoff, try *queue.Try) error {
+func untilDelivered(ctx context.Context, h *Handoff, try *queue.Attempt) error {
 	for range 200 {
 		results, err := h.Deliver(ctx, try)
 		var down *queue.Down

@@ -31,7 +31,8 @@ type Handoff struct {
 	reaper    *time.Timer   // closes idle connections; nil until there is one
 	armed     bool          // reaper is
 	closed    bool
-	unsaved   bool           // of what was learned, something is not in the file
+	unsaved   bool // of what was learned, something is not in the file
+	poison    poison
 	wait      sync.WaitGroup // leases and the reaper at work
 }
 
@@ -147,7 +148,7 @@ var errClosed = errors.New("hand-off is closed")
 // Deliver implements queue.Courier. Its error is *queue.Down where no address
 // can be reached, the cause of ctx where that ended, and that of the spool
 // where the message can't be read.
-func (h *Handoff) Deliver(ctx context.Context, t *queue.Try) ([]mail.Result, error) {
+func (h *Handoff) Deliver(ctx context.Context, t *queue.Attempt) ([]mail.Result, error) {
 	body, err := openBody(t.Message)
 	if err != nil {
 		return nil, err
@@ -182,14 +183,16 @@ func (h *Handoff) Deliver(ctx context.Context, t *queue.Try) ([]mail.Result, err
 func (h *Handoff) deliver(ctx context.Context, m smtpc.Message, needs mail.Extensions) ([]mail.Result, error) {
 	want := &want{needs: needs}
 	var ended []mail.Result
+	alone := h.travelsAlone(m.Envelope.ID)
 	for broke := false; ; {
-		l, err := h.lease(ctx, broke, want)
+		l, err := h.lease(ctx, broke || alone, want)
 		if err != nil {
 			if len(ended) == 0 {
 				return nil, err
 			}
 			return append(ended, unreached(m.Pending, err)...), nil
 		}
+		l.alone = alone
 		results, failure := h.send(ctx, l, &m)
 		if failure == nil && allServed(results) {
 			return append(ended, results...), nil

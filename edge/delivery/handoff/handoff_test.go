@@ -11,6 +11,7 @@ import (
 
 	"anymx/edge/delivery/smtpc/smtptest"
 	"anymx/edge/queue"
+	"anymx/tests/kit"
 )
 
 func TestNew(t *testing.T) {
@@ -69,8 +70,8 @@ func TestZeroIdleTimeoutKeepsNothing(t *testing.T) {
 
 func TestIdleConnectionIsClosed(t *testing.T) {
 	st := newStore(t)
-	tries := []*queue.Try{st.try(text, 1), st.try(text, 1), st.try(text, 1)}
-	synctest.Test(t, func(t *testing.T) {
+	tries := []*queue.Attempt{st.try(text, 1), st.try(text, 1), st.try(text, 1)}
+	kit.Bubble(t, func(t *testing.T) {
 		var quits atomic.Int32
 		server := full()
 		server.Hook = func(step smtptest.Step) smtptest.Action {

@@ -21,9 +21,14 @@ const (
 
 const (
 	backoffMin = time.Second
-	// maxBreaks is after how many different messages in a row that met a
-	// broken connection an address counts as down.
+	// maxBreaks is after how many different messages in a row that met a broken connection an address
+	// counts as down.
 	maxBreaks = 3
+	// restAfter is after how many different messages in a row that broke their connection, although the
+	// address had accepted a recipient, it is left alone for restFor: they may all be poison, and the next
+	// one good.
+	restAfter = 20
+	restFor   = time.Second
 )
 
 // health is the state of one address.
@@ -33,6 +38,7 @@ type health struct {
 	retryAt time.Time // while Down
 	fails   int       // in a row, for the backoff
 	breaks  int       // messages in a row that met a broken connection
+	poison  int       // messages in a row that broke it after a recipient was accepted
 	broke   mail.ID   // the last of them
 }
 
@@ -107,10 +113,25 @@ func (h *health) broken(id mail.ID) bool {
 	return h.breaks >= maxBreaks || h.fails > 0
 }
 
-// worked takes a message that was answered, the best proof that an address is
-// not down.
+// poisoned notes a message that broke its connection after the address had accepted a recipient of it, which
+// shows that the address is up. It reports whether the address rests now.
+func (h *health) poisoned(id mail.ID, now time.Time) (rests bool) {
+	h.breaks, h.fails = 0, 0
+	if h.poison > 0 && h.broke == id {
+		return false
+	}
+	h.broke = id
+	if h.poison++; h.poison%restAfter != 0 || h.state != Up {
+		return false
+	}
+	h.retryAt = now.Add(restFor)
+	h.to(Down, now)
+	return true
+}
+
+// worked notes a message that was answered: the address is up.
 func (h *health) worked(now time.Time) {
-	h.fails, h.breaks = 0, 0
+	h.fails, h.breaks, h.poison = 0, 0, 0
 	if h.state == Down {
 		h.to(Up, now)
 	}

@@ -20,6 +20,7 @@ type lease struct {
 	a     *address
 	k     *kept
 	label string // of the address, as it was when the lease began
+	alone bool   // the session is for one message, and closed after it
 }
 
 // lease waits for room at the first address that works and takes what want
@@ -44,11 +45,11 @@ func (h *Handoff) lease(ctx context.Context, fresh bool, want *want) (*lease, er
 			h.mu.Unlock()
 			continue
 		case c.k != nil:
-			return &lease{c.a, c.k, c.label}, nil
+			return &lease{a: c.a, k: c.k, label: c.label}, nil
 		}
 		k, err := h.open(ctx, c.a, c.settings)
 		if err == nil {
-			return &lease{c.a, k, c.label}, nil
+			return &lease{a: c.a, k: k, label: c.label}, nil
 		}
 		fresh = false // what is kept is as good as it gets
 	}
@@ -219,7 +220,7 @@ func (h *Handoff) send(ctx context.Context, l *lease, m *smtpc.Message) ([]mail.
 	if m.Body.Size() > shortBody {
 		took = 0
 	}
-	stale := h.giveBack(ctx, l, results, dead, m.Envelope.ID, now, took)
+	stale := h.giveBack(ctx, l, m, results, dead, now, took)
 	closeAll(stale)
 	h.wait.Done()
 	return results, dead
@@ -227,16 +228,17 @@ func (h *Handoff) send(ctx context.Context, l *lease, m *smtpc.Message) ([]mail.
 
 // giveBack learns from a message and keeps its session, where it can be used
 // again. It returns what is to be closed.
-func (h *Handoff) giveBack(ctx context.Context, l *lease, results []mail.Result, dead *mail.Failure, id mail.ID, now time.Time, took time.Duration) (stale []*kept) {
+func (h *Handoff) giveBack(ctx context.Context, l *lease, m *smtpc.Message, results []mail.Result, dead *mail.Failure, now time.Time, took time.Duration) (stale []*kept) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	a, k := l.a, l.k
+	a, k, id := l.a, l.k, m.Envelope.ID
 	k.messages++
 	switch {
 	case dead == nil:
-		h.answered(a, results, now, took)
+		h.poison.remove(id)
+		h.answered(a, domainOf(m), results, now, took)
 	case ctx.Err() == nil:
-		stale = h.broken(a, dead, id, now)
+		stale = h.broken(a, k, dead, id, now)
 	}
 	if slices.ContainsFunc(results, func(r mail.Result) bool { return r.Failure == nil }) {
 		a.delivered++
@@ -244,7 +246,7 @@ func (h *Handoff) giveBack(ctx context.Context, l *lease, results []mail.Result,
 	a.busy--
 	s := h.settings
 	switch {
-	case dead != nil || k.conn.UsedUp() || k.messages >= s.messages || k.settings != s || s.idle <= 0 ||
+	case dead != nil || l.alone || k.conn.UsedUp() || k.messages >= s.messages || k.settings != s || s.idle <= 0 ||
 		h.closed || a.health.state == Down || a.open > a.limit.now():
 		a.open--
 		stale = append(stale, k)
@@ -257,14 +259,32 @@ func (h *Handoff) giveBack(ctx context.Context, l *lease, results []mail.Result,
 	return stale
 }
 
-// answered takes a message whose every command was answered. h.mu is held.
-func (h *Handoff) answered(a *address, results []mail.Result, now time.Time, took time.Duration) {
+// domainOf returns the domain of a message's first recipient.
+func domainOf(m *smtpc.Message) string {
+	if len(m.Pending) == 0 || m.Pending[0] >= len(m.Envelope.Recipients) {
+		return ""
+	}
+	return m.Envelope.Recipients[m.Pending[0]].Path.Domain
+}
+
+// answered takes a message to domain whose every command was answered. h.mu is held.
+func (h *Handoff) answered(a *address, domain string, results []mail.Result, now time.Time, took time.Duration) {
 	if a.health.worked(now); a.health.state == Up {
 		a.cause = nil
 	}
-	if slices.ContainsFunc(results, func(r mail.Result) bool { return saysBusy(r.Failure) }) {
+	busy := slices.ContainsFunc(results, func(r mail.Result) bool { return saysBusy(r.Failure) })
+	switch alone := a.served.other(domain, now); {
+	case busy && alone:
+		// Core serves others: it is the domain that is busy, and the others need not be slower for it.
+	case busy:
 		h.overload(a, now, "core says that it is busy")
-	} else if a.limit.answered(now, took, a.busy) {
+	default:
+		a.served.note(domain, now)
+	}
+	if busy {
+		return
+	}
+	if a.limit.answered(now, took, a.busy) {
 		h.log.Info("core got slow", "address", a.name, "limit", a.limit.now())
 	}
 }
@@ -279,7 +299,7 @@ func saysBusy(f *mail.Failure) bool {
 }
 
 // broken takes a message whose connection died. h.mu is held.
-func (h *Handoff) broken(a *address, dead *mail.Failure, id mail.ID, now time.Time) []*kept {
+func (h *Handoff) broken(a *address, k *kept, dead *mail.Failure, id mail.ID, now time.Time) []*kept {
 	switch {
 	case errors.Is(dead, smtpc.ErrContent), dead.Command == "" && dead.Reply.Code == 0:
 		return nil // not core's doing, or a kept connection that it closed
@@ -292,6 +312,14 @@ func (h *Handoff) broken(a *address, dead *mail.Failure, id mail.ID, now time.Ti
 		h.overload(a, now, "core does not answer in time")
 	}
 	a.cause = dead
+	if k.conn.TookRecipient() {
+		h.poison.add(id)
+		if a.health.poisoned(id, now) {
+			h.log.Warn("core breaks the connection within each message", "address", a.name, "messages", a.health.poison, "retry_at", a.health.retryAt, "err", dead)
+			return a.drop()
+		}
+		return nil
+	}
 	if a.health.broken(id) {
 		return h.fail(a, now, now)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -18,6 +17,7 @@ import (
 	"anymx/edge/mail"
 	"anymx/edge/queue"
 	"anymx/edge/spool"
+	"anymx/tests/kit"
 )
 
 // chain is spool, queue and hand-off, as a node has them.
@@ -63,7 +63,7 @@ func startChain(t *testing.T, core *smtptest.Server) *chain {
 // left is how many messages the queue has.
 func (c *chain) left() int {
 	stats := c.queue.Stats()
-	return stats.Messages()
+	return stats.Legs()
 }
 
 // accept stores a message and queues it.
@@ -108,14 +108,6 @@ func copies(core *smtptest.Server, rcpts int) (have []int, bounced []bool, notic
 	return have, bounced, notices
 }
 
-// inBubble empties pools first, which may hold channels of an earlier bubble.
-func inBubble(t *testing.T, f func(t *testing.T)) {
-	t.Helper()
-	runtime.GC()
-	runtime.GC()
-	synctest.Test(t, f)
-}
-
 // TestFaultyReplies holds each row of smtptest's table at the far side: how
 // often core has the message for each recipient, and who bounced.
 func TestFaultyReplies(t *testing.T) {
@@ -125,7 +117,7 @@ func TestFaultyReplies(t *testing.T) {
 	}
 	for _, script := range scripts {
 		t.Run(script.Name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T) { outcome(t, &script) })
+			kit.Bubble(t, func(t *testing.T) { outcome(t, &script) })
 		})
 	}
 }
@@ -182,7 +174,7 @@ func TestFinalReplyTakesLong(t *testing.T) {
 			{"CONNECT", 50 * time.Second, 1},
 		} {
 			t.Run(fmt.Sprintf("%s %s %v", way.name, test.verb, test.wait), func(t *testing.T) {
-				inBubble(t, func(t *testing.T) {
+				kit.Bubble(t, func(t *testing.T) {
 					core := &smtptest.Server{LMTP: way.lmtp, Extensions: way.extensions}
 					var slow atomic.Bool
 					core.Hook = func(step smtptest.Step) smtptest.Action {
@@ -209,7 +201,7 @@ func TestFinalReplyTakesLong(t *testing.T) {
 // TestResetRefused: core refuses RSET, holds the recipients of the message before,
 // and would add those of the next. Each message reaches its own recipient once.
 func TestResetRefused(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		core := full()
 		var refused, resets atomic.Int32
 		core.Hook = func(step smtptest.Step) smtptest.Action {

@@ -43,7 +43,7 @@ var cutLines = map[string]func(line, of int) bool{
 
 // withParts stores a message with a front and the given cuts, in spans of one line each so that
 // some are adjacent, and returns what core should get.
-func withParts(t *testing.T, s *spool.Spool, front string, text []byte, starts []int64, cut func(line, of int) bool) (*queue.Try, []byte) {
+func withParts(t *testing.T, s *spool.Spool, front string, text []byte, starts []int64, cut func(line, of int) bool) (*queue.Attempt, []byte) {
 	t.Helper()
 	want := []byte(front)
 	env := &mail.Envelope{
@@ -73,7 +73,7 @@ func withParts(t *testing.T, s *spool.Spool, front string, text []byte, starts [
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &queue.Try{Message: m, Pending: []int{0}, Attempt: 1, Started: time.Now()}, want
+	return &queue.Attempt{Message: m, Pending: []int{0}, Number: 1, Started: time.Now()}, want
 }
 
 // What core gets is front + body - cuts, however it is sent, and the SIZE that is declared is that
@@ -151,9 +151,9 @@ func TestCoreGetsMessagesOfOlderSpool(t *testing.T) {
 	core := smtptest.Start(t, full())
 	h := newHandoff(t, Options{}, core)
 	err = s.Each(func(e spool.Entry) error {
-		m, _, err := s.Load(e.ID)
+		m, err := s.Load(e.ID)
 		if err == nil {
-			mustDeliver(t, h, &queue.Try{Message: m, Pending: []int{0}, Attempt: 2, Started: time.Now()})
+			mustDeliver(t, h, &queue.Attempt{Message: m, Pending: []int{0}, Number: 2, Started: time.Now()})
 		}
 		return err
 	})

@@ -8,12 +8,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"anymx/edge/delivery/smtpc/smtptest"
+	"anymx/tests/kit"
 )
 
 // TestProbe finds each of the outcomes, and leaves health alone.
@@ -71,7 +71,7 @@ func TestProbe(t *testing.T) {
 // TestProbeIsStuck is a tunnel that lets small packets pass and no large ones.
 // It is said once, and again when it is over.
 func TestProbeIsStuck(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		var log strings.Builder
 		var narrow sync.WaitGroup
 		narrow.Add(1)

@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/netip"
@@ -17,8 +18,10 @@ import (
 
 // store commits messages to a spool in memory.
 type store struct {
-	t testing.TB
-	s *spool.Spool
+	t      testing.TB
+	s      *spool.Spool
+	sender string // local part; "": a
+	domain string // of the recipients; "": example.net
 }
 
 func newStore(t testing.TB) store {
@@ -32,11 +35,11 @@ func newStore(t testing.TB) store {
 			t.Error(err)
 		}
 	})
-	return store{t, s}
+	return store{t: t, s: s}
 }
 
 // try is a first try of a new message for rcpts recipients.
-func (s store) try(body string, rcpts int) *queue.Try {
+func (s store) try(body string, rcpts int) *queue.Attempt {
 	s.t.Helper()
 	d, err := s.s.BeginDraft()
 	if err != nil {
@@ -46,20 +49,20 @@ func (s store) try(body string, rcpts int) *queue.Try {
 		s.t.Fatal(err)
 	}
 	env := &mail.Envelope{
-		Arrived: time.Now(), Sender: mail.Path{Local: "a", Domain: "example.org"},
+		Arrived: time.Now(), Sender: mail.Path{Local: cmp.Or(s.sender, "a"), Domain: "example.org"},
 		Client: mail.Client{Addr: netip.MustParseAddrPort("192.0.2.7:4711"), Helo: "client.example.org", Proto: "ESMTPS"},
 	}
 	pending := make([]int, rcpts)
 	for i := range rcpts {
 		pending[i] = i
-		env.Recipients = append(env.Recipients, mail.Recipient{Path: mail.Path{Local: fmt.Sprintf("r%d", i), Domain: "example.net"}})
+		env.Recipients = append(env.Recipients, mail.Recipient{Path: mail.Path{Local: fmt.Sprintf("r%d", i), Domain: cmp.Or(s.domain, "example.net")}})
 	}
 	m, err := d.Commit(env)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(m.Release)
-	return &queue.Try{Message: m, Pending: pending, Attempt: 1, Started: time.Now()}
+	return &queue.Attempt{Message: m, Pending: pending, Number: 1, Started: time.Now()}
 }
 
 const text = "Subject: x\r\n\r\nhello\r\n"
@@ -96,7 +99,7 @@ func newHandoff(t testing.TB, o Options, servers ...*smtptest.Server) *Handoff {
 
 func full() *smtptest.Server { return &smtptest.Server{Extensions: smtptest.All()} }
 
-func deliver(t testing.TB, h *Handoff, try *queue.Try) []mail.Result {
+func deliver(t testing.TB, h *Handoff, try *queue.Attempt) []mail.Result {
 	t.Helper()
 	results, err := h.Deliver(t.Context(), try)
 	if err != nil {
@@ -108,7 +111,7 @@ func deliver(t testing.TB, h *Handoff, try *queue.Try) []mail.Result {
 	return results
 }
 
-func mustDeliver(t testing.TB, h *Handoff, try *queue.Try) {
+func mustDeliver(t testing.TB, h *Handoff, try *queue.Attempt) {
 	t.Helper()
 	for _, r := range deliver(t, h, try) {
 		if r.Failure != nil {
@@ -118,7 +121,7 @@ func mustDeliver(t testing.TB, h *Handoff, try *queue.Try) {
 }
 
 // failure is the one failure of a try for one recipient.
-func failure(t testing.TB, h *Handoff, try *queue.Try) *mail.Failure {
+func failure(t testing.TB, h *Handoff, try *queue.Attempt) *mail.Failure {
 	t.Helper()
 	f := deliver(t, h, try)[0].Failure
 	if f == nil {

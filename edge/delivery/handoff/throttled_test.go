@@ -40,7 +40,7 @@ func TestCoreHasALimit(t *testing.T) {
 	h, st := newHandoff(t, Options{MaxConnections: 8}, server), newStore(t)
 	var wait sync.WaitGroup
 	for range 8 {
-		tries := []*queue.Try{st.try(text, 1), st.try(text, 1), st.try(text, 1)}
+		tries := []*queue.Attempt{st.try(text, 1), st.try(text, 1), st.try(text, 1)}
 		wait.Go(func() {
 			for _, try := range tries {
 				results, err := h.Deliver(t.Context(), try)
@@ -77,7 +77,7 @@ func TestLimitHolds(t *testing.T) {
 	h, st := newHandoff(t, Options{MaxConnections: 2}, server), newStore(t)
 	var wait sync.WaitGroup
 	for range 6 {
-		tries := []*queue.Try{st.try(text, 1), st.try(text, 1), st.try(text, 1), st.try(text, 1)}
+		tries := []*queue.Attempt{st.try(text, 1), st.try(text, 1), st.try(text, 1), st.try(text, 1)}
 		wait.Go(func() {
 			for _, try := range tries {
 				if results, err := h.Deliver(t.Context(), try); err != nil || results[0].Failure != nil {

@@ -33,6 +33,7 @@ type Conn struct {
 	wait     time.Duration   // timeout of the next reply
 	armed    bool            // the read deadline is set for the awaited reply
 	mails    int             // number of MAIL commands sent
+	tookRcpt bool            // a recipient of the current or last message was accepted
 	reset    bool            // RSET must come before the next MAIL
 	noXFwd   bool            // XFORWARD was refused
 	noXCli   bool            // XCLIENT was refused
@@ -90,6 +91,10 @@ func (c *Conn) Quiet() bool {
 	waiting, err := c.pulse.check()
 	return c.err == nil && err == nil && !waiting
 }
+
+// TookRecipient reports whether the server accepted a recipient of the last message: if the connection broke
+// then, it was the message that broke it, or what the server does with messages, and not the way there.
+func (c *Conn) TookRecipient() bool { return c.tookRcpt }
 
 // UsedUp reports whether the server's MAILMAX allows no further transaction.
 func (c *Conn) UsedUp() bool { return c.ext.mailMax > 0 && c.mails >= c.ext.mailMax }

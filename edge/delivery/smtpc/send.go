@@ -31,6 +31,7 @@ var unattempted = &mail.Failure{Enhanced: mail.Enhanced{4, 3, 0}, Cause: errors.
 // *mail.Failure that made the connection dead, if any; the results are complete in any case. The
 // end of ctx makes the connection dead too.
 func (c *Conn) Send(ctx context.Context, m Message) ([]mail.Result, error) {
+	c.tookRcpt = false
 	results := make([]mail.Result, len(m.Pending))
 	todo := make([]int, 0, len(m.Pending))
 	for place, rcpt := range m.Pending {

@@ -194,6 +194,7 @@ func (t *transaction) recipient(q question, r *reply) {
 	switch {
 	case r.positive():
 		t.accepted = append(t.accepted, q.place)
+		t.c.tookRcpt = true
 	case !t.begun:
 	case r.negative():
 		t.results[q.place].Failure = t.refusal(q.command, r)

@@ -62,7 +62,7 @@ func TestVerdictInEnvelope(t *testing.T) {
 		if got := body(t, m); got != fields+text {
 			t.Errorf("%q is delivered", got)
 		}
-		loaded, _, err := f.spool.Load(env.ID)
+		loaded, err := f.spool.Load(env.ID)
 		if err != nil || !bytes.Equal(loaded.Envelope.Front, env.Front) || !slices.Equal(loaded.Envelope.Tags, env.Tags) || loaded.Envelope.Route != "second" || !loaded.Envelope.NoDSN {
 			t.Errorf("%+v, %v", loaded, err)
 		}

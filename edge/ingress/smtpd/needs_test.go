@@ -115,7 +115,7 @@ func TestNeedsInDialogue(t *testing.T) {
 			if env := messages[0].Envelope; test.core == mail.CoreUnknown.Add(0) && env.Needs() != 0 {
 				t.Errorf("stored with a need of %q", env.Needs())
 			}
-			loaded, _, err := f.spool.Load(messages[0].Envelope.ID)
+			loaded, err := f.spool.Load(messages[0].Envelope.ID)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -15,6 +15,7 @@ import (
 	"anymx/edge/ingress/own"
 	"anymx/edge/ingress/wire"
 	"anymx/edge/maillog"
+	"anymx/tests/kit"
 )
 
 // probed are the node's own connections where the speaker probes address.
@@ -29,7 +30,7 @@ func probed(address string) *own.Connections {
 func probes(t *testing.T, set Settings, ours *own.Connections, texts map[string]bool) {
 	t.Helper()
 	s := newStageWith(t, set, Options{Own: ours})
-	want := 0.0
+	want, commands := 0.0, 0.0
 	for text, is := range texts {
 		header, rest, ok := strings.Cut(text, "|")
 		if !ok {
@@ -42,8 +43,13 @@ func probes(t *testing.T, set Settings, ours *own.Connections, texts map[string]
 		}
 		_ = c.conn.Close()
 		s.settled(0)
-		if is {
+		commands += float64(strings.Count(rest, "\r\n"))
+		kit.Eventually(t, "the connection is counted", func() bool {
+			return testutil.ToFloat64(s.server.metrics.commands) >= commands
+		})
+		if is { // it is counted after the commands
 			want++
+			kit.Eventually(t, "a probe", func() bool { return testutil.ToFloat64(s.server.metrics.probes) >= want })
 		}
 		if got := testutil.ToFloat64(s.server.metrics.probes); got != want {
 			t.Errorf("%q: %v probes, want %v", text, got, want)

@@ -22,7 +22,7 @@ const (
 // readBack removes the message id from the spool, and delivers to t what was in it.
 func readBack(t *own.Test, from *spool.Spool, id mail.ID) (err error) {
 	defer func() { err = errors.Join(err, from.Remove(id)) }()
-	m, _, err := from.Load(id)
+	m, err := from.Load(id)
 	if err != nil {
 		return fmt.Errorf("read back: %w", err)
 	}

@@ -89,7 +89,7 @@ func TestSelfTest(t *testing.T) {
 			if r := got.Envelope.Recipients; len(r) != 1 || r[0].Path != test.Recipient() || got.Envelope.Client.Addr.Port() == 0 {
 				t.Errorf("stored with %+v", got.Envelope)
 			}
-			if _, _, err := f.spool.Load(got.Envelope.ID); !errors.Is(err, spool.ErrNotFound) {
+			if _, err := f.spool.Load(got.Envelope.ID); !errors.Is(err, spool.ErrNotFound) {
 				t.Errorf("it is still there: %v", err)
 			}
 		default:

@@ -12,9 +12,8 @@ import (
 // Domains holds the domains whose mail is accepted, each with its recipients. It is built once and
 // then only read. A nil *Domains has none.
 type Domains struct {
-	exact map[string]*Recipients
-	wild  map[string]*Recipients // of "*.example.net", by "example.net"
-	first string                 // domain of a bare postmaster
+	byName DomainMap[*Recipients]
+	first  string // domain of a bare postmaster
 }
 
 // Domain is an entry of Domains.
@@ -30,16 +29,10 @@ var Unavailable = new(Recipients)
 // NewDomains builds Domains from the configured list. A later entry replaces an earlier one of the
 // same name.
 func NewDomains(list []Domain) *Domains {
-	d := &Domains{exact: make(map[string]*Recipients), wild: make(map[string]*Recipients)}
+	d := &Domains{byName: NewDomainMap[*Recipients]()}
 	for _, one := range list {
-		if parent, ok := strings.CutPrefix(one.Name, "*."); ok {
-			d.wild[asciiDomain(parent)] = one.Recipients
-			continue
-		}
-		name := asciiDomain(one.Name)
-		d.exact[name] = one.Recipients
-		if d.first == "" {
-			d.first = name
+		if d.byName.Set(one.Name, one.Recipients); d.first == "" && !strings.HasPrefix(one.Name, "*.") {
+			d.first = asciiDomain(one.Name)
 		}
 	}
 	return d
@@ -50,21 +43,7 @@ func (d *Domains) Lookup(domain string) (*Recipients, bool) {
 	if d == nil {
 		return nil, false
 	}
-	name := asciiDomain(domain)
-	if r, ok := d.exact[name]; ok {
-		return r, true
-	}
-	for len(d.wild) > 0 {
-		_, parent, ok := strings.Cut(name, ".")
-		if !ok {
-			break
-		}
-		if r, ok := d.wild[parent]; ok {
-			return r, true
-		}
-		name = parent
-	}
-	return nil, false
+	return d.byName.Lookup(domain)
 }
 
 // postmasterDomain returns the domain of a postmaster without one.

@@ -30,6 +30,7 @@ var contract = []any{
 	ShieldMode{}, DesiredState{}, SpeakerStatus{}, SpeakerHealth{}, HealthCheck{}, SpeakerPeer{},
 	AdvertisedRoute{}, SpoolReport{}, SpoolAside{}, SpoolMessage{}, SpoolExport{}, Status{}, Degradation{},
 	Readiness{}, SessionsStatus{}, SpoolStatus{}, QueueStatus{}, PauseStatus{}, CoreStatus{}, ProbeStatus{},
+	QueueSummary{}, SummaryRow{},
 	TLSStatus{}, ConfigStatus{}, Reloaded{}, Version{}, Neighbour[SpeakerStatus]{}, Neighbour[NetworkStatus]{},
 }
 

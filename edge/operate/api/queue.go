@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -36,22 +37,26 @@ const (
 	Pending   Progress = "pending"
 	Delivered Progress = "delivered"
 	Failed    Progress = "failed" // permanently; the sender was notified, if allowed
+	Ended     Progress = "ended"  // delivered or failed, in a leg of which nothing is left
 )
 
-// QueueItem is one message as a list shows it.
+// QueueItem is one leg as a list shows it: the recipients of a message that go to one destination.
 type QueueItem struct {
-	ID          mail.ID   `json:"id"`
+	ID          mail.ID   `json:"id"`                    // of the message
+	Leg         int       `json:"leg,omitempty"`         // its number
+	Destination string    `json:"destination,omitempty"` // "" is the default core
 	State       State     `json:"state"`
 	Arrived     time.Time `json:"arrived"`
-	Size        int64     `json:"size"`      // bytes
-	Sender      mail.Path `json:"sender"`    // "" is the null sender
-	Recipient   mail.Path `json:"recipient"` // the first that is pending
-	Recipients  int       `json:"recipients"`
+	Size        int64     `json:"size"`       // bytes
+	Sender      mail.Path `json:"sender"`     // "" is the null sender
+	Recipient   mail.Path `json:"recipient"`  // the first that is pending
+	Recipients  int       `json:"recipients"` // of the leg
 	Pending     int       `json:"pending"`
 	Attempts    int       `json:"attempts"`               // begun
 	NextAttempt time.Time `json:"next_attempt,omitzero"`  // of a waiting message
 	LastFailure string    `json:"last_failure,omitempty"` // one line
 	HoldReason  string    `json:"hold_reason,omitempty"`
+	Waits       string    `json:"waits,omitempty"` // why a waiting leg that is due waits; one line
 }
 
 // QueuePage is one page of a list.
@@ -75,7 +80,8 @@ type QueueDetail struct {
 	EnvID       string            `json:"envid,omitempty"` // RFC 3461 ENVID, decoded
 	NoDSN       bool              `json:"no_dsn"`          // its sender is never notified
 	Client      ClientDetail      `json:"client"`
-	To          []RecipientDetail `json:"to"` // in the order of the envelope
+	Legs        []QueueItem       `json:"legs,omitempty"` // those that are left, if there are several
+	To          []RecipientDetail `json:"to"`             // in the order of the envelope
 }
 
 // ClientDetail describes the client that sent the message to us.
@@ -104,14 +110,20 @@ const (
 	MaxPage     = 1000 // a larger limit is cut to this
 )
 
+// DefaultCore is the name of the default core in a QueueQuery, where "" is any destination.
+const DefaultCore = "core"
+
 // QueueQuery selects messages, and a page of them. The zero query is the first page of all.
 type QueueQuery struct {
-	State     State     `json:"state,omitempty"`
-	Sender    Pattern   `json:"sender,omitzero"`
-	Recipient Pattern   `json:"recipient,omitzero"` // one of them matches
-	Before    time.Time `json:"before,omitzero"`    // arrived before that
-	After     mail.ID   `json:"after,omitzero"`     // the page begins after this message
-	Limit     int       `json:"limit,omitempty"`    // messages; 0: DefaultPage
+	State     State   `json:"state,omitempty"`
+	Sender    Pattern `json:"sender,omitzero"`
+	Recipient Pattern `json:"recipient,omitzero"` // one of them matches
+	// Destination selects the legs to one destination, as QueueItem has it; DefaultCore for the default
+	// core, "" for any.
+	Destination string    `json:"destination,omitempty"`
+	Before      time.Time `json:"before,omitzero"` // arrived before that
+	After       mail.ID   `json:"after,omitzero"`  // the page begins after this message
+	Limit       int       `json:"limit,omitempty"` // messages; 0: DefaultPage
 }
 
 // Page returns the effective limit.
@@ -128,6 +140,7 @@ func (q QueueQuery) Match(item *QueueItem, to func() []mail.Path) bool {
 	switch {
 	case q.State != "" && q.State != item.State,
 		!q.Before.IsZero() && !item.Arrived.Before(q.Before),
+		q.Destination != "" && q.Destination != cmp.Or(item.Destination, DefaultCore),
 		!q.Sender.Match(item.Sender):
 		return false
 	case q.Recipient.IsZero():
@@ -152,6 +165,7 @@ func (q QueueQuery) Values() url.Values {
 	set("state", string(q.State))
 	set("sender", q.Sender.String())
 	set("recipient", q.Recipient.String())
+	set("destination", q.Destination)
 	if !q.Before.IsZero() {
 		set("before", q.Before.Format(time.RFC3339Nano))
 	}
@@ -180,6 +194,8 @@ func ParseQuery(v url.Values) (QueueQuery, error) {
 			q.Sender, err = ParsePattern(value)
 		case "recipient":
 			q.Recipient, err = ParsePattern(value)
+		case "destination":
+			q.Destination = value
 		case "before":
 			q.Before, err = time.Parse(time.RFC3339Nano, value)
 		case "after":
@@ -190,7 +206,7 @@ func ParseQuery(v url.Values) (QueueQuery, error) {
 				err = fmt.Errorf("%q is not a number of messages", value)
 			}
 		default:
-			err = fmt.Errorf("unknown; known are state, sender, recipient, before, after and limit")
+			err = fmt.Errorf("unknown; known are state, sender, recipient, destination, before, after and limit")
 		}
 		if err != nil {
 			return QueueQuery{}, fmt.Errorf("parameter %q: %w", key, err)

@@ -100,7 +100,7 @@ func FuzzPattern(f *testing.F) {
 
 func sampleQuery(t testing.TB) QueueQuery {
 	return QueueQuery{
-		State: Held, Sender: mustPattern(t, "<>"), Recipient: mustPattern(t, "@example.net"),
+		State: Held, Destination: DefaultCore, Sender: mustPattern(t, "<>"), Recipient: mustPattern(t, "@example.net"),
 		Before: time.Date(2026, 3, 14, 9, 26, 53, 123456789, time.UTC), After: mail.ID{1, 2, 3}, Limit: 17,
 	}
 }
@@ -177,7 +177,7 @@ func FuzzParseQuery(f *testing.F) {
 
 func TestQueryMatch(t *testing.T) {
 	arrived := time.Date(2026, 3, 14, 9, 0, 0, 0, time.UTC)
-	item := &QueueItem{State: Held, Arrived: arrived, Sender: mustPath(t, "a@b.c"), Recipient: mustPath(t, "x@y.z")}
+	item := &QueueItem{State: Held, Destination: "core/west", Arrived: arrived, Sender: mustPath(t, "a@b.c"), Recipient: mustPath(t, "x@y.z")}
 	to := func() []mail.Path { return []mail.Path{mustPath(t, "w@y.z"), mustPath(t, "x@y.z")} }
 	for _, tt := range []struct {
 		q    QueueQuery
@@ -189,6 +189,8 @@ func TestQueryMatch(t *testing.T) {
 		{QueueQuery{State: Active}, false},
 		{QueueQuery{Before: arrived}, false},
 		{QueueQuery{Before: arrived.Add(1)}, true},
+		{QueueQuery{Destination: "core/west"}, true},
+		{QueueQuery{Destination: DefaultCore}, false},
 		{QueueQuery{Sender: mustPattern(t, "@b.c")}, true},
 		{QueueQuery{Sender: mustPattern(t, "<>")}, false},
 		{QueueQuery{Recipient: mustPattern(t, "w@y.z")}, true},

@@ -95,23 +95,27 @@ type SpoolStatus struct {
 	UnknownFiles int64  `json:"unknown_files,omitempty"` // files among the bodies that are not ours
 }
 
-// QueueStatus counts messages by State.
+// QueueStatus counts by State the legs of messages: the recipients of one message that go to one
+// destination. Most messages have one leg.
 type QueueStatus struct {
 	Active  int64     `json:"active"`
 	Waiting int64     `json:"waiting"`
 	Held    int64     `json:"held"`
 	Oldest  time.Time `json:"oldest,omitzero"` // arrival of the oldest message; zero: the queue is empty
-	// Paused is set while no message can be delivered at all.
-	Paused *PauseStatus `json:"paused,omitempty"`
+	// Paused are the destinations that can't be reached, sorted by name; 100 at most.
+	Paused []PauseStatus `json:"paused,omitempty"`
 }
 
-// Total returns the number of messages in the queue.
+// Total returns the number of legs in the queue.
 func (q QueueStatus) Total() int64 { return q.Active + q.Waiting + q.Held }
 
-// PauseStatus is a queue whose destination is unreachable.
+// PauseStatus is a destination that can't be reached.
 type PauseStatus struct {
-	Until time.Time `json:"until,omitzero"` // when one message is attempted as a probe
-	Cause string    `json:"cause"`
+	Destination string    `json:"destination"` // "" is the default core
+	Legs        int64     `json:"legs"`        // that wait for it
+	Since       time.Time `json:"since,omitzero"`
+	Until       time.Time `json:"until,omitzero"` // when it is asked again
+	Cause       string    `json:"cause"`
 }
 
 // Health is the state of one core address.
@@ -125,8 +129,9 @@ const (
 	Unused  Health = "unused"  // not attempted yet, because an earlier one works
 )
 
-// CoreStatus is one address of core.
+// CoreStatus is one address of core, or of a core group.
 type CoreStatus struct {
+	Group       string    `json:"group,omitempty"` // the core group that it belongs to; "": the default core
 	Address     string    `json:"address"`
 	Health      Health    `json:"health"`
 	Connections int       `json:"connections"` // open now

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"strconv"
 
 	"anymx/edge/mail"
 	"anymx/edge/operate/api"
@@ -54,6 +55,16 @@ func (c *Client) Resume(ctx context.Context) (api.Status, error) {
 func (c *Client) Page(ctx context.Context, q api.QueueQuery) (api.QueuePage, error) {
 	var p api.QueuePage
 	return p, c.do(ctx, http.MethodGet, "/v1/queue?"+q.Values().Encode(), nil, &p)
+}
+
+// Summary returns what is in the queue by destination, at most limit of them; 0: api.DefaultRows.
+func (c *Client) Summary(ctx context.Context, limit int) (api.QueueSummary, error) {
+	var s api.QueueSummary
+	path := "/v1/queue/summary"
+	if limit > 0 {
+		path += "?limit=" + strconv.Itoa(limit)
+	}
+	return s, c.do(ctx, http.MethodGet, path, nil, &s)
 }
 
 // Messages iterates over all messages that q selects, from q.After on, page by page: q.Limit is the

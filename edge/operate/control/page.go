@@ -161,10 +161,10 @@ func (v view) NextTry(c api.CoreStatus) string {
 	return words.Due(c.RetryAt, v.now)
 }
 
-// Probe is when a paused queue tries again.
-func (v view) Probe() string {
-	if v.Queue.Paused == nil || v.Queue.Paused.Until.IsZero() {
+// Probe is when a destination that can't be reached is asked again.
+func (v view) Probe(p api.PauseStatus) string {
+	if p.Until.IsZero() {
 		return ""
 	}
-	return words.Due(v.Queue.Paused.Until, v.now)
+	return words.Due(p.Until, v.now)
 }

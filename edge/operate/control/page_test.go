@@ -24,7 +24,7 @@ func troubled() *controltest.Node {
 	s.Ready = api.Readiness{}
 	s.Spool.Accepting, s.Spool.Reason = false, "disk reserve; last was user1@example.net"
 	s.Spool.Bytes = s.Spool.HighWater * 95 / 100
-	s.Queue.Paused = &api.PauseStatus{Cause: "550 5.7.1 <user2@example.net> is not welcome", Until: controltest.Now.Add(9e9)}
+	s.Queue.Paused = []api.PauseStatus{{Cause: "550 5.7.1 <user2@example.net> is not welcome", Until: controltest.Now.Add(9e9)}}
 	s.Core[1].LastError = `550 no "john doe"@example.net here`
 	s.TLS.NotAfter, s.TLS.Problem = controltest.Now.Add(-1), "key.pem is not the key of cert.pem"
 	s.Config.Problem = "/etc/anymx/recipients:3: bad address user3@example.net"
@@ -135,6 +135,10 @@ func TestPageOfNetwork(t *testing.T) {
 		},
 		"shield not loaded": {shieldOn(controltest.ShieldUnloaded()),
 			[]string{"<b>The shield is open:</b> not loaded: packets pass unprotected; capability CAP_BPF is missing", "NOT LOADED"}, nil,
+		},
+		"core group": {func(n *controltest.Node) {
+			n.State.Core[1].Group = "archive"
+		}, []string{"<td>10.77.0.1:2525</td>", "<td>archive 10.77.0.2:2525</td>"}, nil,
 		},
 		"addresses": {func(n *controltest.Node) {
 			controltest.NetworkTroubled(n)

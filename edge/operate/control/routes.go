@@ -15,6 +15,7 @@ func (s *Server) addRoutes() {
 	e.Handle("GET /v1/status", s.getStatus)
 	e.Handle("GET /v1/version", s.getVersion)
 	e.Handle("GET /v1/queue", s.getQueue)
+	e.Handle("GET /v1/queue/summary", s.getSummary)
 	e.Handle("GET /v1/queue/{id}", s.getMessage)
 	e.Handle("POST /v1/queue/{action}", s.postChange)
 	e.Handle("GET /v1/spool", s.getSpool)
@@ -61,6 +62,18 @@ func (s *Server) getQueue(r *http.Request) (any, error) {
 	return page, err
 }
 
+func (s *Server) getSummary(r *http.Request) (any, error) {
+	limit, err := api.ParseSummaryLimit(r.URL.Query())
+	if err != nil {
+		return nil, badRequest(err)
+	}
+	summary, err := s.node.Summary(r.Context(), limit)
+	if summary.Rows == nil {
+		summary.Rows = []api.SummaryRow{} // JSON [] for an empty list, not null
+	}
+	return summary, err
+}
+
 func (s *Server) getMessage(r *http.Request) (any, error) {
 	id, err := mail.ParseID(r.PathValue("id"))
 	if err != nil {
@@ -98,7 +111,9 @@ func (s *Server) change(ctx context.Context, a api.Action, c api.Change) (api.Ch
 			return api.Changed{}, err
 		}
 		for _, item := range page.Items {
-			ids = append(ids, item.ID)
+			if _, known := items[item.ID]; !known { // a message has an item for each leg
+				ids = append(ids, item.ID)
+			}
 			items[item.ID] = item
 		}
 		next = page.Next

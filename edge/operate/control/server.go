@@ -28,6 +28,8 @@ type Node interface {
 	// q.Limit of them, which is 1 to MaxPage. It may return early, with Next set, so that no
 	// request takes long.
 	List(ctx context.Context, q api.QueueQuery) (api.QueuePage, error)
+	// Summary returns what is in the queue by destination, at most limit of them, which is 1 to MaxRows.
+	Summary(ctx context.Context, limit int) (api.QueueSummary, error)
 	// Show returns all about one message, or ErrNotFound.
 	Show(ctx context.Context, id mail.ID) (api.QueueDetail, error)
 	// Change acts on up to MaxPage messages; reason is for Hold. It does what it can: the error is

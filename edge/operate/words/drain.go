@@ -212,17 +212,16 @@ func drainDrawing(s *api.Status) string {
 
 // coreTrouble says why core accepts no messages; "" if it seems to.
 func coreTrouble(s *api.Status) string {
-	if s.Queue.Paused != nil {
-		return ", because delivery is paused: " + Clean(s.Queue.Paused.Cause)
+	if len(s.Queue.Paused) > 0 {
+		return ", because delivery is paused: " + Clean(s.Queue.Paused[0].Cause)
+	}
+	up := map[string]bool{} // core groups
+	for _, c := range s.Core {
+		up[c.Group] = up[c.Group] || c.Health == api.Up
 	}
 	for _, c := range s.Core {
-		if c.Health == api.Up {
-			return ""
-		}
-	}
-	for _, c := range s.Core {
-		if c.LastError != "" {
-			return "; " + Clean(c.Address) + ": " + Clean(c.LastError)
+		if !up[c.Group] && c.LastError != "" {
+			return "; " + CoreName(&c) + ": " + Clean(c.LastError)
 		}
 	}
 	return ""

@@ -43,7 +43,7 @@ func TestStepText(t *testing.T) {
 
 func TestLeft(t *testing.T) {
 	step := []api.StepStatus{{Step: api.StepSessions, Began: textNow.Add(-2 * time.Second), Limit: api.Seconds(time.Minute)}}
-	paused := api.QueueStatus{Active: 1, Waiting: 2, Held: 3, Paused: &api.PauseStatus{Cause: "no address of core answers"}}
+	paused := api.QueueStatus{Active: 1, Waiting: 2, Held: 3, Paused: []api.PauseStatus{{Cause: "no address of core answers"}}}
 	for name, tt := range map[string]struct {
 		s    api.Status
 		want []string
@@ -56,7 +56,10 @@ func TestLeft(t *testing.T) {
 		"paused":    {api.Status{Phase: api.Drained, Queue: paused}, []string{"not handed over to core: 3 messages, because delivery is paused: no address of core answers"}},
 		"core down": {api.Status{Phase: api.Drained, Drain: &api.DrainStatus{Messages: 2}, Core: []api.CoreStatus{{Address: "10.77.0.1:2525", Health: api.Down, LastError: "refused\x07"}}}, []string{`not handed over to core: 2 messages; 10.77.0.1:2525: refused\a`}},
 		"core up":   {api.Status{Phase: api.Drained, Drain: &api.DrainStatus{Messages: 2}, Core: []api.CoreStatus{{Health: api.Down, LastError: "refused"}, {Health: api.Up}}}, []string{"not handed over to core: 2 messages"}},
-		"between":   {api.Status{Phase: api.Draining, Drain: &api.DrainStatus{}}, []string{"it is draining"}},
+		"a group is down": {api.Status{Phase: api.Drained, Drain: &api.DrainStatus{Messages: 2}, Core: []api.CoreStatus{
+			{Health: api.Up}, {Health: api.Down, LastError: "not this"}, {Group: "archive", Address: "10.77.0.9:24", Health: api.Down, LastError: "refused"},
+		}}, []string{"not handed over to core: 2 messages; archive 10.77.0.9:24: refused"}},
+		"between": {api.Status{Phase: api.Draining, Drain: &api.DrainStatus{}}, []string{"it is draining"}},
 		"sessions": {api.Status{Phase: api.Draining, Drain: &api.DrainStatus{Steps: step, Sessions: 2, Messages: 1}}, []string{
 			"it is draining: sessions 2s of at most 1m: sessions end, new ones are told to come back later", "open: 2 sessions", "not handed over to core: 1 message",
 		}},
@@ -79,7 +82,7 @@ func FuzzReports(f *testing.F) {
 			Drain: &api.DrainStatus{Reason: text, Began: textNow, Messages: n, Held: -n, Peers: int(n), Steps: []api.StepStatus{
 				{Step: api.DrainStep(step), Began: textNow, Limit: api.Seconds(time.Duration(n)), Note: text},
 			}},
-			Core: []api.CoreStatus{{Address: text, LastError: text, Probe: &api.ProbeStatus{Problem: text}}},
+			Core: []api.CoreStatus{{Group: text, Address: text, LastError: text, Probe: &api.ProbeStatus{Problem: text}}},
 			Speaker: &api.Neighbour[api.SpeakerStatus]{Problem: text, Status: &api.SpeakerStatus{
 				Routes: api.Routes(step), Reason: text, Desired: api.DesiredState{Routes: api.Routes(step), Reason: text},
 				Health: api.SpeakerHealth{Reason: text, Checks: []api.HealthCheck{{Name: text, Reason: text}}},

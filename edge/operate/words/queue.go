@@ -31,6 +31,9 @@ func WriteQueueItem(w io.Writer, m api.QueueItem, now time.Time) error {
 		next = Due(m.NextAttempt, now)
 	}
 	reason := m.LastFailure
+	if reason == "" {
+		reason = m.Waits
+	}
 	if m.State == api.Held && m.HoldReason != "" {
 		reason = "held: " + m.HoldReason
 	}
@@ -70,6 +73,8 @@ func WriteQueueDetail(w io.Writer, d api.QueueDetail, now time.Time) error {
 		row("Expires", moment(d.Expires, now))
 	}
 	row("Last failure", Clean(d.LastFailure))
+	row("Destination", Clean(d.Destination))
+	row("Waits", Clean(d.Waits))
 	row("Sender", address(d.Sender))
 	row("Envelope", envelopeText(d))
 	row("Client", clientText(d.Client))
@@ -81,8 +86,28 @@ func WriteQueueDetail(w io.Writer, d api.QueueDetail, now time.Time) error {
 	for _, r := range d.To {
 		writeRecipient(r, &b, now)
 	}
+	if len(d.Legs) > 0 {
+		fmt.Fprintf(&b, "Destinations (%d are left)\n", len(d.Legs))
+	}
+	for _, leg := range d.Legs {
+		fmt.Fprintf(&b, "  %s: %s\n", Destination(leg.Destination), legText(leg, now))
+	}
 	_, err := b.WriteTo(w)
 	return err
+}
+
+// legText returns how far a leg is.
+func legText(leg api.QueueItem, now time.Time) string {
+	text := fmt.Sprintf("%s, %s, %d attempts", counted(int64(leg.Pending), "recipient"), leg.State, leg.Attempts)
+	if leg.State == api.Waiting {
+		text += "; next " + Due(leg.NextAttempt, now)
+	}
+	for _, why := range []string{leg.Waits, leg.LastFailure} {
+		if why != "" {
+			return text + ": " + Clean(why)
+		}
+	}
+	return text
 }
 
 func stateText(d api.QueueDetail, now time.Time) string {

@@ -159,7 +159,7 @@ func spoolText(s api.SpoolStatus) []Line {
 }
 
 func queueText(q api.QueueStatus, now time.Time) []Line {
-	if q.Total() == 0 && q.Paused == nil {
+	if q.Total() == 0 && len(q.Paused) == 0 {
 		return plainLine("empty")
 	}
 	text := fmt.Sprintf("%s active, %s waiting, %s held", Count(q.Active), Count(q.Waiting), Count(q.Held))
@@ -167,10 +167,25 @@ func queueText(q api.QueueStatus, now time.Time) []Line {
 		text += "; the oldest came " + When(q.Oldest, now)
 	}
 	lines := plainLine(text)
-	if p := q.Paused; p != nil {
-		lines = append(lines, Line{"delivery is paused: " + Clean(p.Cause) + nextProbe(*p, now), true})
+	for i, p := range q.Paused {
+		if i == shownPauses {
+			lines = append(lines, Line{fmt.Sprintf("and %d more destinations can't be reached", len(q.Paused)-i), true})
+			break
+		}
+		lines = append(lines, Line{pauseText(p) + nextProbe(p, now), true})
 	}
 	return lines
+}
+
+// shownPauses is how many destinations that can't be reached a status names.
+const shownPauses = 5
+
+// pauseText returns why a destination gets nothing.
+func pauseText(p api.PauseStatus) string {
+	if p.Destination == "" {
+		return "delivery is paused: " + Clean(p.Cause)
+	}
+	return fmt.Sprintf("delivery to %s is paused, %s wait: %s", Clean(p.Destination), Messages(p.Legs), Clean(p.Cause))
 }
 
 func nextProbe(p api.PauseStatus, now time.Time) string {
@@ -194,12 +209,12 @@ func coreText(core []api.CoreStatus, now time.Time) []Line {
 	}
 	width := 0
 	for _, c := range core {
-		width = max(width, len(Clean(c.Address)))
+		width = max(width, len(CoreName(&c)))
 	}
 	indent := strings.Repeat(" ", width) + "  "
 	var lines []Line
 	for _, c := range core {
-		text := fmt.Sprintf("%-*s  %-7s  %s", width, Clean(c.Address), c.Health, counted(int64(c.Connections), "connection"))
+		text := fmt.Sprintf("%-*s  %-7s  %s", width, CoreName(&c), c.Health, counted(int64(c.Connections), "connection"))
 		if c.Limit > 0 {
 			text += " of " + Count(int64(c.Limit))
 		}
@@ -220,6 +235,14 @@ func coreText(core []api.CoreStatus, now time.Time) []Line {
 		}
 	}
 	return lines
+}
+
+// CoreName returns the address of core, after the name of its core group if it has one.
+func CoreName(c *api.CoreStatus) string {
+	if c.Group == "" {
+		return Clean(c.Address)
+	}
+	return Clean(c.Group) + " " + Clean(c.Address)
 }
 
 // coreLacks lists the extensions that mail can need and the address does not support, as far as is

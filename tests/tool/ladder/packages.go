@@ -35,6 +35,10 @@ var plain = []string{
 	"tests/anycast", "tests/tool/bench", "tests/image", "tests/interop", "tests/lab", "tests/tool/ladder", "tests/network", "tests/tool/nightly", "tests/node", "tests/tool/rules", "tests/tool/run", "tests/soak", "tests/vm",
 }
 
+// twice lists the folders whose tests run a second time without the race detector: they simulate a node,
+// and how much they find depends on how many seeds they come to.
+var twice = []string{"edge/queue"}
+
 // apart lists the folders whose tests run only if they are named. They need the image and half an hour
 // (make test-image).
 var apart = []string{"tests/image"}
@@ -72,6 +76,14 @@ func (p testPackage) within(rooms []string) bool {
 
 // raced reports whether p runs with the race detector.
 func (p testPackage) raced() bool { return !p.within(plain) }
+
+// runsIn reports whether p's tests belong to the group.
+func (p testPackage) runsIn(raced, alone bool) bool {
+	if p.within(apart) != alone {
+		return false
+	}
+	return p.raced() == raced || !raced && p.within(twice)
+}
 
 // fuzzTargets returns the names of p's FuzzX functions.
 func (p testPackage) fuzzTargets() ([]string, error) {
@@ -173,7 +185,7 @@ func runTests(ctx context.Context, o options, packages []testPackage, tally *Tal
 		}
 		n := len(args)
 		for _, p := range packages {
-			if p.raced() == group.raced && p.within(apart) == group.apart {
+			if p.runsIn(group.raced, group.apart) {
 				args = append(args, p.ImportPath)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -24,7 +25,7 @@ type part struct {
 
 // parts lists everything that make test and make test-image-core leave out. Split a part that takes
 // longer than the sample's budget, or it will only ever run at night.
-var parts = []part{
+var parts = append(simulations(), []part{
 	{name: "image-root-breaks", what: "an update whose root breaks later falls back to the other slot",
 		took: 6 * time.Minute, args: imageTest("^TestUpdates$/^(again|root_breaks)$")},
 	{name: "image-program-fails", what: "an update whose mail program fails is rolled back",
@@ -43,8 +44,8 @@ var parts = []part{
 		took: 5 * time.Minute, args: imageTest("^TestMemoryAttack$")},
 	{name: "image-same-bits", what: "two builds of the image are identical",
 		took: 4 * time.Minute, args: imageTest("^TestTheSameBits$")},
-	{name: "soak", what: "kills under load, three times",
-		took: 2 * time.Minute, args: again(3, "./tests/soak")},
+	{name: "soak", what: "a hundred kills under load",
+		took: 4 * time.Minute, args: again(1, "./tests/soak"), env: []string{"ANYMX_KILLS=100"}},
 	{name: "interop", what: "stock servers and clients, three times",
 		took: 6 * time.Minute, args: again(3, "./tests/interop")},
 	{name: "fuzz-mail", what: "the message format's fuzz targets",
@@ -55,6 +56,20 @@ var parts = []part{
 		took: 7 * time.Minute, args: fuzz("./edge/spool", "./edge/queue", "./edge/appliance/diskimage", "./edge/appliance/slot", "./edge/appliance/bundle", "./edge/appliance/provision", "./tests/vm/lossy"), env: fuzzTime, random: true},
 	{name: "fuzz-control", what: "the fuzz targets of configuration and control",
 		took: 8 * time.Minute, args: fuzz("./edge/config", "./edge/appliance/console", "./edge/operate/api", "./edge/operate/control", "./edge/operate/words", "./edge/uplink/anycast", "./edge/uplink/network", "./edge/judge/policy", "./edge/uplink/tunnel", "./cmd/anymx", "./tests/tool/bench"), env: fuzzTime, random: true},
+}...)
+
+// simulations returns the parts that simulate a node, with 100,000 seeds in all. make test has the first
+// 2,000.
+func simulations() (all []part) {
+	const each = 10_000
+	for i := range 10 {
+		all = append(all, part{
+			name: fmt.Sprintf("simulation-%d", i), what: fmt.Sprintf("the simulated node, seeds from %d on", i*each),
+			took: 11 * time.Minute, args: []string{"-timeout", "30m", "-run", "^TestSimulation$", "./edge/queue"},
+			env: []string{fmt.Sprintf("ANYMX_SEEDS=%d-%d", i*each, (i+1)*each)}, random: true,
+		})
+	}
+	return all
 }
 
 // fuzzTime sets the time for each target.

@@ -44,7 +44,7 @@ var order = Order{
 
 		"edge": {
 			"edge/budget", "edge/config", "edge/drain", "edge/mail", "edge/maillog", "edge/queue", "edge/rescue", "edge/selftest", "edge/service", "edge/spool", "edge/spool/salvage", "edge/statefile",
-			"edge/delivery/handoff", "edge/delivery/smtpc",
+			"edge/delivery/handoff", "edge/delivery/routing", "edge/delivery/smtpc",
 			"edge/ingress/certificate", "edge/ingress/own", "edge/ingress/recipients", "edge/ingress/smtpd", "edge/ingress/wire",
 			"edge/judge/policy",
 			"edge/operate/api", "edge/operate/control", "edge/operate/poll",
@@ -93,8 +93,9 @@ var order = Order{
 
 		"edge/delivery/handoff": {
 			"edge/mail", "edge/queue", "edge/spool", "edge/statefile",
-			"edge/delivery/smtpc",
+			"edge/delivery/routing", "edge/delivery/smtpc",
 		},
+		"edge/delivery/routing":        {"edge/judge/policy", "edge/mail"},
 		"edge/delivery/smtpc":          {"edge/mail"},
 		"edge/delivery/smtpc/smtptest": {},
 

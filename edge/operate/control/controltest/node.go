@@ -45,7 +45,9 @@ type Node struct {
 	Resumes int
 	// Scan bounds how many messages one List examines; 0: no bound.
 	Scan int
-	// Broken is the error of List and Show, if set; Change fails too.
+	// Waits is why the default core gets nothing, in a summary.
+	Waits string
+	// Broken is the error of List, Summary and Show, if set; Change fails too.
 	Broken error
 	// Sick is a message that can't be changed.
 	Sick mail.ID
@@ -240,6 +242,41 @@ func paths(m *api.QueueDetail) []mail.Path {
 		to = append(to, r.Address)
 	}
 	return to
+}
+
+// Summary implements control.Node: all messages go to the default core.
+func (n *Node) Summary(context.Context, int) (api.QueueSummary, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.Broken != nil {
+		return api.QueueSummary{}, n.Broken
+	}
+	if len(n.messages) == 0 {
+		return api.QueueSummary{}, nil
+	}
+	r := api.SummaryRow{Waits: n.Waits}
+	for i := range n.messages {
+		m := &n.messages[i]
+		r.Legs++
+		r.Bytes += m.Size
+		switch m.State {
+		case api.Active:
+			r.Active++
+		case api.Waiting:
+			r.Waiting++
+		case api.Held:
+			r.Held++
+		}
+		if r.Oldest.IsZero() || m.Arrived.Before(r.Oldest) {
+			r.Oldest = m.Arrived
+		}
+		if !m.NextAttempt.IsZero() && (r.Next.IsZero() || m.NextAttempt.Before(r.Next)) {
+			r.Next = m.NextAttempt
+		}
+		group, _ := slices.BinarySearch(api.AgeGroups, Now.Sub(m.Arrived))
+		r.Ages[group]++
+	}
+	return api.QueueSummary{Rows: []api.SummaryRow{r}, Destinations: 1}, nil
 }
 
 // Show implements control.Node.

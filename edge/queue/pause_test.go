@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"anymx/edge/mail"
+	"anymx/tests/kit"
 )
 
 // outage is a courier that is down until somebody clears it.
@@ -20,11 +21,11 @@ type outage struct {
 	up    bool
 }
 
-func (o *outage) answer(_ context.Context, try *Try) ([]mail.Result, error) {
+func (o *outage) answer(_ context.Context, a *Attempt) ([]mail.Result, error) {
 	o.n.courier.mu.Lock()
 	defer o.n.courier.mu.Unlock()
 	if o.up {
-		return deliver(try), nil
+		return deliver(a), nil
 	}
 	return nil, fmt.Errorf("wrapped: %w", &Down{Until: o.until(), Cause: errors.New("no address answers")})
 }
@@ -38,13 +39,21 @@ func (o *outage) end() {
 func newOutage(n *node, pause time.Duration) *outage {
 	o := &outage{n: n, until: func() time.Time { return time.Now().Add(pause) }}
 	n.courier.set(o.answer)
+	n.courier.mu.Lock()
+	defer n.courier.mu.Unlock()
+	n.courier.reach = func(string) error { // with the courier's lock held
+		if o.up {
+			return nil
+		}
+		return &Down{Until: o.until(), Cause: errors.New("no address answers")}
+	}
 	return o
 }
 
-// While the courier is down one message is tried at a time, when it says so;
-// when it is back, all go at once, and no attempt was counted.
+// While a destination is down no message is attempted. The courier is asked when it says so; when the
+// destination is back, all go at once, and no attempt was counted.
 func TestDownAndResume(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		n := newNode(t, nil, nil).run()
 		defer n.close()
 		o := newOutage(n, 10*time.Second)
@@ -56,26 +65,23 @@ func TestDownAndResume(t *testing.T) {
 		// Both workers may have asked before they knew.
 		first := n.courier.count()
 		if first > 2 {
-			t.Fatalf("%d tries of a courier that is down", first)
+			t.Fatalf("%d attempts of a courier that is down", first)
 		}
 		s := n.queue.Stats()
-		if s.Paused == nil || s.Paused.Cause.Error() != "no address answers" || time.Until(s.Paused.Until) != 10*time.Second {
+		if len(s.Paused) != 1 || s.Paused[0].Cause.Error() != "no address answers" || time.Until(s.Paused[0].Until) != 10*time.Second || s.Paused[0].Legs != 5 {
 			t.Fatalf("paused: %+v", s.Paused)
 		}
-		for range 3 { // new mail is not tried
+		for range 3 { // new mail is not attempted
 			ids = append(ids, n.accept())
 		}
 		time.Sleep(9 * time.Second)
 		synctest.Wait()
-		if got := n.courier.count(); got != first {
-			t.Fatalf("%d tries before the time", got-first)
-		}
-		for probe := 1; probe <= 4; probe++ {
+		for probe := range 5 {
+			if got := n.courier.count(); got != first || n.courier.questions() != probe {
+				t.Fatalf("%d attempts, asked %d times after %d pauses", got-first, n.courier.questions(), probe)
+			}
 			time.Sleep(10 * time.Second)
 			synctest.Wait()
-			if got := n.courier.count(); got != first+probe {
-				t.Fatalf("%d tries for %d probes", got-first, probe)
-			}
 		}
 		o.end()
 		time.Sleep(10 * time.Second)
@@ -87,16 +93,16 @@ func TestDownAndResume(t *testing.T) {
 		for _, id := range ids {
 			calls := n.courier.of(id)
 			if last := calls[len(calls)-1]; last.attempt != 1 {
-				t.Errorf("%s was delivered by try %d", id, last.attempt)
+				t.Errorf("%s was delivered by attempt %d", id, last.attempt)
 			}
 		}
 	})
 }
 
-// A later try that finds the courier down is not counted either, and what was
-// recorded for it is taken back.
+// A later attempt that finds the destination down is not counted either, and what was recorded for it is
+// taken back.
 func TestDownLater(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		n := newNode(t, nil, nil).run()
 		defer n.close()
 		n.courier.set(always(tempFail))
@@ -113,22 +119,22 @@ func TestDownLater(t *testing.T) {
 		synctest.Wait()
 		calls := n.courier.of(id)
 		if last := calls[len(calls)-1]; len(calls) != 3 || last.attempt != 2 {
-			t.Errorf("tries: %+v", calls)
+			t.Errorf("attempts: %+v", calls)
 		}
 		n.empty()
 	})
 }
 
-// A probe that is refused, or fails for its own reasons, still shows that the
-// courier is back.
-func TestProbeThatFails(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+// A destination that can be reached again is not paused by what it says of a message.
+func TestReachedAndRefused(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		n := newNode(t, nil, nil).run()
 		defer n.close()
-		newOutage(n, time.Minute)
+		o := newOutage(n, time.Minute)
 		n.accept()
 		n.accept()
 		synctest.Wait()
+		o.end()
 		n.courier.set(always(tempFail))
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -138,9 +144,9 @@ func TestProbeThatFails(t *testing.T) {
 	})
 }
 
-// The probe may be new mail, if nothing else waits.
-func TestProbeByNewMail(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+// A destination to which nothing waits any more is not asked; new mail is attempted.
+func TestPauseWithoutMail(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		n := newNode(t, nil, nil).run()
 		defer n.close()
 		o := newOutage(n, time.Minute)
@@ -152,7 +158,7 @@ func TestProbeByNewMail(t *testing.T) {
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()
 		if n.courier.count() != 1 {
-			t.Fatalf("%d tries", n.courier.count())
+			t.Fatalf("%d attempts", n.courier.count())
 		}
 		o.end()
 		n.accept()
@@ -161,9 +167,9 @@ func TestProbeByNewMail(t *testing.T) {
 	})
 }
 
-// A courier that names no time, or one behind us, is not asked without a rest.
+// A courier that names no time, or a past one, is not asked without a rest.
 func TestDownWithoutTime(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		n := newNode(t, nil, nil).run()
 		defer n.close()
 		o := newOutage(n, 0)
@@ -171,8 +177,8 @@ func TestDownWithoutTime(t *testing.T) {
 		n.accept()
 		time.Sleep(10*time.Second + time.Millisecond)
 		synctest.Wait()
-		if got := n.courier.count(); got != 11 {
-			t.Errorf("%d tries in ten seconds", got)
+		if got := n.courier.count(); got != 1 || n.courier.questions() != 10 {
+			t.Errorf("%d attempts, asked %d times in ten seconds", got, n.courier.questions())
 		}
 		n.want(0, 1, 0)
 	})
@@ -181,7 +187,7 @@ func TestDownWithoutTime(t *testing.T) {
 // What grows too old while the courier is down is ended without a try, and its
 // sender is told what was in the way; what is not too old stays.
 func TestExpireWhileDown(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		n := newNode(t, nil, func(o *Options) { o.Schedule.Expire = 2 * time.Hour }).run()
 		defer n.close()
 		o := newOutage(n, 10*time.Minute)
@@ -206,7 +212,7 @@ func TestExpireWhileDown(t *testing.T) {
 				bounce = id
 			}
 		}
-		m, _, err := n.spool.Load(bounce)
+		m, err := n.spool.Load(bounce)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -234,7 +240,7 @@ func TestExpireWhileDown(t *testing.T) {
 
 // Retries do not all come back at the same moment.
 func TestJitterIsUsed(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	kit.Bubble(t, func(t *testing.T) {
 		dice := []float64{0, .25, .5, .75, .999}
 		next := 0
 		n := newNode(t, nil, func(o *Options) {
