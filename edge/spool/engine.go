@@ -149,6 +149,11 @@ func (e *engine) options(fs vfs.FS, memtable uint64) *pebble.Options {
 			TargetGarbageRatio:    0.5,
 		}
 	}
+	if e.monitor == nil { // not the machine's file system: a test
+		// In a test with a clock of its own, looking ten times a second whether a compaction may run
+		// would cost more than all else.
+		o.Experimental.CompactionScheduler = pebble.NewConcurrencyLimitSchedulerWithNoPeriodicGrantingForTest()
+	}
 	// Each kind of key gets tables of its own. Keys sort by time, so tables of one kind hardly
 	// overlap, and are moved between levels instead of rewritten.
 	o.Experimental.SpanPolicyFunc = spanPolicy

@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,9 +31,9 @@ func TestServed(t *testing.T) {
 // A core that calls itself busy for the recipients of one domain alone keeps its pace for the others.
 func TestBusyForOneDomain(t *testing.T) {
 	server := full()
-	busy := true
+	var busy atomic.Bool
 	server.Hook = func(step smtptest.Step) smtptest.Action {
-		if step.Verb == "RCPT" && busy {
+		if step.Verb == "RCPT" && busy.Load() {
 			return smtptest.Action{Reply: "451 4.3.2 not now"}
 		}
 		return smtptest.Action{}
@@ -41,9 +42,8 @@ func TestBusyForOneDomain(t *testing.T) {
 	h, st := newHandoff(t, Options{}, server), newStore(t)
 	other := st
 	other.domain = "other.example"
-	busy = false
 	mustDeliver(t, h, other.try(text, 1))
-	busy = true
+	busy.Store(true)
 	failure(t, h, st.try(text, 1))
 	if s := h.Status()[0]; s.Limit != 16 {
 		t.Errorf("limit %d after one domain was refused", s.Limit)

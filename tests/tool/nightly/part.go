@@ -65,7 +65,7 @@ func simulations() (all []part) {
 	for i := range 10 {
 		all = append(all, part{
 			name: fmt.Sprintf("simulation-%d", i), what: fmt.Sprintf("the simulated node, seeds from %d on", i*each),
-			took: 11 * time.Minute, args: []string{"-timeout", "30m", "-run", "^TestSimulation$", "./edge/queue"},
+			took: 6 * time.Minute, args: []string{"-timeout", "30m", "-run", "^TestSimulation$", "./edge/queue"},
 			env: []string{fmt.Sprintf("ANYMX_SEEDS=%d-%d", i*each, (i+1)*each)}, random: true,
 		})
 	}
