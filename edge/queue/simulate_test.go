@@ -136,6 +136,21 @@ func simulate(t *testing.T, seed uint64, bug string) *simulation {
 	return s
 }
 
+// simRoute is byDomain, but for d0.example, which is the default core's: a message to it alone has no record
+// of a leg.
+func simRoute(env *mail.Envelope) []mail.Leg {
+	legs := byDomain(env)
+	for i := range legs {
+		if legs[i].Destination == "d0.example" {
+			legs[i].Destination = ""
+			if len(legs) == 1 {
+				return nil
+			}
+		}
+	}
+	return legs
+}
+
 // live is the life of a node between two losses of power. It returns the disk after it, and the recipients
 // that were acknowledged before it.
 func (s *simulation) live(mem *vfs.MemFS, rnd *rand.Rand, life int, last bool) (after *vfs.MemFS, acked []string) {
@@ -143,7 +158,7 @@ func (s *simulation) live(mem *vfs.MemFS, rnd *rand.Rand, life int, last bool) (
 	if last {
 		d.at = 1000 * time.Hour
 	}
-	n := newRouted(s.t, errorfs.Wrap(mem, errorfs.InjectorFunc(d.inject)), byDomain, func(o *Options) {
+	n := newRouted(s.t, errorfs.Wrap(mem, errorfs.InjectorFunc(d.inject)), simRoute, func(o *Options) {
 		o.Courier, o.Concurrency, o.Ready = s, simWorkers, 4
 		o.Lane = func(string) LaneOptions { return LaneOptions{Limit: simLimit} }
 		o.Schedule = Schedule{Retry: []time.Duration{10 * time.Second, time.Minute, 5 * time.Minute}, Expire: simExpire, Jitter: 0.2}

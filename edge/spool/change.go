@@ -3,6 +3,7 @@ package spool
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"anymx/edge/mail"
@@ -185,6 +186,7 @@ func (s *Spool) Remove(id mail.ID) error {
 	if err != nil {
 		return fmt.Errorf("removal of %s: %w", id, err)
 	}
+	legs = slices.DeleteFunc(legs, func(leg int) bool { return s.legs.isEnding(id, leg) }) // its record goes anyway
 	return s.remove(id, legs)
 }
 
@@ -232,20 +234,17 @@ func (s *Spool) replace(id mail.ID, leg int, st *State, d *Draft, env *mail.Enve
 
 // replaceLeg is Replace with the end of the leg.
 func (s *Spool) replaceLeg(id mail.ID, leg int, d *Draft, env *mail.Envelope) (*Message, error) {
-	var legs []int
-	if s.legs.records.Load() > 0 {
-		last, ok := s.legs.end(id, leg)
-		if !ok {
-			return nil, ErrNotFound
+	legs, last, err := s.endLeg(id, leg)
+	if err != nil {
+		return nil, err
+	}
+	if !last {
+		d.change.gone = &removal{id: id, legs: legs, legOnly: true}
+		m, err := d.commit(env)
+		if err != nil {
+			s.legs.undo(id, leg)
 		}
-		if legs = []int{leg}; !last {
-			d.change.gone = &removal{id: id, legs: legs, legOnly: true}
-			m, err := d.commit(env)
-			if err != nil {
-				s.legs.undo(id, leg)
-			}
-			return m, err
-		}
+		return m, err
 	}
 	r, h, err := s.startRemoval(id, legs)
 	if err != nil {

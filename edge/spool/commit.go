@@ -33,7 +33,8 @@ type change struct {
 	stateOf mail.ID
 	state   []byte // nil: no state is written
 
-	legs []legRecord // to write, of any messages
+	legs  []legRecord // to write, of any messages
+	fresh int         // how many of them are new
 
 	gone *removal // nil: no message is removed
 

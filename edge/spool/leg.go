@@ -301,21 +301,42 @@ func (s *Spool) eachLeg(id mail.ID, yield func(number int, record []byte) error)
 // RemoveLeg ends one leg after delivery to all its recipients has ended, and removes the message with
 // the last one. Its promise and its errors are those of Remove.
 func (s *Spool) RemoveLeg(id mail.ID, leg int) error {
-	var legs []int
-	if s.legs.records.Load() > 0 {
-		last, ok := s.legs.end(id, leg)
-		if !ok {
-			return fmt.Errorf("removal of %s: %w", id, ErrNotFound)
-		}
-		if legs = []int{leg}; !last {
-			if err := s.committer.remove(removal{id: id, legs: legs, legOnly: true}); err != nil {
-				s.legs.undo(id, leg)
-				return fmt.Errorf("removal of %s: %w", id, err)
-			}
+	legs, last, err := s.endLeg(id, leg)
+	if err == nil && !last {
+		if err = s.committer.remove(removal{id: id, legs: legs, legOnly: true}); err == nil {
 			return nil
 		}
+		s.legs.undo(id, leg)
+	}
+	if err != nil {
+		return fmt.Errorf("removal of %s: %w", id, err)
 	}
 	return s.remove(id, legs)
+}
+
+// endLeg counts one leg less. last says that the message ends with it; legs has it if it has a record.
+func (s *Spool) endLeg(id mail.ID, leg int) (legs []int, last bool, err error) {
+	if s.legs.records.Load() <= 0 {
+		return nil, true, nil
+	}
+	if err := s.reading(); err != nil {
+		return nil, false, err
+	}
+	defer s.readers.done()
+	last, ok := s.legs.end(id, leg)
+	switch {
+	case !ok:
+		return nil, false, ErrNotFound
+	case !last:
+		return []int{leg}, false, nil
+	}
+	// Its record is the last one, or it never had any.
+	k := legKey(id, leg)
+	found, err := s.engine.find(k[:], func([]byte) error { return nil })
+	if found {
+		legs = []int{leg}
+	}
+	return legs, true, err
 }
 
 // Split replaces a leg by others, each with its attempts, due time and recipients' states, and returns
@@ -324,7 +345,7 @@ func (s *Spool) RemoveLeg(id mail.ID, leg int) error {
 func (s *Spool) Split(id mail.ID, number int, into []mail.Leg) ([]Leg, error) {
 	legs, c, err := s.planSplit(id, number, into)
 	if err == nil {
-		s.legs.records.Add(int64(len(legs))) // before anybody can find them
+		s.legs.records.Add(int64(c.fresh)) // before anybody can find them
 		err = s.committer.commit(c)
 	}
 	if err != nil {
@@ -357,7 +378,10 @@ func (s *Spool) planSplit(id mail.ID, number int, into []mail.Leg) ([]Leg, *chan
 	if next+len(into) > MaxLegs {
 		return nil, nil, errors.New("too many legs")
 	}
-	c := &change{}
+	c := &change{fresh: len(into)}
+	if slices.Contains(numbers, number) {
+		c.fresh--
+	}
 	legs := make([]Leg, len(into))
 	for i := range into {
 		legs[i] = Leg{Leg: into[i], Number: number, State: leg.State}

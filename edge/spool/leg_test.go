@@ -15,6 +15,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"anymx/edge/mail"
+	"anymx/tests/kit"
 )
 
 // perDomain routes each recipient to its domain, but for those at example.net, which go to the default core.
@@ -286,4 +287,45 @@ func TestExportedLegs(t *testing.T) {
 	if len(legs) != 1 || legs[0].Destination != "a.example" || !slices.Equal(legs[0].Recipients, []int{0, 2}) || legs[0].State.Attempts != 3 {
 		t.Errorf("%+v", legs)
 	}
+}
+
+// The end of messages without records of legs, and of whole messages, doesn't make the spool forget that
+// others have records: their legs would be lost, or end with the first one.
+func TestRecordsOfLegsAreCounted(t *testing.T) {
+	s := openTest(t, routed(memory()))
+	several := storeTo(t, s, "example.net", "a.example", "b.example")
+	for range 5 {
+		if err := s.RemoveLeg(storeTo(t, s, "example.net"), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Remove(storeTo(t, s, "example.net")); err != nil {
+		t.Fatal(err)
+	}
+	whole := storeTo(t, s, "a.example", "b.example") // one of its legs is about to end when all do
+	if err := errors.Join(s.RemoveLeg(whole, 1), s.Remove(whole)); err != nil {
+		t.Fatal(err)
+	}
+	split := storeTo(t, s, "a.example", "a.example") // its only leg has a record, and then has two
+	if _, err := s.Split(split, 0, []mail.Leg{{Destination: "c.example", Recipients: []int{0}}, {Destination: "d.example", Recipients: []int{1}}}); err != nil {
+		t.Fatal(err)
+	}
+	kit.Eventually(t, "all removals are written", func() bool { return s.legs.records.Load() == 5 })
+	for number := range 3 {
+		if _, leg, err := s.LoadLeg(several, number); err != nil || leg.Number != number {
+			t.Errorf("leg %d: %+v, %v", number, leg, err)
+		}
+	}
+	for number := range 2 {
+		if err := errors.Join(s.RemoveLeg(several, number), s.RemoveLeg(split, number)); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, _, err := s.LoadLeg(several, 2); err != nil {
+		t.Errorf("the last leg: %v", err)
+	}
+	if err := s.RemoveLeg(several, 2); err != nil {
+		t.Error(err)
+	}
+	kit.Eventually(t, "no record is left", func() bool { return s.legs.records.Load() == 0 && s.Stats().Messages == 0 })
 }
