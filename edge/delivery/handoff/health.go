@@ -132,7 +132,7 @@ func (h *health) poisoned(id mail.ID, now time.Time) (rests bool) {
 // worked notes a message that was answered: the address is up.
 func (h *health) worked(now time.Time) {
 	h.fails, h.breaks, h.poison = 0, 0, 0
-	if h.state == Down {
+	if h.state == Down || h.state == Probing { // a kept connection may be the probe
 		h.to(Up, now)
 	}
 }

@@ -58,6 +58,10 @@ func TestHealthForgo(t *testing.T) {
 	if !h.usable(c.now) {
 		t.Error("nobody may probe any more")
 	}
+	// A connection that came back meanwhile is the next probe: an answer over it ends the probing.
+	if h.worked(c.now); h.state != Up || !h.usable(c.now) {
+		t.Errorf("%s after an answer", h.state)
+	}
 	up := health{state: Up}
 	if up.forgo(c.now); up.state != Up {
 		t.Error("an address that is up has no probe to forgo")
